@@ -1,0 +1,18 @@
+"""Pure data: which files a model consists of, where they are, and the chunks that they are fetched in."""
+
+from modelferry.manifest.chunks import CHUNK_SIZE, Chunk, chunk_count, chunks_of
+from modelferry.manifest.codec import decode, encode
+from modelferry.manifest.model import Digest, FileEntry, Manifest, Place
+
+__all__ = [
+    "CHUNK_SIZE",
+    "Chunk",
+    "Digest",
+    "FileEntry",
+    "Manifest",
+    "Place",
+    "chunk_count",
+    "chunks_of",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,52 @@
+"""A manifest as bytes: canonical JSON, gzipped without a timestamp, so that equal manifests are equal bytes.
+
+Gzip because a repository of 2,000 files makes 500 kB of JSON, and a ConfigMap holds 1 MiB.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+from modelferry.manifest.model import Digest, FileEntry, Manifest, Place
+
+_VERSION = 1
+
+
+def encode(manifest: Manifest) -> bytes:
+    """`manifest` as gzipped JSON."""
+    files = [
+        {
+            "path": file.path,
+            "size": file.size,
+            "digest": str(file.digest) if file.digest else None,
+            "validator": file.validator,
+            "places": [[place.mirror, place.url] for place in file.places],
+        }
+        for file in manifest.files
+    ]
+    body = {"version": _VERSION, "revision": manifest.revision, "files": files}
+    return gzip.compress(json.dumps(body, separators=(",", ":"), sort_keys=True).encode(), mtime=0)
+
+
+def decode(data: bytes) -> Manifest:
+    """The manifest in `data`; raises ValueError where it is damaged or of another version."""
+    try:
+        body: dict[str, Any] = json.loads(gzip.decompress(data))
+        if body.get("version") != _VERSION:
+            raise ValueError(f"a manifest of version {body.get('version')!r}; this Modelferry reads {_VERSION}")
+        return Manifest(body["revision"], tuple(_file(item) for item in body["files"]))
+    except (OSError, EOFError, zlib.error, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a manifest: {error}") from error
+
+
+def _file(item: dict[str, Any]) -> FileEntry:
+    return FileEntry(
+        path=item["path"],
+        size=item["size"],
+        digest=Digest.parse(item["digest"]) if item["digest"] else None,
+        places=tuple(Place(url, mirror) for mirror, url in item["places"]),
+        validator=item["validator"],
+    )

@@ -1,0 +1,37 @@
+"""URLs as a person may see them: without query, fragment and userinfo, which is where secrets travel."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def shown(url: str) -> str:
+    """`url` for a log, a status or an error: scheme, host, port and path alone."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(a URL that cannot be read)"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def url_fault(url: str) -> str | None:
+    """What keeps `url` from being fetched, as the end of a sentence, or None. Plain http is judged elsewhere."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"cannot be read: {error}"
+    if parts.scheme not in ("http", "https"):
+        return "does not begin with https:// (or http://)"
+    if not parts.hostname:
+        return "names no host"
+    if parts.username is not None or parts.password is not None:
+        return "carries a user name or password"
+    if port == 0:
+        return "has port 0"
+    if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        return "holds a space or control character; percent-encode it"
+    return None

@@ -1,0 +1,6 @@
+"""What an agent in a pod tells the controller: its outcome, and its progress while it runs. Pure data and its JSON."""
+
+from modelferry.messages.outcome import Outcome
+from modelferry.messages.progress import FileProgress, Progress
+
+__all__ = ["FileProgress", "Outcome", "Progress"]

@@ -1,0 +1,65 @@
+"""What the checkpoint sidecar answers on ``GET /v1/progress``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+#: The sidecar's port for progress, health and metrics.
+PORT = 9440
+
+#: Files listed at most; those being worked on come first. A person cannot read more, and the status stays small.
+MAX_FILES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """One file: ``done`` and ``size`` in bytes; ``state`` is pending, fetching, verifying, repairing or verified."""
+
+    path: str
+    size: int
+    done: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A download as it stands.
+
+    ``phase``: starting, recovering (chunks are hashed again), fetching, verifying, repairing, published or failed.
+    ``done``/``total``: bytes that are verified on disk, and all of them; ``received`` adds those in flight.
+    ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while nobody can tell.
+    ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest.
+    """
+
+    phase: str
+    revision: str = ""
+    total: int = 0
+    done: int = 0
+    received: int = 0
+    speed: float = 0.0
+    eta: float | None = None
+    connections: int = 0
+    retries: int = 0
+    rehashed: int = 0
+    files_total: int = 0
+    files_done: int = 0
+    checksum: str = "pending"
+    message: str = ""
+    files: tuple[FileProgress, ...] = field(default=())
+
+    def encode(self) -> str:
+        """JSON, one line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str | bytes) -> Progress:
+        """The progress in an answer; raises ValueError where it is none."""
+        try:
+            body: Any = json.loads(text)
+            known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
+            files = tuple(FileProgress(**item) for item in known.pop("files", ()))
+            return cls(**known, files=files)
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"not a progress message: {error}") from error

@@ -1,0 +1,58 @@
+"""TLS as Modelferry speaks it: 1.3 or newer, the host name and the chain always verified."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from modelferry.errors import CertificateRefused, InvalidSpec
+
+#: OpenSSL's verification results (x509_vfy.h) that have a reason of their own; any other is CertificateRefused.
+_VERIFY_REASONS = {
+    9: "ClockSkew",  # X509_V_ERR_CERT_NOT_YET_VALID: more often our clock than their certificate
+    10: "CertificateExpired",
+    18: "UnknownAuthority",  # self-signed leaf
+    19: "UnknownAuthority",  # self-signed root that is not in the bundle
+    20: "UnknownAuthority",  # the issuer is not in the bundle
+    21: "UnknownAuthority",  # the leaf's signature cannot be checked
+    62: "HostMismatch",
+    64: "HostMismatch",  # the same for an IP address
+}
+
+_WAYS_OUT = {
+    "ClockSkew": "check this machine's clock",
+    "CertificateExpired": "renew the server's certificate",
+    "UnknownAuthority": "add the authority to the trusted CA bundle",
+    "HostMismatch": "use a host name that the certificate lists",
+    "TLSVersion": "enable TLS 1.3 on the server",
+    "CertificateRefused": "check the server's certificate",
+}
+
+
+def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """A verifying context for TLS 1.3 that trusts the system's authorities and those in `ca_file` (PEM).
+
+    SSL_CERT_FILE, which OpenSSL reads itself, replaces the system's. Raises InvalidSpec where `ca_file` is no bundle.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidSpec(f"CA bundle {ca_file}: {error}; give a file of PEM certificates") from error
+    return context
+
+
+def refused(host: str, error: ssl.SSLError) -> CertificateRefused | None:
+    """What a failed handshake with `host` says of its certificate or version; None where it says nothing (a reset)."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = _VERIFY_REASONS.get(error.verify_code, "CertificateRefused")
+        cause = error.verify_message.rstrip(".")
+    elif error.reason in ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"):
+        reason, cause = "TLSVersion", "it does not speak TLS 1.3"
+    elif error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        reason, cause = "TLSVersion", "it does not speak TLS on this port"
+    else:
+        return None
+    return CertificateRefused(f"{host}: {cause}; {_WAYS_OUT[reason]}", reason=reason)

@@ -1,0 +1,111 @@
+"""Reading untrusted YAML: a cursor that knows its path, collects every fault, and never stops at the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Faults:
+    """What is wrong with a document, one sentence a field: ``spec.transfer.connections: must be 1 to 128, not 0``."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, path: str, fault: str) -> None:
+        """Note that the field at `path` has `fault`."""
+        self.lines.append(f"{path}: {fault}")
+
+
+class Fields:
+    """One mapping of the document. Every key is taken once; what is left over at `done` is an unknown field."""
+
+    def __init__(self, value: Any, path: str, faults: Faults) -> None:
+        self.path, self.faults = path, faults
+        self._left: dict[str, Any] = {}
+        if isinstance(value, dict):
+            self._left = {str(key): item for key, item in value.items() if item is not None}
+        elif value is not None:
+            faults.add(path, f"must be a mapping, not {_kind(value)}")
+
+    def at(self, key: str) -> str:
+        """The path of a key."""
+        return f"{self.path}.{key}" if self.path else key
+
+    def fault(self, key: str, fault: str) -> None:
+        """Note that `key` has `fault`."""
+        self.faults.add(self.at(key), fault)
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is there and not yet taken."""
+        return key in self._left
+
+    def raw(self, key: str) -> Any:
+        """The value of `key` as it is, or None."""
+        return self._left.pop(key, None)
+
+    def map(self, key: str) -> Fields:
+        """The mapping at `key`; an absent one is empty."""
+        return Fields(self.raw(key), self.at(key), self.faults)
+
+    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
+        """The string at `key`."""
+        value = self.raw(key)
+        if value is None:
+            if required:
+                self.fault(key, "is required")
+            return default
+        if not isinstance(value, str):
+            self.fault(key, f"must be a string, not {_kind(value)}")
+            return default
+        return value
+
+    def number(self, key: str, default: int | None, low: int, high: int) -> int | None:
+        """The whole number at `key`, from `low` to `high`."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fault(key, f"must be a whole number, not {_kind(value)}")
+        elif not low <= value <= high:
+            self.fault(key, f"must be {low} to {high}, not {value}")
+        else:
+            return value
+        return default
+
+    def flag(self, key: str, default: bool) -> bool:
+        """The boolean at `key`."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fault(key, f"must be true or false, not {_kind(value)}")
+            return default
+        return value
+
+    def items(self, key: str, most: int) -> list[tuple[str, Any]]:
+        """The list at `key` as (path, value) pairs, at most `most`."""
+        value = self.raw(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.fault(key, f"must be a list, not {_kind(value)}")
+            return []
+        if len(value) > most:
+            self.fault(key, f"must have at most {most} items, not {len(value)}")
+        return [(f"{self.at(key)}[{number}]", item) for number, item in enumerate(value[:most])]
+
+    def texts(self, key: str) -> tuple[tuple[str, str], ...]:
+        """The string-to-string mapping at `key`, sorted."""
+        inner = self.map(key)
+        return tuple(sorted((name, inner.text(name)) for name in list(inner._left)))
+
+    def done(self) -> None:
+        """Every key that nobody took is a fault."""
+        for key in self._left:
+            self.fault(key, "is not a field that this version of Modelferry knows")
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "a mapping"}
+    return kinds.get(type(value), type(value).__name__)
