@@ -32,7 +32,7 @@ class HTTPSource:
 
 @dataclass(frozen=True, slots=True)
 class Toleration:
-    """A core/v1 Toleration: an empty ``key`` with operator Exists tolerates everything, an empty ``effect`` every effect."""
+    """A core/v1 Toleration: an empty ``key`` with Exists tolerates every taint, an empty ``effect`` every effect."""
 
     key: str = ""
     operator: str = "Equal"

@@ -1,0 +1,104 @@
+"""The edge to kopf: its events are hints that wake the queue. No handler reads an event's content to decide anything.
+
+``kopf run -m modelferry.controller.app`` and `run` (the chart's way) are the same operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import kopf
+
+from modelferry.controller.facts import node_facts
+from modelferry.controller.kube import Kube
+from modelferry.controller.observe import Observer
+from modelferry.controller.queue import WorkQueue
+from modelferry.controller.reconciler import Reconciler
+from modelferry.controller.settings import Settings, from_environment
+from modelferry.resource import GROUP, PLURAL, VERSION, names
+
+_log = logging.getLogger(__name__)
+
+#: Where kopf answers the kubelet's probes.
+HEALTH = "http://0.0.0.0:8080/healthz"
+
+
+class Operator:
+    """What lives as long as the process: the client, the queue, and what was last heard of each node."""
+
+    def __init__(self, kube: Kube, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self._kube, self._session = kube, session
+        observer = Observer(kube, settings, session)
+        self.queue = WorkQueue(Reconciler(kube, observer, settings, time.time).reconcile)
+        self._nodes: dict[str, object] = {}
+
+    def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
+        """Whether a node event is news: nodes report every few seconds, and nearly all of it is of no concern here."""
+        found = node_facts(dict(node))
+        before = self._nodes.get(found.name)
+        if event == "DELETED":
+            self._nodes.pop(found.name, None)
+            return True
+        self._nodes[found.name] = found
+        return found != before
+
+    async def close(self) -> None:
+        """End the tasks, then the connections."""
+        await self.queue.close()
+        await self._session.close()
+        await self._kube.close()
+
+
+@kopf.on.startup()
+async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Connect, and set kopf to only watch: no finalizers, annotations or Events of its own."""
+    settings.posting.enabled = False
+    settings.watching.server_timeout = 300
+    memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
+
+
+@kopf.on.cleanup()
+async def stop(memo: kopf.Memo, **_: Any) -> None:
+    """Leave everything as it is: the next operator goes on from what the cluster shows."""
+    await memo.operator.close()
+
+
+@kopf.on.event(GROUP, VERSION, PLURAL)
+async def artifact_event(memo: kopf.Memo, namespace: str | None, name: str, **_: Any) -> None:
+    """An artifact was added, changed, deleted or listed."""
+    memo.operator.queue.add((namespace or "", name))
+
+
+@kopf.on.event("pods", labels=dict([names.MANAGED_BY]))
+async def pod_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
+    """One of our pods moved."""
+    _wake(memo, labels)
+
+
+@kopf.on.event("persistentvolumeclaims", labels=dict([names.MANAGED_BY]))
+async def claim_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
+    """One of our claims was bound or is gone."""
+    _wake(memo, labels)
+
+
+@kopf.on.event("nodes")
+async def node_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
+    """A node came, went, or changed in what placement goes by: every artifact may be concerned."""
+    if memo.operator.node_changed(type or "", body):
+        memo.operator.queue.add_all()
+
+
+def _wake(memo: kopf.Memo, labels: Mapping[str, str]) -> None:
+    memo.operator.queue.add((labels[names.LABEL_NAMESPACE], labels[names.LABEL_ARTIFACT]))
+
+
+def run() -> None:
+    """Run the operator until SIGTERM. Raises InvalidSpec where its settings are wrong."""
+    from_environment()
+    kopf.configure(log_prefix=False)
+    asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=HEALTH))

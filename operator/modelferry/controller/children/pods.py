@@ -1,0 +1,184 @@
+"""The pods: resolve and fetch in the artifact's namespace (Pod Security `restricted`, no API token), prepare and remove
+in the operator's own (root with a hostPath: the only ones)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelferry.controller.children import config, volumes
+from modelferry.controller.children.metadata import labels, metadata
+from modelferry.controller.facts import Object, Observed
+from modelferry.controller.settings import Settings
+from modelferry.messages.progress import PORT
+from modelferry.resource import names
+from modelferry.resource.spec import ExistingClaim, Toleration
+
+#: The user and group of all download pods, and the owner of the directory on a node.
+UID = 65532
+
+_INPUT, _MANIFEST, _RUN, _DATA = "/etc/modelferry/input", "/etc/modelferry/manifest", "/run/modelferry", "/data"
+_OUTCOME = "/dev/termination-log"
+
+#: A helper makes one directory or removes one: it must be admitted on a node that is nearly full.
+_HELPER_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+
+_RESTRICTED: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def node_hash(node: str) -> str:
+    """What stands for a node in a pod's name."""
+    return names.fingerprint(node)
+
+
+def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
+    """Asks the source what there is and prints the manifest."""
+    key = config.source_key(seen, settings)
+    arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
+    container = _container(settings, "resolve", [*arguments, *_ca(settings)], [_mount("input", _INPUT)])
+    spec = _tenant(settings) | {"containers": [container], "volumes": [_input(seen, settings)]}
+    return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
+
+
+def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Object:
+    """Fetches the model: onto `node`, or into the existing claim where `node` is empty."""
+    assert seen.artifact is not None
+    storage = seen.artifact.spec.storage
+    claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(seen.name)
+    data = f"{_DATA}/{seen.name}" if isinstance(storage, ExistingClaim) else _DATA
+    key = config.input_key(seen, settings)
+    spec = _tenant(settings) | {
+        "initContainers": [_checkpoint(settings, data)],
+        "containers": [_fetch(settings)],
+        "volumes": [
+            _input(seen, settings),
+            {"name": "manifest", "configMap": {"name": config.manifest_name(seen, settings)}},
+            {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
+        ],
+    }
+    spec["securityContext"] |= {"fsGroup": UID, "fsGroupChangePolicy": "OnRootMismatch"}
+    if node:
+        spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in seen.artifact.spec.nodes.tolerations]}
+    name = f"{seen.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
+    return _pod(seen, name, "fetch", node, key, attempt, spec)
+
+
+def helper_pod(seen: Observed, settings: Settings, role: str, node: str, attempt: int) -> Object:
+    """Makes (`role` prepare) or removes (`role` remove) the artifact's directory on `node`."""
+    arguments = ["agent", role, "--root", "/node", "--path", volumes.directory(seen), "--outcome", _OUTCOME]
+    arguments += ["--uid", str(UID), "--gid", str(UID)] if role == "prepare" else []
+    container = _container(settings, role, arguments, [_mount("node", "/node", read_only=False)])
+    container["resources"] = _HELPER_RESOURCES
+    container["securityContext"] = _RESTRICTED | {
+        "runAsUser": 0,
+        "runAsNonRoot": False,
+        "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"]},
+    }
+    spec = _common(settings) | {
+        "nodeName": node,  # not by the scheduler: a directory is made and removed on a cordoned or full node too
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [container],
+        "volumes": [{"name": "node", "hostPath": {"path": settings.node_root, "type": "DirectoryOrCreate"}}],
+    }
+    name = f"{role}-{names.fingerprint([seen.uid, node], 12)}-{attempt}"
+    body = _pod(seen, name, role, node, "", attempt, spec)
+    body["metadata"] |= {"namespace": settings.namespace, "labels": labels(seen, role)}
+    del body["metadata"]["ownerReferences"]  # an owner may not stand in another namespace; the plan removes it
+    return body
+
+
+def _pod(seen: Observed, name: str, role: str, node: str, key: str, attempt: int, spec: Object) -> Object:
+    notes = {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(seen, name, role, notes), "spec": spec}
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    secrets = [{"name": name} for name in settings.pull_secrets]
+    return {
+        "restartPolicy": "Never",  # the plan decides about another attempt; see docs/decisions
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 30,
+    } | ({"imagePullSecrets": secrets} if secrets else {})
+
+
+def _tenant(settings: Settings) -> dict[str, Any]:
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": UID,
+        "runAsGroup": UID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return _common(settings) | {"securityContext": security}
+
+
+def _container(settings: Settings, name: str, arguments: list[str], mounts: list[Object]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": arguments,
+        "resources": dict(settings.agent_resources),
+        "securityContext": dict(_RESTRICTED),
+        "volumeMounts": mounts,
+    }
+
+
+def _fetch(settings: Settings) -> Object:
+    arguments = [
+        "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
+        "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
+        "--outcome", _OUTCOME, *_ca(settings),
+    ]  # fmt: skip
+    return _container(settings, "fetch", arguments, _work_mounts())
+
+
+def _checkpoint(settings: Settings, data: str) -> Object:
+    arguments = [
+        "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}",
+        "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
+    ]  # fmt: skip
+    probe = {"httpGet": {"path": "/healthz", "port": "progress"}, "periodSeconds": 1, "failureThreshold": 60}
+    return _container(settings, "checkpoint", arguments, _work_mounts()) | {
+        "restartPolicy": "Always",  # a native sidecar (KEP-753): started before fetch, ended after it
+        "ports": [{"name": "progress", "containerPort": PORT}],
+        "startupProbe": probe,
+    }
+
+
+def _work_mounts() -> list[Object]:
+    return [
+        _mount("input", _INPUT),
+        _mount("manifest", _MANIFEST),
+        _mount("run", _RUN, read_only=False),
+        _mount("data", _DATA, read_only=False),
+    ]
+
+
+def _mount(name: str, path: str, *, read_only: bool = True) -> Object:
+    return {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
+
+
+def _input(seen: Observed, settings: Settings) -> Object:
+    return {"name": "input", "configMap": {"name": config.input_name(seen, settings)}}
+
+
+def _ca(settings: Settings) -> list[str]:
+    return ["--ca-file", f"{_INPUT}/{config.CA_KEY}"] if settings.trusted_ca else []
+
+
+def _on(node: str) -> Object:
+    """Bound to one node as a DaemonSet's pods are: by the scheduler, which minds taints and volumes."""
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+def _toleration(toleration: Toleration) -> Object:
+    fields = {"key": toleration.key, "operator": toleration.operator, "value": toleration.value,
+              "effect": toleration.effect}  # fmt: skip
+    return {name: value for name, value in fields.items() if value}

@@ -1,0 +1,177 @@
+"""The API server, in the five verbs that the operator needs, over ``kubernetes.aio``. Objects are plain dicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from modelferry.resource import GROUP, KIND, PLURAL, VERSION
+
+Object = dict[str, Any]
+
+#: The field manager of every object that we apply.
+MANAGER = "modelferry"
+
+#: Seconds for one call: the API server answers within its own 60 s or not at all.
+_TIMEOUT = 65
+
+#: kind -> (API group's path, plural, namespaced)
+_KINDS = {
+    KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL, True),
+    "ConfigMap": ("/api/v1", "configmaps", True),
+    "Event": ("/api/v1", "events", True),
+    "Node": ("/api/v1", "nodes", False),
+    "PersistentVolume": ("/api/v1", "persistentvolumes", False),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims", True),
+    "Pod": ("/api/v1", "pods", True),
+}
+
+
+class APIError(Exception):
+    """The API server refused. ``status`` is the HTTP status, 0 where no answer came."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+
+
+class Kube:
+    """A client. Use `connect`, and close it at the end."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> Kube:
+        """By the pod's service account, or by KUBECONFIG on a machine outside the cluster."""
+        try:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        except config.ConfigException:
+            await config.load_kube_config()  # type: ignore[no-untyped-call]
+        return cls(client.ApiClient())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, kind: str, name: str, namespace: str = "") -> Object | None:
+        """One object, or None where there is none."""
+        try:
+            return await self._json("GET", _path(kind, namespace, name))
+        except APIError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(
+        self, kind: str, namespace: str = "", labels: Mapping[str, str | None] | None = None
+    ) -> list[Object]:
+        """All objects of `kind`, in `namespace` or everywhere, that carry `labels` (a value of None: any value)."""
+        selector = ",".join(key if value is None else f"{key}={value}" for key, value in (labels or {}).items())
+        items: list[Object] = []
+        query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
+        while True:
+            page = await self._json("GET", _path(kind, namespace), query=query)
+            items.extend(page.get("items") or [])
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    async def create(self, body: Object) -> bool:
+        """Create an object; False where one of that name is there already."""
+        meta = body["metadata"]
+        try:
+            await self._json("POST", _path(body["kind"], meta.get("namespace", "")), body=body)
+        except APIError as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    async def apply(self, body: Object, subresource: str = "") -> Object:
+        """Server-side apply (KEP-555): we own the fields in `body`, and those that we no longer name are removed."""
+        meta = body["metadata"]
+        path = _path(body["kind"], meta.get("namespace", ""), meta["name"], subresource)
+        query = {"fieldManager": MANAGER, "force": "true"}
+        return await self._json("PATCH", path, query=query, body=body, content="application/apply-patch+yaml")
+
+    async def merge(self, kind: str, name: str, patch: Object, namespace: str = "") -> bool:
+        """JSON merge patch (RFC 7396); False where the object is gone."""
+        try:
+            await self._json("PATCH", _path(kind, namespace, name), body=patch, content="application/merge-patch+json")
+        except APIError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def delete(
+        self, kind: str, name: str, namespace: str = "", *, uid: str = "", grace: int | None = None
+    ) -> None:
+        """Delete an object where it still is the one with `uid`; one that is gone is no error. `grace` in seconds."""
+        options: Object = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        try:
+            await self._json("DELETE", _path(kind, namespace, name), body=options)
+        except APIError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def logs(self, namespace: str, pod: str, container: str) -> str:
+        """A container's log, whole."""
+        return await self._text("GET", _path("Pod", namespace, pod, "log"), query={"container": container})
+
+    async def through_proxy(self, namespace: str, pod: str, port: int, path: str, seconds: float) -> str:
+        """GET `path` from a pod, through the API server."""
+        url = f"{_path('Pod', namespace, f'{pod}:{port}', 'proxy')}/{path.lstrip('/')}"
+        return await self._text("GET", url, seconds=seconds)
+
+    async def _json(self, verb: str, path: str, **request: Any) -> Object:
+        body: Object = json.loads(await self._text(verb, path, **request))
+        return body
+
+    async def _text(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content: str = "application/json",
+        seconds: float = _TIMEOUT,
+    ) -> str:
+        headers = {"Accept": "application/json, */*", "Content-Type": content}
+        try:
+            request = await self._api.param_serialize(
+                verb, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
+            response = await self._api.call_api(*request, _request_timeout=seconds)
+            data = await response.read()  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError, aiohttp.ClientError, client.ApiException) as error:
+            raise APIError(getattr(error, "status", 0) or 0, str(error) or type(error).__name__) from error
+        if not 200 <= response.status < 300:
+            raise APIError(response.status, _reason(data))
+        return data.decode(errors="replace") if isinstance(data, bytes) else str(data)
+
+
+def _path(kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
+    base, plural, namespaced = _KINDS[kind]
+    parts = [base, *(["namespaces", namespace] if namespaced and namespace else []), plural, name, subresource]
+    return "/".join(part for part in parts if part)
+
+
+def _reason(data: bytes | str) -> str:
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = data.decode(errors="replace") if isinstance(data, bytes) else data
+        return text[:500]

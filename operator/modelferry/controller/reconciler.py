@@ -1,0 +1,62 @@
+"""One artifact, once: observe, plan, apply, report. All memory is in the cluster: a restart goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelferry.controller import events, report
+from modelferry.controller.apply import carry_out
+from modelferry.controller.facts import Object, Observed
+from modelferry.controller.kube import Kube
+from modelferry.controller.observe import Observer
+from modelferry.controller.plan import plan
+from modelferry.controller.queue import Key
+from modelferry.controller.settings import Settings
+from modelferry.controller.states import Plan
+from modelferry.resource import API_VERSION, KIND
+
+
+class Reconciler:
+    """`clock` gives seconds of the epoch."""
+
+    def __init__(self, kube: Kube, observer: Observer, settings: Settings, clock: Callable[[], float]) -> None:
+        self._kube, self._observer, self._settings, self._clock = kube, observer, settings, clock
+        self._written: dict[Key, float] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One look. Returns seconds until the next, None where the artifact is gone. Raises APIError."""
+        seen = await self._observer.look(*key)
+        if seen is None:
+            self._written.pop(key, None)
+            return None
+        made = plan(seen, self._settings, self._clock())
+        await carry_out(self._kube, seen, made.actions)
+        if made == Plan() or (made.actions and not made.states and not made.hold):
+            return made.again if made.again is not None else self._settings.resync
+        held_back = await self._report(key, seen, made)
+        times = [time for time in (made.again, held_back, self._settings.resync) if time is not None]
+        return min(times)
+
+    async def _report(self, key: Key, seen: Observed, made: Plan) -> float | None:
+        """Write status and Events where something changed; amounts alone once an interval (else: the seconds left)."""
+        now = self._clock()
+        after = report.status(seen, made, now)
+        changed = report.differs(seen.status, after)
+        left = self._written.get(key, 0.0) + self._settings.status_interval - now
+        if changed and left > 0 and not report.turned(seen.status, after):
+            await events.emit(self._kube, seen, made.notices, now)
+            return left
+        if changed:
+            await self._kube.apply(_document(seen, after), "status")
+            self._written[key] = now
+        await events.emit(self._kube, seen, [*made.notices, *report.notices(seen.status, after)], now)
+        return None
+
+
+def _document(seen: Observed, status: Object) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": seen.name, "namespace": seen.namespace, "uid": seen.uid},
+        "status": status,
+    }

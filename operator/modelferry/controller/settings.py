@@ -1,0 +1,71 @@
+"""The operator's settings: what the chart gives it through the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelferry.errors import InvalidSpec
+
+_PREFIX = "MODELFERRY_"
+
+#: What a download pod asks for. The processes need 90 MB together; the rest of the limit is page cache.
+_AGENT_RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "100m", "memory": "96Mi"},
+    "limits": {"memory": "256Mi"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every knob of the operator.
+
+    ``namespace``: the operator's own, where the helper pods run. ``image``: of the operator and of all its pods.
+    ``node_root``: the directory on each node. ``trusted_ca``: PEM of further authorities for all downloads.
+    ``through_proxy``: ask the sidecars through the API server (for an operator outside the cluster).
+    ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
+    ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
+    """
+
+    namespace: str
+    image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    node_root: str = "/var/lib/modelferry"
+    trusted_ca: str = ""
+    through_proxy: bool = False
+    status_interval: float = 2.0
+    resync: float = 60.0
+    agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in MODELFERRY_*; raises InvalidSpec that names what is missing or wrong."""
+
+    def value(name: str, default: str = "") -> str:
+        return environment.get(_PREFIX + name, "") or default
+
+    image = value("IMAGE")
+    if not image:
+        raise InvalidSpec(f"{_PREFIX}IMAGE is not set: give the image that download pods run, as the chart does")
+    ca_file = value("TRUSTED_CA_FILE")
+    try:
+        return Settings(
+            namespace=value("NAMESPACE", "modelferry-system"),
+            image=image,
+            pull_policy=value("IMAGE_PULL_POLICY", "IfNotPresent"),
+            pull_secrets=tuple(name for name in value("IMAGE_PULL_SECRETS").split(",") if name),
+            node_root=value("NODE_ROOT", "/var/lib/modelferry"),
+            trusted_ca=Path(ca_file).read_text() if ca_file else "",
+            through_proxy=value("PROGRESS", "proxy" if "KUBERNETES_SERVICE_HOST" not in environment else "direct")
+            == "proxy",
+            status_interval=float(value("STATUS_INTERVAL", "2")),
+            resync=float(value("RESYNC", "60")),
+            agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
+        )
+    except (ValueError, OSError) as error:
+        raise InvalidSpec(f"the operator's settings in {_PREFIX}*: {error}") from error

@@ -1,0 +1,75 @@
+"""What a plan finds out about each node and the whole: the raw material of the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelferry.controller.actions import Action, Notice
+from modelferry.manifest import Manifest
+
+#: States of a node, in the order in which the status lists them: what needs a person comes first.
+STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Preparing", "Waiting", "Removing", "Ready")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
+
+    ``checksum`` is Pending, Verified, Mismatch or Unknown (no digest is declared).
+    """
+
+    node: str
+    state: str
+    reason: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    speed: float = 0.0
+    eta: float | None = None
+    retries: int = 0
+    checksum: str = "Pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something stands before the nodes: resolving, a missing claim, no matching node, a deletion that waits."""
+
+    reason: str
+    message: str
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step decides. ``again``: seconds after which it wants to be asked again (None: an event will tell)."""
+
+    actions: tuple[Action, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    hold: Hold | None = None
+    again: float | None = None
+    state: NodeState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps of one reconciliation. ``manifest`` is None while it is not known."""
+
+    actions: tuple[Action, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    hold: Hold | None = None
+    again: float | None = None
+    states: tuple[NodeState, ...] = ()
+    manifest: Manifest | None = None
+
+    @classmethod
+    def of(cls, steps: list[Step], manifest: Manifest | None = None) -> Plan:
+        """The steps put together: actions and notices in order, the first hold, the soonest `again`."""
+        times = [step.again for step in steps if step.again is not None]
+        return cls(
+            actions=tuple(action for step in steps for action in step.actions),
+            notices=tuple(notice for step in steps for notice in step.notices),
+            hold=next((step.hold for step in steps if step.hold), None),
+            again=min(times) if times else None,
+            states=tuple(step.state for step in steps if step.state),
+            manifest=manifest,
+        )

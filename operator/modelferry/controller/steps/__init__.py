@@ -1,0 +1,1 @@
+"""The steps of a plan, each a pure function of the facts: manifest, storage, node, leaving, deletion, housekeeping."""

@@ -1,0 +1,41 @@
+"""First: the input ConfigMap, the resolve pod, and what it printed as an immutable manifest ConfigMap."""
+
+from __future__ import annotations
+
+from modelferry.controller import attempts
+from modelferry.controller.actions import Action, Create, Notice
+from modelferry.controller.attempts import Done, Failed, Start
+from modelferry.controller.children import config
+from modelferry.controller.children.pods import resolve_pod
+from modelferry.controller.facts import Observed
+from modelferry.controller.settings import Settings
+from modelferry.controller.states import Hold, Step
+
+
+def resolve(seen: Observed, settings: Settings, now: float) -> Step:
+    """Has no hold when the manifest is known."""
+    actions: list[Action] = []
+    if config.input_name(seen, settings) not in seen.config_maps:
+        actions.append(Create(config.input_map(seen, settings)))
+    if seen.manifest is not None:
+        actions += [attempts.delete_pod(pod) for pod in seen.pods_of("resolve") if not pod.deleting]
+        return Step(tuple(actions))
+    job, drops = attempts.judge(seen.pods_of("resolve"), config.source_key(seen, settings), now)
+    match job:
+        case Start(attempt):
+            hold = Hold("Resolving", "asking the source which files there are")
+            return Step((*actions, *drops, Create(resolve_pod(seen, settings, attempt))), hold=hold)
+        case Done(pod, _) if seen.printed is not None:
+            notice = Notice("Resolved", "the source answered; the manifest is pinned")
+            create = Create(config.manifest_map(seen, settings, seen.printed))
+            return Step((*actions, *drops, create), (notice,), Hold("Resolving", "the manifest is being stored"), 0.0)
+        case Done(pod, _):
+            # The log was lost (its node is gone, or it was rotated): only another resolve pod brings it back.
+            again = attempts.delete_pod(pod)
+            return Step((*actions, *drops, again), hold=Hold("Resolving", "the manifest's log was lost; asking again"))
+        case Failed(_, outcome, wait):
+            hold = Hold(outcome.reason, outcome.message, job.stalled)
+            return Step((*actions, *drops), hold=hold, again=wait)
+        case _:
+            message = job.pod.trouble or "asking the source which files there are"
+            return Step((*actions, *drops), hold=Hold("Resolving", message))

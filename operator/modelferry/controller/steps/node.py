@@ -1,0 +1,151 @@
+"""Third, for each chosen node (and for the one download into an existing claim): directory, download, label."""
+
+from __future__ import annotations
+
+from modelferry.controller import attempts
+from modelferry.controller.actions import Action, Create, Label, Notice
+from modelferry.controller.attempts import Done, Failed, Going, Start
+from modelferry.controller.children import config
+from modelferry.controller.children.pods import fetch_pod, helper_pod
+from modelferry.controller.facts import NodeFacts, Observed, PodFacts
+from modelferry.controller.placement import blocked
+from modelferry.controller.settings import Settings
+from modelferry.controller.states import NodeState, Step
+from modelferry.controller.steps.storage import writer_bound
+from modelferry.manifest import Manifest
+from modelferry.messages import Outcome, Progress
+from modelferry.resource import names
+from modelferry.resource.quantities import binary, rate
+
+#: The sidecar's phases as the states of a node; what is not listed is Downloading.
+_PHASES = {"starting": "Preparing", "verifying": "Verifying", "repairing": "Repairing", "recovering": "Verifying"}
+
+
+def local_copy(seen: Observed, settings: Settings, manifest: Manifest, node: NodeFacts, now: float) -> Step:
+    """Brings `manifest` onto `node`, one step further."""
+    fetches, prepares = seen.pods_of("fetch", node.name), seen.pods_of("prepare", node.name)
+    ready = names.ready_label(seen.namespace, seen.name)
+    if node.labels.get(ready) == manifest.revision:
+        tidy = [attempts.delete_pod(pod) for pod in [*fetches, *prepares] if not pod.deleting]
+        return Step(tuple(tidy), state=_ready(node.name, manifest))
+    job, drops = attempts.judge(fetches, config.input_key(seen, settings), now)
+    match job:
+        case Done(_, outcome):
+            label = Label(node.name, ready, manifest.revision)
+            notice = Notice("NodeReady", f"{node.name}: {_summary(outcome)}")
+            return Step((*drops, label), (notice,), state=_ready(node.name, manifest), again=0.0)
+        case Start(attempt):
+            step = _start(seen, settings, node, attempt, now)
+            state = step.state or _waiting(node.name, manifest, "Starting", "the download pod starts")
+            return Step((*drops, *step.actions), step.notices, again=step.again, state=_sized(state, manifest))
+        case Going(pod):
+            return Step(tuple(drops), state=_going(seen, manifest, pod, node.name), again=settings.status_interval)
+        case Failed():
+            return Step(tuple(drops), state=_failed(job, manifest, node.name), again=job.wait)
+
+
+def claim_copy(seen: Observed, settings: Settings, manifest: Manifest, now: float) -> Step:
+    """Brings `manifest` into the user's claim. The finished pod stays: it is the record that the copy is whole."""
+    job, drops = attempts.judge(seen.pods_of("fetch", ""), config.input_key(seen, settings), now)
+    match job:
+        case Done():
+            return Step(tuple(drops), state=_ready("", manifest))
+        case Start(attempt):
+            state = _waiting("", manifest, "Starting", "the download pod starts")
+            return Step((*drops, Create(fetch_pod(seen, settings, "", attempt))), state=state)
+        case Going(pod):
+            return Step(tuple(drops), state=_going(seen, manifest, pod, ""), again=settings.status_interval)
+        case Failed():
+            return Step(tuple(drops), state=_failed(job, manifest, ""), again=job.wait)
+
+
+def _start(seen: Observed, settings: Settings, node: NodeFacts, attempt: int, now: float) -> Step:
+    """The directory, then the download pod. A step without a state has started the pod."""
+    assert seen.artifact is not None
+    if why := blocked(node, seen.artifact.spec.nodes):
+        return Step(state=NodeState(node.name, "Waiting", "NodeNotReady", why))
+    job, drops = attempts.judge(seen.pods_of("prepare", node.name), "", now)
+    preparing = NodeState(node.name, "Preparing", "Preparing", "the directory is being made")
+    match job:
+        case Done() if writer_bound(seen):
+            create = Create(fetch_pod(seen, settings, node.name, attempt))
+            return Step((*drops, create), (Notice("Downloading", f"{node.name}: attempt {attempt} starts"),))
+        case Done():
+            return Step(tuple(drops), state=preparing, again=1.0)
+        case Start(helper_attempt):
+            copy = Label(node.name, names.copy_label(seen.namespace, seen.name), "")
+            helper = Create(helper_pod(seen, settings, "prepare", node.name, helper_attempt))
+            return Step((*drops, copy, helper), state=preparing)
+        case Going(pod):
+            message = pod.trouble or preparing.message
+            return Step(tuple(drops), state=NodeState(node.name, "Preparing", "Preparing", message))
+        case Failed(_, outcome, wait):
+            state = NodeState(node.name, "Stalled" if job.stalled else "Retrying", outcome.reason, outcome.message)
+            return Step(tuple(drops), state=state, again=wait)
+
+
+def _ready(node: str, manifest: Manifest) -> NodeState:
+    checksum = "Verified" if all(file.digest for file in manifest.files) else "Unknown"
+    return NodeState(node, "Ready", done=manifest.size, total=manifest.size, checksum=checksum)
+
+
+def _waiting(node: str, manifest: Manifest, reason: str, message: str) -> NodeState:
+    return NodeState(node, "Waiting", reason, message, total=manifest.size)
+
+
+def _sized(state: NodeState, manifest: Manifest) -> NodeState:
+    return NodeState(state.node, state.state, state.reason, state.message, total=manifest.size)
+
+
+def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> NodeState:
+    progress = seen.progress.get(pod.name)
+    if progress is None:
+        reason = "PodPending" if pod.phase == "Pending" else "Starting"
+        return _waiting(node, manifest, reason, pod.trouble or "the download pod starts")
+    state = _PHASES.get(progress.phase, "Downloading")
+    return NodeState(
+        node=node,
+        state=state,
+        reason=state,
+        message=progress.message,
+        done=progress.done,
+        total=manifest.size,
+        speed=progress.speed,
+        eta=progress.eta,
+        retries=progress.retries,
+        checksum=_checksum(progress),
+    )
+
+
+def _checksum(progress: Progress) -> str:
+    return {"mismatch": "Mismatch", "verified": "Verified", "unknown": "Unknown"}.get(progress.checksum, "Pending")
+
+
+def _failed(job: Failed, manifest: Manifest, node: str) -> NodeState:
+    outcome = job.outcome
+    where = f"{node}: " if node and node not in outcome.message else ""
+    checksum = "Mismatch" if outcome.reason == "DigestMismatch" else "Pending"
+    state = "Stalled" if job.stalled else "Retrying"
+    message = f"{where}{outcome.message}"
+    return NodeState(node, state, outcome.reason, message, outcome.bytes, manifest.size, checksum=checksum)
+
+
+def _summary(outcome: Outcome) -> str:
+    parts = [f"revision {outcome.revision} is verified: {binary(outcome.bytes)}"]
+    if outcome.seconds > 0:
+        parts.append(f"{binary(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
+        parts.append(rate(outcome.fetched / outcome.seconds))
+    parts += [f"{outcome.retries} chunks tried again"] if outcome.retries else []
+    parts += [f"{outcome.rehashed} chunks hashed again after an unclean boot"] if outcome.rehashed else []
+    return ", ".join(parts)
+
+
+def drop_foreign(seen: Observed, chosen: list[NodeFacts]) -> list[Action]:
+    """Deletes the download pods of nodes that are not chosen or no longer exist."""
+    wanted, existing = {node.name for node in chosen}, {node.name for node in seen.nodes}
+    strays = [pod for pod in seen.pods if pod.role in ("fetch", "prepare") and pod.node not in wanted]
+    return [
+        attempts.delete_pod(pod, at_once=pod.node not in existing)
+        for pod in strays
+        if not (pod.deleting and pod.node in existing)
+    ]

@@ -1,0 +1,59 @@
+"""Names and labels of everything that belongs to an artifact, derived and never stored.
+
+Two labels of a Node are the durable record of what stands on it::
+
+    <namespace>.copy.modelferry.dev/<artifact>: ""            a directory may stand there (set before it is made)
+    <namespace>.ready.modelferry.dev/<artifact>: <revision>   a verified copy of that revision stands there
+
+The second is what the reader's volume asks for, so it is also what the scheduler goes by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from modelferry.resource import GROUP
+
+#: Our own finalizer on a ModelArtifact: nodes hold directories that no owner reference reaches.
+FINALIZER = f"{GROUP}/cleanup"
+
+MANAGED_BY = ("app.kubernetes.io/managed-by", "modelferry")
+LABEL_ARTIFACT = f"{GROUP}/artifact"
+LABEL_NAMESPACE = f"{GROUP}/artifact-namespace"
+LABEL_ROLE = f"{GROUP}/role"
+ANNOTATION_NODE = f"{GROUP}/node"
+ANNOTATION_KEY = f"{GROUP}/key"
+ANNOTATION_ATTEMPT = f"{GROUP}/attempt"
+
+
+def ready_label(namespace: str, artifact: str) -> str:
+    """The node label whose value is the verified revision."""
+    return f"{namespace}.ready.{GROUP}/{artifact}"
+
+
+def copy_label(namespace: str, artifact: str) -> str:
+    """The node label that says that a directory may stand there."""
+    return f"{namespace}.copy.{GROUP}/{artifact}"
+
+
+def fingerprint(value: Any, length: int = 8) -> str:
+    """Hex digits that stand for a JSON-able value in a name: 32 bits by default."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def writer_claim(artifact: str) -> str:
+    """The claim that download pods mount."""
+    return f"{artifact}-modelferry-writer"
+
+
+def reader_claim(artifact: str) -> str:
+    """The claim that inference pods mount: named as the artifact."""
+    return artifact
+
+
+def volume(namespace: str, artifact: str, side: str) -> str:
+    """A PersistentVolume's name; ``side`` is reader or writer. The hash keeps a-b/c and a/b-c apart."""
+    return f"modelferry-{namespace}-{artifact}-{fingerprint([namespace, artifact])}-{side}"
