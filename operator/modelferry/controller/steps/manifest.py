@@ -7,9 +7,10 @@ from modelferry.controller.actions import Action, Create, Notice
 from modelferry.controller.attempts import Done, Failed, Start
 from modelferry.controller.children import config
 from modelferry.controller.children.pods import resolve_pod
-from modelferry.controller.facts import Observed
+from modelferry.controller.facts import Observed, PodFacts
 from modelferry.controller.settings import Settings
 from modelferry.controller.states import Hold, Step
+from modelferry.messages import Outcome
 
 
 def resolve(seen: Observed, settings: Settings, now: float) -> Step:
@@ -30,12 +31,20 @@ def resolve(seen: Observed, settings: Settings, now: float) -> Step:
             create = Create(config.manifest_map(seen, settings, seen.printed))
             return Step((*actions, *drops, create), (notice,), Hold("Resolving", "the manifest is being stored"), 0.0)
         case Done(pod, _):
-            # The log was lost (its node is gone, or it was rotated): only another resolve pod brings it back.
-            again = attempts.delete_pod(pod)
-            return Step((*actions, *drops, again), hold=Hold("Resolving", "the manifest's log was lost; asking again"))
+            return _lost(seen, settings, now, pod, (*actions, *drops))
         case Failed(_, outcome, wait):
             hold = Hold(outcome.reason, outcome.message, job.stalled)
             return Step((*actions, *drops), hold=hold, again=wait)
         case _:
             message = job.pod.trouble or "asking the source which files there are"
             return Step((*actions, *drops), hold=Hold("Resolving", message))
+
+
+def _lost(seen: Observed, settings: Settings, now: float, pod: PodFacts, actions: tuple[Action, ...]) -> Step:
+    """The pod's log cannot be read (its node does not answer, it was rotated): it may come back, or another asks."""
+    lost = Outcome(False, "ManifestLost", "transient")
+    wait = (pod.finished or pod.created) + (attempts.retry_delay(lost, pod.attempt) or 0.0) - now
+    hold = Hold("Resolving", f"the log of pod {pod.name}, which holds the manifest, cannot be read yet")
+    if wait > 0:
+        return Step(actions, hold=hold, again=wait)
+    return Step((*actions, Create(resolve_pod(seen, settings, pod.attempt + 1))), hold=hold)

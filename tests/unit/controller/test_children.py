@@ -1,0 +1,107 @@
+"""The objects that the operator makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelferry.controller.children import config, pods, volumes
+from modelferry.controller.settings import Settings
+from modelferry.resource.parse import load_artifact
+from unit.controller.objects import MANIFEST, SETTINGS, document, observed
+
+SEEN = observed()
+TENANT = [pods.resolve_pod(SEEN, SETTINGS, 1), pods.fetch_pod(SEEN, SETTINGS, "node-0", 1)]
+
+
+@pytest.mark.parametrize("pod", TENANT)
+def test_a_pod_in_a_tenants_namespace_has_no_token_and_no_privilege(pod: dict[str, dict[str, object]]) -> None:
+    spec = pod["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    security = spec["securityContext"]
+    assert isinstance(security, dict)
+    assert security["runAsNonRoot"] is True
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "hostPath" not in json.dumps(spec)
+    containers = [*spec.get("initContainers", []), *spec["containers"]]  # type: ignore[misc]
+    for container in containers:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_checkpoint_is_a_native_sidecar_that_is_up_before_fetch() -> None:
+    sidecar = pods.fetch_pod(SEEN, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
+    helper = pods.helper_pod(SEEN, SETTINGS, "remove", "node-0", 2)
+    assert helper["metadata"]["namespace"] == SETTINGS.namespace
+    assert "ownerReferences" not in helper["metadata"]
+    assert helper["spec"]["nodeName"] == "node-0"
+    assert helper["spec"]["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_the_input_is_a_resource_that_the_command_line_reads(tmp_path: Path) -> None:
+    body = config.input_map(SEEN, SETTINGS)
+    file = tmp_path / "artifact.json"
+    file.write_text(body["data"][config.ARTIFACT_KEY])
+    assert load_artifact(file) == SEEN.artifact
+
+
+def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> None:
+    other = observed(document({"transfer": {"connections": 4}}))
+    assert config.input_name(SEEN, SETTINGS) != config.input_name(other, SETTINGS)
+    assert config.manifest_name(SEEN, SETTINGS) == config.manifest_name(other, SETTINGS)
+    files = [{"path": "a.bin", "url": "https://h/b.bin"}]
+    third = observed(document({"source": {"http": {"files": files}}}))
+    assert config.manifest_name(SEEN, SETTINGS) != config.manifest_name(third, SETTINGS)
+
+
+def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:
+    settings = Settings("modelferry-system", "modelferry:test", trusted_ca="-----BEGIN CERTIFICATE-----")
+    assert config.input_map(SEEN, settings)["data"][config.CA_KEY] == settings.trusted_ca
+    for pod in (pods.resolve_pod(SEEN, settings, 1), pods.fetch_pod(SEEN, settings, "n", 1)):
+        assert "/etc/modelferry/input/ca.crt" in pod["spec"]["containers"][0]["args"]
+
+
+def test_only_the_readers_volume_asks_for_the_ready_label() -> None:
+    reader = volumes.reader_volume(SEEN, SETTINGS, MANIFEST)["spec"]
+    writer = volumes.writer_volume(SEEN, SETTINGS, MANIFEST)["spec"]
+    assert "speech.ready.modelferry.dev/chattts" in json.dumps(reader["nodeAffinity"])
+    assert "modelferry.dev" not in json.dumps(writer["nodeAffinity"])
+    assert reader["local"]["path"] == "/var/lib/modelferry/speech/chattts/current"
+    assert reader["mountOptions"] == ["ro"]
+
+
+def test_names_of_two_artifacts_never_collide() -> None:
+    one = observed(document(name="b-c", namespace="a"))
+    two = observed(document(name="c", namespace="a-b"))
+    assert (
+        volumes.writer_volume(one, SETTINGS, MANIFEST)["metadata"]["name"]
+        != volumes.writer_volume(two, SETTINGS, MANIFEST)["metadata"]["name"]
+    )
+
+
+def test_an_existing_claim_holds_the_model_under_the_artifacts_name() -> None:
+    seen = observed(document({"storage": {"claim": {"name": "models"}}}))
+    spec = pods.fetch_pod(seen, SETTINGS, "", 1)["spec"]
+    assert spec["volumes"][-1]["persistentVolumeClaim"]["claimName"] == "models"
+    assert "/data/chattts" in spec["initContainers"][0]["args"]
+    assert "affinity" not in spec
+
+
+def test_the_longest_names_stay_within_kubernetes_limits() -> None:
+    seen = observed(document(name="a" * 63, namespace="b" * 63))
+    for body in (
+        pods.fetch_pod(seen, SETTINGS, "n" * 253, 99),
+        pods.helper_pod(seen, SETTINGS, "prepare", "n" * 253, 99),
+        volumes.reader_volume(seen, SETTINGS, MANIFEST),
+        config.input_map(seen, SETTINGS),
+    ):
+        assert len(body["metadata"]["name"]) <= 253
+        assert all(len(value) <= 63 for value in body["metadata"].get("labels", {}).values())

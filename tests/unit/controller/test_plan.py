@@ -1,0 +1,356 @@
+"""The plan, step by step, in a simulated cluster: what is made, what is waited for, what is cleaned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelferry.controller.actions import Create, Delete, Finalizer, Label
+from modelferry.controller.attempts import PERMANENT
+from modelferry.controller.facts import ClaimFacts, Observed, Taint
+from modelferry.controller.plan import plan
+from modelferry.manifest import Manifest
+from modelferry.messages import Outcome, Progress
+from modelferry.resource import names
+from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, node, observed
+
+WHOLE = Outcome(True, revision=MANIFEST.revision, bytes=1000, fetched=1000, seconds=1.0)
+READY = names.ready_label("speech", "chattts")
+COPY = names.copy_label("speech", "chattts")
+
+
+def downloading() -> World:
+    """Resolved, and a download pod runs on both nodes."""
+    world = World(observed())
+    world.settle()
+    world.resolved()
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    return world
+
+
+def ready() -> World:
+    """Both nodes hold the model."""
+    world = downloading()
+    for name in ("node-0", "node-1"):
+        world.end("fetch", name, WHOLE)
+    world.settle()
+    return world
+
+
+def states(seen: Observed) -> dict[str, str]:
+    return {state.node: state.state for state in plan(seen, SETTINGS, NOW).states}
+
+
+def test_the_finalizer_comes_before_anything_else() -> None:
+    made = plan(observed(document(finalizers=[])), SETTINGS, NOW)
+    assert made.actions == (Finalizer(True),)
+
+
+def test_first_the_input_and_the_resolve_pod_are_made_and_nothing_on_a_node() -> None:
+    world = World(observed())
+    made = world.settle()
+    assert [body["kind"] for body in world.created] == ["ConfigMap", "Pod"]
+    assert made.hold is not None
+    assert (made.hold.reason, made.hold.stalled) == ("Resolving", False)
+
+
+def test_the_printed_manifest_is_stored_in_an_immutable_config_map_and_the_pod_goes() -> None:
+    world = World(observed())
+    world.settle()
+    world.end("resolve", "", Outcome(True))
+    world.change(printed=b"the manifest")
+    world.step()
+    stored = world.bodies("ConfigMap")[-1]
+    assert stored["immutable"] is True
+    assert stored["binaryData"] == {"manifest.json.gz": "dGhlIG1hbmlmZXN0"}
+    world.resolved()
+    world.step()
+    assert world.seen.pods_of("resolve") == []
+
+
+def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> None:
+    world = World(observed())
+    world.settle()
+    world.end("resolve", "", Outcome(True))
+    assert world.settle().again == 2
+    world.settle(NOW + 2)
+    assert [(pod.attempt, pod.phase) for pod in world.seen.pods_of("resolve")] == [(2, "Pending")]
+
+
+def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
+    world = World(observed())
+    world.settle()
+    world.end("resolve", "", Outcome(False, "SizeMismatch", "stalled", "a.bin: 5 bytes declared, 6 there"))
+    made = world.settle(NOW + 1e6)
+    assert made.hold is not None
+    assert (made.hold.reason, made.hold.stalled, made.again) == ("SizeMismatch", True, None)
+    assert len(world.bodies("Pod", "resolve")) == 1
+
+
+def test_a_missing_file_stalls_and_is_looked_for_again_after_five_minutes() -> None:
+    world = World(observed())
+    world.settle()
+    world.end("resolve", "", Outcome(False, "NotFound", "stalled", "404"))
+    assert world.settle().again == 300
+    world.settle(NOW + 301)
+    assert len(world.bodies("Pod", "resolve")) == 2
+
+
+def test_each_volume_is_made_before_its_claim() -> None:
+    world = downloading()
+    order = [body["metadata"]["name"] for body in world.created if body["kind"].startswith("PersistentVolume")]
+    for side, claim in (("writer", "chattts-modelferry-writer"), ("reader", "chattts")):
+        assert order.index(names.volume("speech", "chattts", side)) < order.index(claim)
+
+
+def test_a_node_is_labelled_as_a_holder_before_its_directory_is_made() -> None:
+    world = World(observed())
+    world.settle()
+    world.resolved()
+    made = world.step()
+    labels = [i for i, action in enumerate(made.actions) if isinstance(action, Label) and action.key == COPY]
+    helpers = [
+        i for i, a in enumerate(made.actions) if isinstance(a, Create) and "prepare" in a.body["metadata"]["name"]
+    ]
+    assert len(labels) == len(helpers) == 2
+    assert all(label < helper for label, helper in zip(labels, helpers, strict=True))
+
+
+def test_no_download_starts_before_the_directory_is_there() -> None:
+    world = World(observed())
+    world.settle()
+    world.resolved()
+    world.settle()
+    assert world.bodies("Pod", "fetch") == []
+    world.end("prepare", "node-0", Outcome(True))
+    world.settle()
+    assert [pod.node for pod in world.seen.pods_of("fetch")] == ["node-0"]
+
+
+def test_a_verified_copy_labels_its_node_and_the_pods_go() -> None:
+    world = downloading()
+    world.end("fetch", "node-0", WHOLE)
+    made = world.step()
+    assert Label("node-0", READY, MANIFEST.revision) in made.actions
+    assert [notice.reason for notice in made.notices] == ["NodeReady"]
+    world.settle()
+    assert {pod.node for pod in world.seen.pods} == {"node-1"}
+    assert states(world.seen) == {"node-0": "Ready", "node-1": "Waiting"}
+
+
+def test_a_settled_artifact_asks_for_nothing() -> None:
+    made = plan(ready().seen, SETTINGS, NOW)
+    assert (made.actions, made.notices, made.hold, made.again) == ((), (), None, None)
+
+
+def test_the_sidecars_progress_is_the_nodes_state() -> None:
+    world = downloading()
+    name = world.seen.pods_of("fetch", "node-0")[0].name
+    for phase, state in (("fetching", "Downloading"), ("verifying", "Verifying"), ("repairing", "Repairing")):
+        world.change(progress={name: Progress(phase, total=1000, done=400, speed=50.0, eta=12.0)})
+        found = next(s for s in plan(world.seen, SETTINGS, NOW).states if s.node == "node-0")
+        assert (found.state, found.done, found.speed, found.eta) == (state, 400, 50.0, 12.0)
+
+
+def test_a_killed_download_is_tried_again_after_two_seconds_and_the_old_pod_goes() -> None:
+    world = downloading()
+    world.end("fetch", "node-0", None)
+    assert world.settle().again == 2
+    assert states(world.seen)["node-0"] == "Retrying"
+    world.settle(NOW + 2)
+    pods = world.seen.pods_of("fetch", "node-0")
+    assert [pod.attempt for pod in pods] == [2]
+
+
+def test_a_wrong_digest_stalls_its_node_alone_and_is_never_tried_again() -> None:
+    world = downloading()
+    assert "DigestMismatch" in PERMANENT
+    world.end("fetch", "node-0", Outcome(False, "DigestMismatch", "stalled", "a.bin: expected …, got …"))
+    world.end("fetch", "node-1", WHOLE)
+    world.settle(NOW + 1e9)
+    assert states(world.seen) == {"node-0": "Stalled", "node-1": "Ready"}
+    assert READY not in world.seen.nodes[0].labels
+
+
+def test_a_changed_spec_replaces_a_download_and_forgets_the_failure() -> None:
+    world = downloading()
+    world.end("fetch", "node-0", Outcome(False, "DigestMismatch", "stalled", "…"))
+    world.settle()
+    body = document({"transfer": {"connections": 4}})
+    world.seen = replace(observed(body), **{f: getattr(world.seen, f) for f in ("nodes", "pods", "claims", "volumes")},
+                         config_maps=world.seen.config_maps)  # fmt: skip
+    world.resolved()
+    world.settle()
+    pods = world.seen.pods_of("fetch")
+    assert [(pod.node, pod.attempt, pod.phase) for pod in sorted(pods, key=lambda p: p.node)] == [
+        ("node-0", 1, "Pending"),
+        ("node-1", 1, "Pending"),
+    ]
+
+
+def test_more_streams_do_not_fetch_a_settled_model_again() -> None:
+    world = ready()
+    body = document({"transfer": {"connections": 4}})
+    world.seen = replace(world.seen, document=body, artifact=observed(body).artifact)
+    world.settle()
+    assert states(world.seen) == {"node-0": "Ready", "node-1": "Ready"}
+    assert world.seen.pods_of("fetch") == []
+
+
+def test_another_revision_is_fetched_while_the_old_label_stays() -> None:
+    world = ready()
+    world.change(manifest=Manifest("def456", MANIFEST.files))
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    assert [n.labels[READY] for n in world.seen.nodes] == ["abc123", "abc123"]
+    assert len(world.seen.pods_of("fetch")) == 2
+
+
+def test_a_new_node_gets_the_model() -> None:
+    world = ready()
+    world.change(nodes=(*world.seen.nodes, node("node-2")))
+    world.settle()
+    assert states(world.seen)["node-2"] == "Preparing"
+    assert READY not in world.seen.nodes[2].labels
+
+
+def test_a_node_that_is_gone_is_dropped_and_its_pods_are_removed_at_once() -> None:
+    world = downloading()
+    world.change(nodes=world.seen.nodes[:1])
+    made = plan(world.seen, SETTINGS, NOW)
+    drops = [action for action in made.actions if isinstance(action, Delete)]
+    assert all(action.grace == 0 for action in drops)
+    assert {action.name for action in drops} == {pod.name for pod in world.seen.pods if pod.node == "node-1"}
+    assert [state.node for state in made.states] == ["node-0"]
+
+
+def test_a_node_that_is_no_longer_chosen_loses_label_then_directory() -> None:
+    world = ready()
+    body = document({"nodes": {"selector": {"gpu": "true"}}})
+    kept = replace(world.seen.nodes[0], labels={**world.seen.nodes[0].labels, "gpu": "true"})
+    world.seen = replace(world.seen, document=body, artifact=observed(body).artifact, nodes=(kept, world.seen.nodes[1]))
+    world.change(consumers={"node-1": ("server-1",)})
+    world.settle()
+    assert READY not in world.seen.nodes[1].labels
+    assert world.bodies("Pod", "remove") == []
+    world.change(consumers={})
+    world.settle()
+    assert [body["spec"]["nodeName"] for body in world.bodies("Pod", "remove")] == ["node-1"]
+    world.end("remove", "node-1", Outcome(True))
+    world.settle()
+    assert COPY not in world.seen.nodes[1].labels
+    assert READY in world.seen.nodes[0].labels
+
+
+def test_a_tainted_node_is_not_chosen_and_a_cordoned_one_waits() -> None:
+    gpu, cordoned = Taint("gpu", "", "NoSchedule"), Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+    world = World(observed(nodes=(node("a", taints=(gpu,)), node("b", taints=(cordoned,)), node("c", ready=False))))
+    world.settle()
+    world.resolved()
+    made = world.settle()
+    assert {(s.node, s.state, s.reason) for s in made.states} == {
+        ("b", "Waiting", "NodeNotReady"),
+        ("c", "Waiting", "NodeNotReady"),
+    }
+    assert world.bodies("Pod", "prepare") == []
+
+
+def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
+    world = World(observed(document({"nodes": {"selector": {"gpu": "true"}}}), nodes=()))
+    world.settle()
+    world.resolved()
+    made = world.settle()
+    assert made.hold is not None
+    assert (made.hold.reason, made.hold.stalled) == ("NoMatchingNodes", True)
+    assert "gpu=true" in made.hold.message
+
+
+def test_a_foreign_claim_of_the_artifacts_name_stalls_and_is_left_alone() -> None:
+    world = World(observed(claims={"chattts": ClaimFacts("chattts", False, "Bound", False)}))
+    world.settle()
+    world.resolved()
+    made = world.settle()
+    assert made.hold is not None
+    assert made.hold.reason == "ClaimNameTaken"
+    assert world.bodies("PersistentVolume") == []
+
+
+def test_a_missing_claim_stalls_until_it_is_there() -> None:
+    world = World(observed(document({"storage": {"claim": {"name": "models"}}})))
+    world.settle()
+    world.resolved()
+    made = world.settle()
+    assert made.hold is not None
+    assert (made.hold.reason, made.again) == ("ClaimMissing", 10)
+    world.change(claims={"models": ClaimFacts("models", False, "Bound", False)})
+    world.settle()
+    world.end("fetch", "", WHOLE)
+    assert [(s.node, s.state) for s in world.settle().states] == [("", "Ready")]
+    assert world.seen.pods_of("fetch", "")[0].phase == "Succeeded"
+
+
+def test_a_volume_that_lost_its_claim_is_made_anew() -> None:
+    world = ready()
+    name = names.volume("speech", "chattts", "reader")
+    claims = {k: v for k, v in world.seen.claims.items() if k != "chattts"}
+    world.change(
+        claims=claims, volumes={**world.seen.volumes, name: replace(world.seen.volumes[name], phase="Released")}
+    )
+    world.settle()
+    assert "chattts" in world.seen.claims
+    assert world.seen.volumes[name].phase == "Available"
+
+
+def test_deletion_goes_labels_first_and_the_finalizer_last() -> None:
+    world = ready()
+    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.settle()
+    assert all(READY not in n.labels for n in world.seen.nodes)
+    assert names.FINALIZER in world.seen.document["metadata"]["finalizers"]
+    for name in ("node-0", "node-1"):
+        world.end("remove", name, Outcome(True))
+    world.settle()
+    assert (world.seen.pods, world.seen.claims, world.seen.volumes) == ((), {}, {})
+    assert world.seen.document["metadata"]["finalizers"] == []
+
+
+def test_deletion_says_that_it_waits_for_a_consumer_and_touches_no_directory() -> None:
+    world = ready()
+    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.change(consumers={"node-0": ("server-1",)})
+    made = world.step()
+    assert made.hold is not None
+    assert "server-1 on node-0" in made.hold.message
+    assert {body["spec"]["nodeName"] for body in world.bodies("Pod", "remove")} == {"node-1"}
+
+
+def test_deletion_does_not_wait_for_a_node_that_is_gone() -> None:
+    world = ready()
+    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.change(nodes=())
+    world.settle()
+    assert world.seen.document["metadata"]["finalizers"] == []
+
+
+def test_deletion_waits_for_a_node_that_is_down_and_names_it() -> None:
+    world = ready()
+    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], ready=False)))
+    world.settle()
+    world.end("remove", "node-0", Outcome(True))
+    made = world.settle()
+    assert made.hold is not None
+    assert "node-1 is not ready" in made.hold.message
+
+
+def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
+    seen = replace(observed(), artifact=None, fault="spec.source.s3: is not a field")
+    made = plan(seen, SETTINGS, NOW)
+    assert made.hold is not None
+    assert (made.hold.reason, made.hold.message, made.hold.stalled) == (
+        "InvalidSpec", "spec.source.s3: is not a field", True,
+    )  # fmt: skip

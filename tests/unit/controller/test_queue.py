@@ -1,0 +1,92 @@
+"""The work queue, on a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from modelferry.controller.queue import Key, WorkQueue
+
+KEY = ("speech", "chattts")
+
+pytestmark = pytest.mark.looptime
+
+
+class Work:
+    """Notes when it ran; returns what the test says, or raises it."""
+
+    def __init__(self, *answers: float | Exception | None) -> None:
+        self.answers = list(answers)
+        self.ran: list[float] = []
+
+    async def __call__(self, key: Key) -> float | None:
+        self.ran.append(round(asyncio.get_running_loop().time(), 1))
+        answer = self.answers.pop(0) if self.answers else 1e6
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_a_key_runs_at_once_and_again_when_it_wants() -> None:
+    work = Work(10.0, 20.0)
+    queue = WorkQueue(work)
+    queue.add(KEY)
+    await asyncio.sleep(50)
+    await queue.close()
+    assert work.ran == [0.0, 10.2, 30.4]
+
+
+async def test_many_hints_make_few_runs_and_the_last_is_not_lost() -> None:
+    work = Work()
+    queue = WorkQueue(work)
+    for _ in range(20):
+        queue.add(KEY)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(5)
+    await queue.close()
+    assert work.ran == [0.0, 0.2]
+
+
+async def test_a_hint_during_the_work_runs_it_once_more() -> None:
+    started = asyncio.Event()
+    runs = 0
+
+    async def work(key: Key) -> float | None:
+        nonlocal runs
+        runs += 1
+        started.set()
+        await asyncio.sleep(3)
+        return 1e6
+
+    queue = WorkQueue(work)
+    queue.add(KEY)
+    await started.wait()
+    queue.add(KEY)
+    await asyncio.sleep(10)
+    await queue.close()
+    assert runs == 2
+
+
+async def test_a_failure_is_tried_again_more_and_more_slowly(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work(OSError("refused"), OSError("refused"), OSError("refused"), 1e6)
+    queue = WorkQueue(work)
+    with caplog.at_level(logging.WARNING):
+        queue.add(KEY)
+        await asyncio.sleep(100)
+    await queue.close()
+    assert work.ran == [0.0, 1.2, 3.4, 7.6]
+    assert "speech/chattts: OSError: refused; looking again in 1 s" in caplog.text
+
+
+async def test_an_object_that_is_gone_is_forgotten_until_it_is_heard_of_again() -> None:
+    work = Work(None, 1e6)
+    queue = WorkQueue(work)
+    queue.add(KEY)
+    await asyncio.sleep(1000)
+    assert work.ran == [0.0]
+    queue.add(KEY)
+    await asyncio.sleep(1)
+    await queue.close()
+    assert work.ran == [0.0, 1000.0]
