@@ -101,4 +101,5 @@ def run() -> None:
     """Run the operator until SIGTERM. Raises InvalidSpec where its settings are wrong."""
     from_environment()
     kopf.configure(log_prefix=False)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # "Handler succeeded" for every heartbeat of a node
     asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=HEALTH))

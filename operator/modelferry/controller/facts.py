@@ -206,7 +206,12 @@ def _trouble(status: Object) -> str:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}"
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state, last = container.get("state") or {}, container.get("lastState") or {}
+        ended = state.get("terminated") or last.get("terminated") or {}
+        waiting = state.get("waiting") or {}
+        if ended.get("exitCode") and not state.get("running"):
+            said = (ended.get("message") or "").strip()
+            return f"container {container['name']} ended with exit code {ended['exitCode']}: {said[-500:]}"
         if waiting.get("reason") in _TROUBLES:
             return f"{waiting['reason']}: {waiting.get('message', '')}"
     return ""

@@ -124,6 +124,7 @@ def _container(settings: Settings, name: str, arguments: list[str], mounts: list
         "args": arguments,
         "resources": dict(settings.agent_resources),
         "securityContext": dict(_RESTRICTED),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # a crash leaves its last words in the pod's status
         "volumeMounts": mounts,
     }
 
