@@ -101,5 +101,6 @@ def run() -> None:
     """Run the operator until SIGTERM. Raises InvalidSpec where its settings are wrong."""
     from_environment()
     kopf.configure(log_prefix=False)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # "Handler succeeded" for every heartbeat of a node
+    for name in ("kopf.objects", "aiohttp.access"):  # a line for every heartbeat of a node, and for every probe
+        logging.getLogger(name).setLevel(logging.WARNING)
     asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=HEALTH))

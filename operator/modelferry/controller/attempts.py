@@ -70,11 +70,11 @@ def judge(pods: list[PodFacts], key: str, now: float) -> tuple[State, list[Actio
     if not current:
         return (Going(others[0]) if others else Start(1)), drops
     newest = current[0]
+    if newest.outcome and newest.outcome.ok and not newest.deleting:
+        return Done(newest, newest.outcome), drops  # its phase says so up to 4 s later, when the sidecar has ended too
     if newest.deleting or newest.phase not in ("Succeeded", "Failed"):
         return Going(newest), drops
     outcome = newest.outcome or Outcome(False, "PodDied", "transient", f"pod {newest.name} died without a word")
-    if outcome.ok:
-        return Done(newest, outcome), drops
     due = retry_delay(outcome, newest.attempt)
     if due is None:
         return Failed(newest, outcome, None), drops

@@ -107,7 +107,7 @@ class Observer:
 
     async def _printed(self, seen: Observed) -> bytes | None:
         for pod in seen.pods_of("resolve"):
-            if pod.phase == "Succeeded" and not pod.deleting:
+            if pod.outcome and pod.outcome.ok and not pod.deleting:
                 try:
                     return read_manifest(await self._kube.logs(pod.namespace, pod.name, "resolve"))
                 except APIError:

@@ -82,7 +82,13 @@ def _amounts(before: Object, plan: Plan) -> Object:
     summary |= {"speed": rate(speed).replace(" ", "")} if speed >= 1 else {}
     summary |= {"eta": span(max(etas))} if etas and ready < len(states) else {}
     return {
-        "bytes": {"done": done, "total": total, "percent": percent, "perSecond": int(speed)},
+        "bytes": {
+            "done": done,
+            "verified": sum(s.verified for s in states),
+            "total": total,
+            "percent": percent,
+            "perSecond": int(speed),
+        },
         "nodes": {"total": len(states), "ready": ready, "stalled": sum(s.state == "Stalled" for s in states)},
         "summary": summary,
         "checksum": _checksum(states),
@@ -105,6 +111,7 @@ def _copy(state: NodeState) -> Object:
         "state": state.state,
         "checksum": state.checksum,
         "bytesDone": state.done,
+        "bytesVerified": state.verified,
         "bytesTotal": state.total,
         "percent": state.done * 100 // state.total if state.total else (100 if state.state == "Ready" else 0),
     }

@@ -15,7 +15,8 @@ STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Prepa
 class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
-    ``checksum`` is Pending, Verified, Mismatch or Unknown (no digest is declared).
+    ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
+    Verified, Mismatch or Unknown (no digest is declared).
     """
 
     node: str
@@ -23,6 +24,7 @@ class NodeState:
     reason: str = ""
     message: str = ""
     done: int = 0
+    verified: int = 0
     total: int = 0
     speed: float = 0.0
     eta: float | None = None

@@ -21,9 +21,11 @@ def conditions(body: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in body["conditions"]}
 
 
-READY_0 = NodeState("node-0", "Ready", done=1000, total=1000, checksum="Verified")
-READY_1 = NodeState("node-1", "Ready", done=1000, total=1000, checksum="Verified")
-HALF_1 = NodeState("node-1", "Downloading", "Downloading", done=500, total=1000, speed=52_428_800.0, eta=23.0)
+READY_0 = NodeState("node-0", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
+READY_1 = NodeState("node-1", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
+HALF_1 = NodeState(
+    "node-1", "Downloading", "Downloading", done=500, verified=400, total=1000, speed=52_428_800.0, eta=23.0
+)
 FULL_1 = NodeState("node-1", "Stalled", "InsufficientSpace", "node-1 is short 1 GiB", total=1000)
 
 
@@ -38,7 +40,7 @@ def test_a_download_is_reconciling_with_amounts_for_the_columns() -> None:
     body = status(READY_0, HALF_1)
     assert conditions(body) == {"Ready": ("False", "Downloading"), "Reconciling": ("True", "Downloading")}
     assert body["summary"] == {"nodes": "1/2", "progress": "75%", "speed": "50.0MiB/s", "eta": "23s"}
-    assert body["bytes"] == {"done": 1500, "total": 2000, "percent": 75, "perSecond": 52_428_800}
+    assert body["bytes"] == {"done": 1500, "verified": 1400, "total": 2000, "percent": 75, "perSecond": 52_428_800}
     assert body["conditions"][0]["message"] == "Downloading on node-1"
     assert body["checksum"] == "Pending"
 

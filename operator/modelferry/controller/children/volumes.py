@@ -3,8 +3,12 @@
 The writer's volume may be mounted on every node. The reader's points at ``…/current`` and asks for the node label that
 says that a verified copy is there: a pod that mounts the reader's claim is scheduled only to such nodes.
 
-A volume names its claim (claimRef) and the claim its volume, and the claim is made when the volume is Available: made
-together, the binder takes up to 15 s.
+A volume names its claim (claimRef), and the claim is made when the volume is Available: made together, the binder may
+miss the volume until its next resync, 15 s later. The claim does not name its volume: where it does, the binder's two
+workers get in each other's way at every second claim (a conflict on the volume's status), and it waits for the resync
+too; where it does not, the volume's worker queues the claim anew. So that such a claim takes no other volume, both are
+of a storage class that nothing else uses. Both carry from the start the protection finalizers that Kubernetes would
+add: an object that changes under the binder's hands is a conflict again.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from modelferry.manifest import Manifest
 from modelferry.resource import names
 
 _MIB = 1024 * 1024
+
+#: The class of our volumes and claims. No StorageClass object of that name is needed: nothing is provisioned.
+_CLASS = "modelferry"
 
 
 def directory(seen: Observed) -> str:
@@ -41,12 +48,12 @@ def reader_volume(seen: Observed, settings: Settings, manifest: Manifest) -> Obj
 
 def writer_claim(seen: Observed, manifest: Manifest) -> Object:
     """The download pods' claim."""
-    return _claim(seen, manifest, "writer", names.writer_claim(seen.name), "ReadWriteMany")
+    return _claim(seen, manifest, names.writer_claim(seen.name), "ReadWriteMany")
 
 
 def reader_claim(seen: Observed, manifest: Manifest) -> Object:
     """The inference pods' claim, named as the artifact."""
-    return _claim(seen, manifest, "reader", names.reader_claim(seen.name), "ReadOnlyMany")
+    return _claim(seen, manifest, names.reader_claim(seen.name), "ReadOnlyMany")
 
 
 def _volume(
@@ -56,12 +63,12 @@ def _volume(
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "labels": labels(seen)},
+        "metadata": {"name": name, "labels": labels(seen), "finalizers": ["kubernetes.io/pv-protection"]},
         "spec": {
             "capacity": {"storage": _capacity(manifest)},
             "accessModes": [mode],
             "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": "",
+            "storageClassName": _CLASS,
             "volumeMode": "Filesystem",
             "claimRef": {
                 "apiVersion": "v1",
@@ -75,16 +82,15 @@ def _volume(
     }
 
 
-def _claim(seen: Observed, manifest: Manifest, side: str, name: str, mode: str) -> Object:
+def _claim(seen: Observed, manifest: Manifest, name: str, mode: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(seen, name),
+        "metadata": metadata(seen, name) | {"finalizers": ["kubernetes.io/pvc-protection"]},
         "spec": {
             "accessModes": [mode],
-            "storageClassName": "",
+            "storageClassName": _CLASS,
             "volumeMode": "Filesystem",
-            "volumeName": names.volume(seen.namespace, seen.name, side),
             "resources": {"requests": {"storage": _capacity(manifest)}},
         },
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelferry.controller import attempts
 from modelferry.controller.actions import Action, Create, Label, Notice
 from modelferry.controller.attempts import Done, Failed, Going, Start
@@ -86,7 +88,8 @@ def _start(seen: Observed, settings: Settings, node: NodeFacts, attempt: int, no
 
 def _ready(node: str, manifest: Manifest) -> NodeState:
     checksum = "Verified" if all(file.digest for file in manifest.files) else "Unknown"
-    return NodeState(node, "Ready", done=manifest.size, total=manifest.size, checksum=checksum)
+    size = manifest.size
+    return NodeState(node, "Ready", done=size, verified=size, total=size, checksum=checksum)
 
 
 def _waiting(node: str, manifest: Manifest, reason: str, message: str) -> NodeState:
@@ -100,21 +103,33 @@ def _sized(state: NodeState, manifest: Manifest) -> NodeState:
 def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> NodeState:
     progress = seen.progress.get(pod.name)
     if progress is None:
-        reason = "PodPending" if pod.phase == "Pending" else "Starting"
-        return _waiting(node, manifest, reason, pod.trouble or "the download pod starts")
+        return _silent(seen, manifest, pod, node)
     state = _PHASES.get(progress.phase, "Downloading")
     return NodeState(
         node=node,
         state=state,
         reason=state,
         message=progress.message,
-        done=progress.done,
+        done=max(progress.done, progress.received),
+        verified=progress.done,
         total=manifest.size,
         speed=progress.speed,
         eta=progress.eta,
         retries=progress.retries,
         checksum=_checksum(progress),
     )
+
+
+def _silent(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> NodeState:
+    """A pod whose sidecar does not answer: it starts, or ends, or is slow; what it last said still stands."""
+    if pod.phase == "Pending":
+        return _waiting(node, manifest, "PodPending", pod.trouble or "the download pod starts")
+    said: dict[str, Any] = next((c for c in seen.status.get("copies") or [] if c["name"] == (node or "claim")), {})
+    if said.get("state") not in _PHASES.values() and said.get("state") != "Downloading":
+        return _waiting(node, manifest, "Starting", pod.trouble or "the download pod starts")
+    amounts = said.get("bytesDone", 0), said.get("bytesVerified", 0)
+    state, message = said["state"], said.get("message", "")
+    return NodeState(node, state, state, message, *amounts, manifest.size, checksum=said.get("checksum", "Pending"))
 
 
 def _checksum(progress: Progress) -> str:
@@ -127,7 +142,8 @@ def _failed(job: Failed, manifest: Manifest, node: str) -> NodeState:
     checksum = "Mismatch" if outcome.reason == "DigestMismatch" else "Pending"
     state = "Stalled" if job.stalled else "Retrying"
     message = f"{where}{outcome.message}"
-    return NodeState(node, state, outcome.reason, message, outcome.bytes, manifest.size, checksum=checksum)
+    done = outcome.bytes
+    return NodeState(node, state, outcome.reason, message, done, done, manifest.size, checksum=checksum)
 
 
 def _summary(outcome: Outcome) -> str:

@@ -1,0 +1,156 @@
+"""What a test does to a namespace: applies, looks, waits. All of it by kubectl, as a user would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cluster import ClusterError
+from cluster.shell import wait_until
+from e2e.platform import Platform
+from modelferry.resource import API_VERSION, KIND, names
+
+Object = dict[str, Any]
+
+SYSTEM = "modelferry-system"
+
+
+class Kit:
+    """One namespace that enforces Pod Security `restricted`, on a platform with the operator."""
+
+    def __init__(self, platform: Platform, namespace: str) -> None:
+        self.platform, self.namespace = platform, namespace
+
+    # --- doing ------------------------------------------------------------------------------------------------------
+
+    def apply(self, *documents: Object) -> None:
+        """kubectl apply; raises ClusterError with the API server's words where it refuses."""
+        self.kubectl("apply", "-f", "-", input="\n---\n".join(json.dumps(document) for document in documents))
+
+    def kubectl(self, *args: str, input: str | None = None, timeout: float = 120) -> str:
+        """kubectl in the namespace."""
+        return self.platform.kubectl("--namespace", self.namespace, *args, input=input, timeout=timeout)
+
+    def delete(self, name: str, *, wait: bool = True, timeout: float = 90) -> None:
+        """Deletes an artifact, and waits until it is gone."""
+        self.kubectl("delete", "ma", name, f"--wait={str(wait).lower()}", f"--timeout={timeout:.0f}s")
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def get(self, kind: str, name: str) -> Object:
+        """One object; empty where there is none."""
+        text = self.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
+        return dict(json.loads(text)) if text.strip() else {}
+
+    def list(self, kind: str, selector: str = "") -> list[Object]:
+        """Objects of the namespace."""
+        chosen = ["--selector", selector] if selector else []
+        return list(json.loads(self.kubectl("get", kind, *chosen, "-o", "json"))["items"])
+
+    def status(self, name: str) -> Object:
+        """An artifact's status."""
+        return dict(self.get("ma", name).get("status") or {})
+
+    def condition(self, name: str, type_: str) -> Object:
+        """One condition; empty where it is not set."""
+        conditions = self.status(name).get("conditions") or []
+        return next((dict(condition) for condition in conditions if condition["type"] == type_), {})
+
+    def copy(self, name: str, node: str) -> Object:
+        """One copy's entry in the status; empty where there is none."""
+        copies = self.status(name).get("copies") or []
+        return next((dict(copy) for copy in copies if copy["name"] == node), {})
+
+    def events(self, name: str) -> list[tuple[str, str]]:
+        """(reason, message) of an artifact's Events, oldest first."""
+        found = [event for event in self.list("events") if event["involvedObject"]["name"] == name]
+        found.sort(key=lambda event: str(event["metadata"]["name"]))
+        return [(event["reason"], event["message"]) for event in found]
+
+    def pods(self, artifact: str, role: str = "fetch") -> list[Object]:
+        """An artifact's pods in the namespace, in a role."""
+        return self.list("pods", f"{names.LABEL_ARTIFACT}={artifact},{names.LABEL_ROLE}={role}")
+
+    def node_label(self, node: str, key: str) -> str | None:
+        """A label of a node."""
+        labels = json.loads(self.platform.kubectl("get", "node", node, "-o", "json"))["metadata"]["labels"]
+        value = labels.get(key)
+        return None if value is None else str(value)
+
+    def consumer_log(self, app: str) -> str:
+        """The log of a Deployment's pod."""
+        return self.kubectl("logs", f"deployment/{app}", "--all-containers")
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    def wait_ready(self, name: str, timeout: float = 180) -> None:
+        """kubectl wait, as a pipeline would write it."""
+        self.kubectl("wait", "--for=condition=Ready", f"ma/{name}", f"--timeout={timeout:.0f}s", timeout=timeout + 10)
+
+    def wait_stalled(self, name: str, reason: str, timeout: float = 120) -> str:
+        """Waits until the artifact is Stalled with `reason`; returns the message."""
+        self.wait(f"{name} to be Stalled with {reason}", lambda: self._stalled(name) == reason, timeout)
+        return str(self.condition(name, "Stalled")["message"])
+
+    def wait(self, what: str, ready: Callable[[], bool], timeout: float = 60) -> None:
+        """Waits for anything; the error that ends it shows the artifacts as they stand."""
+        try:
+            wait_until(what, ready, timeout)
+        except ClusterError as error:
+            error.add_note(self.kubectl("get", "ma,pods,pvc", "-o", "wide"))
+            error.add_note(self.platform.kubectl("get", "pods", "-n", SYSTEM))
+            error.add_note(self.kubectl("get", "ma", "-o", "yaml"))
+            raise
+
+    def wait_bytes(self, name: str, node: str, share: float, timeout: float = 120) -> None:
+        """Waits until a copy has `share` (0 to 1) of its bytes, verified on disk."""
+
+        def enough() -> bool:
+            copy = self.copy(name, node)
+            return bool(copy.get("bytesTotal")) and copy["bytesDone"] >= share * copy["bytesTotal"]
+
+        self.wait(f"{share:.0%} of {name} on {node}", enough, timeout)
+
+    @contextmanager
+    def watching(self, name: str) -> Iterator[list[Object]]:
+        """The statuses that `kubectl get -w` shows while the block runs; the list is filled when it ends."""
+        seen: list[Object] = []
+        command = ["get", "ma", name, "--watch", "--output=json"]
+        argv, environment = self.platform.kubectl_argv("--namespace", self.namespace, *command)
+        with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield seen
+            finally:
+                process.terminate()
+                text = process.communicate()[0]
+        seen.extend(document.get("status") or {} for document in _documents(text))
+
+    def _stalled(self, name: str) -> str:
+        return str(self.condition(name, "Stalled").get("reason", ""))
+
+
+def artifact(name: str, files: list[Object], **spec: Any) -> Object:
+    """A ModelArtifact over http files."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": {"source": {"http": {"files": files}}} | spec,
+    }
+
+
+def _documents(text: str) -> list[Object]:
+    """JSON documents written one after the other; a last one that was cut is left out."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text.rstrip()):
+        try:
+            document, at = decoder.raw_decode(text, at)
+        except ValueError:
+            break
+        found.append(document)
+        while at < len(text) and text[at].isspace():
+            at += 1
+    return found

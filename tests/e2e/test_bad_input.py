@@ -1,0 +1,29 @@
+"""A wrong resource is refused by the API server, with a message that says the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster import ClusterError
+from e2e.kit import Kit
+from wrong_documents import WRONG, right
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_the_api_server_refuses(quiet: Kit, what: str) -> None:
+    document, words, _ = WRONG[what]
+    with pytest.raises(ClusterError) as refused:
+        quiet.apply(document)
+    assert words in str(refused.value)
+
+
+def test_the_kind_of_storage_cannot_be_changed(kit: Kit) -> None:
+    kit.apply(right())
+    patch = '{"spec": {"storage": {"nodeLocal": null, "claim": {"name": "models"}}}}'
+    with pytest.raises(ClusterError, match="the kind of storage cannot be changed"):
+        kit.kubectl("patch", "ma", "chattts", "--type=merge", "-p", patch)
+
+
+def test_explain_shows_what_each_field_is_for(quiet: Kit) -> None:
+    text = quiet.kubectl("explain", "ma.spec.transfer.tls.allowPlainHTTP")
+    assert "whose bytes anybody on the way can read and change" in " ".join(text.split())

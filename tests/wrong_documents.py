@@ -1,0 +1,77 @@
+"""Wrong ModelArtifacts, with a word of the message that a user gets: from the API server and from `modelferry pull`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def right() -> Document:
+    """One that is right."""
+    file = {"path": "a/b.bin", "url": "https://models.example.com/b.bin", "sha256": "0" * 64, "size": 5}
+    return {
+        "apiVersion": "modelferry.dev/v1alpha1",
+        "kind": "ModelArtifact",
+        "metadata": {"name": "chattts"},
+        "spec": {"source": {"http": {"files": [file]}}},
+    }
+
+
+def _changed(change: Callable[[Document], None]) -> Document:
+    document = copy.deepcopy(right())
+    change(document)
+    return document
+
+
+def _file(**fields: Any) -> Document:
+    return _changed(lambda d: d["spec"]["source"]["http"]["files"][0].update(fields))
+
+
+def _spec(**fields: Any) -> Document:
+    return _changed(lambda d: d["spec"].update(fields))
+
+
+_PLAIN = {"path": "a.bin", "url": "https://h/a"}
+
+#: what is wrong -> (the document, words of the API server's message, words of the command's message)
+WRONG: dict[str, tuple[Document, str, str]] = {
+    "two sources": (
+        _changed(lambda d: d["spec"]["source"].update(huggingFace={"repo": "2Noise/ChatTTS"})),
+        'unknown field "spec.source.huggingFace"',
+        "spec.source.huggingFace: is not a field",
+    ),
+    "no source": (_spec(source={}), "exactly one source is required: set spec.source.http", "exactly one source is required"),
+    "an unknown field": (_spec(revsion="main"), 'unknown field "spec.revsion"', "spec.revsion: is not a field"),
+    "no files": (_spec(source={"http": {"files": []}}), "should have at least 1 items", "must list at least one file"),
+    "a path that climbs out": (_file(path="../etc/passwd"), "a file stays inside the model's directory", "stays inside"),
+    "a path that climbs out in the middle": (_file(path="a/../../b"), "stays inside the model's directory", "stays inside"),
+    "a dot in a path": (_file(path="./a"), "stays inside the model's directory", "stays inside"),
+    "an absolute path": (_file(path="/etc/passwd"), "path is absolute", "is absolute"),
+    "an empty segment": (_file(path="a//b"), "has an empty segment", "has an empty segment"),
+    "a slash at the end": (_file(path="a/"), "has an empty segment", "has an empty segment"),
+    "our own name": (_file(path="a/.modelferry-ready.json"), "a name that Modelferry keeps for itself", "keeps for itself"),
+    "a control character": (_file(path="a\nb"), "a control character or a backslash", "control character"),
+    "a backslash": (_file(path="a\\b"), "a control character or a backslash", "backslash"),
+    "a short digest": (_file(sha256="abc"), "sha256 must be 64 lower-case hexadecimal digits", "must be 64 lower-case"),
+    "an upper-case digest": (_file(sha256="A" * 64), "sha256 must be 64 lower-case", "must be 64 lower-case"),
+    "two digests": (_file(md5="0" * 32), "give sha256 or md5, not both", "give sha256 or md5, not both"),
+    "a negative size": (_file(size=-1), "should be greater than or equal to 0", "size: must be 0 to"),
+    "no http at all": (_file(url="ftp://h/x"), "does not begin with https://", "does not begin with https://"),
+    "a path twice": (
+        _changed(lambda d: d["spec"]["source"]["http"].update(files=[_PLAIN, _PLAIN])), "Duplicate value", "listed twice",
+    ),
+    "no connection": (_spec(transfer={"connections": 0}), "greater than or equal to 1", "connections: must be 1 to 128"),
+    "too many connections": (_spec(transfer={"connections": 129}), "less than or equal to 128", "must be 1 to 128"),
+    "two kinds of storage": (
+        _spec(storage={"nodeLocal": {}, "claim": {"name": "models"}}), "give nodeLocal or claim", "give nodeLocal or claim",
+    ),
+    "a long name": (
+        _changed(lambda d: d["metadata"].update(name="a" * 64)), "must be at most 63 characters", "at most 63 characters",
+    ),
+    "a name with a dot": (
+        _changed(lambda d: d["metadata"].update(name="a.b")), "must be at most 63 characters of a-z", "at most 63 characters",
+    ),
+}  # fmt: skip
