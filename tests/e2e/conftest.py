@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.kit import SYSTEM, Kit
+from e2e.origins import MIB, files, model
 from e2e.platform import Platform, platform
+from origin.certs import Authority, Leaf
+from origin.model import ModelFile
+from origin.nginx import Nginx
 
 CHART = Path(__file__).parents[2] / "charts/modelferry"
 
@@ -31,12 +38,24 @@ def bare_platform() -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="session")
-def installed(bare_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the test origins' certificates; the operator is told to trust it."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def leaf(authority: Authority, bare_platform: Platform) -> Leaf:
+    """The certificate of this machine's address as pods see it."""
+    return authority.leaf(bare_platform.host_address, name="origin")
+
+
+@pytest.fixture(scope="session")
+def installed(bare_platform: Platform, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """The cluster with the operator, installed as the README says, trusting the test origins' authority."""
     repository, _, tag = bare_platform.image.rpartition(":")
     values = tmp_path_factory.mktemp("helm") / "values.json"
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
-    values.write_text(json.dumps({"image": image, "trustedCA": ""}))
+    values.write_text(json.dumps({"image": image, "trustedCA": authority.ca_file.read_text()}))
     bare_platform.helm(
         "upgrade", "--install", "modelferry", CHART, "--namespace", SYSTEM, "--create-namespace",
         "--values", values, "--wait", "--timeout", "120s",
@@ -47,6 +66,13 @@ def installed(bare_platform: Platform, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def kit(installed: Platform) -> Iterator[Kit]:
     """A namespace of the test's own; what the test leaves in it is deleted."""
+    with namespace(installed) as found:
+        yield found
+
+
+@contextmanager
+def namespace(installed: Platform) -> Iterator[Kit]:
+    """A namespace that enforces Pod Security `restricted`."""
     name = f"speech-{secrets.token_hex(3)}"
     installed.kubectl("create", "namespace", name)
     installed.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
@@ -60,3 +86,33 @@ def kit(installed: Platform) -> Iterator[Kit]:
 def quiet(installed: Platform) -> Kit:
     """The default namespace, for what only asks the API server."""
     return Kit(installed, "default")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model behind nginx: its files, and the server with its log."""
+
+    nginx: Nginx
+    files: list[ModelFile]
+
+    @property
+    def source(self) -> list[dict[str, Any]]:
+        """`source.http.files`."""
+        return files(self.nginx, self.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(file.size for file in self.files)
+
+    def sent(self) -> int:
+        """Bytes of content that nginx has sent so far, over all requests that have ended."""
+        return sum(request.sent for request in self.nginx.requests())
+
+
+@pytest.fixture
+def small(installed: Platform, leaf: Leaf) -> Iterator[Served]:
+    """256 MiB behind nginx with TLS at 4 MiB/s a stream: 16 s with 4 streams, time enough to break something."""
+    root, found = model(256 * MIB)
+    with Nginx(root, leaf=leaf, host=installed.host_address, rate=4 * MIB) as nginx:
+        yield Served(nginx, found)

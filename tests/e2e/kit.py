@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,7 +46,7 @@ class Kit:
         text = self.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
         return dict(json.loads(text)) if text.strip() else {}
 
-    def list(self, kind: str, selector: str = "") -> list[Object]:
+    def all(self, kind: str, selector: str = "") -> list[Object]:
         """Objects of the namespace."""
         chosen = ["--selector", selector] if selector else []
         return list(json.loads(self.kubectl("get", kind, *chosen, "-o", "json"))["items"])
@@ -66,13 +67,13 @@ class Kit:
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """(reason, message) of an artifact's Events, oldest first."""
-        found = [event for event in self.list("events") if event["involvedObject"]["name"] == name]
+        found = [event for event in self.all("events") if event["involvedObject"]["name"] == name]
         found.sort(key=lambda event: str(event["metadata"]["name"]))
         return [(event["reason"], event["message"]) for event in found]
 
     def pods(self, artifact: str, role: str = "fetch") -> list[Object]:
         """An artifact's pods in the namespace, in a role."""
-        return self.list("pods", f"{names.LABEL_ARTIFACT}={artifact},{names.LABEL_ROLE}={role}")
+        return self.all("pods", f"{names.LABEL_ARTIFACT}={artifact},{names.LABEL_ROLE}={role}")
 
     def node_label(self, node: str, key: str) -> str | None:
         """A label of a node."""
@@ -120,13 +121,14 @@ class Kit:
         seen: list[Object] = []
         command = ["get", "ma", name, "--watch", "--output=json"]
         argv, environment = self.platform.kubectl_argv("--namespace", self.namespace, *command)
-        with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                yield seen
-            finally:
-                process.terminate()
-                text = process.communicate()[0]
-        seen.extend(document.get("status") or {} for document in _documents(text))
+        with tempfile.TemporaryFile("w+") as shown:
+            with subprocess.Popen(argv, env=environment, stdout=shown) as process:
+                try:
+                    yield seen
+                finally:
+                    process.terminate()
+            shown.seek(0)
+            seen.extend(document.get("status") or {} for document in _documents(shown.read()))
 
     def _stalled(self, name: str) -> str:
         return str(self.condition(name, "Stalled").get("reason", ""))

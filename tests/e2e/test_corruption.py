@@ -1,0 +1,62 @@
+"""An origin that corrupts a chunk: once, and always."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from e2e.consumers import GATED, example_consumers
+from e2e.kit import Kit, artifact
+from e2e.origins import MIB, Hostile, files, hostile, model
+from e2e.platform import Platform
+from modelferry.manifest import CHUNK_SIZE
+from origin.certs import Leaf
+
+#: Byte of the largest file that is flipped: in its second chunk.
+SPOILT = CHUNK_SIZE + 4321
+
+
+def chunk_requests(origin: Hostile, path: str) -> Counter[int]:
+    """How often each chunk of a file was asked for (the resolve pod asks for the first byte alone)."""
+    spans = [entry.span for entry in origin.requests(path)]
+    return Counter(start // CHUNK_SIZE for start, end in filter(None, spans) if end - start > 1)
+
+
+def test_a_chunk_that_is_corrupted_once_is_fetched_again_alone(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+) -> None:
+    root, found = model(96 * MIB)
+    largest = max(found, key=lambda file: file.size)
+    rules = [{"path": largest.path, "covers": SPOILT, "times": 1, "corrupt": SPOILT}]
+    with hostile(root, tmp_path, host=installed.host_address, leaf=leaf, rules=rules, digest=True) as origin:
+        kit.apply(artifact("spoilt", files(origin, found), nodes={"selector": {"kubernetes.io/hostname": "node-0"}}))
+        kit.wait_ready("spoilt")
+        asked = chunk_requests(origin, largest.path)
+    assert asked == Counter({0: 1, 1: 2, 2: 1})
+    assert kit.status("spoilt")["checksum"] == "Verified"
+
+
+def test_a_chunk_that_is_always_corrupted_stalls_and_nothing_is_published(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+) -> None:
+    root, found = model(96 * MIB)
+    largest = max(found, key=lambda file: file.size)
+    rules = [{"path": largest.path, "covers": SPOILT, "corrupt": SPOILT}]
+    with hostile(root, tmp_path, host=installed.host_address, leaf=leaf, rules=rules) as origin:
+        kit.apply(*example_consumers(installed.image)[:1])
+        kit.apply(artifact("chattts", files(origin, found)))
+        told = kit.wait_stalled("chattts", "DigestMismatch")
+        kit.wait("both copies to stall", lambda: kit.status("chattts")["nodes"]["stalled"] == 2)
+    assert largest.path in told
+    assert largest.sha256 in told
+    status = kit.status("chattts")
+    assert (status["nodes"]["ready"], status["checksum"]) == (0, "Mismatch")
+    (consumer,) = kit.all("pods", f"app={GATED}")
+    assert consumer["status"]["phase"] == "Pending"
+    for node in installed.nodes.nodes:
+        listing = node.exec(
+            ["find", f"/var/lib/modelferry/{kit.namespace}/chattts", "-maxdepth", "1", "-name", "current"]
+        )
+        assert listing == ""
+    restarts = [c["restartCount"] for pod in kit.pods("chattts") for c in pod["status"]["containerStatuses"]]
+    assert restarts == [0, 0], "Stalled, not a restart loop"

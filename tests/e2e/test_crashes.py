@@ -1,0 +1,121 @@
+"""What is killed in the middle: the download, the operator, the node's kubelet and containerd, the whole node."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+
+from e2e.conftest import Served
+from e2e.kit import SYSTEM, Kit, artifact
+from e2e.origins import MIB
+from e2e.platform import Platform
+from modelferry.manifest import CHUNK_SIZE
+
+STREAMS = 4
+NODE = "node-0"
+
+
+def one_node(served: Served, name: str) -> dict[str, object]:
+    """An artifact for one node alone, so that the origin's log speaks of one download."""
+    selector = {"kubernetes.io/hostname": NODE}
+    return artifact(name, served.source, nodes={"selector": selector}, transfer={"connections": STREAMS})
+
+
+def fetch_container(kit: Kit, name: str) -> str:
+    """The id of the container that fetches."""
+    (pod,) = kit.pods(name)
+    (container,) = (c for c in pod["status"]["containerStatuses"] if c["name"] == "fetch")
+    return str(container["containerID"])
+
+
+def digests_on(platform: Platform, kit: Kit, name: str, node: str = NODE) -> dict[str, str]:
+    """sha256 of each published file on a node's disk, by path."""
+    directory = f"/var/lib/modelferry/{kit.namespace}/{name}/current"
+    script = f"cd {shlex.quote(directory)} && find . -type f ! -name '.modelferry*' | xargs sha256sum"
+    lines = platform.nodes.node(node).exec(["sh", "-c", script]).splitlines()
+    return {path.removeprefix("./"): digest for digest, _, path in (line.partition("  ") for line in lines)}
+
+
+def test_a_killed_download_goes_on_where_it_was(installed: Platform, kit: Kit, small: Served) -> None:
+    node = installed.nodes.node(NODE)
+    kit.apply(one_node(small, "killed"))
+    kit.wait_bytes("killed", NODE, 0.5)
+    assert node.kill_in_container(fetch_container(kit, "killed"), "agent fetch") >= 1
+    kit.wait_ready("killed")
+    assert digests_on(installed, kit, "killed") == {file.path: file.sha256 for file in small.files}
+    twice = small.sent() - small.size
+    assert 0 < twice <= STREAMS * CHUNK_SIZE + len(small.files)
+    assert "PodDied" in [reason for reason, _ in kit.events("killed")]
+
+
+def test_a_killed_operator_disturbs_no_download_and_picks_up_the_status(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
+    kit.apply(one_node(small, "orphan"))
+    kit.wait_bytes("orphan", NODE, 0.2)
+    installed.kubectl(
+        "delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--force", "--grace-period=0"
+    )
+    kit.wait_ready("orphan")
+    assert digests_on(installed, kit, "orphan") == {file.path: file.sha256 for file in small.files}
+    assert small.sent() <= small.size + len(small.files), "something was fetched twice"
+    started = [message for reason, message in kit.events("orphan") if reason == "Downloading"]
+    assert len(started) == 1, "the download was started anew"
+    assert kit.status("orphan")["checksum"] == "Verified"
+
+
+def test_a_restarted_kubelet_and_containerd_disturb_no_download(installed: Platform, kit: Kit, small: Served) -> None:
+    node = installed.nodes.node(NODE)
+    kit.apply(one_node(small, "restarted"))
+    kit.wait_bytes("restarted", NODE, 0.2)
+    node.stop_kubelet()
+    node.stop_containerd()
+    node.start_containerd()
+    node.start_kubelet()
+    kit.wait_ready("restarted")
+    assert digests_on(installed, kit, "restarted") == {file.path: file.sha256 for file in small.files}
+    assert small.sent() <= small.size + len(small.files), "something was fetched twice"
+
+
+def test_after_a_reboot_every_chunk_that_was_done_is_hashed_again(installed: Platform, kit: Kit, small: Served) -> None:
+    cluster, node = installed.nodes, installed.nodes.node(NODE)
+    kit.apply(one_node(small, "rebooted"))
+    kit.wait_bytes("rebooted", NODE, 0.6)
+    node.stop()
+    node.boot()
+    spoilt = as_after_a_power_cut(installed, kit, "rebooted")
+    node.start_kubernetes()
+    cluster.wait_ready([node])
+    kit.wait_ready("rebooted")
+    assert digests_on(installed, kit, "rebooted") == {file.path: file.sha256 for file in small.files}
+    (told,) = (message for reason, message in kit.events("rebooted") if reason == "NodeReady")
+    assert "hashed again after an unclean boot" in told
+    path, index = spoilt
+    again = [r for r in small.nginx.requests() if r.path == f"/{path}" and f"bytes={index * CHUNK_SIZE}-" in r.range]
+    assert sum(request.sent for request in again) > min(CHUNK_SIZE, 16 * MIB), "the spoilt chunk was not fetched again"
+
+
+def as_after_a_power_cut(platform: Platform, kit: Kit, name: str) -> tuple[str, int]:
+    """The machine below did not lose power, so its boot id is changed by hand in chunks.db, and a done chunk spoilt."""
+    script = """
+import json, pathlib, sqlite3, sys
+top = pathlib.Path(sys.argv[1])
+db = sqlite3.connect(top / ".modelferry/chunks.db")
+db.execute("UPDATE meta SET value = 'another boot' WHERE key = 'boot_id'")
+assert db.execute("SELECT changes()").fetchone() == (1,)
+path, index, start = db.execute(
+    "SELECT path, \\"index\\", start FROM chunks JOIN files ON files.id = chunks.file WHERE status = 'done' LIMIT 1"
+).fetchone()
+db.commit()
+(incoming,) = (top / ".modelferry/incoming").iterdir()
+with (incoming / path).open("r+b") as file:
+    file.seek(start + 5)
+    byte = file.read(1)
+    file.seek(start + 5)
+    file.write(bytes([byte[0] ^ 1]))
+print(json.dumps([path, index]))
+"""
+    directory = f"/var/lib/modelferry/{kit.namespace}/{name}"
+    path, index = json.loads(platform.nodes.node(NODE).exec([sys.executable, "-c", script, directory]))
+    return str(path), int(index)

@@ -1,0 +1,74 @@
+"""Nodes that come, go, and are too small; and what a deleted artifact leaves behind: nothing."""
+
+from __future__ import annotations
+
+from e2e.conftest import Served
+from e2e.consumers import GATED, example_consumers
+from e2e.kit import Kit, artifact
+from e2e.platform import Platform
+from modelferry.resource import names
+
+
+def test_a_node_that_appears_gets_the_model_and_one_that_leaves_is_dropped(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
+    cluster = installed.nodes
+    kit.apply(artifact("growing", small.source))
+    kit.wait_ready("growing")
+    assert kit.status("growing")["summary"]["nodes"] == "2/2"
+    added = cluster.add_node(disk="2G")
+    kit.wait("the third copy", lambda: kit.copy("growing", added.name).get("state") == "Ready", 120)
+    assert kit.status("growing")["summary"]["nodes"] == "3/3"
+    cluster.remove_node(added.name)
+    kit.wait("the status without it", lambda: kit.status("growing")["summary"]["nodes"] == "2/2", 60)
+    assert kit.copy("growing", added.name) == {}
+    assert kit.condition("growing", "Ready")["status"] == "True"
+
+
+def test_a_deleted_artifact_leaves_nothing(installed: Platform, kit: Kit, small: Served) -> None:
+    kit.apply(artifact("passing", small.source))
+    kit.wait_bytes("passing", "node-0", 0.2)
+    kit.delete("passing")
+    assert kit.all("pvc") == []
+    assert kit.all("pods") == []
+    assert names.volume(kit.namespace, "passing", "writer") not in installed.kubectl("get", "pv", "-o", "name")
+    for node in installed.nodes.nodes:
+        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{kit.namespace}*"]) == ""
+        for key in (names.copy_label(kit.namespace, "passing"), names.ready_label(kit.namespace, "passing")):
+            assert kit.node_label(node.name, key) is None
+
+
+def test_deletion_waits_for_a_consumer_and_says_so(installed: Platform, kit: Kit, small: Served) -> None:
+    kit.apply(*example_consumers(installed.image)[:1], artifact("chattts", small.source))
+    kit.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
+    kit.delete("chattts", wait=False)
+    kit.wait("the reason", lambda: "uses the model" in kit.condition("chattts", "Ready").get("message", ""), 60)
+    assert GATED in kit.condition("chattts", "Ready")["message"]
+    user = next(pod for pod in kit.all("pods", f"app={GATED}"))
+    listing = installed.nodes.node(user["spec"]["nodeName"]).exec(
+        ["find", f"/var/lib/modelferry/{kit.namespace}/chattts/current/", "-name", "*.yaml"]
+    )
+    assert listing.count("\n") == 5
+    kit.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    kit.kubectl("wait", "--for=delete", "ma/chattts", "--timeout=60s")
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
+    cluster = installed.nodes
+    tiny = cluster.add_node(disk="128M")
+    try:
+        for node in (tiny.name, "node-0"):
+            installed.kubectl("label", "node", node, f"test.modelferry.dev/{kit.namespace}=yes")
+        selector = {f"test.modelferry.dev/{kit.namespace}": "yes"}
+        kit.apply(artifact("large", small.source, nodes={"selector": selector}))
+        told = kit.wait_stalled("large", "InsufficientSpace")
+        kit.wait("the other copy", lambda: kit.copy("large", "node-0").get("state") == "Ready", 120)
+        assert tiny.name in told
+        assert "MiB" in told
+        assert small.sent() <= small.size + len(small.files), "the small node fetched something"
+        assert kit.status("large")["nodes"] == {"total": 2, "ready": 1, "stalled": 1}
+        assert ("InsufficientSpace", told) in kit.events("large")
+    finally:
+        cluster.remove_node(tiny.name)

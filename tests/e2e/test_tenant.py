@@ -1,0 +1,44 @@
+"""As a tenant sees it: no privilege, no token, no Secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster import ClusterError
+from e2e.conftest import CHART, Served
+from e2e.kit import SYSTEM, Kit, artifact
+from e2e.platform import Platform
+
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:modelferry"
+
+
+def test_download_pods_run_under_restricted_without_a_token(kit: Kit, small: Served) -> None:
+    kit.apply(artifact("modest", small.source))
+    kit.wait("the download pods", lambda: len(kit.pods("modest")) > 0)
+    for pod in [*kit.pods("modest"), *kit.pods("modest", "resolve")]:
+        mounts = [mount["mountPath"] for c in pod["spec"]["containers"] for mount in c["volumeMounts"]]
+        assert "/var/run/secrets/kubernetes.io/serviceaccount" not in mounts
+        assert not any("projected" in volume for volume in pod["spec"]["volumes"])
+    level = kit.platform.kubectl("get", "namespace", kit.namespace, "--show-labels")
+    assert "pod-security.kubernetes.io/enforce=restricted" in level
+
+
+def test_the_operators_account_can_do_nothing_with_secrets(installed: Platform) -> None:
+    allowed = installed.kubectl("auth", "can-i", "--list", f"--as={ACCOUNT}")
+    assert "modelartifacts.modelferry.dev" in allowed
+    assert "secrets" not in allowed
+    assert "*.*" not in allowed
+
+
+def test_the_operators_pod_is_modest(installed: Platform) -> None:
+    path = "jsonpath={.items[0].spec.containers[0].securityContext}"
+    shown = installed.kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "-o", path)
+    assert '"readOnlyRootFilesystem":true' in shown
+    assert '"allowPrivilegeEscalation":false' in shown
+
+
+def test_the_chart_is_clean_and_says_what_is_wrong_with_a_value(installed: Platform) -> None:
+    chart = str(CHART)
+    assert "0 chart(s) failed" in installed.helm("lint", "--strict", chart)
+    with pytest.raises(ClusterError, match="nodeRoot"):
+        installed.helm("template", chart, "--set", "nodeRoot=relative/path")
