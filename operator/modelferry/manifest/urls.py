@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 
 def shown(url: str) -> str:
@@ -22,6 +22,7 @@ def url_fault(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         port = parts.port
+        ascii_url(url)
     except ValueError as error:
         return f"cannot be read: {error}"
     if parts.scheme not in ("http", "https"):
@@ -35,3 +36,18 @@ def url_fault(url: str) -> str | None:
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
         return "holds a space or control character; percent-encode it"
     return None
+
+
+def ascii_url(url: str) -> str:
+    """`url` as it goes over the wire: no fragment, and all ASCII (the host in IDNA, the rest percent-encoded UTF-8).
+
+    What is ASCII already stays to the letter, for it may be signed. Raises ValueError where the host cannot be spelt.
+    """
+    url, _, _ = url.partition("#")
+    if url.isascii():
+        return url
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("idna").decode()
+    address = host if parts.port is None else f"{host}:{parts.port}"
+    rest = parts._replace(netloc=address)
+    return quote(rest.geturl(), safe="".join(map(chr, range(33, 127))), errors="surrogateescape")

@@ -1,0 +1,114 @@
+"""What the fetching side asks of the checkpoint, in whichever process that is. Files are numbered as in the
+manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelferry.errors import ModelferryError
+from modelferry.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """One file as it was found: ``missing`` are the chunk indices still to be fetched, ``validators`` the distinct
+    (mirror, validator) pairs that the others came with. ``verified``: its whole digest has been compared."""
+
+    generation: int
+    verified: bool
+    missing: tuple[int, ...]
+    validators: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The directory as it was found, preallocated. ``published``: nothing is left to do. ``rehashed``: chunks that were
+    hashed again after an unclean boot. ``notes``: what a person should know (something damaged was set aside)."""
+
+    root: str
+    published: bool
+    files: tuple[OpenedFile, ...]
+    rehashed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A chunk stands in its file. ``inode`` is the file's that was written to; ``sha256`` (hex) covers the bytes from
+    ``sha256_start`` to the chunk's end, as the server declared it; "" where it declared none."""
+
+    file: int
+    index: int
+    generation: int
+    inode: int
+    validator: str
+    mirror: str
+    sha256: str = ""
+    sha256_start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to Written. ``committed``: the row is durable; otherwise ``why``: ``digest`` (the bytes are not what
+    the server declared), ``stale`` (of another generation or inode), ``disk`` (it could not be read back or synced).
+    ``changed``: the chunk had been done before, with another digest."""
+
+    committed: bool
+    why: str = ""
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What a file's whole digest says. ``missing``: chunks that are not done, or whose bytes on the disk are not what
+    was committed; they are pending now. Otherwise ``verified``, or ``expected`` and ``got`` differ."""
+
+    verified: bool
+    expected: str = ""
+    got: str = ""
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
+    bytes that came over the network, the phase (fetching or repairing) and a line for people."""
+
+    in_flight: int = 0
+    connections: int = 0
+    retries: int = 0
+    fetched: int = 0
+    phase: str = "fetching"
+    message: str = ""
+
+
+class Checkpoint(Protocol):
+    """Every method may be called again after its answer got lost: each says what it wants to be true, not what to do.
+
+    All raise the errors of `modelferry.errors`; MachineFault where the disk fails.
+    """
+
+    async def open(self, manifest: Manifest) -> Opened:
+        """Lock, recover and preallocate. Raises ForeignDirectory, DirectoryBusy, InsufficientSpace, DamagedState."""
+
+    async def written(self, report: Written) -> Receipt:
+        """Read the chunk back, check, sync and commit it."""
+
+    async def reopen(self, file: int, index: int) -> None:
+        """Make a chunk pending, so that it may be overwritten; its digest is remembered for `Receipt.changed`."""
+
+    async def restart(self, file: int, generation: int) -> OpenedFile:
+        """Leave `generation` of a file behind, all chunks pending. The caller has closed it and opens it again."""
+
+    async def finish(self, file: int) -> Finish:
+        """Compare a file's whole digest."""
+
+    async def publish(self) -> None:
+        """Make the revision visible; every file is verified."""
+
+    async def tell(self, telemetry: Telemetry) -> None:
+        """Pass on what is shown to people."""
+
+    async def fail(self, error: ModelferryError) -> None:
+        """The download ended with `error`: shown to people until it goes on."""

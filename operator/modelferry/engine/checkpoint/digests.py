@@ -1,0 +1,74 @@
+"""Digests of what is on the disk: of chunks, and of whole files as far as they are done in order. Blocking."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+from blake3 import blake3
+
+from modelferry.engine.storage.files import read_span
+from modelferry.manifest import Chunk, FileEntry
+
+#: Bytes read at a time: beyond 1 MiB reading gets no faster, and the process must stay small.
+BUFFER = 1024 * 1024
+
+
+class Hasher(Protocol):
+    """hashlib's and blake3's, and a Frontier."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take in `data`."""
+
+
+class ShortRead(Exception):
+    """The file ends before the chunk does."""
+
+
+class Frontier:
+    """The whole-file digest of a file's chunks from 0 to ``next``, grown as they are done."""
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm = algorithm
+        self.reset()
+
+    @classmethod
+    def of(cls, entry: FileEntry) -> Frontier:
+        """By the algorithm of the declared digest; a file whose digest nobody declared gets one, to be recorded."""
+        return cls(entry.digest.algorithm if entry.digest else "sha256")
+
+    def reset(self) -> None:
+        """Begin again: something below ``next`` changed."""
+        self.next = 0
+        self._hasher = hashlib.new(self.algorithm, usedforsecurity=False)
+
+    def update(self, data: memoryview, /) -> None:
+        """More of chunk ``next``."""
+        self._hasher.update(data)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self._hasher.hexdigest()}"
+
+
+class Reader:
+    """Reads chunks through one buffer, so that memory does not depend on the file."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(BUFFER))
+
+    def feed(self, fd: int, chunk: Chunk, *hashers: tuple[int, Hasher]) -> None:
+        """Give the bytes of `chunk` to each (start, hasher), beginning at file offset start. Raises ShortRead,
+        DiskFault."""
+        at = chunk.start
+        for piece in read_span(fd, chunk.start, chunk.end, self._buffer):
+            for start, hasher in hashers:
+                hasher.update(piece[max(0, start - at) :])
+            at += len(piece)
+        if at != chunk.end:
+            raise ShortRead
+
+    def digest(self, fd: int, chunk: Chunk) -> bytes:
+        """BLAKE3 of the bytes of `chunk`; raises ShortRead, DiskFault."""
+        hasher = blake3()
+        self.feed(fd, chunk, (0, hasher))
+        return hasher.digest()

@@ -1,0 +1,328 @@
+"""The checkpoint's work itself: blocking, and always in one thread. `local` is its asynchronous face."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from blake3 import blake3
+
+from modelferry.engine.checkpoint import ready, recovery
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
+from modelferry.engine.checkpoint.digests import Hasher, Reader, ShortRead
+from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
+from modelferry.engine.checkpoint.lock import acquire
+from modelferry.engine.checkpoint.state import FileState
+from modelferry.engine.storage import files, layout
+from modelferry.engine.storage.tree import Tree
+from modelferry.errors import DiskFault, MachineFault
+from modelferry.manifest import Manifest
+
+
+def read_boot_id() -> str:
+    """The kernel's name for this boot; empty on systems that have none, where no boot is told from another."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A chunk that was read back: its row as it will be committed, and whether it differs from before."""
+
+    row: ChunkRow
+    changed: bool
+
+
+class Keeper:
+    """Owns one target directory from `open` to `close`."""
+
+    def __init__(self, root: Path, *, boot_id: str, clock: Callable[[], float]) -> None:
+        """`root` exists. `clock` gives seconds since 1970, for the records alone."""
+        self.root = root
+        self.states: list[FileState] = []
+        self.rehashed = 0
+        self.published = False
+        self._boot_id = boot_id
+        self._clock = clock
+        self._tree: Tree | None = None
+        self._lock = -1
+        self._ledger: Ledger | None = None
+        self._manifest: Manifest | None = None
+        self._reader = Reader()
+
+    @property
+    def tree(self) -> Tree:
+        """The open directory."""
+        assert self._tree is not None
+        return self._tree
+
+    @property
+    def ledger(self) -> Ledger:
+        """The open chunks.db."""
+        assert self._ledger is not None
+        return self._ledger
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is being fetched."""
+        assert self._manifest is not None
+        return self._manifest
+
+    def open(self, manifest: Manifest) -> Opened:
+        """See api.Checkpoint.open. May be called again, after the fetching side was started anew."""
+        with _disk_faults():
+            notes = self._enter()
+            self._manifest = manifest
+            recovered = recovery.recover(self.tree, self.ledger, manifest, self._boot_id, self._show)
+            self.published = recovered.published
+            self.rehashed += recovered.rehashed
+            if not recovered.published:
+                recovery.preallocate(self.tree, manifest, recovered.files)
+            opened = tuple(state.opened() for state in recovered.files)
+            notes += recovered.notes
+            return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes))
+
+    def close(self) -> None:
+        """Let go of everything; may be called more than once."""
+        if self._ledger is not None:
+            self._ledger.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        if self._tree is not None:
+            self._tree.close()
+        self._ledger, self._lock, self._tree = None, -1, None
+
+    def commit(self, reports: list[Written]) -> list[Receipt]:
+        """Read back, hash, sync and commit several chunks; the receipts are in the order of the reports."""
+        receipts: dict[int, Receipt] = {}
+        checked: dict[int, _Checked] = {}
+        order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
+        with _disk_faults():
+            for file, group in groupby(order, key=lambda i: reports[i].file):
+                self._check_file(self.states[file], {i: reports[i] for i in group}, receipts, checked)
+            self.ledger.commit(item.row for item in checked.values())
+        for i, item in checked.items():
+            self.states[reports[i].file].mark_done(item.row)
+            receipts[i] = Receipt(True, changed=item.changed)
+        return [receipts[i] for i in range(len(reports))]
+
+    def reopen(self, file: int, index: int) -> None:
+        """See api.Checkpoint.reopen."""
+        state = self.states[file]
+        with _disk_faults():
+            self.ledger.drop([(state.id, index)])
+        state.mark_pending(index)
+        state.reopened.add(index)
+        state.phase = "repairing"
+
+    def restart(self, file: int, generation: int) -> OpenedFile:
+        """See api.Checkpoint.restart."""
+        state = self.states[file]
+        if state.generation == generation:
+            with _disk_faults():
+                self.ledger.restart(state.id, generation + 1)
+                path = self._incoming(state)
+                recovery.create(self.tree, path, state.entry.size)
+                self.tree.sync(path.rpartition("/")[0])
+            state.mark_restarted(generation + 1)
+        return state.opened()
+
+    def finish(self, file: int) -> Finish:
+        """See api.Checkpoint.finish."""
+        state = self.states[file]
+        if missing := state.missing():
+            return Finish(False, missing=missing)
+        if state.verified:
+            return Finish(True)
+        if state.phase != "repairing":
+            state.phase = "verifying"
+        with _disk_faults(), self._opened(state) as fd:
+            self._advance(state, fd, len(state.rows))
+            got = str(state.frontier)
+            if state.entry.digest is None or got == str(state.entry.digest):
+                self.ledger.verify(state.id, got)
+                state.mark_verified()
+                return Finish(True)
+            state.frontier.reset()
+            bad = tuple(row.index for row in state.rows if not recovery.intact(self._reader, fd, state, row.index))
+            self.ledger.drop((state.id, index) for index in bad)
+        for index in bad:
+            state.mark_pending(index)
+        state.mismatch = not bad
+        return Finish(False, missing=bad) if bad else Finish(False, str(state.entry.digest), got)
+
+    def catch_up(self) -> bool:
+        """Take one more chunk into the whole digest of a file whose order has reached it; False where there is none."""
+        for state in self.states:
+            index = state.frontier.next
+            if not state.verified and state.phase == "fetching" and index < len(state.rows) and state.rows[index].done:
+                with _disk_faults(), self._opened(state) as fd:
+                    self._advance(state, fd, index + 1)
+                return True
+        return False
+
+    def publish(self) -> None:
+        """See api.Checkpoint.publish; the order is the package's point 5."""
+        manifest, tree = self.manifest, self.tree
+        if not all(state.verified for state in self.states):
+            raise AssertionError("publish before every file is verified")
+        if self.published:
+            return
+        with _disk_faults():
+            for state in self.states:
+                with self._opened(state) as fd:
+                    os.fsync(fd)
+            for directory in sorted(_directories(manifest)):
+                tree.sync(layout.incoming(manifest.revision, directory))
+            tree.make(layout.REVISIONS)
+            tree.rename(layout.incoming(manifest.revision), layout.published(manifest.revision))
+            now = self._clock()
+            self.ledger.publish(manifest, now)
+            tree.write(layout.ready(manifest.revision), self._marker(now).encode())
+            previous = ready.current(tree)
+            tree.link(layout.published(manifest.revision), layout.CURRENT)
+            self.published = True
+            self._retire(previous)
+
+    def _enter(self) -> list[str]:
+        if self._tree is not None:
+            return []
+        self._tree = Tree(self.root)
+        try:
+            recovery.claim(self._tree)
+            self._lock = acquire(self._tree)
+            self._ledger, notes = recovery.open_ledger(self._tree, self._boot_id, self._clock())
+        except BaseException:
+            self.close()
+            raise
+        return notes
+
+    def _show(self, states: list[FileState]) -> None:
+        self.states = states
+
+    def _check_file(
+        self, state: FileState, reports: dict[int, Written], receipts: dict[int, Receipt], checked: dict[int, _Checked]
+    ) -> None:
+        """Read back and sync the chunks of one file: those that pass are added to `checked`, the others get
+        receipts."""
+        passed: dict[int, _Checked] = {}
+        with self._opened(state) as fd:
+            inode = os.fstat(fd).st_ino
+            for i, report in reports.items():
+                if (report.generation, report.inode) != (state.generation, inode):
+                    receipts[i] = Receipt(False, "stale")
+                    continue
+                row = self._read_back(state, fd, report)
+                if isinstance(row, Receipt):
+                    receipts[i] = row
+                else:
+                    passed[i] = row
+            try:
+                files.sync_data(fd)
+            except MachineFault:
+                # Not tried again: the kernel has marked the pages clean, and the next sync would lie.
+                state.frontier.reset()
+                receipts |= dict.fromkeys(passed, Receipt(False, "disk"))
+                return
+        checked |= passed
+
+    def _read_back(self, state: FileState, fd: int, report: Written) -> _Checked | Receipt:
+        chunk = state.chunk(report.index)
+        digest, declared = blake3(), hashlib.sha256()
+        hashers: list[tuple[int, Hasher]] = [(0, digest)]
+        if report.sha256:
+            hashers.append((report.sha256_start, declared))
+        in_order = report.index == state.frontier.next and state.phase != "repairing"
+        if in_order:
+            hashers.append((0, state.frontier))
+        why = ""
+        try:
+            self._reader.feed(fd, chunk, *hashers)
+        except (ShortRead, DiskFault):
+            why = "disk"
+        if not why and report.sha256 and declared.hexdigest() != report.sha256:
+            why = "digest"
+        if why:
+            if in_order:
+                state.frontier.reset()
+            return Receipt(False, why)
+        if in_order:
+            state.frontier.next += 1
+        before = state.rows[report.index]
+        changed = report.index in state.reopened and before.digest != digest.digest()
+        row = replace(
+            before,
+            done=True,
+            etag=report.validator,
+            mirror=report.mirror,
+            generation=report.generation,
+            digest=digest.digest(),
+        )
+        return _Checked(row, changed)
+
+    def _advance(self, state: FileState, fd: int, until: int) -> None:
+        frontier = state.frontier
+        while frontier.next < until:
+            try:
+                self._reader.feed(fd, state.chunk(frontier.next), (0, frontier))
+            except BaseException as error:
+                frontier.reset()
+                if isinstance(error, ShortRead):
+                    raise DiskFault(f"{state.entry.path} became shorter while it was read; check the disk") from None
+                raise
+            frontier.next += 1
+
+    def _retire(self, previous: str | None) -> None:
+        names = self.tree.names(layout.REVISIONS)
+        times = {name: marker.published if (marker := ready.read(self.tree, name)) else 0.0 for name in names}
+        for name in ready.retired(self.manifest.revision, previous, times):
+            self.tree.remove(layout.ready(name))
+            self.tree.remove(layout.published(name))
+            self.ledger.forget(name)
+
+    def _marker(self, now: float) -> ready.Ready:
+        rows = {row.path: row for row in self.ledger.files(self.manifest.revision)}
+        listed = tuple(
+            ready.ReadyFile(entry.path, entry.size, rows[entry.path].digest, "verified" if entry.digest else "unknown")
+            for entry in self.manifest.files
+        )
+        return ready.Ready(self.manifest.revision, self.manifest.digest, self.manifest.size, now, listed)
+
+    def _incoming(self, state: FileState) -> str:
+        return layout.incoming(self.manifest.revision, state.entry.path)
+
+    @contextmanager
+    def _opened(self, state: FileState) -> Iterator[int]:
+        fd = self.tree.open(self._incoming(state), os.O_RDWR)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _directories(manifest: Manifest) -> Iterable[str]:
+    """Every directory within a revision, relative to it; "" is the revision's own."""
+    found = {""}
+    for entry in manifest.files:
+        segments = entry.path.split("/")[:-1]
+        found |= {"/".join(segments[: count + 1]) for count in range(len(segments))}
+    return found
+
+
+@contextmanager
+def _disk_faults() -> Iterator[None]:
+    """What the operating system and SQLite say of the disk, as MachineFault."""
+    try:
+        yield
+    except OSError as error:
+        raise files.disk_fault("keeping the model's records", error) from error
+    except sqlite3.Error as error:
+        raise DiskFault(f"chunks.db: {error}; check the disk") from error

@@ -1,0 +1,146 @@
+"""The checkpoint in this process: `Keeper` in a thread of its own, behind the asynchronous `api.Checkpoint`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.keeper import Keeper, read_boot_id
+from modelferry.engine.checkpoint.progress import Meter, progress_of
+from modelferry.errors import MachineFault, ModelferryError
+from modelferry.manifest import Manifest
+from modelferry.messages import Progress
+
+T = TypeVar("T")
+
+
+class LocalCheckpoint:
+    """Implements api.Checkpoint over a target directory, which exists. Close it at the end."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        boot_id: str | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds since 1970 for records; `monotonic` seconds for the speed."""
+        self._keeper = Keeper(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._monotonic = monotonic
+        self._meter = Meter()
+        self._telemetry = Telemetry()
+        self._phase = "starting"
+        self._message = ""
+        self._revision = ""
+        self._reports: list[tuple[Written, asyncio.Future[Receipt]]] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    @property
+    def rehashed(self) -> int:
+        """Chunks hashed again after an unclean boot."""
+        return self._keeper.rehashed
+
+    async def open(self, manifest: Manifest) -> Opened:
+        """See api.Checkpoint."""
+        self._revision = manifest.revision
+        self._phase, self._message = "recovering", ""
+        opened = await self._do(self._keeper.open, manifest)
+        self._phase = "published" if opened.published else "fetching"
+        self._message = "; ".join(opened.notes)
+        return opened
+
+    async def written(self, report: Written) -> Receipt:
+        """See api.Checkpoint. What is reported while the disk works is committed together."""
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._reports.append((report, receipt))
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._drain())
+        return await receipt
+
+    async def reopen(self, file: int, index: int) -> None:
+        """See api.Checkpoint."""
+        await self._do(self._keeper.reopen, file, index)
+
+    async def restart(self, file: int, generation: int) -> OpenedFile:
+        """See api.Checkpoint."""
+        return await self._do(self._keeper.restart, file, generation)
+
+    async def finish(self, file: int) -> Finish:
+        """See api.Checkpoint."""
+        return await self._do(self._keeper.finish, file)
+
+    async def publish(self) -> None:
+        """See api.Checkpoint."""
+        await self._do(self._keeper.publish)
+        self._phase, self._message = "published", ""
+        self._telemetry = Telemetry(retries=self._telemetry.retries, fetched=self._telemetry.fetched)
+
+    async def tell(self, telemetry: Telemetry) -> None:
+        """See api.Checkpoint."""
+        self._telemetry = telemetry
+        if self._phase in ("fetching", "repairing", "failed"):
+            self._phase = telemetry.phase
+
+    async def fail(self, error: ModelferryError) -> None:
+        """See api.Checkpoint."""
+        self._phase, self._message = "failed", error.message
+
+    def progress(self) -> Progress:
+        """As it stands now. Asking is what the speed is measured by: ask at least every few seconds."""
+        now = self._monotonic()
+        states = self._keeper.states
+        done = sum(state.done for state in states)
+        if self._phase in ("fetching", "repairing"):
+            self._meter.sample(now, done + self._telemetry.in_flight)
+        phase = self._phase
+        if phase == "fetching" and states and done == sum(state.entry.size for state in states):
+            phase = "verifying"
+        speed = self._meter.speed(now) if phase in ("fetching", "repairing") else 0.0
+        return progress_of(
+            self._revision,
+            states,
+            self._telemetry,
+            phase=phase,
+            speed=speed,
+            rehashed=self._keeper.rehashed,
+            message=self._message,
+        )
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of the directory."""
+        if self._pump is not None:
+            await asyncio.gather(self._pump, return_exceptions=True)
+        await self._do(self._keeper.close)
+        self._thread.shutdown(wait=False)
+
+    async def _drain(self) -> None:
+        while self._reports:
+            batch, self._reports = self._reports, []
+            try:
+                receipts = await self._do(self._keeper.commit, [report for report, _ in batch])
+            except BaseException as error:
+                for _, waiting in batch:
+                    if not waiting.done():
+                        waiting.set_exception(error)
+                if not isinstance(error, ModelferryError):
+                    raise
+                continue
+            for (_, waiting), receipt in zip(batch, receipts, strict=True):
+                if not waiting.done():
+                    waiting.set_result(receipt)
+            # With nothing else to do, the whole digests catch up, one chunk at a time so that nobody waits for long.
+            # What it finds wrong with the disk is found again, and told, when the file is finished.
+            with contextlib.suppress(MachineFault):
+                while not self._reports and await self._do(self._keeper.catch_up):
+                    pass
+
+    async def _do(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments))

@@ -1,0 +1,29 @@
+"""One process at a time works in a directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from modelferry.engine.storage import layout
+from modelferry.engine.storage.tree import Tree
+from modelferry.errors import DirectoryBusy
+
+
+def acquire(tree: Tree) -> int:
+    """Take the directory's lock: a descriptor that holds it until it is closed or the process ends.
+
+    Raises DirectoryBusy naming the process that has it.
+    """
+    fd = tree.open(layout.LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise DirectoryBusy(
+            f"{tree.root}: process {holder} is working in it; wait for it or stop it", reason="DirectoryBusy"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd

@@ -1,0 +1,256 @@
+"""From whatever a crash left to a directory that may be worked in. Blocking; the order is explained in the package."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as copy
+from functools import partial
+
+from blake3 import blake3
+
+from modelferry.engine.checkpoint import ready
+from modelferry.engine.checkpoint.digests import Frontier, Reader, ShortRead
+from modelferry.engine.checkpoint.ledger import DamagedDatabase, Ledger
+from modelferry.engine.checkpoint.state import FileState
+from modelferry.engine.storage import files, layout
+from modelferry.engine.storage.space import check_room
+from modelferry.engine.storage.tree import Tree
+from modelferry.errors import DamagedState, DiskFault, ForeignDirectory
+from modelferry.manifest import Manifest
+
+#: Where a file of the revision lies: published, or still incoming.
+_Where = Callable[[str], str]
+
+
+@dataclass(slots=True)
+class Recovered:
+    """An open directory. ``published``: the manifest's revision is ready, and ``current`` points at it."""
+
+    ledger: Ledger
+    files: list[FileState]
+    published: bool = False
+    rehashed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def claim(tree: Tree) -> None:
+    """Make `tree` ours; raises ForeignDirectory, with nothing touched, where it is somebody else's."""
+    if (name := layout.foreign(tree.names())) is not None:
+        raise ForeignDirectory(
+            f"{tree.root} holds {name!r} and no {layout.STATE}: it is not Modelferry's; give an empty directory"
+        )
+    tree.make(layout.STATE)
+
+
+def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[Ledger, list[str]]:
+    """chunks.db, and notes: one that cannot be used is set aside under another name. Raises DamagedState."""
+    path = tree.root / layout.DATABASE
+    try:
+        # A link in its place would make SQLite write somewhere else; an open that follows none finds it.
+        os.close(tree.open(layout.DATABASE, os.O_RDWR))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DamagedState(f"{path}: {error.strerror or error}; move it away") from error
+    try:
+        return Ledger(path, boot_id=boot_id, now=now), []
+    except DamagedDatabase as fault:
+        name = _set_aside(tree)
+        note = f"chunks.db {fault}; it was set aside as {name}"
+        return Ledger(path, boot_id=boot_id, now=now), [note]
+    except sqlite3.Error as error:
+        raise DamagedState(f"{path}: {error}; check the disk, or remove {tree.root / layout.STATE}") from error
+
+
+def recover(
+    tree: Tree, ledger: Ledger, manifest: Manifest, boot_id: str, progress: Callable[[list[FileState]], None]
+) -> Recovered:
+    """Bring the directory and its ledger into agreement about `manifest`, hashing what is in doubt.
+
+    ``progress`` is handed the files' states as soon as they are known. Raises MachineFault where the disk fails.
+    """
+    revision = manifest.revision
+    marker = ready.read(tree, revision)
+    is_ready = marker is not None and marker.manifest == manifest.digest
+    if not is_ready:
+        _move_back(tree, ledger, revision)
+    fresh = not ledger.files(revision)
+    states = _states(ledger, manifest)
+    progress(states)
+    where = partial(layout.published if is_ready else layout.incoming, revision)
+    recovered = Recovered(ledger, states)
+    _forget_lost(tree, recovered, where)
+    if fresh:
+        known = {file.path: file.digest for file in marker.files} if marker and is_ready else {}
+        _adopt(tree, recovered, where, known)
+    elif ledger.boot_id != boot_id:
+        _rehash(tree, recovered, where)
+    if ledger.boot_id != boot_id:
+        ledger.drop((), boot_id=boot_id)
+    if is_ready:
+        if all(state.verified for state in states):
+            _point(tree, revision)
+            recovered.published = True
+        else:
+            recovered.notes.append(f"revision {revision} is damaged on this disk; it was withdrawn, to be repaired")
+            _move_back(tree, ledger, revision)
+    return recovered
+
+
+def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None:
+    """Give every file its place, size and space, durably; remove what no manifest speaks of any more.
+
+    Raises InsufficientSpace before anything is allocated, and DiskFault.
+    """
+    for name in tree.names(layout.INCOMING) - {manifest.revision}:
+        tree.remove(layout.incoming(name))
+    tree.make(layout.incoming(manifest.revision))
+    wanted = {entry.path for entry in manifest.files}
+    for path in tree.files(layout.incoming(manifest.revision)) - wanted:
+        tree.remove(layout.incoming(manifest.revision, path))
+    allocated, lacking = 0, []
+    for state in states:
+        status = tree.status(layout.incoming(manifest.revision, state.entry.path))
+        if status is not None and status.st_size == state.entry.size:
+            allocated += min(state.entry.size, status.st_blocks * 512)
+        else:
+            lacking.append(state)
+    free, capacity = tree.free()
+    check_room(str(tree.root), manifest.size, allocated, free, capacity)
+    for state in lacking:
+        create(tree, layout.incoming(manifest.revision, state.entry.path), state.entry.size)
+    parents = {layout.incoming(manifest.revision, state.entry.path).rpartition("/")[0] for state in lacking}
+    for parent in sorted(parents):
+        tree.sync(parent)
+
+
+def create(tree: Tree, path: str, size: int) -> None:
+    """A new, preallocated file at `path`, in an inode of its own. The caller syncs the directory."""
+    parent, _, _ = path.rpartition("/")
+    tree.make(parent)
+    tree.remove(path)
+    fd = tree.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        files.allocate(fd, size)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _states(ledger: Ledger, manifest: Manifest) -> list[FileState]:
+    rows = ledger.enter(manifest)
+    return [
+        FileState.of(number, entry, row, ledger.chunks(row.id))
+        for number, (entry, row) in enumerate(zip(manifest.files, rows, strict=True))
+    ]
+
+
+def _set_aside(tree: Tree) -> str:
+    names = tree.names(layout.STATE)
+    number = next(n for n in range(1, len(names) + 2) if f"chunks.db.damaged-{n}" not in names)
+    # The log goes first and is not kept: beside a new database it would be taken for that one's.
+    for suffix in ("-wal", "-shm"):
+        tree.remove(f"{layout.DATABASE}{suffix}")
+    tree.rename(layout.DATABASE, f"{layout.DATABASE}.damaged-{number}")
+    return f"chunks.db.damaged-{number}"
+
+
+def _move_back(tree: Tree, ledger: Ledger, revision: str) -> None:
+    """A revision that is not (or no more) ready becomes incoming again; nobody is pointed at it meanwhile."""
+    place = layout.published(revision)
+    if tree.status(place) is None:
+        return
+    if ready.current(tree) == revision:
+        tree.remove(layout.CURRENT)
+        tree.sync()
+    tree.remove(layout.ready(revision))
+    tree.sync(place)
+    tree.make(layout.INCOMING)
+    tree.remove(layout.incoming(revision))
+    tree.rename(place, layout.incoming(revision))
+    ledger.withdraw(revision)
+
+
+def _forget_lost(tree: Tree, recovered: Recovered, where: _Where) -> None:
+    """A file that is gone or has another size has no chunks, whatever the rows say."""
+    for state in recovered.files:
+        status = tree.status(where(state.entry.path))
+        lost = status is None or status.st_size != state.entry.size
+        if lost and (state.done or state.verified):
+            recovered.ledger.restart(state.id, state.generation + 1)
+            state.mark_restarted(state.generation + 1)
+            recovered.notes.append(f"{state.entry.path} was lost from the disk; it is fetched again")
+
+
+def _rehash(tree: Tree, recovered: Recovered, where: _Where) -> None:
+    """After an unclean boot: hash every chunk that is marked done; those that differ are pending again."""
+    reader = Reader()
+    for state in recovered.files:
+        done = [row for row in state.rows if row.done]
+        if not done:
+            continue
+        fd = tree.open(where(state.entry.path), os.O_RDONLY)
+        try:
+            bad = [row.index for row in done if not intact(reader, fd, state, row.index)]
+        finally:
+            os.close(fd)
+        recovered.rehashed += len(done)
+        recovered.ledger.drop((state.id, index) for index in bad)
+        for index in bad:
+            state.mark_pending(index)
+        if bad:
+            state.recount()
+            recovered.notes.append(
+                f"{state.entry.path}: {len(bad)} of {len(done)} chunks did not survive the last boot"
+            )
+
+
+def intact(reader: Reader, fd: int, state: FileState, index: int) -> bool:
+    """Does chunk `index` on the disk have the digest of its row?"""
+    try:
+        return reader.digest(fd, state.chunk(index)) == state.rows[index].digest
+    except (ShortRead, DiskFault):
+        return False
+
+
+def _adopt(tree: Tree, recovered: Recovered, where: _Where, known: Mapping[str, str]) -> None:
+    """Files without rows (chunks.db was lost or set aside): one whose whole digest holds is taken as it is."""
+    reader = Reader()
+    for state in recovered.files:
+        expected = str(state.entry.digest or "") or known.get(state.entry.path, "")
+        status = tree.status(where(state.entry.path))
+        if not expected or status is None or status.st_size != state.entry.size or not _allocated(status):
+            continue
+        fd = tree.open(where(state.entry.path), os.O_RDONLY)
+        try:
+            frontier, rows = Frontier.of(state.entry), []
+            for row in state.rows:
+                hasher = blake3()
+                reader.feed(fd, state.chunk(row.index), (0, hasher), (0, frontier))
+                rows.append(copy(row, done=True, digest=hasher.digest()))
+            files.sync_data(fd)
+        except (ShortRead, DiskFault):
+            continue
+        finally:
+            os.close(fd)
+        if str(frontier) == expected:
+            recovered.ledger.commit(rows)
+            recovered.ledger.verify(state.id, expected)
+            for row in rows:
+                state.mark_done(row)
+            state.mark_verified()
+            recovered.rehashed += len(rows)
+
+
+def _allocated(status: os.stat_result) -> bool:
+    # A preallocated file that nothing was written to reads as zeros: not worth hashing where it has no blocks at all.
+    return status.st_size == 0 or status.st_blocks > 0
+
+
+def _point(tree: Tree, revision: str) -> None:
+    """``current`` points at a revision that is ready: the last step of publishing, if a crash came before it."""
+    if ready.current(tree) != revision:
+        tree.link(layout.published(revision), layout.CURRENT)

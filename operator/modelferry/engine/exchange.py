@@ -1,0 +1,245 @@
+"""One try at one chunk, or at one file as a stream: ask, judge, write, report. What comes of it is a value, not an
+error, unless no further try could help (the disk, the checkpoint)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
+from modelferry.engine.plan import Lease
+from modelferry.engine.storage.sink import Disk, Sink
+from modelferry.engine.transport.dialer import Answer, Dialer
+from modelferry.engine.wire import Action, Expectation, Origin, ProtocolError, Request, Verdict, ended, judge
+from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.errors import (
+    CertificateRefused,
+    ConnectionFailed,
+    ServerMisbehaves,
+    SourceUnavailable,
+    Stall,
+    Stalled,
+    UnknownHost,
+)
+
+#: Seconds that a try which is called off waits for the answer to its report.
+_LAST_WORD = 5.0
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` is None while none is asked."""
+
+    file: FileWork
+    origin: Origin | None = None
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A chunk was handed to the checkpoint, which answered `receipt`."""
+
+    lease: Lease
+    place: PlaceWork
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A try failed. The chunk is good up to file offset ``kept``; ``cause`` is the typed error behind the verdict, if
+    any. Of a stream, ``progressed`` says that chunks were committed on the way."""
+
+    lease: Lease
+    place: PlaceWork
+    verdict: Verdict
+    kept: int = 0
+    cause: Stalled | None = None
+    progressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A stream came whole; ``stale``: the checkpoint did not want it, because it is of another generation."""
+
+    lease: Lease
+    place: PlaceWork
+    stale: bool
+
+
+class _Fault(Exception):
+    """A verdict on its way out of a try."""
+
+    def __init__(self, verdict: Verdict, cause: Stalled | None = None) -> None:
+        super().__init__(verdict.message)
+        self.verdict = verdict
+        self.cause = cause
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What every try needs. ``reached`` is told of every server that answers with content; ``fetched`` counts the
+    bytes of content that came over the network."""
+
+    dialer: Dialer
+    disk: Disk
+    checkpoint: Checkpoint
+    plain_http: bool
+    reached: Callable[[Origin], None]
+    fetched: int = 0
+
+    async def chunk(self, file: FileWork, place: PlaceWork, lease: Lease, transfer: Transfer) -> Landed | Missed:
+        """Fetch the rest of a chunk and have it committed."""
+        chunk, kept = lease.chunk, lease.start
+        if lease.reopen:
+            await self.checkpoint.reopen(file.number, chunk.index)
+        whole_file = lease.start == 0 and chunk.size == file.entry.size
+        request = Request(place.url, lease.start, None if whole_file else chunk.end, lease.fresh)
+        try:
+            async with self.disk.open(file.entry.path) as sink:
+                answer, verdict = await self._ask(request, place, file.expectation(place, plain_http=self.plain_http))
+                try:
+                    self._see(place, verdict)
+                    taken = 0
+                    async with aclosing(answer.body(verdict.length)) as body:
+                        async for content in body:
+                            self._count(transfer, len(content))
+                            taken += len(content)
+                            room = content[: verdict.start + verdict.length - kept]
+                            await sink.write(room, kept)
+                            kept += len(room)
+                    self._end(answer, verdict, taken)
+                finally:
+                    answer.close()
+                if kept < chunk.end:
+                    short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
+                    return Missed(lease, place, short, kept)
+                sha256 = verdict.digest.hex() if verdict.digest else ""
+                facts = (sink.inode, verdict.validator, place.place.mirror, sha256, verdict.start)
+                receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
+                return Landed(lease, place, receipt)
+        except _Fault as fault:
+            # What broke off is good as far as it goes; what was wrong is good for nothing.
+            good = kept if fault.verdict.action is Action.WAIT else lease.start
+            return Missed(lease, place, fault.verdict, good, fault.cause)
+        except (ConnectionFailed, Stall, ProtocolError) as error:
+            verdict = _broken(error)
+            return Missed(lease, place, verdict, kept if verdict.action is Action.WAIT else lease.start)
+
+    async def stream(self, file: FileWork, place: PlaceWork, lease: Lease, transfer: Transfer) -> Streamed | Missed:
+        """Fetch the whole file as one response, committing the missing chunks as they pass."""
+        request = Request(place.url, fresh=lease.fresh)
+        stream = _Stream(file, self)
+        try:
+            async with self.disk.open(file.entry.path) as sink:
+                answer, verdict = await self._ask(request, place, file.expectation(place, plain_http=self.plain_http))
+                try:
+                    self._see(place, verdict)
+                    taken = 0
+                    async with aclosing(answer.body(verdict.length)) as body:
+                        async for content in body:
+                            self._count(transfer, len(content))
+                            taken += len(content)
+                            await stream.take(content[: verdict.length - stream.at], sink, place, verdict, transfer)
+                    self._end(answer, verdict, taken)
+                finally:
+                    answer.close()
+                return Streamed(lease, place, stream.stale)
+        except _Fault as fault:
+            return Missed(lease, place, fault.verdict, cause=fault.cause, progressed=stream.progressed)
+        except (ConnectionFailed, Stall, ProtocolError) as error:
+            return Missed(lease, place, _broken(error), progressed=stream.progressed)
+
+    async def report(self, report: Written) -> Receipt:
+        """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
+        must be known, because a committed chunk is never written to."""
+        asked = asyncio.ensure_future(self.checkpoint.written(report))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            await asyncio.wait([asked], timeout=_LAST_WORD)
+            if not asked.done():
+                asked.cancel()
+                raise
+            return asked.result()
+
+    async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
+        """The answer with content in it, behind any redirects; raises _Fault where there is none."""
+        again = False
+        while True:
+            try:
+                answer = await self.dialer.ask(request, fresh_connection=again)
+            except UnknownHost as error:
+                raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
+            except CertificateRefused as error:
+                raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
+            verdict = judge(request, answer.head, expectation)
+            if verdict.action is Action.TAKE:
+                self.reached(Origin.of(place.place.url))
+                place.route = request.url if request.url != place.place.url else ""
+                return answer, verdict
+            answer.close()
+            if verdict.action is Action.FOLLOW:
+                expectation = replace(expectation, hops=(*expectation.hops, request.url))
+                request = replace(request, url=verdict.location)
+            elif verdict.action is Action.RECONNECT and not again:
+                again = True
+            elif place.route and verdict.action is Action.REFUSE:
+                # Row 38: where a redirect led may have expired; the place itself is asked once more.
+                place.route = ""
+                request = replace(request, url=place.place.url)
+            else:
+                raise _Fault(verdict)
+
+    def _see(self, place: PlaceWork, verdict: Verdict) -> None:
+        place.validator = verdict.validator or place.validator
+
+    def _count(self, transfer: Transfer, count: int) -> None:
+        transfer.received += count
+        self.fetched += count
+
+    def _end(self, answer: Answer, verdict: Verdict, taken: int) -> None:
+        if (fault := ended(taken, verdict, answer.whole, answer.surplus)) is not None:
+            raise _Fault(fault)
+
+
+class _Stream:
+    """Cuts a stream into its chunks: those that are missing are written and reported."""
+
+    def __init__(self, file: FileWork, exchange: Exchange) -> None:
+        self._file = file
+        self._exchange = exchange
+        self.at = 0
+        self.progressed = False
+        self.stale = False
+
+    async def take(self, data: memoryview, sink: Sink, place: PlaceWork, verdict: Verdict, transfer: Transfer) -> None:
+        """The next bytes of the file."""
+        while data:
+            chunk = self._file.chunks[self.at // self._file.chunks[0].size]
+            piece = data[: chunk.end - self.at]
+            if chunk.index in self._file.missing:
+                await sink.write(piece, self.at)
+            self.at += len(piece)
+            data = data[len(piece) :]
+            if self.at == chunk.end:
+                transfer.received = 0
+                if chunk.index in self._file.missing:
+                    await self._commit(chunk.index, sink, place, verdict)
+
+    async def _commit(self, index: int, sink: Sink, place: PlaceWork, verdict: Verdict) -> None:
+        file = self._file
+        receipt = await self._exchange.report(
+            Written(file.number, index, file.generation, sink.inode, verdict.validator, place.place.mirror)
+        )
+        self.stale = self.stale or receipt.why == "stale"
+        if receipt.committed:
+            file.missing.discard(index)
+            self.progressed = True
+
+
+def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
+    if isinstance(error, ProtocolError):
+        return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
+    return Verdict(Action.WAIT, 32 if isinstance(error, Stall) else 31, error.message, SourceUnavailable)

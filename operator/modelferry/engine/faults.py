@@ -1,0 +1,89 @@
+"""What a failed try becomes where no other is left: an error that names file, place, cause and way out. Pure."""
+
+from __future__ import annotations
+
+from modelferry.engine.units import size_text
+from modelferry.engine.wire import Verdict
+from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.errors import (
+    CertificateRefused,
+    Denied,
+    DigestMismatch,
+    DiskFault,
+    NotFound,
+    PlainHTTPRefused,
+    ServerMisbehaves,
+    SizeMismatch,
+    SourceChanged,
+    SourceUnavailable,
+    Stalled,
+    UnknownHost,
+)
+from modelferry.manifest import Chunk
+from modelferry.manifest.urls import shown
+
+_WAYS_OUT: dict[type[Stalled], str] = {
+    NotFound: "check the URL",
+    Denied: "let this client read it, or give another URL",
+    SizeMismatch: "correct the declared size, or apply the artifact again if the file was replaced",
+    SourceChanged: "apply the artifact again, so that the new version is resolved",
+    ServerMisbehaves: "use another mirror, or mend the server",
+    SourceUnavailable: "check the server and the way to it",
+    PlainHTTPRefused: "give an https:// URL, or allow plain http",
+}
+
+
+def refusal(file: FileWork, place: PlaceWork, verdict: Verdict, cause: Stalled | None) -> Stalled:
+    """The error that makes `place` of no more use for `file`."""
+    path = file.entry.path
+    if isinstance(cause, CertificateRefused | UnknownHost):
+        return type(cause)(f"{path}: {cause.message}", reason=cause.reason, file=path)
+    way_out = _WAYS_OUT.get(verdict.fault, "use another mirror")
+    return verdict.fault(f"{path}: {shown(place.url)} {verdict.message}; {way_out}", file=path)
+
+
+def unavailable(file: FileWork, place: PlaceWork, message: str, patience: float) -> Stalled:
+    """The error of a download that made no progress for as long as `patience`, in seconds."""
+    return SourceUnavailable(
+        f"{file.entry.path}: no progress for {patience:.0f} s; the last time {shown(place.url)} {message};"
+        f" {_WAYS_OUT[SourceUnavailable]}",
+        file=file.entry.path,
+    )
+
+
+def mismatch(file: FileWork) -> Stalled:
+    """The error of a file that arrived whole, twice, and is not the declared one."""
+    expected, got = file.mismatch
+    again = "it was fetched again" if file.streaming else "every chunk was fetched again"
+    return DigestMismatch(
+        f"{file.entry.path}: expected {expected}, got {got}; {again} and came the same: the source's file is not the"
+        " declared one; correct the digest or the URL",
+        file=file.entry.path,
+    )
+
+
+def spoiled(file: FileWork, place: PlaceWork, chunk: Chunk, times: int) -> Stalled:
+    """The error of a chunk whose bytes are never those that the server's own Content-Digest declares."""
+    return DigestMismatch(
+        f"{file.entry.path}: chunk {chunk.index} (bytes {chunk.start}-{chunk.end - 1}, {size_text(chunk.size)}) arrived"
+        f" {times} times from {shown(place.url)} with other bytes than its Content-Digest declares; a cache or proxy on"
+        " the way spoils it; use another mirror",
+        file=file.entry.path,
+    )
+
+
+def changing(file: FileWork, place: PlaceWork) -> Stalled:
+    """The error of a file that was another one each time."""
+    return SourceChanged(
+        f"{file.entry.path}: {shown(place.url)} changed while it was fetched, {file.restarts} times; fetch it when it"
+        " is settled, or declare its digest",
+        file=file.entry.path,
+    )
+
+
+def unsynced(file: FileWork) -> Stalled:
+    """The error of a file whose chunks do not get onto the disk."""
+    return DiskFault(
+        f"{file.entry.path}: what was written could not be read back or synced; check the disk and the kernel's log",
+        file=file.entry.path,
+    )

@@ -1,0 +1,403 @@
+"""Fetches a manifest: keeps as many tries running as the pace allows, and decides what follows from each that ends.
+
+All decisions are made here, one at a time, in the loop of `Fetcher.run`; the tries (`exchange`) run beside it and only
+bring values. Where a decision is more than a line it is a pure function of `plan`, `pace`, `work` or `wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelferry.engine import faults
+from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, Telemetry
+from modelferry.engine.exchange import Exchange, Landed, Missed, Streamed, Transfer
+from modelferry.engine.pace import Budget, Pace, backoff
+from modelferry.engine.plan import Backlog, Lease, keeps
+from modelferry.engine.storage.sink import Disk
+from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.wire import Action, Origin
+from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.errors import PlainHTTPRefused, UnknownHost
+from modelferry.manifest import Chunk, Manifest
+from modelferry.manifest.urls import shown
+
+#: Tries after which a name that never resolved is taken for wrong, and syncs of one chunk after which the disk is.
+_NAME_TRIES, _SYNC_TRIES = 4, 3
+#: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
+_REJECTIONS = 4
+#: Generations of one file that may change under our hands.
+_RESTARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``connections`` at once; ``patience``: seconds without progress after which a download is given up."""
+
+    connections: int = 16
+    allow_plain_http: bool = False
+    patience: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole, published download. ``bytes`` of the model; ``fetched`` bytes came over the network."""
+
+    revision: str
+    bytes: int
+    fetched: int
+    retries: int
+    rehashed: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    file: FileWork
+    finish: Finish
+
+
+_Event = Landed | Missed | Streamed | _Finished
+
+
+class Fetcher:
+    """One download."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        dialer: Dialer,
+        settings: Settings = Settings(),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`clock` gives seconds, `jitter` numbers in [0, 1). The dialer is closed at the end of `run`."""
+        self.retries = 0
+        self._manifest = manifest
+        self._checkpoint = checkpoint
+        self._dialer = dialer
+        self._settings = settings
+        self._now = clock
+        self._jitter = jitter
+        self._files: list[FileWork] = []
+        self._backlog = Backlog()
+        self._tasks: dict[asyncio.Task[_Event], Transfer] = {}
+        self._paused: dict[Origin, float] = {}
+        self._reached: set[Origin] = set()
+        self._woken = asyncio.Event()
+        self._pace = Pace.start(settings.connections)
+        self._budget = Budget(settings.patience, clock())
+        self._exchange: Exchange | None = None
+        self._message = ""
+
+    async def run(self) -> Result:
+        """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
+        refuse_plain_http(self._manifest, self._settings.allow_plain_http)
+        opened = await self._checkpoint.open(self._manifest)
+        if not opened.published:
+            disk = Disk(opened.root, self._manifest.revision)
+            plain_http = self._settings.allow_plain_http
+            self._exchange = Exchange(self._dialer, disk, self._checkpoint, plain_http, self._on_reached)
+            telling = asyncio.create_task(self._tell())
+            try:
+                await self._fetch(opened)
+                await self._checkpoint.publish()
+            finally:
+                telling.cancel()
+                await self._call_off(lambda transfer: True)
+                await asyncio.gather(telling, return_exceptions=True)
+                await self._dialer.close()
+                disk.close()
+        fetched = self.telemetry().fetched
+        size = self._manifest.size
+        return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
+
+    def telemetry(self) -> Telemetry:
+        """What only this side knows, as it stands now."""
+        repairing = any(file.repairing is not None and not file.verified for file in self._files)
+        return Telemetry(
+            in_flight=sum(transfer.received for transfer in self._tasks.values()),
+            connections=self._dialer.connections,
+            retries=self.retries,
+            fetched=self._exchange.fetched if self._exchange is not None else 0,
+            phase="repairing" if repairing else "fetching",
+            message=self._message,
+        )
+
+    # One step: start what may start, wait for the first try to end, decide what follows.
+
+    async def _fetch(self, opened: Opened) -> None:
+        self._budget = self._budget.progress(self._now())
+        for number, (entry, found) in enumerate(zip(self._manifest.files, opened.files, strict=True)):
+            file = FileWork.of(number, entry, found)
+            self._files.append(file)
+            if not keeps(entry, found):
+                file.restarted(await self._checkpoint.restart(number, file.generation))
+            if not file.verified:
+                self._resume(file)
+        while not all(file.verified for file in self._files):
+            self._dispatch(self._now())
+            for task in await self._first_ended():
+                # An earlier one of this round may have called it off, with the rest of its file.
+                if self._tasks.pop(task, None) is not None:
+                    await self._on(task.result())
+
+    async def _first_ended(self) -> set[asyncio.Task[_Event]]:
+        """Wait until a try ends, a server was reached, or a time has come that something waits for."""
+        now = self._now()
+        times = [
+            time for time in (self._backlog.next_ready(), *self._paused.values()) if time is not None and time > now
+        ]
+        if not self._tasks and not times:
+            raise AssertionError("nothing runs and nothing waits, but the download is not whole")
+        woken = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait(
+                {*self._tasks, woken},
+                timeout=min(times) - now if times else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            woken.cancel()
+        self._woken.clear()
+        return {task for task in self._tasks if task.done()}
+
+    def _dispatch(self, now: float) -> None:
+        self._paused = {origin: until for origin, until in self._paused.items() if until > now}
+        while self._running() < self._pace.allowed and (lease := self._backlog.pop(now, self._may_fetch)):
+            file = self._files[lease.chunk.file]
+            place = file.place_for(lease.attempt)
+            transfer = Transfer(file, Origin.of(place.place.url))
+            exchange = self._exchange
+            assert exchange is not None
+            work = exchange.stream if lease.stream else exchange.chunk
+            self._spawn(work(file, place, lease, transfer), transfer)
+
+    def _running(self) -> int:
+        return sum(transfer.origin is not None for transfer in self._tasks.values())
+
+    def _may_fetch(self, lease: Lease) -> bool:
+        """Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not
+        sixteen."""
+        origin = Origin.of(self._files[lease.chunk.file].place_for(lease.attempt).place.url)
+        if origin in self._paused:
+            return False
+        return origin in self._reached or all(transfer.origin != origin for transfer in self._tasks.values())
+
+    def _on_reached(self, origin: Origin) -> None:
+        if origin not in self._reached:
+            self._reached.add(origin)
+            self._woken.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, _Event], transfer: Transfer) -> None:
+        self._tasks[asyncio.create_task(work)] = transfer
+
+    async def _finish(self, file: FileWork) -> _Finished:
+        return _Finished(file, await self._checkpoint.finish(file.number))
+
+    def _resume(self, file: FileWork, attempt: int = 0, ready: float = 0.0) -> None:
+        """Put on the list what is missing of `file`; with nothing missing, its whole digest is due."""
+        if not file.missing:
+            self._spawn(self._finish(file), Transfer(file))
+        elif file.streaming:
+            whole = Chunk(file.number, 0, 0, file.entry.size)
+            fresh = file.repairing is not None
+            self._backlog.push(Lease(whole, 0, attempt=attempt, fresh=fresh, stream=True), ready)
+        else:
+            for index in sorted(file.missing):
+                self._backlog.push(Lease.of(file.chunks[index]), ready)
+
+    # What follows from each that ended.
+
+    async def _on(self, event: _Event) -> None:
+        match event:
+            case Landed():
+                await self._on_landed(self._files[event.lease.chunk.file], event)
+            case Streamed():
+                await self._on_streamed(self._files[event.lease.chunk.file], event)
+            case Missed():
+                await self._on_missed(self._files[event.lease.chunk.file], event)
+            case _Finished():
+                await self._on_finished(event.file, event.finish)
+
+    async def _on_landed(self, file: FileWork, landed: Landed) -> None:
+        lease, receipt = landed.lease, landed.receipt
+        if receipt.committed:
+            landed.place.deliver()
+            self._pace = self._pace.fetched()
+            self._progress()
+            file.missing.discard(lease.chunk.index)
+            if not file.missing:
+                if file.repairing is None or receipt.changed:
+                    self._spawn(self._finish(file), Transfer(file))
+                else:
+                    self._compare_next(file)
+            return
+        self.retries += 1
+        again, delay = Lease.of(lease.chunk), 0.0
+        if receipt.why == "stale":
+            await self._resync(file)
+            return
+        if receipt.why == "digest":
+            again = replace(again, rejected=lease.rejected + 1, fresh=True)
+            if again.rejected >= _REJECTIONS:
+                raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
+        elif receipt.why == "disk":
+            again, delay = replace(again, unsynced=lease.unsynced + 1), backoff(1, self._jitter())
+            if again.unsynced >= _SYNC_TRIES:
+                raise faults.unsynced(file)
+        self._backlog.push(again, self._now() + delay)
+
+    async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
+        streamed.place.deliver()
+        self._progress()
+        if streamed.stale:
+            await self._resync(file)
+            return
+        if file.missing:
+            # What the checkpoint refused to commit passes by again.
+            file.unsynced += 1
+            if file.unsynced >= _SYNC_TRIES:
+                raise faults.unsynced(file)
+        self._resume(file)
+
+    async def _on_missed(self, file: FileWork, missed: Missed) -> None:
+        lease, place, verdict, now = missed.lease, missed.place, missed.verdict, self._now()
+        self.retries += verdict.row != 4
+        if missed.progressed or missed.kept > lease.start:
+            self._progress()
+        self._message = f"{shown(place.url)} {verdict.message}; trying again"
+        place.route = ""
+        if verdict.action is Action.RESTART:
+            await self._restart(file, place)
+        elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range()):
+            file.streaming = True
+            await self._call_off(lambda transfer: transfer.file is file)
+            self._backlog.drop(file.number)
+            self._resume(file)
+        elif self._is_hopeless(missed):
+            await self._refuse(file, missed)
+        elif self._budget.spent(now):
+            raise faults.unavailable(file, place, verdict.message, self._budget.patience)
+        else:
+            if verdict.row in (35, 36):
+                self._slow_down(Origin.of(place.place.url), verdict.delay)
+            await self._again(file, missed)
+
+    def _is_hopeless(self, missed: Missed) -> bool:
+        """Is the place of no more use for this file?"""
+        if isinstance(missed.cause, UnknownHost):
+            return Origin.of(missed.place.place.url) not in self._reached and missed.lease.attempt + 1 >= _NAME_TRIES
+        action = missed.verdict.action
+        return action is Action.REFUSE or (action is Action.SUSPECT and missed.place.strike())
+
+    def _slow_down(self, origin: Origin, delay: float | None) -> None:
+        self._pace = self._pace.busy()
+        if delay is not None:
+            self._paused[origin] = self._now() + delay
+
+    async def _again(self, file: FileWork, missed: Missed) -> None:
+        lease, verdict = missed.lease, missed.verdict
+        again = (
+            replace(lease, attempt=1 if missed.progressed else lease.attempt + 1)
+            if lease.stream
+            else lease.after(missed.kept)
+        )
+        delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
+        if lease.stream and file.entry.digest is None and not missed.place.validator:
+            # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
+            file.restarted(await self._checkpoint.restart(file.number, file.generation))
+        self._backlog.push(again, self._now() + delay)
+
+    async def _on_finished(self, file: FileWork, finish: Finish) -> None:
+        if finish.verified:
+            file.verified = True
+            self._progress()
+        elif finish.missing:
+            file.missing = set(finish.missing)
+            self._resume(file)
+        else:
+            file.mismatch = (finish.expected, finish.got)
+            if not file.streaming:
+                self._compare_next(file)
+            elif file.repairing is not None:
+                raise faults.mismatch(file)
+            else:
+                await self._anew(file)
+                file.repairing = 0
+
+    def _compare_next(self, file: FileWork) -> None:
+        """Fetch the next chunk of a file with the wrong digest again, to see whether it comes the same."""
+        index = 0 if file.repairing is None else file.repairing
+        if index == len(file.chunks):
+            raise faults.mismatch(file)
+        file.repairing = index + 1
+        file.missing = {index}
+        self._message = f"{file.entry.path}: wrong digest; comparing chunk {index + 1} of {len(file.chunks)}"
+        self._backlog.push(Lease.of(file.chunks[index], reopen=True))
+
+    async def _refuse(self, file: FileWork, missed: Missed) -> None:
+        missed.place.refused = faults.refusal(file, missed.place, missed.verdict, missed.cause)
+        if not file.usable:
+            raise next(place.refused for place in file.places if place.refused is not None)
+        if file.entry.digest is None:
+            # Without a digest nothing joins the bytes of two places: the next one begins anew.
+            await self._anew(file)
+        else:
+            self._backlog.push(missed.lease, self._now())
+
+    async def _restart(self, file: FileWork, place: PlaceWork) -> None:
+        file.restarts += 1
+        if file.restarts > _RESTARTS:
+            raise faults.changing(file, place)
+        await self._anew(file)
+
+    async def _resync(self, file: FileWork) -> None:
+        """The checkpoint has another generation of the file: it was started anew, and found the file lost."""
+        file.unsynced += 1
+        if file.unsynced >= _SYNC_TRIES:
+            raise faults.unsynced(file)
+        await self._anew(file)
+
+    async def _anew(self, file: FileWork) -> None:
+        await self._call_off(lambda transfer: transfer.file is file)
+        self._backlog.drop(file.number)
+        file.restarted(await self._checkpoint.restart(file.number, file.generation))
+        self._resume(file)
+
+    async def _call_off(self, which: Callable[[Transfer], bool]) -> None:
+        """Stop the tries that `which` picks, and take note of what they committed with their last breath."""
+        doomed = {task: transfer for task, transfer in self._tasks.items() if which(transfer)}
+        for task in doomed:
+            del self._tasks[task]
+            task.cancel()
+        for event in await asyncio.gather(*doomed, return_exceptions=True):
+            if isinstance(event, Landed) and event.receipt.committed:
+                self._files[event.lease.chunk.file].missing.discard(event.lease.chunk.index)
+
+    def _progress(self) -> None:
+        self._budget = self._budget.progress(self._now())
+        self._message = ""
+
+    async def _tell(self) -> None:
+        while True:
+            await self._checkpoint.tell(self.telemetry())
+            await asyncio.sleep(1.0)
+
+
+def refuse_plain_http(manifest: Manifest, allowed: bool) -> None:
+    """Raise PlainHTTPRefused where a place begins with http:// and that is not `allowed`."""
+    for file in manifest.files if not allowed else ():
+        for place in file.places:
+            if Origin.of(place.url).scheme != "https":
+                raise PlainHTTPRefused(
+                    f"{file.path}: {shown(place.url)} is plain http, which anybody on the way can change; give an"
+                    " https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
+                    file=file.path,
+                )

@@ -1,0 +1,67 @@
+"""How many connections, how long to wait, when to give up. Pure: clock readings and random numbers are arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+#: Seconds before the second try, doubled for each further one up to the cap, then jittered.
+FIRST_DELAY, MAX_DELAY = 0.5, 30.0
+
+
+def backoff(attempt: int, random: float) -> float:
+    """Seconds to wait before try number `attempt` + 1 (the first failure is attempt 1); `random` is in [0, 1).
+
+    "Equal jitter": half of the delay is certain, so that a dead server is not hammered; half is random, so that a
+    hundred nodes do not come back in step.
+    """
+    delay = min(FIRST_DELAY * 2.0 ** min(attempt - 1, 16), MAX_DELAY)
+    return delay * (0.5 + random / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Patience: spent by time without progress, never by the number of tries.
+
+    ``patience`` in seconds; ``progressed`` is the clock's reading when bytes were last kept.
+    """
+
+    patience: float
+    progressed: float
+
+    def progress(self, now: float) -> Budget:
+        """After bytes were kept at `now`."""
+        return replace(self, progressed=now)
+
+    def spent(self, now: float) -> bool:
+        """Is it time to give up?"""
+        return now - self.progressed > self.patience
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many connections to use at once: ``allowed`` of at most ``most``.
+
+    A busy answer (429, 503) halves it, and as many whole chunks as there are connections win one back: the additive
+    increase and multiplicative decrease that TCP itself settles by.
+    """
+
+    most: int
+    allowed: int
+    credit: int = 0
+
+    @classmethod
+    def start(cls, most: int) -> Pace:
+        """All that are permitted."""
+        return cls(most, most)
+
+    def busy(self) -> Pace:
+        """After the server said that it has too much to do."""
+        return replace(self, allowed=max(1, self.allowed // 2), credit=0)
+
+    def fetched(self) -> Pace:
+        """After a chunk came whole."""
+        if self.allowed == self.most:
+            return self
+        if self.credit + 1 < self.allowed:
+            return replace(self, credit=self.credit + 1)
+        return replace(self, allowed=self.allowed + 1, credit=0)

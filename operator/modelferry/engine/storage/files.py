@@ -1,0 +1,79 @@
+"""Reading and writing at offsets. Every function blocks; all raise DiskFault (InsufficientSpace for a full disk)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+
+from modelferry.errors import DiskFault, InsufficientSpace, MachineFault
+
+#: File systems that cannot preallocate (NFS before 4.2, some FUSE): the file gets its size, and the space check
+#: stands alone.
+_CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`, however short the single writes are."""
+    while data:
+        try:
+            count = os.pwrite(fd, data, offset)
+        except OSError as error:
+            raise disk_fault("writing", error, len(data)) from error
+        data, offset = data[count:], offset + count
+
+
+def read_span(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[memoryview]:
+    """The bytes from `start` to `end`, through `buffer`: each piece is good until the next. Short where the file
+    ends."""
+    while start < end:
+        try:
+            count = os.preadv(fd, [buffer[: min(len(buffer), end - start)]], start)
+        except OSError as error:
+            raise disk_fault("reading", error) from error
+        if count == 0:
+            return
+        yield buffer[:count]
+        start += count
+
+
+def sync_data(fd: int) -> None:
+    """fdatasync. Where it fails it must not be tried again: the pages are marked clean all the same."""
+    try:
+        getattr(os, "fdatasync", os.fsync)(fd)
+    except OSError as error:
+        raise disk_fault("syncing", error) from error
+
+
+def allocate(fd: int, size: int) -> None:
+    """Give the file its size and its space.
+
+    fallocate(2) itself and not posix_fallocate(3), which on file systems without preallocation writes into every block:
+    for a network file system that is the whole model once more over the wire.
+    """
+    if size == 0:
+        return
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    code = errno.ENOSYS
+    if fallocate is not None:
+        fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
+    try:
+        if code in _CANNOT:
+            os.ftruncate(fd, size)
+        elif code:
+            raise OSError(code, os.strerror(code))
+    except OSError as error:
+        raise disk_fault("preallocating", error, size) from error
+
+
+def disk_fault(doing: str, error: OSError, size: int = 0) -> MachineFault:
+    """The MachineFault that `error`, met while `doing`, becomes."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InsufficientSpace(f"the disk is full ({doing}); make room or use a larger disk", shortfall=size)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        where = f" {error.filename}" if error.filename else ""
+        message = f"{doing} failed{where}: {error.strerror}; let the user of this process write there"
+        return DiskFault(message, reason="NotWritable")
+    return DiskFault(f"{doing} failed: {error.strerror or error}; check the disk and the kernel's log")

@@ -1,0 +1,220 @@
+"""Opens, keeps and hands out connections; sends a request and returns its judged-to-be head and its body."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from modelferry.engine.transport.connection import BUFFER, Connection, reason_of
+from modelferry.engine.transport.secure import SecureConnection
+from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
+from modelferry.engine.wire.framing import framing_of
+from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.net.tls import client_context, refused
+
+#: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
+_HAPPY_EYEBALLS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a server may take, in seconds. ``floor`` is the least number of bytes that ``stall`` seconds must bring
+    to a stream; a slower one is aborted."""
+
+    connect: float = 15.0
+    head: float = 30.0
+    stall: float = 30.0
+    floor: int = 64 * 1024
+
+
+class Dialer:
+    """Connections to any origin, reused where the last answer allows it."""
+
+    def __init__(self, context: ssl.SSLContext | None = None, limits: Limits = Limits()) -> None:
+        self._context = context
+        self._limits = limits
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many stand open."""
+        return len(self._open)
+
+    async def ask(self, request: Request, *, fresh_connection: bool = False) -> Answer:
+        """Send `request` and wait for the head of its answer. The caller closes the Answer.
+
+        Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, or ProtocolError
+        where what came is no response.
+        """
+        origin = Origin.of(request.url)
+        while True:
+            connection = None if fresh_connection else self._reusable(origin)
+            reused = connection is not None
+            connection = connection or await self._connect(origin)
+            try:
+                return await self._exchange(origin, connection, request)
+            except _Unanswered as error:
+                self._drop(connection)
+                # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
+                if not reused:
+                    raise ConnectionFailed("closed the connection without an answer") from error
+            except BaseException:
+                self._drop(connection)
+                raise
+
+    async def close(self) -> None:
+        """Close every connection, and wait until they are closed."""
+        doomed = list(self._open)
+        for connection in doomed:
+            self._drop(connection)
+        await asyncio.gather(*(connection.closed for connection in doomed))
+
+    async def _exchange(self, origin: Origin, connection: Connection, request: Request) -> Answer:
+        connection.send(request.encode())
+        parser = HeadParser()
+        try:
+            async with asyncio.timeout(self._limits.head):
+                while True:
+                    data = await self._take_first(connection, parser)
+                    head, used = parser.feed(data)
+                    if head is not None:
+                        return Answer(self, origin, connection, head, data[used:], self._limits)
+        except TimeoutError:
+            raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
+
+    async def _take_first(self, connection: Connection, parser: HeadParser) -> memoryview:
+        try:
+            data = await connection.take(1)
+        except ConnectionFailed as error:
+            if parser.empty:
+                raise _Unanswered from error
+            raise
+        if not data:
+            if parser.empty:
+                raise _Unanswered
+            raise ConnectionFailed("closed the connection within the response head")
+        return data
+
+    def _reusable(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin, [])
+        while idle:
+            connection = idle.pop()
+            if connection.quiet:
+                return connection
+            self._drop(connection)
+        return None
+
+    async def _connect(self, origin: Origin) -> Connection:
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: self._new(origin), origin.host, origin.port, happy_eyeballs_delay=_HAPPY_EYEBALLS
+                )
+                self._open.add(connection)
+                try:
+                    await connection.handshake()
+                except BaseException:
+                    self._drop(connection)
+                    raise
+        except (OSError, TimeoutError) as error:
+            raise _connect_fault(origin, error, self._limits.connect) from error
+        return connection
+
+    def _new(self, origin: Origin) -> Connection:
+        if origin.scheme != "https":
+            return Connection()
+        if self._context is None:
+            self._context = client_context()
+        return SecureConnection(self._context, origin.host)
+
+    def release(self, origin: Origin, connection: Connection, reusable: bool) -> None:
+        """Take `connection` back from an Answer that is through with it."""
+        if reusable and connection.quiet and connection in self._open:
+            self._idle.setdefault(origin, []).append(connection)
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.abort()
+
+
+class Answer:
+    """A response: its head, and its body once."""
+
+    def __init__(
+        self, dialer: Dialer, origin: Origin, connection: Connection, head: Head, first: memoryview, limits: Limits
+    ) -> None:
+        self.head = head
+        self.peer = connection.peer
+        self._dialer = dialer
+        self._origin = origin
+        self._connection = connection
+        self._first = first
+        self._limits = limits
+        self._framing_body: Body | None = None
+        #: The framing ended by itself; bytes followed it.
+        self.whole = False
+        self.surplus = False
+
+    async def body(self, length: int) -> AsyncGenerator[memoryview, None]:
+        """The content, piece by piece; each is good until the next is asked for. `length` is what is expected of it.
+
+        It ends where the framing ends, where the peer ends, or soon after more than `length` bytes came: `wire.ended`
+        says what that means. Raises Stall, ConnectionFailed and ProtocolError.
+        """
+        framing = framing_of(self.head)
+        body = self._framing_body = Body(framing)
+        data, taken = self._first, 0
+        while True:
+            for content in body.content(data):
+                taken += len(content)
+                yield content
+            self.whole, self.surplus = body.complete, body.surplus
+            if body.complete or taken > length or (taken == length and framing.kind == "close"):
+                self.whole = self.whole or framing.kind == "close"
+                return
+            data = await self._more(body.left if body.left is not None else 1)
+            if not data:
+                self.whole = body.close()
+                return
+
+    def close(self) -> None:
+        """Give the connection back, for reuse where body and server allow it."""
+        body = self._framing_body
+        reusable = (
+            body is not None and body.complete and not body.surplus and keeps_alive(self.head, framing_of(self.head))
+        )
+        self._dialer.release(self._origin, self._connection, reusable)
+
+    async def _more(self, left: int) -> memoryview:
+        # To wait for `floor` bytes at a time is to enforce the floor rate.
+        try:
+            async with asyncio.timeout(self._limits.stall):
+                return await self._connection.take(min(left, max(1, self._limits.floor), BUFFER))
+        except TimeoutError:
+            raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
+
+
+class _Unanswered(Exception):
+    """The connection ended before the first byte of an answer."""
+
+
+def _connect_fault(origin: Origin, error: BaseException, limit: float) -> ModelferryError:
+    if isinstance(error, socket.gaierror):
+        return UnknownHost(
+            f"{origin.host} does not resolve ({reason_of(error)}); check the name and this machine's DNS"
+        )
+    if isinstance(error, ssl.SSLError):
+        told: CertificateRefused | None = refused(origin.authority, error)
+        return told or ConnectionFailed(f"failed in the TLS handshake: {error.reason or reason_of(error)}")
+    if isinstance(error, TimeoutError) and not error.args:
+        return ConnectionFailed(f"did not answer within {limit:.0f} s")
+    return ConnectionFailed(f"cannot be reached: {reason_of(error)}")
+
+
+__all__ = ["Answer", "Dialer", "Limits", "ProtocolError"]

@@ -1,0 +1,126 @@
+"""Is what was published still what was verified? Reads everything, changes nothing. Blocking.
+
+Each chunk is compared with the BLAKE3 that chunks.db has of it, so that damage is told by its place; where chunks.db
+does not help (it was lost, or the revision was copied here), each file is compared with the whole digest in the READY
+marker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelferry.engine.checkpoint import ready
+from modelferry.engine.checkpoint.digests import Frontier, Reader, ShortRead
+from modelferry.engine.checkpoint.ledger import read_digests
+from modelferry.engine.storage import layout
+from modelferry.engine.storage.tree import Tree
+from modelferry.errors import DiskFault, UserFault
+from modelferry.manifest import Chunk, Digest, chunks_of
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """One file; ``state`` is ok, damaged, missing or resized. ``bad_chunks`` are those whose bytes are not what was
+    verified (empty where only the whole digest is known)."""
+
+    path: str
+    size: int
+    state: str
+    bad_chunks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The revision that ``current`` points at, and its files as they are now."""
+
+    revision: str
+    files: tuple[FileReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Is every file what was verified?"""
+        return all(file.state == "ok" for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.size for file in self.files)
+
+
+def verify(directory: Path, *, seen: Callable[[int], None] = lambda count: None) -> Report:
+    """Hash every file of the revision that is current in `directory`; `seen` is told of every so many bytes.
+
+    Raises UserFault where nothing is published there, and DiskFault where the directory cannot be read.
+    """
+    try:
+        tree = Tree(directory)
+    except OSError as error:
+        raise UserFault(f"{directory}: {error.strerror or error}", reason="NotPublished") from error
+    try:
+        revision = ready.current(tree)
+        marker = ready.read(tree, revision) if revision else None
+        if revision is None or marker is None:
+            raise UserFault(
+                f"{directory} holds no published model; pull one there, or give the directory above current",
+                reason="NotPublished",
+            )
+        digests = read_digests(directory / layout.DATABASE, revision)
+        reader = Reader()
+        files = tuple(_verify_file(tree, reader, revision, file, digests.get(file.path), seen) for file in marker.files)
+        return Report(revision, files)
+    except OSError as error:
+        raise DiskFault(f"{directory}: {error.strerror or error}; check the disk") from error
+    finally:
+        tree.close()
+
+
+def _verify_file(
+    tree: Tree,
+    reader: Reader,
+    revision: str,
+    file: ready.ReadyFile,
+    digests: list[bytes | None] | None,
+    seen: Callable[[int], None],
+) -> FileReport:
+    place = layout.published(revision, file.path)
+    status = tree.status(place)
+    if status is None:
+        return FileReport(file.path, file.size, "missing")
+    if status.st_size != file.size:
+        return FileReport(file.path, file.size, "resized")
+    chunks = list(chunks_of(0, file.size))
+    fd = tree.open(place, os.O_RDONLY)
+    try:
+        if digests is not None and len(digests) == len(chunks) and None not in digests:
+            bad = []
+            for chunk, digest in zip(chunks, digests, strict=True):
+                if not _same(reader, fd, chunk, digest):
+                    bad.append(chunk.index)
+                seen(chunk.size)
+            return FileReport(file.path, file.size, "damaged" if bad else "ok", tuple(bad))
+        return FileReport(file.path, file.size, "ok" if _same_whole(reader, fd, chunks, file, seen) else "damaged")
+    finally:
+        os.close(fd)
+
+
+def _same(reader: Reader, fd: int, chunk: Chunk, digest: bytes | None) -> bool:
+    try:
+        return reader.digest(fd, chunk) == digest
+    except (ShortRead, DiskFault):
+        return False
+
+
+def _same_whole(
+    reader: Reader, fd: int, chunks: list[Chunk], file: ready.ReadyFile, seen: Callable[[int], None]
+) -> bool:
+    frontier = Frontier(Digest.parse(file.digest).algorithm)
+    try:
+        for chunk in chunks:
+            reader.feed(fd, chunk, (0, frontier))
+            seen(chunk.size)
+    except (ShortRead, DiskFault):
+        return False
+    return str(frontier) == file.digest

@@ -1,0 +1,120 @@
+"""What the fetcher remembers of a file while it fetches it: its places, their behaviour, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.wire import Expectation, Origin
+from modelferry.errors import Stalled
+from modelferry.manifest import Chunk, FileEntry, Place, chunks_of
+
+#: Broken answers in a row that a place may give. One that has delivered before gets more: at 16 streams and one
+#: answer in five broken, 16 in a row do not happen (1 in 10^11), while 5 in a row at the start show a server that
+#: cannot do better.
+STRIKES_AT_FIRST, STRIKES = 5, 16
+#: Whole files in a row, sent in answer to ranges, before the file is fetched as one stream. The same thought.
+IGNORED_AT_FIRST, IGNORED = 3, 24
+
+
+@dataclass(slots=True)
+class PlaceWork:
+    """One place of one file. ``route`` is where it redirected to (resolved once); ``validator`` what its answers
+    carry."""
+
+    place: Place
+    route: str = ""
+    validator: str | None = None
+    strikes: int = 0
+    ignored: int = 0
+    delivered: bool = False
+    refused: Stalled | None = None
+
+    @property
+    def url(self) -> str:
+        """To be asked now."""
+        return self.route or self.place.url
+
+    @property
+    def origin(self) -> Origin:
+        """The server to be asked now."""
+        return Origin.of(self.url)
+
+    def strike(self) -> bool:
+        """Count a broken answer; True where that was the last one that is borne."""
+        self.strikes += 1
+        return self.strikes >= (STRIKES if self.delivered else STRIKES_AT_FIRST)
+
+    def ignore_range(self) -> bool:
+        """Count a whole file in answer to a range; True where this place does not do ranges."""
+        self.ignored += 1
+        return self.ignored >= (IGNORED if self.delivered else IGNORED_AT_FIRST)
+
+    def deliver(self) -> None:
+        """Count a good chunk."""
+        self.strikes = self.ignored = 0
+        self.delivered = True
+
+
+@dataclass(slots=True)
+class FileWork:
+    """One file. ``missing``: indices of chunks that are not committed. ``repairing``: the chunk that is compared next,
+    None while there is nothing to compare. ``streaming``: its place cannot do ranges, or cannot tell versions apart.
+    ``mismatch``: the expected and the computed digest, once they differed."""
+
+    number: int
+    entry: FileEntry
+    generation: int
+    missing: set[int]
+    verified: bool
+    places: list[PlaceWork]
+    streaming: bool = False
+    repairing: int | None = None
+    restarts: int = 0
+    unsynced: int = 0
+    mismatch: tuple[str, str] = ("", "")
+    chunks: list[Chunk] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, number: int, entry: FileEntry, opened: OpenedFile) -> FileWork:
+        """As the checkpoint found it; the validator of what is done is that of what is to come."""
+        places = [PlaceWork(place) for place in entry.places]
+        if entry.digest is None:
+            known = dict(opened.validators)
+            for place in places:
+                place.validator = known.get(place.place.mirror)
+            places.sort(key=lambda place: place.validator is None)
+        work = cls(number, entry, opened.generation, set(opened.missing), opened.verified, places)
+        work.chunks = list(chunks_of(number, entry.size))
+        return work
+
+    def restarted(self, opened: OpenedFile) -> None:
+        """Begin again with what the checkpoint says of the new generation."""
+        self.generation, self.missing, self.verified = opened.generation, set(opened.missing), opened.verified
+        self.repairing = None
+        for place in self.places:
+            place.validator = None
+
+    @property
+    def usable(self) -> list[PlaceWork]:
+        """Places that were not refused, by preference."""
+        return [place for place in self.places if place.refused is None]
+
+    def place_for(self, attempt: int) -> PlaceWork:
+        """Whom to ask: with a digest each failure moves on to the next place; without one, bytes of two places do not
+        mix."""
+        usable = self.usable
+        return usable[attempt % len(usable)] if self.entry.digest is not None else usable[0]
+
+    def expectation(self, place: PlaceWork, *, plain_http: bool) -> Expectation:
+        """What an answer from `place` is judged by."""
+        # The manifest's validator was seen at the first place, and says nothing of the others.
+        resolved = bool(self.entry.validator) and place.place == self.entry.places[0]
+        return Expectation(
+            size=self.entry.size,
+            pinned=self.entry.digest is not None,
+            validator=self.entry.validator if resolved else place.validator,
+            resolved=resolved,
+            alternatives=len(self.usable) > 1,
+            plain_http=plain_http,
+        )

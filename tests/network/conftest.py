@@ -1,0 +1,62 @@
+"""For tests against real servers on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from network.world import CHUNK, Serve, World
+from origin.certs import Authority, Leaf
+from origin.server import HostileOrigin
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here talks to real servers."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.network)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Chunks of 64 KiB instead of 16 MiB."""
+    monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
+    return CHUNK
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A CA for the whole run."""
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def leaf(authority: Authority) -> Leaf:
+    """A good certificate for loopback."""
+    return authority.leaf("127.0.0.1", "localhost")
+
+
+@pytest.fixture(scope="session")
+def data() -> bytes:
+    """A file of five chunks and a bit."""
+    return Random(7).randbytes(5 * CHUNK + 1234)
+
+
+@pytest.fixture
+def world(tmp_path: Path, authority: Authority) -> World:
+    """An empty target directory."""
+    directory = tmp_path / "target"
+    directory.mkdir()
+    return World(directory, authority.ca_file)
+
+
+@pytest.fixture
+def serve(leaf: Leaf) -> Serve:
+    """A hostile origin that speaks TLS unless it is told otherwise."""
+
+    def make(contents: dict[str, bytes], **options: object) -> HostileOrigin:
+        return HostileOrigin(contents, **({"tls": leaf.context()} | options))  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,513 @@
+"""``modelferry pull``: the real command against real TLS servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelferry.engine.checkpoint.ready import Ready
+from modelferry.manifest import CHUNK_SIZE
+from origin.certs import Authority
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc"),
+]
+
+MODELFERRY = str(Path(sys.executable).with_name("modelferry"))
+CONTENTS = {
+    "asset/model.safetensors": random.Random(1).randbytes(3 * CHUNK_SIZE + 12345),
+    "config/path.yaml": b"gpt: asset/gpt.safetensors\n",
+    "empty": b"",
+}
+SIZE = sum(map(len, CONTENTS.values()))
+CONNECTIONS = 2
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for line in self.out.splitlines() if (event := json.loads(line))["event"] == kind]
+
+
+@dataclass
+class World:
+    """An origin with a certificate, an artifact, a target, and a temporary directory that must be empty afterwards."""
+
+    directory: Path
+    authority: Authority
+    origin: HostileOrigin
+
+    @property
+    def target(self) -> Path:
+        return self.directory / "target"
+
+    @property
+    def temporary(self) -> Path:
+        return self.directory / "tmp"
+
+    def write(self, change: Callable[[list[dict[str, Any]]], object] = lambda files: None, **transfer: Any) -> Path:
+        """Write the artifact; `change` gets its list of files first."""
+        files: list[dict[str, Any]] = [
+            {"path": path, "url": self.origin.url(path), "sha256": hashlib.sha256(content).hexdigest()}
+            for path, content in CONTENTS.items()
+        ]
+        change(files)
+        artifact = {
+            "apiVersion": "modelferry.dev/v1alpha1",
+            "kind": "ModelArtifact",
+            "metadata": {"name": "chattts"},
+            "spec": {"source": {"http": {"files": files}}, "transfer": {"connections": CONNECTIONS} | transfer},
+        }
+        path = self.directory / "model.yaml"
+        path.write_text(yaml.safe_dump(artifact))
+        return path
+
+    @asynccontextmanager
+    async def started(
+        self, *options: str, trust: bool = True, environment: dict[str, str] | None = None
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The command, running in a process group of its own, as a shell would start it."""
+        trusted = ["--ca-file", str(self.authority.ca_file)] if trust else []
+        artifact = self.directory / "model.yaml"
+        process = await asyncio.create_subprocess_exec(
+            *(MODELFERRY, "pull", str(artifact), "--to", str(self.target), *trusted, *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(self.temporary)} | (environment or {}),
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+    async def pull(self, *options: str, trust: bool = True, environment: dict[str, str] | None = None) -> Ended:
+        """Run the command to its end."""
+        async with self.started(*options, trust=trust, environment=environment) as process:
+            return await ended(process)
+
+    def current(self) -> dict[str, bytes]:
+        """The published files, by path."""
+        current = self.target / "current"
+        paths = [path for path in current.rglob("*") if path.is_file() and not path.name.startswith(".modelferry")]
+        return {str(path.relative_to(current)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    (tmp_path / "tmp").mkdir()
+    authority = Authority(tmp_path)
+    async with HostileOrigin(CONTENTS, tls=authority.leaf("127.0.0.1").context()) as origin:
+        world = World(tmp_path, authority, origin)
+        world.write()
+        yield world
+    assert list(world.temporary.iterdir()) == [], "the command left something in the temporary directory"
+
+
+async def ended(process: asyncio.subprocess.Process) -> Ended:
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def until_some_is_verified(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """Read progress events up to the first with a chunk on the disk."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] == "progress" and event["done"] >= CHUNK_SIZE:
+            return event
+    raise AssertionError("it ended without a chunk on the disk")
+
+
+def children(parent: int) -> dict[str, int]:
+    """The agents that run below process `parent`: their role and process id."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (entry / "stat").read_text().rpartition(") ")[2].split()
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(status[1]) == parent and status[0] != "Z" and "agent" in words:
+            found[words[words.index("agent") + 1]] = int(entry.name)
+    return found
+
+
+async def gone(pids: Mapping[str, int]) -> None:
+    """Return when none of the processes runs any more."""
+    for pid in pids.values():
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        over = asyncio.Event()
+        asyncio.get_running_loop().add_reader(descriptor, over.set)
+        await asyncio.wait_for(over.wait(), 20)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def test_the_model_stands_whole_in_current(world: World) -> None:
+    done = await world.pull()
+    assert done.code == 0
+    assert world.current() == CONTENTS
+    assert "3 files, 48.0 MiB, whole and verified in" in done.out
+    assert done.err.endswith(f": 3 files, 48.0 MiB, to {world.target}\n")
+    marker = Ready.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
+    assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
+    assert all(file.checksum == "verified" for file in marker.files)
+
+
+async def test_a_second_pull_fetches_nothing(world: World) -> None:
+    await world.pull()
+    before = world.origin.sent()
+    done = await world.pull()
+    assert done.code == 0
+    assert f"stands in {world.target}/current already" in done.out
+    assert world.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
+
+
+async def test_json_tells_the_progress_and_at_last_the_result(world: World) -> None:
+    world.origin.rate = 16e6
+    done = await world.pull("--json")
+    result, *others = done.events("result")
+    progress = done.events("progress")
+    assert (done.code, done.err, others) == (0, "", [])
+    assert json.loads(done.out.splitlines()[-1]) == result
+    assert [event["done"] for event in progress] == sorted(event["done"] for event in progress)
+    assert progress[-1]["phase"] == "published"
+    assert (result["name"], result["files"], result["bytes"], result["fetched"]) == ("chattts", 3, SIZE, SIZE)
+    assert result["revision"] == progress[-1]["revision"]
+    assert result["digest"].startswith("sha256:")
+    assert Path(result["directory"]) == world.target / "current"
+    assert result["speed"] == pytest.approx(SIZE / result["seconds"], rel=0.01)
+    assert all(10 << 20 < peak < 100 << 20 for peak in result["peakMemory"].values()), result["peakMemory"]
+    assert set(result["peakMemory"]) == {"fetch", "checkpoint"}
+
+
+async def test_without_a_terminal_plain_lines_tell_the_progress(world: World) -> None:
+    world.origin.rate = 4e6
+    done = await world.pull()
+    assert done.code == 0
+    assert all(line.startswith("modelferry: ") for line in done.err.splitlines())
+    assert " of 48.0 MiB, " in done.err
+
+
+async def test_quiet_says_nothing_at_all(world: World) -> None:
+    world.origin.rate = 16e6
+    assert await world.pull("--quiet") == Ended(0, "", "")
+
+
+async def test_a_wrong_digest_is_told_with_both_and_nothing_is_published(world: World) -> None:
+    wrong = "0" * 64
+    world.write(lambda files: files[0].update(sha256=wrong))
+    done = await world.pull("--json")
+    assert done.code == 3
+    assert done.err.startswith("modelferry: DigestMismatch: asset/model.safetensors")
+    assert wrong in done.err
+    assert hashlib.sha256(CONTENTS["asset/model.safetensors"]).hexdigest() in done.err
+    assert not (world.target / "current").exists()
+    [event] = done.events("error")
+    assert (event["reason"], event["exitCode"], event["file"]) == ("DigestMismatch", 3, "asset/model.safetensors")
+
+
+async def test_a_wrong_yaml_is_the_users_fault_and_every_field_is_named(world: World) -> None:
+    world.write(lambda files: (files[0].update(path="../x"), files[1].update(size=-1)), surprise=1)
+    done = await world.pull()
+    assert (done.code, done.out) == (2, "")
+    for field in ("files[0].path", "files[1].size", "spec.transfer.surprise"):
+        assert field in done.err
+    assert len(done.err.splitlines()) == 1
+    assert world.origin.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda files: files[0].update(url=files[0]["url"] + "x?sig=hunter2"), 3, "NotFound: asset/model.safetensors"),
+        (lambda files: files[0].update(url="https://models.invalid/a?sig=hunter2"), 3, "UnknownHost: asset/model"),
+        (lambda files: files[0].update(url="http://127.0.0.1:1/a?sig=hunter2"), 2, "PlainHTTPRefused: asset/model"),
+        (lambda files: files[0].update(size=1), 3, "SizeMismatch: asset/model.safetensors"),
+    ],
+    ids=["404", "unknown host", "plain http", "size"],
+)
+async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
+    world: World, change: Callable[[list[dict[str, Any]]], object], code: int, said: str
+) -> None:
+    world.write(change)
+    done = await world.pull()
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(f"modelferry: {said}")
+    assert "hunter2" not in done.err
+    assert "Traceback" not in done.err
+    assert world.origin.sent() <= 30
+
+
+async def test_plain_http_is_fetched_where_it_is_allowed(world: World) -> None:
+    async with HostileOrigin(CONTENTS) as plain:
+        world.write(
+            lambda files: [file.update(url=plain.url(file["path"])) for file in files], tls={"allowPlainHTTP": True}
+        )
+        assert (await world.pull()).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused_with_the_way_out(world: World) -> None:
+    done = await world.pull(trust=False)
+    assert done.code == 3
+    assert done.err.startswith("modelferry: UnknownAuthority: ")
+    assert "add the authority to the trusted CA bundle" in done.err
+
+
+async def test_ssl_cert_file_is_honoured_by_every_process(world: World) -> None:
+    done = await world.pull(trust=False, environment={"SSL_CERT_FILE": str(world.authority.ca_file)})
+    assert done.code == 0
+    assert world.current() == CONTENTS
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--connections", "0"], "--connections: must be 1 to 128, not 0"),
+        (["--connections", "129"], "--connections: must be 1 to 128, not 129"),
+        (["--ca-file", "/nowhere.pem"], "CA bundle /nowhere.pem: "),
+    ],
+)
+async def test_a_wrong_option_is_the_users_fault(world: World, options: list[str], said: str) -> None:
+    done = await world.pull(*options)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+async def test_more_connections_than_the_spec_says_can_be_asked_for(world: World) -> None:
+    world.origin.rate = 8e6
+    assert (await world.pull("--connections", "4")).code == 0
+    assert world.origin.accepted > CONNECTIONS + 1 + len(CONTENTS)
+
+
+@pytest.mark.parametrize("kind", ["file", "foreign"])
+async def test_a_target_that_is_somebody_elses_is_left_alone(world: World, kind: str) -> None:
+    if kind == "file":
+        world.target.write_text("precious")
+    else:
+        world.target.mkdir()
+        (world.target / "precious").write_text("precious")
+    done = await world.pull()
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("modelferry: ForeignDirectory: ")
+    left = world.target if kind == "file" else world.target / "precious"
+    assert left.read_text() == "precious"
+
+
+async def test_one_directory_has_one_pull_at_a_time(world: World) -> None:
+    world.origin.rate = 4e6
+    async with world.started("--json") as first:
+        await until_some_is_verified(first)
+        second = await world.pull()
+        assert second.code == 4
+        assert second.err.splitlines()[-1].startswith("modelferry: DirectoryBusy: ")
+        world.origin.rate = None
+        assert (await ended(first)).code == 0
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes(world: World, how: str) -> None:
+    world.origin.rate = 16e6
+    async with world.started("--json") as process:
+        await until_some_is_verified(process)
+        agents = children(process.pid)
+        if how == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+        else:
+            process.send_signal(signal.SIGTERM)
+        first = await ended(process)
+    assert set(agents) == {"fetch", "checkpoint"}
+    await gone(agents)
+    assert first.code == 130
+    assert "MiB of 48.0 MiB are verified on the disk; the same command resumes" in first.err
+    assert not (world.target / "current").exists()
+
+    world.origin.rate = None
+    second = await world.pull("--json")
+    assert second.code == 0
+    assert second.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE, "a verified chunk was fetched again"
+    assert world.current() == CONTENTS
+
+
+async def test_a_pull_that_was_interrupted_while_it_resolved_says_so(world: World) -> None:
+    world.origin.script.add(Rule(delay=60))
+    async with world.started() as process:
+        async with asyncio.timeout(30):
+            while not world.origin.accepted:  # noqa: ASYNC110 -- the origin has no event for it
+                await asyncio.sleep(0)
+        os.killpg(process.pid, signal.SIGINT)
+        done = await ended(process)
+    assert (done.code, done.out, done.err) == (130, "", "modelferry: interrupted\n")
+
+
+@pytest.mark.parametrize("role", ["fetch", "checkpoint"])
+async def test_an_agent_that_is_killed_is_started_again_and_goes_on(world: World, role: str) -> None:
+    world.origin.rate = 16e6
+    async with world.started("--json") as process:
+        await until_some_is_verified(process)
+        os.kill(children(process.pid)[role], signal.SIGKILL)
+        world.origin.rate = None
+        done = await ended(process)
+    assert (done.code, done.err) == (0, "")
+    assert world.current() == CONTENTS
+    assert world.origin.sent() <= SIZE + (CONNECTIONS + 1) * CHUNK_SIZE
+
+
+async def test_an_agent_that_keeps_being_killed_is_given_up_with_the_likely_cause(world: World) -> None:
+    world.origin.script.add(Rule(path="asset/*", first=2, delay=60))
+    async with world.started() as process:
+        killed: set[int] = set()
+        while process.returncode is None:
+            pid = children(process.pid).get("fetch")
+            if pid is not None and pid not in killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
+        done = await ended(process)
+    assert done.code == 4
+    said = "modelferry: Killed: fetch was ended by SIGKILL 4 times without getting further; see whether the machine is"
+    assert done.err.splitlines()[-1].startswith(said)
+    assert len(killed) == 4
+
+
+async def test_after_a_killed_pull_no_agent_stays_and_the_next_pull_resumes(world: World) -> None:
+    world.origin.rate = 16e6
+    async with world.started("--json") as process:
+        await until_some_is_verified(process)
+        agents = children(process.pid)
+        process.kill()
+        await process.wait()
+        await gone(agents)
+    world.origin.rate = None
+    done = await world.pull("--json")
+    assert done.code == 0
+    assert done.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE
+    for left in world.temporary.iterdir():  # nobody could clean up after kill -9
+        for path in left.iterdir():
+            path.unlink()
+        left.rmdir()
+
+
+async def test_a_bad_chunk_does_not_cost_the_whole_file(world: World) -> None:
+    world.origin.script.add(Rule(path="asset/*", covers=CHUNK_SIZE + 7, corrupt=CHUNK_SIZE + 7, times=1, first=1))
+    done = await world.pull("--json")
+    assert done.code == 0
+    assert world.current() == CONTENTS
+    assert world.origin.sent() <= SIZE + 2 * CHUNK_SIZE + len(CONTENTS)
+
+
+async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World) -> None:
+    world.origin.rate = 16e6
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [MODELFERRY, "pull", str(world.directory / "model.yaml"), "--to", str(world.target)]
+    process = await asyncio.create_subprocess_exec(
+        *(*command, "--ca-file", str(world.authority.ca_file)),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"TMPDIR": str(world.temporary), "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    drawn = await asyncio.to_thread(read_to_the_end, ours)
+    assert await process.wait() == 0
+    assert "asset/model.safetensors" in drawn
+    assert " of 3 files" in drawn
+    assert "━" in drawn
+    assert drawn.index("\x1b[?25l") < drawn.rindex("\x1b[?25h"), "the cursor stays hidden"
+    last = drawn.rpartition("\x1b[2K")[2]
+    assert "━" not in last, "the picture was not wiped"
+    assert "3 files, 48.0 MiB, whole and verified in" in last
+
+
+def read_to_the_end(terminal: int) -> str:
+    """What is written to a pseudo-terminal until nobody has it open any more."""
+    seen = b""
+    with suppress(OSError):  # EIO is its end
+        while piece := os.read(terminal, 65536):
+            seen += piece
+    os.close(terminal)
+    return seen.decode()
+
+
+async def verified(world: World, *options: str) -> Ended:
+    """Run ``modelferry verify``."""
+    process = await asyncio.create_subprocess_exec(
+        *(MODELFERRY, "verify", str(world.target), *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    return await ended(process)
+
+
+async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
+    done = await world.pull("--json")
+    revision = done.events("result")[0]["revision"]
+    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all whole\n", "")
+    [result] = (await verified(world, "--json")).events("result")
+    assert (result["ok"], result["revision"], result["bytes"]) == (True, revision, SIZE)
+    assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
+
+
+async def test_damage_is_named_with_its_place_and_the_way_out_works(world: World) -> None:
+    await world.pull("--quiet")
+    damaged = world.target / "current" / "asset" / "model.safetensors"
+    damaged.chmod(0o644)
+    with damaged.open("r+b") as file:
+        file.seek(CHUNK_SIZE + 5)
+        file.write(b"damaged")
+    done = await verified(world)
+    assert (done.code, done.out) == (4, "")
+    assert "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB" in done.err
+    [result] = (await verified(world, "--json")).events("result")
+    assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]
+
+    revision = result["revision"]
+    assert f"remove revisions/{revision} there, and pull again" in done.err
+    shutil.rmtree(world.target / "revisions" / revision)
+    assert (await world.pull()).code == 0
+    assert (await verified(world)).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_directory_without_a_model_cannot_be_verified(world: World) -> None:
+    world.target.mkdir()
+    done = await verified(world)
+    assert done.code == 2
+    assert done.err.startswith("modelferry: NotPublished: ")

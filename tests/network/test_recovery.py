@@ -1,0 +1,206 @@
+"""What a stopped, damaged or replaced download goes on from."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from modelferry.engine.verify import FileReport, verify
+from modelferry.errors import NotFound, UserFault
+from network.world import CHUNK, Serve, World, entry
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+@pytest.fixture
+async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+    """An origin from which the first three chunks of ``a`` were fetched, when it said 404."""
+    origin = serve({"a": data})
+    async with origin:
+        world.connections = 1
+        origin.script.add(Rule(covers=3 * CHUNK, status=404))
+        with pytest.raises(NotFound):
+            await world.pull(entry("a", data, origin.url("a")))
+    origin.script.clear()
+    origin.entries.clear()
+    return origin
+
+
+def spans(origin: HostileOrigin) -> list[int]:
+    """Which chunks were asked for."""
+    return sorted(entry.span[0] // CHUNK for entry in origin.entries if entry.span)
+
+
+async def test_a_stopped_download_goes_on_where_it_was(half: HostileOrigin, world: World, data: bytes) -> None:
+    async with half:
+        result = await world.pull(entry("a", data, half.url("a")))
+    assert spans(half) == [3, 4, 5]
+    assert result.rehashed == 0
+    assert world.read("a") == data
+
+
+async def test_after_a_boot_all_chunks_are_hashed_and_a_lost_one_fetched_alone(
+    half: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(world.incoming("a"), CHUNK + 5)
+    world.boot_id = "boot-2"
+    async with half:
+        result = await world.pull(entry("a", data, half.url("a")))
+    assert spans(half) == [1, 3, 4, 5]
+    assert result.rehashed == 3
+    assert "1 of 3 chunks did not survive" in result.notes[0]
+    assert world.read("a") == data
+
+
+async def test_without_a_boot_damage_at_rest_is_found_by_the_whole_digest_and_fetched_alone(
+    half: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(world.incoming("a"), CHUNK + 5)
+    async with half:
+        await world.pull(entry("a", data, half.url("a")))
+    assert spans(half) == [1, 3, 4, 5]
+    assert world.read("a") == data
+
+
+async def test_a_file_that_was_lost_is_fetched_again(half: HostileOrigin, world: World, data: bytes) -> None:
+    world.incoming("a").unlink()
+    async with half:
+        result = await world.pull(entry("a", data, half.url("a")))
+    assert spans(half) == [0, 1, 2, 3, 4, 5]
+    assert "was lost" in result.notes[0]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "version"])
+async def test_a_database_that_cannot_be_read_is_set_aside(
+    half: HostileOrigin, world: World, data: bytes, damage: str
+) -> None:
+    database = world.directory / ".modelferry" / "chunks.db"
+    if damage == "garbage":
+        database.write_bytes(b"not a database" * 1000)
+    else:
+        with sqlite3.connect(database) as db:
+            db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+        db.close()
+    async with half:
+        result = await world.pull(entry("a", data, half.url("a")))
+    assert "set aside as chunks.db.damaged-1" in result.notes[0]
+    assert database.with_name("chunks.db.damaged-1").exists()
+    assert world.read("a") == data
+
+
+async def test_without_a_database_what_verifies_as_a_whole_is_kept(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data, "b": b"x" * CHUNK}) as origin:
+        origin.script.add(Rule(path="b", status=404))
+        files = entry("a", data, origin.url("a")), entry("b", b"x" * CHUNK, origin.url("b"))
+        world.connections = 1
+        with pytest.raises(NotFound):
+            await world.pull(*files)
+        origin.script.clear()
+        origin.entries.clear()
+        (world.directory / ".modelferry" / "chunks.db").write_bytes(b"garbage" * 1000)
+        await world.pull(*files)
+        assert not origin.requests("a")
+    assert world.read("b") == b"x" * CHUNK
+
+
+@pytest.fixture
+async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+    """An origin from which ``a`` was fetched and published."""
+    origin = serve({"a": data})
+    async with origin:
+        await world.pull(entry("a", data, origin.url("a")))
+    origin.entries.clear()
+    return origin
+
+
+async def test_a_published_revision_is_hashed_again_after_a_boot(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.boot_id = "boot-2"
+    async with whole:
+        result = await world.pull(entry("a", data, whole.url("a")))
+    assert not whole.entries
+    assert result.rehashed == 6
+
+
+async def test_a_published_revision_that_a_boot_damaged_is_repaired(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    world.boot_id = "boot-2"
+    async with whole:
+        result = await world.pull(entry("a", data, whole.url("a")))
+    assert spans(whole) == [4]
+    assert "withdrawn" in " ".join(result.notes)
+    assert world.read("a") == data
+
+
+async def test_a_revision_without_its_marker_is_recovered_without_the_origin(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    (world.directory / "current" / ".modelferry-ready.json").unlink()
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert not whole.entries
+    assert world.read("a") == data
+    assert verify(world.directory).ok
+
+
+async def test_a_switch_that_a_crash_prevented_is_made_up_for(whole: HostileOrigin, world: World, data: bytes) -> None:
+    (world.directory / "current").unlink()
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert not whole.entries
+    assert world.read("a") == data
+
+
+async def test_the_current_and_the_previous_revision_stay(serve: Serve, world: World) -> None:
+    contents = [bytes([number]) * 1000 for number in range(4)]
+    for content in contents:
+        async with serve({"a": content}) as origin:
+            await world.pull(entry("a", content, origin.url("a")))
+    revisions = list((world.directory / "revisions").iterdir())
+    assert sorted((path / "a").read_bytes() for path in revisions) == contents[2:]
+    assert world.read("a") == contents[3]
+    assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
+
+
+async def test_going_back_to_the_previous_revision_fetches_nothing(serve: Serve, world: World) -> None:
+    async with serve({"a": b"one", "b": b"two"}) as origin:
+        await world.pull(entry("x", b"one", origin.url("a")))
+        await world.pull(entry("x", b"two", origin.url("b")))
+        asked = len(origin.entries)
+        await world.pull(entry("x", b"one", origin.url("a")))
+        assert len(origin.entries) == asked
+    assert world.read("x") == b"one"
+
+
+async def test_verify_names_the_bad_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+    assert verify(world.directory).ok
+    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,)),)
+
+
+async def test_verify_without_the_database_goes_by_the_marker(whole: HostileOrigin, world: World, data: bytes) -> None:
+    (world.directory / ".modelferry" / "chunks.db").unlink()
+    assert verify(world.directory).ok
+    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged"),)
+
+
+async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOrigin, world: World) -> None:
+    file = world.directory / "current" / "a"
+    with file.open("ab") as opened:
+        opened.write(b"more")
+    assert verify(world.directory).files[0].state == "resized"
+    file.unlink()
+    assert verify(world.directory).files[0].state == "missing"
+
+
+def test_verify_of_an_empty_directory_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserFault, match="holds no published model"):
+        verify(tmp_path)

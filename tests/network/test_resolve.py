@@ -1,0 +1,354 @@
+"""The source ``http`` against real servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelferry.errors import (
+    CertificateRefused,
+    Denied,
+    InvalidSpec,
+    ModelferryError,
+    NotFound,
+    PlainHTTPRefused,
+    ServerMisbehaves,
+    SizeMismatch,
+    SourceUnavailable,
+    UnknownHost,
+)
+from modelferry.manifest import Digest, FileEntry, Manifest, decode
+from modelferry.messages import Outcome
+from modelferry.messages.printed import read_manifest
+from modelferry.net.tls import client_context
+from modelferry.resource.spec import HTTPFile, HTTPSource
+from modelferry.sources import http, resolve
+from modelferry.sources.client import CONCURRENCY, Client
+from modelferry.sources.retry import Retry
+from origin.certs import Authority
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.network
+
+CONTENTS = {"a.bin": b"a" * 1000, "b/c.yaml": b"c: 1\n", "empty": b""}
+SHA = Digest("sha256", "0" * 64)
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[HostileOrigin]:
+    async with HostileOrigin(CONTENTS) as server:
+        yield server
+
+
+async def resolved(*files: HTTPFile) -> Manifest:
+    return await resolve(HTTPSource(files), allow_plain_http=True)
+
+
+async def entry(origin: HostileOrigin, **changes: Any) -> FileEntry:
+    return (await resolved(HTTPFile("a.bin", origin.url("a.bin"), **changes))).files[0]
+
+
+async def test_sizes_are_learnt_and_the_files_sorted(origin: HostileOrigin) -> None:
+    manifest = await resolved(*(HTTPFile(path, origin.url(path)) for path in reversed(CONTENTS)))
+    assert [(file.path, file.size) for file in manifest.files] == [("a.bin", 1000), ("b/c.yaml", 5), ("empty", 0)]
+    assert [file.places[0].url for file in manifest.files] == [origin.url(path) for path in CONTENTS]
+
+
+async def test_a_file_costs_one_request_of_one_byte(origin: HostileOrigin) -> None:
+    await entry(origin)
+    assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1)]
+
+
+async def test_an_etag_stands_in_for_a_digest_that_nobody_knows(origin: HostileOrigin) -> None:
+    without, with_digest = await entry(origin), await entry(origin, digest=SHA)
+    assert without.validator.startswith('"')
+    assert (with_digest.validator, with_digest.digest) == ("", SHA)
+
+
+async def test_a_changed_file_makes_another_revision(origin: HostileOrigin) -> None:
+    file = HTTPFile("a.bin", origin.url("a.bin"))
+    before = await resolved(file)
+    origin.contents["a.bin"] = b"b" * 1000
+    assert (await resolved(file)).revision != before.revision
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(ignore_range=True),
+        Rule(content_range="bytes 0-0/1000", ignore_range=True),
+        Rule(redirect="/b/../a.bin", times=1),
+        Rule(status=503, times=1),
+        Rule(status=429, retry_after="0", times=2),
+        Rule(cut=0, raw="", times=1),
+        Rule(etag="", last_modified=""),
+    ],
+    ids=["no ranges", "200 with a range", "redirected", "503 once", "429 twice", "closed at once", "no validator"],
+)
+async def test_a_server_with_a_weakness_is_good_enough(origin: HostileOrigin, rule: Rule) -> None:
+    origin.contents["b/../a.bin"] = CONTENTS["a.bin"]
+    origin.script.add(rule)
+    assert (await entry(origin)).size == 1000
+
+
+async def test_a_length_that_the_server_keeps_to_itself_must_be_declared(origin: HostileOrigin) -> None:
+    origin.script.add(Rule(content_range="bytes 0-0/*"))
+    assert (await entry(origin, size=1000)).size == 1000
+    with pytest.raises(ServerMisbehaves, match="does not tell the file's length; declare it as size"):
+        await entry(origin)
+
+
+async def test_a_declared_size_that_differs_is_told_with_both_numbers(origin: HostileOrigin) -> None:
+    with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; correct size"):
+        await entry(origin, size=999)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "said"),
+    [
+        (Rule(status=404), NotFound, "404 Not Found; check the url"),
+        (Rule(status=410), NotFound, "410 Gone"),
+        (Rule(status=401), Denied, "401 Unauthorized; give a url that can be read without"),
+        (Rule(status=403), Denied, "403 Forbidden"),
+        (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
+        (Rule(status=204), ServerMisbehaves, "204 No Content"),
+        (Rule(content_range=""), ServerMisbehaves, "Content-Range is missing"),
+        (Rule(content_range="bytes 9-9/1000"), ServerMisbehaves, "not about the first byte"),
+        (Rule(encoding="gzip"), ServerMisbehaves, "compressed"),
+        (Rule(redirect="/a.bin"), ServerMisbehaves, "more than 5 redirects"),
+        (Rule(redirect="ftp://h/a"), ServerMisbehaves, "without a usable Location"),
+        (Rule(raw="SSH-2.0-x\r\n\r\n"), ServerMisbehaves, "is not HTTP"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+async def test_a_refusal_is_named_with_file_url_status_and_way_out(
+    origin: HostileOrigin, rule: Rule, kind: type[ModelferryError], said: str
+) -> None:
+    origin.script.add(rule)
+    with pytest.raises(kind) as caught:
+        await resolved(HTTPFile("m/a.bin", origin.url("a.bin?signature=hunter2")))
+    assert caught.value.file == "m/a.bin"
+    assert caught.value.message.startswith(f"m/a.bin: {origin.url('a.bin')}")
+    assert said in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+async def test_of_several_failing_files_the_first_is_named_and_the_others_counted(origin: HostileOrigin) -> None:
+    files = [HTTPFile(f"f{number}", origin.url(f"absent-{number}")) for number in range(30)]
+    with pytest.raises(NotFound, match=r"^f0: .*absent-0.* \(29 other files failed too\)$"):
+        await resolved(*files, HTTPFile("z", origin.url("a.bin")))
+
+
+async def test_many_files_share_few_connections(origin: HostileOrigin) -> None:
+    origin.contents |= {f"f{number}": b"x" for number in range(200)}
+    manifest = await resolved(*(HTTPFile(f"f{n}", origin.url(f"f{n}")) for n in range(200)))
+    assert len(manifest.files) == 200
+    assert origin.accepted <= CONCURRENCY
+
+
+async def test_a_path_that_is_a_file_and_a_directory_is_the_specs_fault(origin: HostileOrigin) -> None:
+    with pytest.raises(InvalidSpec, match="'a' is a file and a directory at once"):
+        await resolved(HTTPFile("a", origin.url("a.bin")), HTTPFile("a/b", origin.url("a.bin")))
+
+
+async def test_a_host_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UnknownHost, match=r"a: https://models\.invalid/a: no such host models\.invalid; check"):
+        await resolved(HTTPFile("a", "https://models.invalid/a?signature=hunter2"))
+
+
+async def test_plain_http_is_refused_before_a_byte_is_sent(origin: HostileOrigin) -> None:
+    with pytest.raises(PlainHTTPRefused, match=r"a: http://.* is not encrypted; .*allowPlainHTTP: true"):
+        await resolve(HTTPSource((HTTPFile("a", origin.url("a.bin")),)))
+    assert origin.accepted == 0
+
+
+async def test_a_server_that_is_down_is_given_up_after_its_time() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
+        retry = Retry(0.0)
+        async with Client(client_context(), allow_plain_http=True, retry=retry) as client:
+            with pytest.raises(SourceUnavailable, match=r"a: http://.*/a: Connection refused; tried once\. Check"):
+                await http.resolve(HTTPSource((HTTPFile("a", url),)), client)
+
+
+@asynccontextmanager
+async def recording(answer: Callable[[str], str]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server that keeps the request lines to the letter."""
+    targets: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        targets.append(head.split(b" ")[1].decode())
+        writer.write(answer(targets[-1]).encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", targets
+
+
+SIGNED = "/a%2fb/%7Ec%20d?X-Amz-Signature=a%2Bb+c%2f&d=%c3%bc'(*)~"
+FIVE_BYTES = "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-0/5\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+
+
+async def test_a_signed_url_is_sent_as_it_was_signed() -> None:
+    async with recording(lambda _: FIVE_BYTES) as (base, targets):
+        manifest = await resolved(HTTPFile("a", base + SIGNED))
+    assert targets == [SIGNED]
+    assert manifest.files[0].places[0].url == base + SIGNED
+
+
+async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_users_url() -> None:
+    def answer(target: str) -> str:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {SIGNED}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        return moved if target == "/a" else FIVE_BYTES
+
+    async with recording(answer) as (base, targets):
+        manifest = await resolved(HTTPFile("a", f"{base}/a"))
+    assert targets == ["/a", SIGNED]
+    assert manifest.files[0].places[0].url == f"{base}/a"
+
+
+async def tls_entry(origin: HostileOrigin, ca_file: Path | None, host: str = "127.0.0.1") -> FileEntry:
+    source = HTTPSource((HTTPFile("a.bin", origin.url("a.bin").replace("127.0.0.1", host)),))
+    return (await resolve(source, ca_file=ca_file)).files[0]
+
+
+async def test_a_server_of_a_trusted_authority_is_believed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with HostileOrigin(CONTENTS, tls=authority.leaf("127.0.0.1").context()) as origin:
+        assert (await tls_entry(origin, authority.ca_file)).size == 1000
+
+
+async def test_a_redirect_from_tls_to_plain_http_is_refused(tmp_path: Path, origin: HostileOrigin) -> None:
+    authority = Authority(tmp_path)
+    leaf = authority.leaf("127.0.0.1").context()
+    async with HostileOrigin(CONTENTS, tls=leaf, rules=[Rule(redirect=origin.url("a.bin"))]) as secure:
+        with pytest.raises(PlainHTTPRefused, match=r"a\.bin: http://"):
+            await tls_entry(secure, authority.ca_file)
+    assert origin.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("leaf", "reason", "way_out"),
+    [
+        (lambda a: Authority(a.ca_file.parent, "other").leaf("127.0.0.1").context(), "UnknownAuthority", "CA bundle"),
+        (lambda a: a.leaf("127.0.0.1", ends=timedelta(hours=-1)).context(), "CertificateExpired", "renew"),
+        (lambda a: a.leaf("127.0.0.1", begins=timedelta(hours=1)).context(), "ClockSkew", "clock"),
+        (lambda a: a.leaf("other.example").context(), "HostMismatch", "host name that the certificate lists"),
+    ],
+    ids=["authority", "expired", "not yet valid", "host"],
+)
+async def test_a_certificate_that_is_refused_has_its_reason_and_way_out(
+    tmp_path: Path, leaf: Callable[[Authority], ssl.SSLContext], reason: str, way_out: str
+) -> None:
+    authority = Authority(tmp_path)
+    async with HostileOrigin(CONTENTS, tls=leaf(authority)) as origin:
+        with pytest.raises(CertificateRefused, match=way_out) as caught:
+            await tls_entry(origin, authority.ca_file)
+    assert caught.value.reason == reason
+    assert origin.entries == []
+
+
+@asynccontextmanager
+async def blocking(answer: Callable[[socket.socket], object]) -> AsyncIterator[str]:
+    """A server of one connection without asyncio, whose TLS would close it without the alert that others send first."""
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)  # a client that never comes must not hold up the suite
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+        await serving
+
+
+async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.leaf("127.0.0.1").context()
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def handshake(connection: socket.socket) -> None:
+        with suppress(ssl.SSLError):
+            context.wrap_socket(connection, server_side=True)
+
+    async with blocking(handshake) as url:
+        with pytest.raises(CertificateRefused, match=r"does not speak TLS 1\.3; enable TLS 1\.3") as caught:
+            await resolve(HTTPSource((HTTPFile("a.bin", url),)), ca_file=authority.ca_file)
+    assert caught.value.reason == "TLSVersion"
+
+
+async def test_plain_http_on_an_https_port_is_told_so() -> None:
+    async with blocking(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url:
+        with pytest.raises(CertificateRefused, match="does not speak TLS on this port"):
+            await resolved(HTTPFile("a.bin", url))
+
+
+async def agent(artifact: dict[str, Any], directory: Path) -> tuple[int, str, str, Outcome | None]:
+    """Run ``modelferry agent resolve``: exit code, standard output, standard error, outcome."""
+    (directory / "artifact.yaml").write_text(yaml.safe_dump(artifact))
+    outcome = directory / "outcome"
+    outcome.write_text("left over from before, and longer than what comes now" * 100)
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("modelferry")), "agent", "resolve"),
+        *("--artifact", str(directory / "artifact.yaml"), "--outcome", str(outcome)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode(), Outcome.decode(outcome.read_text())
+
+
+def artifact_of(**url_of: str) -> dict[str, Any]:
+    files = [{"path": path, "url": url} for path, url in url_of.items()]
+    return {
+        "apiVersion": "modelferry.dev/v1alpha1",
+        "kind": "ModelArtifact",
+        "metadata": {"name": "m"},
+        "spec": {"source": {"http": {"files": files}}, "transfer": {"tls": {"allowPlainHTTP": True}}},
+    }
+
+
+async def test_the_agent_prints_the_manifest_and_leaves_its_outcome(origin: HostileOrigin, tmp_path: Path) -> None:
+    code, out, err, outcome = await agent(artifact_of(a=origin.url("a.bin")), tmp_path)
+    data = read_manifest(out)
+    assert data is not None
+    manifest = decode(data)
+    assert (code, err) == (0, "")
+    assert [(file.path, file.size) for file in manifest.files] == [("a", 1000)]
+    assert outcome == Outcome(True, revision=manifest.revision, bytes=1000)
+
+
+async def test_the_agent_leaves_its_error_where_the_controller_reads_it(origin: HostileOrigin, tmp_path: Path) -> None:
+    code, out, err, outcome = await agent(artifact_of(a=origin.url("absent?signature=hunter2")), tmp_path)
+    assert (code, read_manifest(out)) == (3, None)
+    assert outcome is not None
+    assert (outcome.ok, outcome.reason, outcome.kind, outcome.file) == (False, "NotFound", "stalled", "a")
+    assert err == f"modelferry: NotFound: {outcome.message}\n"
+    assert "hunter2" not in out + err + outcome.encode()
+
+
+async def test_the_agent_tells_a_wrong_artifact_from_a_wrong_source(tmp_path: Path) -> None:
+    code, _, err, outcome = await agent(artifact_of(**{"../a": "https://h.example/a"}), tmp_path)
+    assert code == 2
+    assert outcome is not None
+    assert outcome.reason == "InvalidSpec"
+    assert "spec.source.http.files[0].path" in err

@@ -1,0 +1,82 @@
+"""A target directory and pulls into it, with the whole engine in this process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.engine.fetcher import Fetcher, Result, Settings
+from modelferry.engine.transport.dialer import Dialer, Limits
+from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.model import pin
+from modelferry.messages import Progress
+from modelferry.net.tls import client_context
+from origin.server import HostileOrigin
+
+#: Bytes of a chunk in the tests of one process: what there is to go wrong does not depend on it, but the time does.
+CHUNK = 64 * 1024
+
+#: Makes a hostile TLS origin: ``async with serve({path: bytes}, rules=[…]) as origin``.
+Serve = Callable[..., HostileOrigin]
+
+
+def entry(path: str, content: bytes, *urls: str, algorithm: str | None = "sha256", validator: str = "") -> FileEntry:
+    """A file of a manifest, as it is declared; places are named m0, m1, …"""
+    digest = Digest(algorithm, hashlib.new(algorithm, content).hexdigest()) if algorithm else None
+    places = tuple(Place(url, f"m{number}") for number, url in enumerate(urls))
+    return FileEntry(path, len(content), digest, places, validator)
+
+
+@dataclass
+class World:
+    """A target directory, and pulls into it. ``states`` are the phases that were seen."""
+
+    directory: Path
+    ca_file: Path
+    limits: Limits = field(default_factory=lambda: Limits(connect=5.0, head=2.0, stall=2.0, floor=1))
+    connections: int = 4
+    patience: float = 5.0
+    boot_id: str = "boot-1"
+    allow_plain_http: bool = False
+    progress: Progress | None = None
+
+    async def pull(self, *files: FileEntry) -> Result:
+        """Fetch `files` as one manifest; raises what the engine raises."""
+        return await self.pull_manifest(pin(files))
+
+    async def pull_manifest(self, manifest: Manifest) -> Result:
+        """Fetch `manifest`."""
+        checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
+        settings = Settings(self.connections, self.allow_plain_http, self.patience)
+        dialer = Dialer(client_context(self.ca_file), self.limits)
+        try:
+            # No randomness in the waits, and short ones.
+            return await Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98).run()
+        finally:
+            self.progress = checkpoint.progress()
+            await checkpoint.close()
+
+    def read(self, path: str) -> bytes:
+        """A published file."""
+        return (self.directory / "current" / path).read_bytes()
+
+    @property
+    def published(self) -> bool:
+        """Is anything visible to consumers?"""
+        return (self.directory / "current").exists()
+
+    def corrupt(self, where: Path, offset: int) -> None:
+        """Flip a byte of a file on the disk."""
+        with where.open("r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)
+            file.seek(offset)
+            file.write(bytes([byte[0] ^ 0xFF]))
+
+    def incoming(self, path: str) -> Path:
+        """The file at `path` of the one revision that is being fetched."""
+        (revision,) = (self.directory / ".modelferry" / "incoming").iterdir()
+        return revision / path

@@ -1,0 +1,254 @@
+"""A scriptable HTTP/1.1 origin on real sockets, plain or TLS: honest, but for what its rules say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from origin.rules import Asked, Reply, Rule, Script, Served, reply_to
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_PIECE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One request in the log: ``range`` as it was sent, ``sent`` bytes of content, ``time`` in seconds since 1970."""
+
+    path: str
+    range: str
+    status: int
+    sent: int
+    time: float
+    no_cache: bool = False
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The range as (start, end), end exclusive; None for a request without."""
+        match = _RANGE.fullmatch(self.range)
+        return (int(match[1]), int(match[2]) + 1) if match and match[2] else None
+
+
+class HostileOrigin:
+    """Serves `contents` (path to bytes) and the files below `root`. Use as an asynchronous context manager.
+
+    ``digest``: send a Content-Digest with everything. ``rate``: bytes per second of each reply.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[str, bytes] | None = None,
+        *,
+        root: Path | None = None,
+        rules: Iterable[Rule] = (),
+        tls: ssl.SSLContext | None = None,
+        digest: bool = False,
+        rate: float | None = None,
+        log: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.contents = dict(contents or {})
+        self.script = Script(rules)
+        self.entries: list[Entry] = []
+        self.digest = digest
+        self.rate = rate
+        self._root = root
+        self._tls = tls
+        self._log = log.open("a") if log else None
+        self._address = (host, port)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        #: Connections that were ever accepted.
+        self.accepted = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def url(self, path: str) -> str:
+        """The URL of `path`."""
+        return f"{'https' if self._tls else 'http'}://{self._address[0]}:{self.port}/{path.lstrip('/')}"
+
+    def requests(self, path: str) -> list[Entry]:
+        """The log of one path, in the order of the answers' ends."""
+        return [entry for entry in self.entries if entry.path == f"/{path.lstrip('/')}"]
+
+    def sent(self) -> int:
+        """Bytes of content, over all requests."""
+        return sum(entry.sent for entry in self.entries)
+
+    async def serve_forever(self) -> None:
+        """Run until cancelled."""
+        await asyncio.Event().wait()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while await self._serve(reader, writer):
+                pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.transport.abort()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
+        sent = 0
+        try:
+            if reply.delay:
+                await asyncio.sleep(reply.delay)
+            async for count in self._send(asked, reply, writer):
+                sent += count
+        finally:
+            self._record(asked, reply, sent)
+        return reply.keeps_alive
+
+    async def _send(self, asked: Asked, reply: Reply, writer: asyncio.StreamWriter) -> AsyncIterator[int]:
+        if reply.raw is not None:
+            writer.write(reply.raw)
+            await writer.drain()
+            return
+        head = [
+            f"HTTP/1.1 {reply.status} Said",
+            f"Date: {_now()}",
+            *(f"{name}: {value}" for name, value in reply.fields),
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if asked.method != "HEAD" else b""))
+        if asked.method == "HEAD":
+            return
+        at, started = 0, time.monotonic()
+        for piece in self._pieces(asked, reply):
+            for limit in (reply.cut, reply.reset, reply.stall):
+                if limit is not None:
+                    piece = piece[: max(0, limit - at)]
+            writer.write(_framed(piece, reply.framing))
+            await writer.drain()
+            at += len(piece)
+            yield len(piece)
+            if reply.rate:
+                await asyncio.sleep(max(0.0, at / reply.rate - (time.monotonic() - started)))
+            if await self._break_off(reply, at, writer):
+                return
+        if reply.framing == "chunked":
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async def _break_off(self, reply: Reply, at: int, writer: asyncio.StreamWriter) -> bool:
+        if reply.stall is not None and at >= reply.stall:
+            await asyncio.Event().wait()
+        if reply.reset is not None and at >= reply.reset:
+            _reset(writer)
+            raise ConnectionResetError
+        if reply.cut is not None and at >= reply.cut:
+            writer.close()
+            await writer.wait_closed()
+            return True
+        return False
+
+    def _pieces(self, asked: Asked, reply: Reply) -> Iterator[bytes]:
+        served = self._find(asked.path)
+        step = min(_PIECE, max(1024, int(reply.rate / 20))) if reply.rate else _PIECE
+        for start in range(reply.start, reply.end, step):
+            assert served is not None
+            end = min(start + step, reply.end)
+            piece = bytearray(served.read(start, end))
+            for flip in reply.flips:
+                if start <= flip < end:
+                    piece[flip - start] ^= 0xFF
+            yield bytes(piece)
+        if reply.extra:
+            yield b"\0" * reply.extra
+
+    def _find(self, path: str) -> Served | None:
+        name = path.lstrip("/")
+        content = self.contents.get(name)
+        if content is not None:
+            etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+            return Served(len(content), etag, "", lambda start, end: content[start:end])
+        if self._root is None or ".." in name.split("/"):
+            return None
+        file = self._root / name
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+        return Served(status.st_size, etag, _date(status.st_mtime), lambda start, end: _read(file, start, end))
+
+    def _record(self, asked: Asked, reply: Reply, sent: int) -> None:
+        fields = dict(asked.fields)
+        no_cache = "no-cache" in fields.get("cache-control", "")
+        entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache)
+        self.entries.append(entry)
+        if self._log is not None:
+            print(json.dumps(asdict(entry)), file=self._log, flush=True)
+
+
+def _parse(head: bytes) -> Asked:
+    line, *rest = head.decode("latin-1").split("\r\n")
+    method, target, _ = line.split(" ")
+    fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))
+    match = _RANGE.fullmatch(dict(fields).get("range", ""))
+    path = unquote(urlsplit(target).path)
+    if match is None:
+        return Asked(path, method=method, fields=fields)
+    return Asked(path, int(match[1]), int(match[2]) + 1 if match[2] else None, method, fields)
+
+
+def _framed(piece: bytes, framing: str) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if framing == "chunked" and piece else piece
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def _read(file: Path, start: int, end: int) -> bytes:
+    with file.open("rb") as opened:
+        return os.pread(opened.fileno(), end - start, start)
+
+
+def _now() -> str:
+    return _date(time.time())
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(seconds))
