@@ -1,0 +1,1 @@
+"""The ``modelferry`` command: what a person types, and the one entry point of every container."""

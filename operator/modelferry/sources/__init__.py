@@ -1,0 +1,28 @@
+"""``spec.source`` into a Manifest, pinned to one revision.
+
+A new source is one module with an ``async def resolve(source, client) -> Manifest``, and one line in ``_RESOLVERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from modelferry.manifest import Manifest
+from modelferry.net import tls
+from modelferry.resource.spec import HTTPSource
+from modelferry.sources import http
+from modelferry.sources.client import Client
+
+_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {HTTPSource: http.resolve}
+
+
+async def resolve(source: HTTPSource, *, ca_file: Path | None = None, allow_plain_http: bool = False) -> Manifest:
+    """Ask `source` what there is, and pin it.
+
+    `ca_file` (PEM) is trusted beside the system's authorities. Raises InvalidSpec, PlainHTTPRefused, or a SourceFault:
+    NotFound, Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
+    """
+    async with Client(tls.client_context(ca_file), allow_plain_http=allow_plain_http) as client:
+        return await _RESOLVERS[type(source)](source, client)

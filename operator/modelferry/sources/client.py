@@ -1,0 +1,176 @@
+"""Small HTTP requests to a source: verified TLS, redirects by our rules, transient faults retried, faults named."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from modelferry import __version__
+from modelferry.errors import (
+    ConnectionFailed,
+    Denied,
+    ModelferryError,
+    NotFound,
+    PlainHTTPRefused,
+    ServerBusy,
+    ServerMisbehaves,
+    UnknownHost,
+)
+from modelferry.manifest.urls import ascii_url, shown, url_fault
+from modelferry.net import tls
+from modelferry.sources.retry import Retry
+
+#: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough to be welcome.
+CONCURRENCY = 8
+
+_MAX_REDIRECTS = 5
+_LONGEST_WAIT_ASKED = 30.0
+#: ``total`` bounds a server that drips its headers.
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+#: A body that the connection is kept for; anything longer is cheaper to close than to read.
+_SHORT_BODY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a server answered before the body, after redirects. ``headers`` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+
+    def __str__(self) -> str:
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return str(self.status)
+
+
+class Client:
+    """An async context manager over one session; at most `CONCURRENCY` requests run at a time."""
+
+    def __init__(self, context: ssl.SSLContext, *, allow_plain_http: bool = False, retry: Retry | None = None) -> None:
+        self._context, self._allow_plain_http = context, allow_plain_http
+        self._retry = retry or Retry()
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._context, limit=CONCURRENCY),
+            headers={"Accept-Encoding": "identity", "User-Agent": f"modelferry/{__version__}"},
+            timeout=_TIMEOUT,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def head(self, url: str, file: str, headers: Mapping[str, str] | None = None) -> Head:
+        """The head of the answer to a GET of `url` on behalf of `file`; statuses below 400, and 416, are the caller's.
+
+        Raises PlainHTTPRefused, NotFound, Denied, UnknownHost, CertificateRefused, ServerMisbehaves, SourceUnavailable.
+        """
+        async with self._slots:
+            return await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}))
+
+    async def _follow(self, url: str, file: str, headers: Mapping[str, str]) -> Head:
+        for _ in range(_MAX_REDIRECTS + 1):
+            self._check_scheme(url, file)
+            head = await self._get(url, file, headers)
+            if head.status not in (301, 302, 303, 307, 308):
+                return _judged(head, file)
+            url = _redirected(head, file)
+        raise ServerMisbehaves(
+            f"{file}: {shown(url)}: more than {_MAX_REDIRECTS} redirects; give the url that they lead to", file=file
+        )
+
+    def _check_scheme(self, url: str, file: str) -> None:
+        if not self._allow_plain_http and not url.lower().startswith("https:"):
+            raise PlainHTTPRefused(
+                f"{file}: {shown(url)} is not encrypted; use https://, "
+                "or allow it with spec.transfer.tls.allowPlainHTTP: true",
+                file=file,
+            )
+
+    async def _get(self, url: str, file: str, headers: Mapping[str, str]) -> Head:
+        try:
+            # encoded=True: a signed URL is sent as it was signed, not as yarl would spell it.
+            async with self._session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
+                if response.content_length is not None and response.content_length <= _SHORT_BODY:
+                    await response.content.read(_SHORT_BODY)
+                names = {name.lower() for name in response.headers}
+                # The first of a repeated header; the parser has refused repeated lengths before.
+                return Head(response.status, {name: response.headers[name] for name in names}, url)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _named(error, url, file) from error
+
+
+def _redirected(head: Head, file: str) -> str:
+    location = head.headers.get("location", "")
+    try:
+        target = ascii_url(urljoin(head.url, location)).replace(" ", "%20")
+    except ValueError:
+        target = ""
+    if not location or not target or url_fault(target):
+        raise ServerMisbehaves(
+            f"{file}: {shown(head.url)}: {head} without a usable Location; ask its operator, or give another url",
+            file=file,
+        )
+    return target
+
+
+def _judged(head: Head, file: str) -> Head:
+    where = f"{file}: {shown(head.url)}: {head}"
+    match head.status:
+        case 404 | 410:
+            raise NotFound(f"{where}; check the url, the file is not there", file=file)
+        case 401 | 403:
+            raise Denied(f"{where}; give a url that can be read without credentials, or a presigned one", file=file)
+        case 408 | 421 | 429:
+            raise ServerBusy(where, retry_after=_wait_asked(head), file=file)
+        case status if status >= 500:
+            raise ServerBusy(where, retry_after=_wait_asked(head), file=file)
+        case status if status >= 400 and status != 416:
+            raise ServerMisbehaves(f"{where} to a plain GET of one byte; give another url", file=file)
+    return head
+
+
+def _wait_asked(head: Head) -> float | None:
+    """Seconds in Retry-After, clamped; a date is left alone, for it would have us trust two clocks."""
+    value = head.headers.get("retry-after", "")
+    return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
+
+
+def _named(error: Exception, url: str, file: str) -> ModelferryError:
+    where = f"{file}: {shown(url)}"
+    host = urlsplit(url).hostname or ""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        cause = error.os_error
+        if getattr(cause, "errno", None) == socket.EAI_AGAIN:
+            return ConnectionFailed(
+                f"{where}: the name server does not answer for {host}", reason="UnknownHost", file=file
+            )
+        return UnknownHost(f"{where}: no such host {host}; check the url and this machine's name servers", file=file)
+    tls_error = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    if isinstance(tls_error, ssl.SSLError) and (refusal := tls.refused(host, tls_error)):
+        return type(refusal)(f"{where}: {refusal.message}", reason=refusal.reason, file=file)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return ServerMisbehaves(f"{where}: the answer is not HTTP: {error.message}; give another url", file=file)
+    if isinstance(error, TimeoutError):
+        return ConnectionFailed(f"{where}: no answer in time", file=file)
+    number = error.errno if isinstance(error, OSError) else None
+    return ConnectionFailed(f"{where}: {os.strerror(number) if number else 'the connection was lost'}", file=file)

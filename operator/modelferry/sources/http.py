@@ -1,0 +1,102 @@
+"""The source ``http``: files named one by one. Sizes and ETags are learnt by asking each file for its first byte.
+
+A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 28 of the catalogue of hostile servers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch, SourceFault, Stalled, UserFault
+from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.manifest.model import pin
+from modelferry.manifest.urls import ascii_url, shown
+from modelferry.resource.spec import HTTPFile, HTTPSource
+from modelferry.sources.client import Client, Head
+
+_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{1,256}"')
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server tells of a file: ``size`` in bytes (None: it does not say) and its strong ETag (or empty)."""
+
+    size: int | None
+    validator: str
+
+
+async def resolve(source: HTTPSource, client: Client) -> Manifest:
+    """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
+    asked = [_entry(file, client) for file in source.files]
+    entries: list[FileEntry] = []
+    faults: list[Stalled] = []
+    for result in await asyncio.gather(*asked, return_exceptions=True):
+        match result:
+            case FileEntry():
+                entries.append(result)
+            case UserFault() | SourceFault():
+                faults.append(result)
+            case _:
+                raise result
+    if faults:
+        raise _together(faults)
+    try:
+        return pin(tuple(entries))
+    except ValueError as error:
+        raise InvalidSpec(f"spec.source.http.files: {error}") from error
+
+
+def facts_of(head: Head, file: str) -> Facts:
+    """Read the answer to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is none to trust."""
+    if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise _misbehaves(head, file, "it is compressed although that was refused")
+    validator = etag if _STRONG_ETAG.fullmatch(etag := head.headers.get("etag", "")) else ""
+    if head.status == 200 and "content-range" not in head.headers:
+        length = head.headers.get("content-length", "")
+        return Facts(int(length) if length.isascii() and length.isdigit() else None, validator)
+    if head.status not in (200, 206, 416):
+        raise _misbehaves(head, file, "a GET of one byte is answered by 200 or 206")
+    parts = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
+    if parts is None:
+        raise _misbehaves(head, file, "its Content-Range is missing or unreadable")
+    start, size = parts["start"], parts["size"]
+    if head.status == 416 and size == "0":
+        return Facts(0, validator)
+    if head.status == 416 or start is None or int(start) != 0:
+        raise _misbehaves(head, file, "it is not about the first byte, which was asked for")
+    return Facts(None if size == "*" else int(size), validator)
+
+
+async def _entry(file: HTTPFile, client: Client) -> FileEntry:
+    head = await client.head(file.url, file.path, {"Range": "bytes=0-0"})
+    facts = facts_of(head, file.path)
+    if facts.size is not None and file.size is not None and facts.size != file.size:
+        raise SizeMismatch(
+            f"{file.path}: {shown(file.url)}: the server has {facts.size} bytes, {file.size} are declared; "
+            "correct size, or leave it out",
+            file=file.path,
+        )
+    size = facts.size if file.size is None else file.size
+    if size is None:
+        raise ServerMisbehaves(
+            f"{file.path}: {shown(file.url)}: the server does not tell the file's length; declare it as size",
+            file=file.path,
+        )
+    # The user's own URL, not where it was redirected to: a redirect's target is often signed and soon expires.
+    places = (Place(ascii_url(file.url)),)
+    return FileEntry(file.path, size, file.digest, places, validator="" if file.digest else facts.validator)
+
+
+def _misbehaves(head: Head, file: str, why: str) -> ServerMisbehaves:
+    return ServerMisbehaves(f"{file}: {shown(head.url)}: {head}: {why}; give another url", file=file)
+
+
+def _together(faults: list[Stalled]) -> Stalled:
+    first, others = faults[0], len(faults) - 1
+    if not others:
+        return first
+    files = "1 other file" if others == 1 else f"{others} other files"
+    return type(first)(f"{first.message} ({files} failed too)", reason=first.reason, file=first.file)

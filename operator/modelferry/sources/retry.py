@@ -1,0 +1,77 @@
+"""Trying again: when, how often, and when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from math import inf
+from typing import TypeVar
+
+from modelferry.errors import ServerBusy, SourceFault, SourceUnavailable, Stalled, Transient, UnknownHost
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 8.0
+
+
+def pause(failures: int, asked: float | None, chance: float) -> float:
+    """Seconds to wait after `failures` tries in a row: doubling, spread by `chance` (0 to 1), at least `asked`."""
+    doubled = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE)
+    return max(doubled * (0.5 + chance / 2), asked or 0.0)
+
+
+class Retry:
+    """Repeats requests of one source after transient faults, until `budget` seconds passed without any success.
+
+    The budget is shared: a source that is down is given up once, not once for each of its 2,000 files.
+    """
+
+    def __init__(
+        self,
+        budget: float = 60.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._budget, self._clock, self._sleep, self._chance = budget, clock, sleep, chance
+        self._last_success = clock()
+        self._given_up = False
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """The result of `attempt`. Raises what it raises, but for Transient: SourceUnavailable (or UnknownHost)."""
+        for failures in count(1):
+            if self._given_up and failures == 1:
+                raise SourceUnavailable("not asked for, because the source had been given up before")
+            try:
+                result = await attempt()
+            except Transient as error:
+                wait = pause(failures, error.retry_after if isinstance(error, ServerBusy) else None, self._chance())
+                if self._given_up or self._clock() + wait > self._last_success + self._budget:
+                    self._given_up = True
+                    raise _exhausted(error, failures) from error
+                log.warning("%s; trying again in %.1f s", error.message, wait)
+                await self._sleep(wait)
+            except Stalled:
+                # The source as a whole cannot be resolved any more: nothing is worth waiting for.
+                self._last_success = -inf
+                raise
+            else:
+                self._last_success = self._clock()
+                return result
+        raise AssertionError("count() does not end")
+
+
+def _exhausted(error: Transient, tries: int) -> SourceFault:
+    kind = UnknownHost if error.reason == "UnknownHost" else SourceUnavailable
+    times = "once" if tries == 1 else f"{tries} times"
+    return kind(
+        f"{error.message}; tried {times}. Check the server and the way to it, then start again", file=error.file
+    )

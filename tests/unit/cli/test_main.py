@@ -1,0 +1,117 @@
+"""The one entry point: commands, errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from modelferry import __version__
+from modelferry.cli import main as entry
+from modelferry.cli.main import COMMANDS, Command, main
+from modelferry.errors import DigestMismatch, InsufficientSpace, InvalidSpec, ServerBusy, Waiting
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A command ``test`` whose module raises what is put into its ``error``."""
+    module = ModuleType("a_command")
+    module.error = None  # type: ignore[attr-defined]
+
+    def command(_args: object) -> int:
+        if module.error is not None:
+            raise module.error
+        return 0
+
+    module.add_arguments = lambda parser: None  # type: ignore[attr-defined]
+    module.main = command  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_command", module)
+    monkeypatch.setattr(entry, "COMMANDS", (Command("test", "a_command", "a command"),))
+    return module
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"modelferry {__version__}\n"
+
+
+def test_the_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(command.help in out for command in COMMANDS if not command.words.startswith("agent "))
+    assert re.findall(r"^  (\d+)  ", out, re.MULTILINE) == ["0", "2", "3", "4", "130", "1"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.words))
+def test_every_command_has_its_module_and_its_help(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    module = import_module(command.module)
+    assert callable(module.main)
+    with pytest.raises(SystemExit) as ended:
+        main([*command.words.split(), "--help"])
+    assert ended.value.code == 0
+    assert f"usage: modelferry {command.words}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["agent"], ["sink"], ["agent", "sink"], ["wait"]])
+def test_a_command_line_that_is_wrong_is_the_users_fault(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: modelferry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InvalidSpec("spec.a: is wrong"), 2, "modelferry: InvalidSpec: spec.a: is wrong\n"),
+        (DigestMismatch("a.bin: wrong"), 3, "modelferry: DigestMismatch: a.bin: wrong\n"),
+        (ServerBusy("a.bin: 503"), 3, "modelferry: ServerBusy: a.bin: 503\n"),
+        (InsufficientSpace("5 bytes short", shortfall=5), 4, "modelferry: InsufficientSpace: 5 bytes short\n"),
+        (Waiting("not yet", reason="NotReady"), 4, "modelferry: NotReady: not yet\n"),
+        (KeyboardInterrupt(), 130, "modelferry: interrupted\n"),
+        (None, 0, ""),
+    ],
+)
+def test_an_error_is_one_line_and_its_exit_code(
+    raising: ModuleType, capsys: pytest.CaptureFixture[str], error: BaseException | None, code: int, said: str
+) -> None:
+    raising.error = error  # type: ignore[attr-defined]
+    assert main(["test"]) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_keeps_its_traceback(raising: ModuleType) -> None:
+    raising.error = ZeroDivisionError()  # type: ignore[attr-defined]
+    with pytest.raises(ZeroDivisionError):
+        main(["test"])
+
+
+@pytest.mark.parametrize("words", ["agent prepare", "agent fetch", "agent checkpoint", "wait"])
+def test_an_agent_does_not_load_what_only_the_operator_needs(words: str) -> None:
+    script = (
+        "import sys; from modelferry.cli.main import main\n"
+        f"try: main({[*words.split(), '--help']!r})\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', sorted({'kopf', 'kubernetes', 'rich', 'aiohttp'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    allowed = "['aiohttp']" if words == "agent checkpoint" else "[]"
+    assert done.stdout.splitlines()[-1] in ("loaded: []", f"loaded: {allowed}")
+
+
+def test_output_that_nobody_reads_any_more_is_no_bug(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [Path(sys.executable).with_name("modelferry"), "wait", tmp_path]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

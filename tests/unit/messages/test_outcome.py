@@ -1,0 +1,58 @@
+"""An agent's result in 4096 bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelferry.errors import DigestMismatch, DirectoryBusy, ServerBusy
+from modelferry.messages import Outcome
+
+
+def test_an_outcome_survives_its_encoding() -> None:
+    outcome = Outcome(True, revision="8f3c2a1", bytes=10, fetched=9, retries=2, rehashed=1, seconds=1.5)
+    assert Outcome.decode(outcome.encode()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "kind"),
+    [
+        (DigestMismatch("a: wrong", file="a"), "DigestMismatch", "stalled"),
+        (ServerBusy("a: 503", file="a"), "ServerBusy", "transient"),
+        (DirectoryBusy("d: busy"), "DirectoryBusy", "waiting"),
+    ],
+)
+def test_an_error_becomes_its_reason_kind_and_message(error: DigestMismatch, reason: str, kind: str) -> None:
+    outcome = Outcome.of(error, revision="r")
+    assert (outcome.ok, outcome.reason, outcome.kind, outcome.message) == (False, reason, kind, error.message)
+    assert outcome.file == (error.file or "")
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "猫", "🦀", "\x00", '"', "\\"])
+@pytest.mark.parametrize("length", [589, 590, 591, 100_000])
+def test_the_encoding_never_exceeds_what_kubernetes_keeps(letter: str, length: int) -> None:
+    outcome = Outcome(
+        False, "UnknownAuthority", "stalled", letter * length, "ü" * 256, "r" * 63, 2**60, 2**60, 10**9, 10**9, 1e9 / 7
+    )
+    encoded = outcome.encode()
+    assert len(encoded.encode()) <= 4096
+    decoded = Outcome.decode(encoded)
+    assert decoded is not None
+    assert (decoded.ok, decoded.reason, decoded.bytes) == (False, "UnknownAuthority", 2**60)
+    assert decoded.message.startswith(letter * 200)
+
+
+def test_a_message_that_was_cut_says_so() -> None:
+    decoded = Outcome.decode(Outcome(False, "X", "stalled", "m" * 1000).encode())
+    assert decoded is not None
+    assert decoded.message.endswith("…")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Killed", "[]", "7", "null", "{}", '{"ok": "yes"}', '{"ok": true', '{"reason": "X"}']
+)
+def test_what_is_no_outcome_is_none(text: str) -> None:
+    assert Outcome.decode(text) is None
+
+
+def test_fields_of_a_later_version_are_passed_over() -> None:
+    assert Outcome.decode('{"ok": true, "later": 1}') == Outcome(True)

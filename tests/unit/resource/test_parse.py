@@ -1,0 +1,157 @@
+"""A ModelArtifact document into typed data, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import wrong_documents
+from modelferry.errors import InvalidSpec
+from modelferry.manifest import Digest
+from modelferry.resource.parse import load_artifact, parse_artifact
+from modelferry.resource.spec import (
+    DEFAULT_CONNECTIONS,
+    MAX_FILES,
+    TLS,
+    Artifact,
+    ExistingClaim,
+    HTTPFile,
+    HTTPSource,
+    NodeLocal,
+    Nodes,
+    Spec,
+    Toleration,
+    Transfer,
+)
+from unit.resource.wrong_fields import RIGHT, SHA, WRONG, Wrong, document
+
+
+def test_every_field_is_read() -> None:
+    files = (
+        HTTPFile("asset/gpt.safetensors", "https://h.example/gpt", Digest("sha256", SHA), 10),
+        HTTPFile("config.yaml", "https://h.example/config.yaml"),
+    )
+    nodes = Nodes((("gpu", "true"),), (Toleration("gpu", "Exists", "", "NoSchedule"),))
+    spec = Spec(HTTPSource(files), nodes, NodeLocal(), Transfer(8, TLS(False)))
+    assert parse_artifact(RIGHT) == Artifact("chattts", "speech", spec)
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    short: dict[str, Any] = {key: deepcopy(RIGHT[key]) for key in ("apiVersion", "kind")}
+    short["metadata"] = {"name": "chattts"}
+    short["spec"] = {"source": RIGHT["spec"]["source"], "nodes": None, "storage": {}}
+    artifact = parse_artifact(short)
+    assert artifact.namespace == ""
+    assert artifact.spec.nodes == Nodes()
+    assert artifact.spec.storage == NodeLocal()
+    assert artifact.spec.transfer == Transfer(DEFAULT_CONNECTIONS, TLS(False))
+
+
+def test_a_claim_md5_and_plain_http_are_read() -> None:
+    other = deepcopy(RIGHT)
+    other["spec"]["storage"] = {"claim": {"name": "models"}}
+    other["spec"]["transfer"] = {"tls": {"allowPlainHTTP": True}}
+    other["spec"]["source"]["http"]["files"] = [{"path": "a", "url": "http://h.example/a", "md5": "a" * 32}]
+    spec = parse_artifact(other).spec
+    assert spec.storage == ExistingClaim("models")
+    assert spec.transfer.tls.allow_plain_http
+    assert spec.source.files[0].digest == Digest("md5", "a" * 32)
+
+
+def test_what_the_api_server_adds_is_no_fault() -> None:
+    seen = deepcopy(RIGHT)
+    seen["metadata"] |= {"uid": "1", "generation": 3, "labels": {"a": "b"}, "managedFields": []}
+    seen["status"] = {"conditions": []}
+    assert parse_artifact(seen) == parse_artifact(RIGHT)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_wrong_field_is_named_with_its_cause(wrong: Wrong) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        parse_artifact(document(wrong), where="model.yaml")
+    faults = re.split(r"; (?=[a-zA-Z0-9.\[\]]+: )", caught.value.message.removeprefix("model.yaml: "))
+    assert any(fault.startswith(f"{wrong.field}: ") and wrong.cause in fault for fault in faults), faults
+    assert [fault for fault in faults if not fault.startswith(wrong.field)] == [], (
+        "something right is called wrong, too"
+    )
+
+
+@pytest.mark.parametrize("what", wrong_documents.WRONG)
+def test_what_the_api_server_refuses_is_refused_here_too(what: str) -> None:
+    bad, _, said = wrong_documents.WRONG[what]
+    with pytest.raises(InvalidSpec, match=re.escape(said)):
+        parse_artifact(bad)
+
+
+def test_the_document_that_those_are_made_from_is_right() -> None:
+    assert parse_artifact(wrong_documents.right()).name == "chattts"
+
+
+def test_all_faults_are_told_at_once() -> None:
+    bad = deepcopy(RIGHT)
+    bad["spec"]["source"]["http"]["files"][0] |= {"path": "/a", "size": -1}
+    bad["spec"]["transfer"]["connections"] = 1000
+    with pytest.raises(InvalidSpec) as caught:
+        parse_artifact(bad)
+    for field in ("files[0].path", "files[0].size", "transfer.connections"):
+        assert field in caught.value.message
+
+
+def test_a_password_in_a_url_is_not_repeated_in_the_message() -> None:
+    bad = deepcopy(RIGHT)
+    bad["spec"]["source"]["http"]["files"][0]["url"] = "https://user:hunter2@h.example/a?sig=hunter3"
+    with pytest.raises(InvalidSpec) as caught:
+        parse_artifact(bad)
+    assert "hunter" not in caught.value.message
+
+
+def test_more_files_than_allowed_are_refused_by_their_number() -> None:
+    bad = deepcopy(RIGHT)
+    bad["spec"]["source"]["http"]["files"] = [
+        {"path": f"f{n}", "url": "https://h.example/f"} for n in range(MAX_FILES + 1)
+    ]
+    with pytest.raises(InvalidSpec, match=rf"files: must have at most {MAX_FILES} items, not {MAX_FILES + 1}"):
+        parse_artifact(bad)
+
+
+def test_a_file_may_hold_other_documents_beside_the_one_artifact(tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all([{"kind": "Deployment"}, RIGHT, None]))
+    assert load_artifact(path) == parse_artifact(RIGHT)
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(RIGHT))
+    assert load_artifact(path) == parse_artifact(RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds 0 documents"),
+        (b"- a\n- b\n", "holds 0 documents"),
+        (yaml.safe_dump_all([RIGHT, RIGHT]).encode(), "holds 2 documents"),
+        (b"a: [", "not YAML"),
+        (b"!!python/object/apply:os.system ['true']", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (b"\x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_not_one_artifact_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InvalidSpec, match=said) as caught:
+        load_artifact(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match="No such file"):
+        load_artifact(tmp_path / "absent.yaml")

@@ -1,0 +1,73 @@
+"""What the answer to a request for a file's first byte tells of the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelferry.errors import ServerMisbehaves
+from modelferry.sources.client import Head
+from modelferry.sources.http import Facts, facts_of
+
+URL = "https://h.example/a.bin?signature=secret"
+
+
+def head(status: int, **headers: str) -> Head:
+    return Head(status, {name.replace("_", "-"): value for name, value in headers.items()}, URL)
+
+
+@pytest.mark.parametrize(
+    ("answer", "size"),
+    [
+        (head(206, content_range="bytes 0-0/1048576"), 1048576),
+        (head(206, content_range="bytes 0-0/*"), None),
+        (head(200, content_length="1048576"), 1048576),
+        (head(200, content_length="0"), 0),
+        (head(200), None),
+        (head(200, content_length="-1"), None),
+        (head(200, content_range="bytes 0-0/1048576", content_length="1"), 1048576),
+        (head(416, content_range="bytes */0"), 0),
+        (head(200, content_length="5", content_encoding="identity"), 5),
+    ],
+)
+def test_the_size_is_learnt_from_what_the_server_is_sure_of(answer: Head, size: int | None) -> None:
+    assert facts_of(answer, "a.bin").size == size
+
+
+@pytest.mark.parametrize(
+    ("etag", "validator"),
+    [
+        ('"abc-1"', '"abc-1"'),
+        ('W/"abc"', ""),
+        ("abc", ""),
+        ('"a"b"', ""),
+        ('"a b"', ""),
+        (f'"{"x" * 257}"', ""),
+        ('"', ""),
+    ],
+)
+def test_only_a_strong_well_formed_etag_is_a_validator(etag: str, validator: str) -> None:
+    assert facts_of(head(200, content_length="5", etag=etag), "a.bin") == Facts(5, validator)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (head(206), "Content-Range is missing"),
+        (head(206, content_range="bytes 0-0/ten"), "Content-Range is missing or unreadable"),
+        (head(206, content_range="items 0-0/10"), "Content-Range is missing or unreadable"),
+        (head(206, content_range="bytes 5-5/10"), "not about the first byte"),
+        (head(206, content_range="bytes */10"), "not about the first byte"),
+        (head(416, content_range="bytes */10"), "not about the first byte"),
+        (head(416), "Content-Range is missing"),
+        (head(200, content_length="5", content_encoding="gzip"), "compressed"),
+        (head(204), "answered by 200 or 206"),
+        (head(304), "answered by 200 or 206"),
+        (head(299), "299: a GET"),
+    ],
+)
+def test_an_answer_that_cannot_be_trusted_is_refused_with_its_reason(answer: Head, why: str) -> None:
+    with pytest.raises(ServerMisbehaves, match=why) as caught:
+        facts_of(answer, "a.bin")
+    assert caught.value.file == "a.bin"
+    assert "https://h.example/a.bin" in caught.value.message
+    assert "secret" not in caught.value.message
