@@ -1,0 +1,59 @@
+"""Commands of the machine: run one, say what failed, wait for something with a deadline."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+Word = str | Path  # of a command
+
+POLL_INTERVAL = 0.1  # seconds between two looks at something that is waited for
+OUTPUT_SHOWN = 4000  # characters of a failed command's output that an error quotes
+
+
+class ClusterError(Exception):
+    """Something that the cluster needs could not be done; the message says what, and how to go on."""
+
+
+def run(
+    argv: Sequence[Word],
+    *,
+    input: str | None = None,
+    timeout: float = 120,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Runs a command to its end and returns what it printed; its failure is a ClusterError. `timeout` in seconds."""
+    command = [str(word) for word in argv]
+    try:
+        done = subprocess.run(
+            command, input=input, capture_output=True, text=True, timeout=timeout, env=env, cwd=cwd, check=False
+        )
+    except FileNotFoundError as error:
+        raise ClusterError(f"{error.filename}: no such program on this machine") from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{' '.join(command)}: not finished after {timeout:g} s") from error
+    if done.returncode != 0:
+        output = (done.stderr + done.stdout).strip()[-OUTPUT_SHOWN:]
+        raise ClusterError(f"{' '.join(command)}: exit code {done.returncode}\n{output}")
+    return done.stdout
+
+
+def wait_until(what: str, ready: Callable[[], bool], timeout: float = 60) -> None:
+    """Returns as soon as `ready()` is true; after `timeout` seconds that is a ClusterError naming `what`.
+
+    An OSError or a ClusterError of `ready` counts as not yet, and is quoted when the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    reason = ""
+    while True:
+        try:
+            if ready():
+                return
+        except (OSError, ClusterError) as error:
+            reason = f": {error}"
+        if time.monotonic() >= deadline:
+            raise ClusterError(f"{what}: still waiting after {timeout:g} s{reason}")
+        time.sleep(POLL_INTERVAL)
