@@ -17,10 +17,10 @@ OLDEST = (3, 11)
 def main() -> None:
     target, lock = Path(sys.argv[1]), Path(sys.argv[2])
     if sys.version_info < OLDEST:
-        sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}; Modelferry needs 3.11 or newer: PYTHON=… make setup")
+        sys.exit(f"this is Python {sys.version.split()[0]}; Modelferry needs 3.11 or newer: PYTHON=… make setup")
     _ensure_venv()
     subprocess.run([sys.executable, "-m", "venv", "--clear", target], check=True)
-    pip = [target / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip: list[str | Path] = [target / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "install", "--require-hashes", "-r", lock], check=True)
     subprocess.run([*pip, "install", "--no-deps", "--no-build-isolation", "-e", "."], check=True)
     (target / ".ready").touch()

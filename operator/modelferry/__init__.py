@@ -6,7 +6,8 @@ The rooms, and the one way in which imports run (held by import-linter in ``make
     agent     | controller   what runs in a pod | observe -> plan -> apply -> report
     engine    | sources      a manifest onto a disk | spec.source into a manifest
     net                      the way out of this machine: TLS, and what a failed connection means
-    messages  | resource | manifest   pure data: what agents tell the controller, the resource, the files
+    messages  | resource     pure data: what agents tell the controller; the ModelArtifact
+    manifest                 pure data: files, digests, chunks
     errors                   every way in which things go wrong
 """
 

@@ -62,6 +62,7 @@ def _clean(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
+    needs.ensure_root()
     for entry in registry.entries():
         owner = f"owned by process {entry.owner}" if entry.owned() else "kept" if entry.kept else "left behind"
         print(f"{entry.name}  {entry.subnet.network}  {owner}  {entry.data}")

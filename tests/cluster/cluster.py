@@ -179,9 +179,14 @@ class Cluster:
         raise ClusterError(f"no node {name!r} in {self.name}; there is: {', '.join(n.name for n in self.nodes)}")
 
     def wait_ready(self, nodes: Sequence[Node], timeout: float = READY_TIMEOUT) -> None:
-        """Returns when Kubernetes sees the nodes as Ready; `timeout` in seconds."""
-        names = {node.name for node in nodes}
-        wait_until(f"{', '.join(sorted(names))} to be Ready", lambda: names <= self._ready_nodes(), timeout)
+        """Returns when Kubernetes sees the nodes as Ready and has heard of each kubelet since it was last started (a
+        node that was off for a moment is still called Ready from before); `timeout` in seconds."""
+
+        def ready() -> bool:
+            heard = self._ready_nodes()
+            return all(heard.get(node.name, 0) > node.kubelet_started for node in nodes)
+
+        wait_until(f"{', '.join(node.name for node in nodes)} to be Ready", ready, timeout)
 
     def wait_not_ready(self, node: Node, timeout: float = READY_TIMEOUT) -> None:
         """Returns when Kubernetes has noticed that a node is silent; `timeout` in seconds."""
@@ -210,19 +215,18 @@ class Cluster:
     def _create_node(self, disk: str) -> Node:
         index = 1 + max((node.index for node in self.nodes), default=-1)
         if index >= MAX_NODES:
-            raise ClusterError(f"a cluster has addresses for {MAX_NODES} nodes in its life")
+            raise ClusterError(f"a cluster has addresses for {MAX_NODES} nodes")
         node = Node.create(self._parts, f"node-{index}", index, disk)
         self.nodes.append(node)
         return node
 
-    def _ready_nodes(self) -> set[str]:
-        """The nodes that are Ready and whose kubelet has been heard of since it was last started: a node that was off
-        for a moment is still called Ready from before."""
+    def _ready_nodes(self) -> dict[str, float]:
+        """The nodes that are called Ready, and when each kubelet was last heard of, in seconds since the epoch."""
         listed = self.kubectl("get", "nodes,leases", "--namespace=kube-node-lease", "--output=json")
         items = json.loads(listed)["items"]
         heard = {i["metadata"]["name"]: _renewed(i) for i in items if i["kind"] == "Lease"}
-        ready = {i["metadata"]["name"] for i in items if i["kind"] == "Node" and _is_ready(i)}
-        return {n.name for n in self.nodes if n.name in ready and heard.get(n.name, 0) > n.kubelet_started}
+        ready = [i["metadata"]["name"] for i in items if i["kind"] == "Node" and _is_ready(i)]
+        return {name: heard.get(name, 0) for name in ready}
 
     def _has_default_account(self) -> bool:
         return bool(self.kubectl("get", "serviceaccount", "default", "--namespace=default", "--output=name"))

@@ -65,7 +65,17 @@ def hostile(
     """Serve `root` on `host` by TLS, honest but for `rules` (origin/rules.py)."""
     script, log = scratch / "rules.json", scratch / "requests.jsonl"
     script.write_text(json.dumps(rules))
-    command = [sys.executable, "-m", "origin", "--root", root, "--listen", f"{host}:0", "--cert", leaf.cert]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "origin",
+        "--root",
+        root,
+        "--listen",
+        f"{host}:0",
+        "--cert",
+        leaf.cert,
+    ]
     command += ["--key", leaf.key, "--rules", script, "--log", log, *(["--digest"] if digest else [])]
     tests = Path(__file__).parents[1]
     with subprocess.Popen(command, env={"PYTHONPATH": str(tests)}, stdout=subprocess.PIPE, text=True) as process:

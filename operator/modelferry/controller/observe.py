@@ -96,7 +96,7 @@ class Observer:
         return {claim["metadata"]["name"]: facts.claim_facts(claim, seen.uid) for claim in [*ours, *others]}
 
     def _manifest(self, seen: Observed, maps: list[Object]) -> Manifest | None:
-        wanted = config.manifest_name(seen, self._settings)
+        wanted = config.manifest_name(seen)
         for item in maps:
             if item["metadata"]["name"] == wanted:
                 try:

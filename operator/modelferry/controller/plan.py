@@ -71,12 +71,8 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
 
 def _housekeeping(seen: Observed, settings: Settings) -> Step:
     """ConfigMaps of earlier specs go when no pod works by them any more."""
-    current = {config.input_name(seen, settings), config.manifest_name(seen, settings)}
-    if any(pod.role in ("resolve", "fetch") and pod.key not in _keys(seen, settings) for pod in seen.pods):
+    current = {config.input_name(seen, settings), config.manifest_name(seen)}
+    if any(pod.role in ("resolve", "fetch") and pod.key != config.input_key(seen, settings) for pod in seen.pods):
         return Step()
     stale = sorted(seen.config_maps - current)
     return Step(tuple(Delete("ConfigMap", name, seen.namespace) for name in stale))
-
-
-def _keys(seen: Observed, settings: Settings) -> set[str]:
-    return {config.input_key(seen, settings), config.source_key(seen, settings)}

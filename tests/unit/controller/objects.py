@@ -107,7 +107,7 @@ class World:
 
     def resolved(self, manifest: Manifest = MANIFEST) -> None:
         """The manifest is known."""
-        self._change(manifest=manifest, config_maps=self.seen.config_maps | {config.manifest_name(self.seen, SETTINGS)})
+        self._change(manifest=manifest, config_maps=self.seen.config_maps | {config.manifest_name(self.seen)})
 
     def change(self, **fields: Any) -> None:
         """Other facts."""

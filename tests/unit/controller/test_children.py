@@ -56,10 +56,10 @@ def test_the_input_is_a_resource_that_the_command_line_reads(tmp_path: Path) -> 
 def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> None:
     other = observed(document({"transfer": {"connections": 4}}))
     assert config.input_name(SEEN, SETTINGS) != config.input_name(other, SETTINGS)
-    assert config.manifest_name(SEEN, SETTINGS) == config.manifest_name(other, SETTINGS)
+    assert config.manifest_name(SEEN) == config.manifest_name(other)
     files = [{"path": "a.bin", "url": "https://h/b.bin"}]
     third = observed(document({"source": {"http": {"files": files}}}))
-    assert config.manifest_name(SEEN, SETTINGS) != config.manifest_name(third, SETTINGS)
+    assert config.manifest_name(SEEN) != config.manifest_name(third)
 
 
 def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:

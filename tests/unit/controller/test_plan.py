@@ -89,6 +89,19 @@ def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
     assert len(world.bodies("Pod", "resolve")) == 1
 
 
+def test_another_trusted_authority_asks_again_at_once_but_keeps_a_manifest_that_is_pinned() -> None:
+    world = World(observed())
+    world.settle()
+    world.end("resolve", "", Outcome(False, "UnknownAuthority", "stalled", "add the authority"))
+    world.settle()
+    trusting = replace(SETTINGS, trusted_ca="-----BEGIN CERTIFICATE-----")
+    made = plan(world.seen, trusting, NOW)
+    assert [action.kind for action in made.actions if isinstance(action, Delete)] == ["Pod"]
+    settled = ready().seen
+    assert plan(settled, trusting, NOW).hold is None
+    assert {state.state for state in plan(settled, trusting, NOW).states} == {"Ready"}
+
+
 def test_a_missing_file_stalls_and_is_looked_for_again_after_five_minutes() -> None:
     world = World(observed())
     world.settle()

@@ -127,7 +127,7 @@ REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
     (
         20,
         WHOLE,
-        full(("content-type", "text/html"), ("content-length", "77")),
+        full(("content-type", "text/html"), ("content-length", "7")),
         PINNED,
         Action.SUSPECT,
         ServerMisbehaves,

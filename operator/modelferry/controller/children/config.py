@@ -20,14 +20,13 @@ MANIFEST_KEY = "manifest.json.gz"
 
 
 def input_key(seen: Observed, settings: Settings) -> str:
-    """Stands for everything that a download pod works by."""
+    """Stands for everything that a pod works by: where it changes, a pod that failed is tried anew at once."""
     return names.fingerprint([seen.namespace, seen.name, seen.document["spec"], settings.trusted_ca])
 
 
-def source_key(seen: Observed, settings: Settings) -> str:
-    """Stands for everything that decides what the source answers."""
-    spec = seen.document["spec"]
-    return names.fingerprint([spec.get("source"), (spec.get("transfer") or {}).get("tls"), settings.trusted_ca])
+def source_key(seen: Observed) -> str:
+    """Stands for what was asked for; not for how it is reached, which may change under a pinned manifest."""
+    return names.fingerprint(seen.document["spec"].get("source"))
 
 
 def input_name(seen: Observed, settings: Settings) -> str:
@@ -35,9 +34,9 @@ def input_name(seen: Observed, settings: Settings) -> str:
     return f"{seen.name}-input-{input_key(seen, settings)}"
 
 
-def manifest_name(seen: Observed, settings: Settings) -> str:
+def manifest_name(seen: Observed) -> str:
     """The name of the manifest ConfigMap."""
-    return f"{seen.name}-manifest-{source_key(seen, settings)}"
+    return f"{seen.name}-manifest-{source_key(seen)}"
 
 
 def input_map(seen: Observed, settings: Settings) -> Object:
@@ -54,10 +53,10 @@ def input_map(seen: Observed, settings: Settings) -> Object:
     return _immutable(seen, input_name(seen, settings)) | {"data": data}
 
 
-def manifest_map(seen: Observed, settings: Settings, manifest: bytes) -> Object:
+def manifest_map(seen: Observed, manifest: bytes) -> Object:
     """The manifest that the resolve pod printed."""
     encoded = base64.b64encode(manifest).decode()
-    return _immutable(seen, manifest_name(seen, settings)) | {"binaryData": {MANIFEST_KEY: encoded}}
+    return _immutable(seen, manifest_name(seen)) | {"binaryData": {MANIFEST_KEY: encoded}}
 
 
 def _immutable(seen: Observed, name: str) -> Object:

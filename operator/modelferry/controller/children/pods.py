@@ -36,7 +36,7 @@ def node_hash(node: str) -> str:
 
 def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     """Asks the source what there is and prints the manifest."""
-    key = config.source_key(seen, settings)
+    key = config.input_key(seen, settings)
     arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
     container = _container(settings, "resolve", [*arguments, *_ca(settings)], [_mount("input", _INPUT)])
     spec = _tenant(settings) | {"containers": [container], "volumes": [_input(seen, settings)]}
@@ -55,7 +55,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
         "containers": [_fetch(settings)],
         "volumes": [
             _input(seen, settings),
-            {"name": "manifest", "configMap": {"name": config.manifest_name(seen, settings)}},
+            {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],

@@ -21,14 +21,14 @@ def resolve(seen: Observed, settings: Settings, now: float) -> Step:
     if seen.manifest is not None:
         actions += [attempts.delete_pod(pod) for pod in seen.pods_of("resolve") if not pod.deleting]
         return Step(tuple(actions))
-    job, drops = attempts.judge(seen.pods_of("resolve"), config.source_key(seen, settings), now)
+    job, drops = attempts.judge(seen.pods_of("resolve"), config.input_key(seen, settings), now)
     match job:
         case Start(attempt):
             hold = Hold("Resolving", "asking the source which files there are")
             return Step((*actions, *drops, Create(resolve_pod(seen, settings, attempt))), hold=hold)
         case Done(pod, _) if seen.printed is not None:
             notice = Notice("Resolved", "the source answered; the manifest is pinned")
-            create = Create(config.manifest_map(seen, settings, seen.printed))
+            create = Create(config.manifest_map(seen, seen.printed))
             return Step((*actions, *drops, create), (notice,), Hold("Resolving", "the manifest is being stored"), 0.0)
         case Done(pod, _):
             return _lost(seen, settings, now, pod, (*actions, *drops))

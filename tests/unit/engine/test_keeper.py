@@ -1,0 +1,302 @@
+"""The checkpoint's own work, without a network: what is durable, what is refused, what is recovered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from modelferry.engine.checkpoint.api import Receipt, Written
+from modelferry.engine.checkpoint.keeper import Keeper
+from modelferry.engine.checkpoint.ready import Ready, retired
+from modelferry.engine.storage import files
+from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory
+from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.model import pin
+
+CHUNK = 4096
+DATA = Random(3).randbytes(3 * CHUNK + 100)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
+
+
+def manifest(digest: bytes = DATA) -> Manifest:
+    return pin(
+        (FileEntry("d/a", len(DATA), Digest("sha256", hashlib.sha256(digest).hexdigest()), (Place("https://x/"),)),)
+    )
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    keeper.open(manifest())
+    yield keeper
+    keeper.close()
+
+
+def again(keeper: Keeper, boot_id: str = "boot-1") -> Keeper:
+    """The next process on the same directory."""
+    keeper.close()
+    return Keeper(keeper.root, boot_id=boot_id, clock=lambda: 2000.0)
+
+
+def path(keeper: Keeper) -> Path:
+    return keeper.root / ".modelferry" / "incoming" / keeper.manifest.revision / "d" / "a"
+
+
+def write(keeper: Keeper, *indices: int, data: bytes = DATA) -> None:
+    """What the fetching side does."""
+    with path(keeper).open("r+b") as file:
+        for index in indices:
+            file.seek(index * CHUNK)
+            file.write(data[index * CHUNK : (index + 1) * CHUNK])
+
+
+def report(keeper: Keeper, index: int, **changes: object) -> Written:
+    facts = {"generation": 0, "inode": path(keeper).stat().st_ino, "validator": '"v"', "mirror": "m"} | changes
+    return Written(0, index, **facts)  # type: ignore[arg-type]
+
+
+def fetch(keeper: Keeper, *indices: int) -> list[Receipt]:
+    write(keeper, *indices)
+    return keeper.commit([report(keeper, index) for index in indices])
+
+
+def rows(keeper: Keeper) -> list[tuple[object, ...]]:
+    """chunks.db, as anybody can read it."""
+    db = sqlite3.connect(keeper.root / ".modelferry" / "chunks.db")
+    try:
+        return list(db.execute('SELECT "index", start, "end", status, etag, mirror, generation FROM chunks'))
+    finally:
+        db.close()
+
+
+def test_a_directory_is_prepared_before_anything_is_fetched(keeper: Keeper) -> None:
+    assert path(keeper).stat().st_size == len(DATA)
+    assert path(keeper).stat().st_blocks * 512 >= len(DATA)
+    assert keeper.states[0].missing() == (0, 1, 2, 3)
+
+
+def test_a_committed_chunk_is_in_the_database(keeper: Keeper) -> None:
+    assert fetch(keeper, 1) == [Receipt(True)]
+    assert rows(keeper)[:2] == [
+        (0, 0, CHUNK, "pending", "", "", 0),
+        (1, CHUNK, 2 * CHUNK, "done", '"v"', "m", 0),
+    ]
+
+
+def test_chunks_of_one_batch_share_one_sync_and_one_commit(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(files, "sync_data", synced.append)
+    assert fetch(keeper, 0, 2, 3) == [Receipt(True)] * 3
+    assert len(synced) == 1
+
+
+def test_a_chunk_is_synced_before_its_row_is_committed(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(files, "sync_data", lambda fd: seen.append(str(rows(keeper)[0][3])))
+    fetch(keeper, 0)
+    assert seen == ["pending"]
+
+
+def test_a_failed_sync_leaves_the_chunk_pending_and_is_not_tried_again(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def fail(fd: int) -> None:
+        calls.append(fd)
+        raise DiskFault("syncing failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_data", fail)
+        assert fetch(keeper, 0) == [Receipt(False, "disk")]
+    assert len(calls) == 1
+    assert rows(keeper)[0][3] == "pending"
+    fetch(keeper, 0, 1, 2, 3)
+    assert keeper.finish(0).verified
+
+
+@pytest.mark.parametrize("changes", [{"generation": 7}, {"inode": 1}])
+def test_a_report_about_another_file_is_stale(keeper: Keeper, changes: dict[str, object]) -> None:
+    write(keeper, 0)
+    assert keeper.commit([report(keeper, 0, **changes)]) == [Receipt(False, "stale")]
+
+
+def test_bytes_that_the_server_did_not_mean_are_not_committed(keeper: Keeper) -> None:
+    write(keeper, 0, 1)
+    good = hashlib.sha256(DATA[CHUNK + 10 : 2 * CHUNK]).hexdigest()
+    wrong = hashlib.sha256(b"else").hexdigest()
+    receipts = keeper.commit([report(keeper, 0, sha256=wrong), report(keeper, 1, sha256=good, sha256_start=CHUNK + 10)])
+    assert receipts == [Receipt(False, "digest"), Receipt(True)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
+def test_the_whole_digest_holds_in_whatever_order_chunks_come(keeper: Keeper, order: tuple[int, ...]) -> None:
+    for index in order:
+        fetch(keeper, index)
+        while keeper.catch_up():
+            pass
+    assert keeper.states[0].frontier.next == 4
+    assert keeper.finish(0).verified
+
+
+def test_a_repeated_report_is_committed_again(keeper: Keeper) -> None:
+    assert fetch(keeper, 0) + fetch(keeper, 0) == [Receipt(True)] * 2
+    assert keeper.states[0].done == CHUNK
+
+
+def test_a_file_is_not_finished_while_chunks_are_missing(keeper: Keeper) -> None:
+    fetch(keeper, 0, 2)
+    assert keeper.finish(0).missing == (1, 3)
+
+
+def test_damage_on_the_disk_is_told_by_chunk(keeper: Keeper) -> None:
+    fetch(keeper, 0, 1, 2, 3)
+    write(keeper, 2, data=bytes(len(DATA)))
+    assert keeper.finish(0).missing == (2,)
+    assert rows(keeper)[2][3] == "pending"
+    fetch(keeper, 2)
+    assert keeper.finish(0).verified
+
+
+def test_a_chunk_that_is_compared_tells_whether_it_came_the_same(keeper: Keeper) -> None:
+    wrong = bytes([DATA[0] ^ 1]) + DATA[1:]
+    write(keeper, 0, 1, 2, 3, data=wrong)
+    keeper.commit([report(keeper, index) for index in range(4)])
+    finish = keeper.finish(0)
+    assert (finish.verified, finish.missing) == (False, ())
+    assert finish.got == f"sha256:{hashlib.sha256(wrong).hexdigest()}"
+    keeper.reopen(0, 1)
+    assert rows(keeper)[1][3] == "pending"
+    assert fetch(keeper, 1) == [Receipt(True, changed=False)]
+    keeper.reopen(0, 0)
+    assert fetch(keeper, 0) == [Receipt(True, changed=True)]
+    assert keeper.finish(0).verified
+
+
+def test_a_new_generation_is_another_inode_with_nothing_done(keeper: Keeper) -> None:
+    fetch(keeper, 0, 1)
+    late = report(keeper, 2)
+    opened = keeper.restart(0, 0)
+    assert (opened.generation, opened.missing) == (1, (0, 1, 2, 3))
+    assert keeper.restart(0, 0) == opened
+    assert path(keeper).read_bytes() == bytes(len(DATA))
+    assert keeper.commit([late]) == [Receipt(False, "stale")]
+
+
+def test_publishing_shows_the_revision_at_once_and_marks_it_last(keeper: Keeper) -> None:
+    fetch(keeper, 0, 1, 2, 3)
+    keeper.finish(0)
+    keeper.publish()
+    keeper.publish()
+    current = keeper.root / "current"
+    assert os.readlink(current) == f"revisions/{keeper.manifest.revision}"
+    assert (current / "d" / "a").read_bytes() == DATA
+    marker = Ready.decode((current / ".modelferry-ready.json").read_bytes())
+    assert (marker.revision, marker.bytes, marker.published) == (keeper.manifest.revision, len(DATA), 1000.0)
+    assert marker.files[0].checksum == "verified"
+    follower = again(keeper)
+    assert follower.open(manifest()).published
+    follower.close()
+
+
+def test_killed_between_any_two_steps_of_publishing_the_next_start_completes_it(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(keeper, 0, 1, 2, 3)
+    keeper.finish(0)
+    # Every sync, rename and row of publishing is a place to die at.
+    for steps in range(1, 40):
+        with monkeypatch.context() as patch:
+            died = die_after(patch, steps)
+            try:
+                keeper.publish()
+            except _Killed:
+                pass
+            if not died:
+                break
+        follower = again(keeper)
+        opened = follower.open(manifest())
+        assert opened.published or opened.files[0].verified, steps
+        assert opened.published == (follower.root / "current").exists(), steps
+        keeper.__dict__.update(follower.__dict__)
+        if opened.published:
+            assert (keeper.root / "current/d/a").read_bytes() == DATA
+            return
+    assert (keeper.root / "current/d/a").read_bytes() == DATA
+
+
+class _Killed(BaseException):
+    pass
+
+
+def die_after(patch: pytest.MonkeyPatch, steps: int) -> list[int]:
+    """From call number `steps` on, nothing that changes the disk happens any more."""
+    count = [0]
+    died: list[int] = []
+
+    def wrap(name: str) -> None:
+        real = getattr(os, name)
+
+        def stand_in(*arguments: object, **options: object) -> object:
+            count[0] += 1
+            if count[0] >= steps:
+                died.append(count[0])
+                raise _Killed
+            return real(*arguments, **options)
+
+        patch.setattr(os, name, stand_in)
+
+    for name in ("fsync", "rename", "symlink", "mkdir", "unlink", "write"):
+        wrap(name)
+    return died
+
+
+def test_a_second_process_is_refused_by_name(keeper: Keeper) -> None:
+    other = Keeper(keeper.root, boot_id="boot-1", clock=lambda: 0.0)
+    with pytest.raises(DirectoryBusy, match=rf"process {os.getpid()} is working in it"):
+        other.open(manifest())
+
+
+def test_a_foreign_directory_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("x")
+    with pytest.raises(ForeignDirectory, match="thesis"):
+        Keeper(tmp_path, boot_id="", clock=lambda: 0.0).open(manifest())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_what_no_manifest_speaks_of_is_removed(keeper: Keeper) -> None:
+    fetch(keeper, 0)
+    other = pin((FileEntry("b", 10, None, (Place("https://x/b"),)),))
+    keeper.open(other)
+    incoming = keeper.root / ".modelferry" / "incoming"
+    assert [entry.name for entry in incoming.iterdir()] == [other.revision]
+    assert len(rows(keeper)) == 1
+
+
+def test_after_an_unclean_boot_nothing_is_believed(keeper: Keeper) -> None:
+    fetch(keeper, 0, 1, 2)
+    write(keeper, 1, data=bytes(len(DATA)))
+    follower = again(keeper, "boot-2")
+    opened = follower.open(manifest())
+    assert (opened.files[0].missing, opened.rehashed) == ((1, 3), 3)
+    assert follower.ledger.boot_id == "boot-2"
+    last = again(follower, "boot-2")
+    assert last.open(manifest()).rehashed == 0
+    last.close()
+
+
+@pytest.mark.parametrize(
+    ("previous", "gone"), [("b", ["a", "c"]), (None, ["a", "b"]), ("new", ["a", "b"]), ("nothing", ["a", "b"])]
+)
+def test_which_revisions_go(previous: str | None, gone: list[str]) -> None:
+    assert retired("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
