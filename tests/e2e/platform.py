@@ -45,6 +45,11 @@ class Platform:
         return [program, *args], self._environment()
 
     @property
+    def node_names(self) -> list[str]:
+        """The names of the nodes."""
+        return self.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
+
+    @property
     def nodes(self) -> Cluster:
         """Our own cluster's machines; on another cluster the test is left out."""
         if self.own is None:

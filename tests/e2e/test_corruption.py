@@ -29,7 +29,11 @@ def test_a_chunk_that_is_corrupted_once_is_fetched_again_alone(
     largest = max(found, key=lambda file: file.size)
     rules = [{"path": largest.path, "covers": SPOILT, "times": 1, "corrupt": SPOILT}]
     with hostile(root, tmp_path, host=installed.host_address, leaf=leaf, rules=rules, digest=True) as origin:
-        kit.apply(artifact("spoilt", files(origin, found), nodes={"selector": {"kubernetes.io/hostname": "node-0"}}))
+        kit.apply(
+            artifact(
+                "spoilt", files(origin, found), nodes={"selector": {"kubernetes.io/hostname": installed.node_names[0]}}
+            )
+        )
         kit.wait_ready("spoilt")
         asked = chunk_requests(origin, largest.path)
     assert asked == Counter({0: 1, 1: 2, 2: 1})

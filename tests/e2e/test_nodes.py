@@ -26,13 +26,14 @@ def test_a_node_that_appears_gets_the_model_and_one_that_leaves_is_dropped(
 
 
 def test_a_deleted_artifact_leaves_nothing(installed: Platform, kit: Kit, small: Served) -> None:
+    nodes = installed.nodes.nodes
     kit.apply(artifact("passing", small.source))
-    kit.wait_bytes("passing", "node-0", 0.2)
+    kit.wait_bytes("passing", nodes[0].name, 0.2)
     kit.delete("passing")
     assert kit.all("pvc") == []
     assert kit.all("pods") == []
     assert names.volume(kit.namespace, "passing", "writer") not in installed.kubectl("get", "pv", "-o", "name")
-    for node in installed.nodes.nodes:
+    for node in nodes:
         assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{kit.namespace}*"]) == ""
         for key in (names.copy_label(kit.namespace, "passing"), names.ready_label(kit.namespace, "passing")):
             assert kit.node_label(node.name, key) is None

@@ -45,7 +45,7 @@ def arrival(installed: Platform, leaf: Leaf) -> Iterator[Arrival]:
         kit.apply(*example_consumers(installed.image))
         kit.apply(example_model(served.source))
         with kit.watching("chattts") as statuses:
-            kit.wait_bytes("chattts", installed_nodes(installed)[0], 0.3)
+            kit.wait_bytes("chattts", installed.node_names[0], 0.3)
             before = phases(kit)
             kit.wait_ready("chattts", timeout=240)
             for app in (GATED, WAITING):
@@ -59,14 +59,9 @@ def phases(kit: Kit) -> dict[str, str]:
     return {pod["metadata"]["labels"]["app"]: pod["status"]["phase"] for pod in pods}
 
 
-def installed_nodes(platform: Platform) -> list[str]:
-    """The names of the nodes."""
-    return platform.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
-
-
 def test_every_node_is_ready_and_labelled_with_the_revision(arrival: Arrival) -> None:
     status = arrival.kit.status("chattts")
-    nodes = installed_nodes(arrival.kit.platform)
+    nodes = arrival.kit.platform.node_names
     assert status["nodes"] == {"total": len(nodes), "ready": len(nodes), "stalled": 0}
     assert status["sizeBytes"] == arrival.served.size
     assert status["checksum"] == "Verified"
@@ -100,7 +95,7 @@ def test_the_consumer_reads_the_right_digests(arrival: Arrival, app: str) -> Non
 
 
 def test_no_byte_was_fetched_twice(arrival: Arrival) -> None:
-    copies = len(installed_nodes(arrival.kit.platform))
+    copies = len(arrival.kit.platform.node_names)
     probes = len(arrival.served.files)
     assert arrival.served.sent() <= copies * arrival.served.size + probes
 
@@ -125,7 +120,7 @@ def test_the_columns_say_it_all(arrival: Arrival) -> None:
 def test_the_turning_points_are_told_as_events(arrival: Arrival) -> None:
     reasons = [reason for reason, _ in arrival.kit.events("chattts")]
     assert reasons[0] == "Resolved"
-    assert reasons.count("NodeReady") == len(installed_nodes(arrival.kit.platform))
+    assert reasons.count("NodeReady") == len(arrival.kit.platform.node_names)
     assert reasons[-1] == "Ready"
 
 

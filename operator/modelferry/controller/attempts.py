@@ -24,9 +24,10 @@ _SLOW_FIRST, _SLOW_MOST = 300.0, 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Nothing runs: start attempt number ``attempt``."""
+    """Nothing runs: start attempt number ``attempt``. ``before`` says how the one before it ended."""
 
     attempt: int
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def judge(pods: list[PodFacts], key: str, now: float) -> tuple[State, list[Actio
     wait = (newest.finished or newest.created) + due - now
     if wait > 0:
         return Failed(newest, outcome, wait), drops
-    return Start(newest.attempt + 1), drops
+    return Start(newest.attempt + 1, f"{outcome.reason}: {outcome.message}"), drops
 
 
 def retry_delay(outcome: Outcome, attempt: int) -> float | None:

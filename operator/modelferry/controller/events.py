@@ -19,10 +19,10 @@ _MAX_MESSAGE = 1024
 
 async def emit(kube: Kube, seen: Observed, notices: Iterable[Notice], now: float) -> None:
     """Write an Event for each notice. One that cannot be written is logged: the status says the same."""
-    for notice in notices:
+    for number, notice in enumerate(notices):
         _log.info("%s/%s: %s: %s", seen.namespace, seen.name, notice.reason, notice.message)
         try:
-            await kube.create(event(seen, notice, now))
+            await kube.create(event(seen, notice, now + number * 1e-6))
         except APIError as error:
             _log.warning("%s/%s: the Event %s was not written: %s", seen.namespace, seen.name, notice.reason, error)
 

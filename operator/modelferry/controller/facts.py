@@ -26,12 +26,13 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: ``ready`` is its kubelet's own word."""
+    """A node: ``ready`` is its kubelet's own word; ``boot`` stands for the boot that it runs since."""
 
     name: str
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     ready: bool
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,11 @@ def node_facts(node: Object) -> NodeFacts:
     taints = [Taint(t["key"], t.get("value", ""), t["effect"]) for t in node.get("spec", {}).get("taints") or []]
     conditions = node.get("status", {}).get("conditions") or []
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-    return NodeFacts(node["metadata"]["name"], node["metadata"].get("labels") or {}, tuple(taints), ready)
+    boot = (node.get("status", {}).get("nodeInfo") or {}).get("bootID", "")
+    meta = node["metadata"]
+    return NodeFacts(
+        meta["name"], meta.get("labels") or {}, tuple(taints), ready, names.fingerprint(boot) if boot else ""
+    )
 
 
 def pod_facts(pod: Object, main: str) -> PodFacts:

@@ -2,10 +2,13 @@
 
 Two labels of a Node are the durable record of what stands on it::
 
-    <namespace>.copy.modelferry.dev/<artifact>: ""            a directory may stand there (set before it is made)
+    <namespace>.copy.modelferry.dev/<artifact>: <boot>        a directory may stand there (set before it is made); the
+                                                              value names the boot since which its copy is known whole
     <namespace>.ready.modelferry.dev/<artifact>: <revision>   a verified copy of that revision stands there
 
-The second is what the reader's volume asks for, so it is also what the scheduler goes by.
+The second is what the reader's volume asks for, so it is also what the scheduler goes by. After a reboot the first no
+longer names the node's boot: the copy is looked at again, because a disk may come back empty, or with less than it
+promised.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def ready_label(namespace: str, artifact: str) -> str:
 
 
 def copy_label(namespace: str, artifact: str) -> str:
-    """The node label that says that a directory may stand there."""
+    """The node label that says that a directory may stand there, and since which boot it is known to be whole."""
     return f"{namespace}.copy.{GROUP}/{artifact}"
 
 

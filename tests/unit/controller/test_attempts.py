@@ -48,12 +48,14 @@ def test_a_pod_that_died_without_a_word_is_tried_again_when_its_time_has_come() 
     state, _ = judge([dead], "k", NOW + 1.5)
     assert isinstance(state, Failed)
     assert (state.wait, state.stalled, state.outcome.reason) == (0.5, False, "PodDied")
-    assert judge([dead], "k", NOW + 2)[0] == Start(2)
+    assert judge([dead], "k", NOW + 2)[0] == Start(2, "PodDied: pod fetch-n died without a word")
 
 
 def test_an_evicted_pod_without_container_states_counts_from_its_creation() -> None:
     evicted = pod("fetch", "n", key="k", phase="Failed", created=NOW)
-    assert judge([evicted], "k", NOW + 2)[0] == Start(2)
+    state = judge([evicted], "k", NOW + 2)[0]
+    assert isinstance(state, Start)
+    assert state.attempt == 2
 
 
 def test_a_succeeded_pod_without_an_outcome_is_no_success() -> None:

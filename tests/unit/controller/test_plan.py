@@ -223,6 +223,47 @@ def test_another_revision_is_fetched_while_the_old_label_stays() -> None:
     assert len(world.seen.pods_of("fetch")) == 2
 
 
+def rebooted(world: World) -> World:
+    """node-1 came back from a reboot."""
+    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], boot="boot-2")))
+    return world
+
+
+def test_after_a_reboot_a_copy_is_looked_at_again_while_its_label_stays() -> None:
+    world = rebooted(ready())
+    world.settle()
+    world.end("prepare", "node-1", Outcome(True))
+    world.settle()
+    assert [pod.node for pod in world.seen.pods_of("fetch")] == ["node-1"]
+    assert world.seen.nodes[1].labels[READY] == MANIFEST.revision
+    world.end("fetch", "node-1", WHOLE)
+    world.settle()
+    assert world.seen.nodes[1].labels[COPY] == "boot-2"
+    assert world.seen.pods == ()
+
+
+def test_a_copy_that_a_disk_lost_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
+    world = rebooted(ready())
+    world.settle()
+    world.end("prepare", "node-1", Outcome(True))
+    world.settle()
+    name = world.seen.pods_of("fetch", "node-1")[0].name
+    world.change(progress={name: Progress("recovering", total=1000)})
+    world.step()
+    assert world.seen.nodes[1].labels[READY] == MANIFEST.revision
+    world.change(progress={name: Progress("fetching", total=1000)})
+    world.step()
+    assert READY not in world.seen.nodes[1].labels
+    assert states(world.seen)["node-1"] == "Downloading"
+
+
+def test_a_labelled_node_that_is_down_still_counts_as_ready() -> None:
+    world = ready()
+    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], ready=False, boot="boot-2")))
+    made = world.settle()
+    assert {state.state for state in made.states} == {"Ready"}
+
+
 def test_a_new_node_gets_the_model() -> None:
     world = ready()
     world.change(nodes=(*world.seen.nodes, node("node-2")))

@@ -24,26 +24,39 @@ _PHASES = {"starting": "Preparing", "verifying": "Verifying", "repairing": "Repa
 
 
 def local_copy(seen: Observed, settings: Settings, manifest: Manifest, node: NodeFacts, now: float) -> Step:
-    """Brings `manifest` onto `node`, one step further."""
+    """Brings `manifest` onto `node`, or looks after a reboot whether it is still there, one step further."""
     fetches, prepares = seen.pods_of("fetch", node.name), seen.pods_of("prepare", node.name)
-    ready = names.ready_label(seen.namespace, seen.name)
-    if node.labels.get(ready) == manifest.revision:
+    ready, copy = names.ready_label(seen.namespace, seen.name), names.copy_label(seen.namespace, seen.name)
+    labelled = node.labels.get(ready) == manifest.revision
+    if labelled and node.labels.get(copy) == node.boot:
         tidy = [attempts.delete_pod(pod) for pod in [*fetches, *prepares] if not pod.deleting]
         return Step(tuple(tidy), state=_ready(node.name, manifest))
+    if labelled and not node.ready:
+        return Step(state=_ready(node.name, manifest))
     job, drops = attempts.judge(fetches, config.input_key(seen, settings), now)
+    if labelled and _lost(seen, job):
+        drops.append(Label(node.name, ready, None))
     match job:
         case Done(_, outcome):
-            label = Label(node.name, ready, manifest.revision)
+            labels = Label(node.name, ready, manifest.revision), Label(node.name, copy, node.boot)
             notice = Notice("NodeReady", f"{node.name}: {_summary(outcome)}")
-            return Step((*drops, label), (notice,), state=_ready(node.name, manifest), again=0.0)
-        case Start(attempt):
-            step = _start(seen, settings, node, attempt, now)
+            return Step((*drops, *labels), (notice,), state=_ready(node.name, manifest), again=0.0)
+        case Start():
+            step = _start(seen, settings, node, job, now)
             state = step.state or _waiting(node.name, manifest, "Starting", "the download pod starts")
             return Step((*drops, *step.actions), step.notices, again=step.again, state=_sized(state, manifest))
         case Going(pod):
             return Step(tuple(drops), state=_going(seen, manifest, pod, node.name), again=settings.status_interval)
         case Failed():
             return Step(tuple(drops), state=_failed(job, manifest, node.name), again=job.wait)
+
+
+def _lost(seen: Observed, job: attempts.State) -> bool:
+    """Whether a labelled copy turned out not to be whole: bytes are being fetched, or the attempt failed."""
+    if isinstance(job, Going):
+        progress = seen.progress.get(job.pod.name)
+        return progress is not None and progress.phase in ("fetching", "repairing")
+    return isinstance(job, Failed) and job.outcome.reason != "PodDied"
 
 
 def claim_copy(seen: Observed, settings: Settings, manifest: Manifest, now: float) -> Step:
@@ -61,7 +74,7 @@ def claim_copy(seen: Observed, settings: Settings, manifest: Manifest, now: floa
             return Step(tuple(drops), state=_failed(job, manifest, ""), again=job.wait)
 
 
-def _start(seen: Observed, settings: Settings, node: NodeFacts, attempt: int, now: float) -> Step:
+def _start(seen: Observed, settings: Settings, node: NodeFacts, due: Start, now: float) -> Step:
     """The directory, then the download pod. A step without a state has started the pod."""
     assert seen.artifact is not None
     if why := blocked(node, seen.artifact.spec.nodes):
@@ -70,8 +83,11 @@ def _start(seen: Observed, settings: Settings, node: NodeFacts, attempt: int, no
     preparing = NodeState(node.name, "Preparing", "Preparing", "the directory is being made")
     match job:
         case Done() if writer_bound(seen):
-            create = Create(fetch_pod(seen, settings, node.name, attempt))
-            return Step((*drops, create), (Notice("Downloading", f"{node.name}: attempt {attempt} starts"),))
+            create = Create(fetch_pod(seen, settings, node.name, due.attempt))
+            before = f"; the one before ended: {due.before}" if due.before else ""
+            return Step(
+                (*drops, create), (Notice("Downloading", f"{node.name}: attempt {due.attempt} starts{before}"),)
+            )
         case Done():
             return Step(tuple(drops), state=preparing, again=1.0)
         case Start(helper_attempt):
