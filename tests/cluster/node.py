@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,6 +90,7 @@ class Node:
     def boot(self, images: Sequence[Path] = ()) -> None:
         """Starts the machine as far as containerd, which gets `images`; the API server isn't needed for it."""
         self.group.create()
+        self._boot_id.write_text(f"{uuid.uuid4()}\n")
         network.raise_node(self.cluster.name, self.name, self.index, self.cluster.subnet)
         self._start_init()
         self.start_containerd()
@@ -144,6 +146,7 @@ class Node:
             f"--kubeconfig={self.cluster.pki.kubeconfig(self.name)}",
             f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
+            f"--boot-id-file={self._boot_id}",  # a stopped node boots anew, though the kernel below goes on
         ]
         self._daemons["kubelet"].start([*self._inside(), self.cluster.binaries / "kubelet", *arguments])
 
@@ -231,6 +234,10 @@ class Node:
     @property
     def _kubelet_stamp(self) -> Path:
         return self.directory / "kubelet-started"
+
+    @property
+    def _boot_id(self) -> Path:
+        return self.directory / "boot-id"
 
     @property
     def _init_group(self) -> Group:

@@ -25,6 +25,22 @@ def test_a_node_that_appears_gets_the_model_and_one_that_leaves_is_dropped(
     assert kit.condition("growing", "Ready")["status"] == "True"
 
 
+def test_a_node_that_comes_back_without_its_disk_gets_the_model_again(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
+    cluster, node = installed.nodes, installed.nodes.nodes[0]
+    selector = {"kubernetes.io/hostname": node.name}
+    kit.apply(artifact("lost", small.source, nodes={"selector": selector}))
+    kit.wait_ready("lost")
+    ready = names.ready_label(kit.namespace, "lost")
+    node.lose_disk()
+    kit.wait("the label to go", lambda: kit.node_label(node.name, ready) is None, 90)
+    cluster.wait_ready([node])
+    kit.wait_ready("lost")
+    assert node.exec(["find", f"/var/lib/modelferry/{kit.namespace}/lost/current/", "-name", "*.yaml"]).count("\n") == 5
+    assert kit.node_label(node.name, ready) == kit.status("lost")["revision"]
+
+
 def test_a_deleted_artifact_leaves_nothing(installed: Platform, kit: Kit, small: Served) -> None:
     nodes = installed.nodes.nodes
     kit.apply(artifact("passing", small.source))
