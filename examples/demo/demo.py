@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ console = Console(highlight=False)
 
 def main() -> int:
     """Run; returns 0, or the exit code of the command that failed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="modelferry-demo-", ignore_cleanup_errors=True) as directory:
             return demonstrate(Path(directory))
@@ -83,10 +86,15 @@ def artifact_of(files: Sequence[ModelFile], url: str) -> dict[str, Any]:
 def pull(command: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Run `modelferry pull`, which draws its progress on standard error; returns its exit code and its last event."""
     last: dict[str, Any] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
         for line in process.stdout:
             last = json.loads(line)
+    finally:
+        # Ctrl-C went to the command as well: it ends by itself, and its directory must not go before it.
+        process.wait()
+        process.stdout.close()
     return process.returncode, last
 
 

@@ -42,6 +42,9 @@ CONTENTS = {
 SIZE = sum(map(len, CONTENTS.values()))
 CONNECTIONS = 2
 
+#: Holds back the last chunk, which is asked for when others are on the disk: time to interrupt in the middle.
+HELD_BACK = Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=5)
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -122,11 +125,21 @@ class World:
         return {str(path.relative_to(current)): path.read_bytes() for path in paths}
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CONTENTS as files: the origin takes their ETags from the file system, not from 48 MiB at each request."""
+    root = tmp_path_factory.mktemp("model")
+    for path, content in CONTENTS.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return root
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, model: Path) -> AsyncIterator[World]:
     (tmp_path / "tmp").mkdir()
     authority = Authority(tmp_path)
-    async with HostileOrigin(CONTENTS, tls=authority.leaf("127.0.0.1").context()) as origin:
+    async with HostileOrigin(root=model, tls=authority.leaf("127.0.0.1").context()) as origin:
         world = World(tmp_path, authority, origin)
         world.write()
         yield world
@@ -273,8 +286,8 @@ async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
     assert world.origin.sent() <= 30
 
 
-async def test_plain_http_is_fetched_where_it_is_allowed(world: World) -> None:
-    async with HostileOrigin(CONTENTS) as plain:
+async def test_plain_http_is_fetched_where_it_is_allowed(world: World, model: Path) -> None:
+    async with HostileOrigin(root=model) as plain:
         world.write(
             lambda files: [file.update(url=plain.url(file["path"])) for file in files], tls={"allowPlainHTTP": True}
         )
@@ -330,19 +343,19 @@ async def test_a_target_that_is_somebody_elses_is_left_alone(world: World, kind:
 
 
 async def test_one_directory_has_one_pull_at_a_time(world: World) -> None:
-    world.origin.rate = 4e6
+    world.origin.script.add(HELD_BACK)
     async with world.started("--json") as first:
         await until_some_is_verified(first)
         second = await world.pull()
         assert second.code == 4
         assert second.err.splitlines()[-1].startswith("modelferry: DirectoryBusy: ")
-        world.origin.rate = None
+        world.origin.script.clear()
         assert (await ended(first)).code == 0
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes(world: World, how: str) -> None:
-    world.origin.rate = 16e6
+    world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
         agents = children(process.pid)
@@ -357,7 +370,7 @@ async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes
     assert "MiB of 48.0 MiB are verified on the disk; the same command resumes" in first.err
     assert not (world.target / "current").exists()
 
-    world.origin.rate = None
+    world.origin.script.clear()
     second = await world.pull("--json")
     assert second.code == 0
     assert second.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE, "a verified chunk was fetched again"
@@ -377,11 +390,11 @@ async def test_a_pull_that_was_interrupted_while_it_resolved_says_so(world: Worl
 
 @pytest.mark.parametrize("role", ["fetch", "checkpoint"])
 async def test_an_agent_that_is_killed_is_started_again_and_goes_on(world: World, role: str) -> None:
-    world.origin.rate = 16e6
+    world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
         os.kill(children(process.pid)[role], signal.SIGKILL)
-        world.origin.rate = None
+        world.origin.script.clear()
         done = await ended(process)
     assert (done.code, done.err) == (0, "")
     assert world.current() == CONTENTS
@@ -406,14 +419,14 @@ async def test_an_agent_that_keeps_being_killed_is_given_up_with_the_likely_caus
 
 
 async def test_after_a_killed_pull_no_agent_stays_and_the_next_pull_resumes(world: World) -> None:
-    world.origin.rate = 16e6
+    world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
         agents = children(process.pid)
         process.kill()
         await process.wait()
         await gone(agents)
-    world.origin.rate = None
+    world.origin.script.clear()
     done = await world.pull("--json")
     assert done.code == 0
     assert done.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE

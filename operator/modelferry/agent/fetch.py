@@ -75,7 +75,7 @@ async def run(
     """
     start = time.monotonic()
     link = LinkClient(socket)
-    fetcher = Fetcher(manifest, link, Dialer(context), settings)
+    fetcher = Fetcher(manifest, link, Dialer(context, connections=settings.connections), settings)
     try:
         result = await fetcher.run()
         outcome = _outcome(result, time.monotonic() - start)

@@ -36,12 +36,6 @@ class StatusServer:
         else:
             self._server = await asyncio.start_server(self._serve, None, port, limit=_MAX_HEAD)
 
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens on."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
     async def close(self) -> None:
         """Stop listening."""
         if self._server is not None:

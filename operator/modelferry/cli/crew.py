@@ -135,9 +135,12 @@ class Crew:
 
     def _start(self, role: str) -> None:
         peak = self._run / f"{role}.peak"
-        command = [sys.executable, "-m", "modelferry.cli.child", str(peak), str(os.getpid()), *self._commands[role]]
+        # -P: a file in the current directory is not taken for one of our modules.
+        child = [sys.executable, "-P", "-m", "modelferry.cli.child", str(peak), str(os.getpid())]
         with self._log(role).open("ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*child, *self._commands[role]], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self._pids[role] = process.pid
         threading.Thread(target=self._reap, args=(role, process), name=f"wait for {role}", daemon=True).start()
 

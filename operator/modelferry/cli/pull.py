@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -93,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run; returns 0 or 130, or raises ModelferryError."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if args.quiet:
+        logging.getLogger("modelferry").setLevel(logging.ERROR)
     try:
         result = _pull(args)
     except Interrupted as interrupted:

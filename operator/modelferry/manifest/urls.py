@@ -48,6 +48,7 @@ def ascii_url(url: str) -> str:
         return url
     parts = urlsplit(url)
     host = (parts.hostname or "").encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
     address = host if parts.port is None else f"{host}:{parts.port}"
     rest = parts._replace(netloc=address)
     return quote(rest.geturl(), safe="".join(map(chr, range(33, 127))), errors="surrogateescape")

@@ -50,6 +50,7 @@ def test_a_signed_url_goes_over_the_wire_to_the_letter() -> None:
 
 
 def test_other_letters_are_spelt_in_ascii_and_the_rest_stays() -> None:
+    assert ascii_url("https://[2001:db8::1]:9/ü") == "https://[2001:db8::1]:9/%C3%BC"
     assert ascii_url("https://bücher.example:8443/ä%2F?q=ö+%20#ß") == (
         "https://xn--bcher-kva.example:8443/%C3%A4%2F?q=%C3%B6+%20"
     )

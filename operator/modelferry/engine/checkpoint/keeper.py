@@ -45,7 +45,8 @@ class Keeper:
     """Owns one target directory from `open` to `close`."""
 
     def __init__(self, root: Path, *, boot_id: str, clock: Callable[[], float]) -> None:
-        """`root` exists. `clock` gives seconds since 1970, for the records alone."""
+        """`root` or its parent exists (in a claim, several models have a directory each). `clock` gives seconds since
+        1970, for the records alone."""
         self.root = root
         self.states: list[FileState] = []
         self.rehashed = 0
@@ -195,6 +196,7 @@ class Keeper:
     def _enter(self) -> list[str]:
         if self._tree is not None:
             return []
+        self.root.mkdir(exist_ok=True)
         self._tree = Tree(self.root)
         try:
             recovery.claim(self._tree)

@@ -10,16 +10,25 @@ import asyncio
 
 from modelferry.errors import ConnectionFailed
 
-#: Bytes of each of a connection's two buffers: large enough that handing one to a writer thread (60 us) is below 5 % of
-#: the time in which a fast line fills it, small enough that 16 connections hold 4 MiB.
-BUFFER = 128 * 1024
+#: Bytes of all connections' buffers together, of the 48 MB that the process may have.
+_ALL_BUFFERS = 4 * 1024 * 1024
+#: Bytes of one buffer: from one TLS record to what makes the hand-over to a writer thread (60 us) cost less than 5 % of
+#: the time in which a fast line fills it.
+_LEAST, _MOST = 16 * 1024, 128 * 1024
+
+
+def buffer_size(connections: int) -> int:
+    """Bytes of each of a connection's two buffers, where there are `connections` at once."""
+    return min(max(_ALL_BUFFERS // (2 * max(1, connections)), _LEAST), _MOST)
 
 
 class Connection(asyncio.BufferedProtocol):
     """Pulled from with `take`; pushes back on the peer by itself."""
 
-    def __init__(self) -> None:
-        self._buffers = (memoryview(bytearray(BUFFER)), memoryview(bytearray(BUFFER)))
+    def __init__(self, size: int) -> None:
+        """`size`: bytes of each of the two buffers."""
+        self.size = size
+        self._buffers = (memoryview(bytearray(size)), memoryview(bytearray(size)))
         self._filling = 0
         self._filled = 0
         self._wanted = 0
@@ -57,7 +66,7 @@ class Connection(asyncio.BufferedProtocol):
 
         The view is good until the next call. Raises ConnectionFailed where the connection broke and nothing is left.
         """
-        self._wanted = min(wanted, BUFFER)
+        self._wanted = min(wanted, self.size)
         while self._filled < self._wanted and not self.ended:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -98,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _add(self, count: int) -> None:
         self._filled += count
-        if self._filled == BUFFER and self._transport is not None:
+        if self._filled == self.size and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
         if self._filled >= self._wanted:

@@ -8,15 +8,13 @@ import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from modelferry.engine.transport.connection import BUFFER, Connection, reason_of
+from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
+from modelferry.engine.transport.dial import dial
 from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
 from modelferry.net.tls import client_context, refused
-
-#: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
-_HAPPY_EYEBALLS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,11 @@ class Limits:
 class Dialer:
     """Connections to any origin, reused where the last answer allows it."""
 
-    def __init__(self, context: ssl.SSLContext | None = None, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None = None, limits: Limits = Limits(), *, connections: int = 16
+    ) -> None:
+        """`connections`: how many there will be at most; memory is shared out by it."""
+        self._buffer = buffer_size(connections)
         self._context = context
         self._limits = limits
         self._idle: dict[Origin, list[Connection]] = {}
@@ -111,9 +113,7 @@ class Dialer:
     async def _connect(self, origin: Origin) -> Connection:
         try:
             async with asyncio.timeout(self._limits.connect):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: self._new(origin), origin.host, origin.port, happy_eyeballs_delay=_HAPPY_EYEBALLS
-                )
+                connection = await self._adopt(origin, await dial(origin.host, origin.port))
                 self._open.add(connection)
                 try:
                     await connection.handshake()
@@ -124,12 +124,21 @@ class Dialer:
             raise _connect_fault(origin, error, self._limits.connect) from error
         return connection
 
+    async def _adopt(self, origin: Origin, dialled: socket.socket) -> Connection:
+        try:
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(lambda: self._new(origin), sock=dialled)
+        except BaseException:
+            dialled.close()
+            raise
+        return connection
+
     def _new(self, origin: Origin) -> Connection:
         if origin.scheme != "https":
-            return Connection()
+            return Connection(self._buffer)
         if self._context is None:
             self._context = client_context()
-        return SecureConnection(self._context, origin.host)
+        return SecureConnection(self._buffer, self._context, origin.host)
 
     def release(self, origin: Origin, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -195,7 +204,7 @@ class Answer:
         # To wait for `floor` bytes at a time is to enforce the floor rate.
         try:
             async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(min(left, max(1, self._limits.floor), BUFFER))
+                return await self._connection.take(min(left, max(1, self._limits.floor), self._connection.size))
         except TimeoutError:
             raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
 

@@ -12,18 +12,20 @@ import ssl
 
 from modelferry.engine.transport.connection import Connection
 
-#: Ciphertext as it comes from the socket. One for all connections: between a connection's `get_buffer` and its
-#: `buffer_updated` nothing else runs, and then it is empty again. Four records at most, so that little waits in
-#: OpenSSL.
-_CIPHERTEXT = memoryview(bytearray(4 * (16 * 1024 + 256)))
+#: Ciphertext as it comes from the socket: four records at most. One buffer for all connections: between a connection's
+#: `get_buffer` and its `buffer_updated` nothing else runs, and then it is empty again.
+_RECORD_OVERHEAD = 256
+_CIPHERTEXT = memoryview(bytearray(4 * (16 * 1024 + _RECORD_OVERHEAD)))
 
 
 class SecureConnection(Connection):
     """TLS with the server called `host`, whose certificate `context` verifies. `handshake` comes before anything
     else."""
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        super().__init__()
+    def __init__(self, size: int, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(size)
+        # What comes at once fills the plaintext's buffer about once, so that little has to wait within OpenSSL.
+        self._ciphertext = _CIPHERTEXT[: size + _RECORD_OVERHEAD]
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -39,10 +41,10 @@ class SecureConnection(Connection):
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _CIPHERTEXT
+        return self._ciphertext
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._incoming.write(_CIPHERTEXT[:nbytes])
+        self._incoming.write(self._ciphertext[:nbytes])
         if not self._agreed.done():
             self._shake()
         if self._agreed.done():

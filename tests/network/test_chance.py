@@ -1,0 +1,66 @@
+"""Faults at random, from a seed: whatever comes, the bytes are right."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from modelferry.errors import Stalled, Transient
+from network.world import CHUNK, Serve, World, entry
+from origin.rules import Asked, Rule, Script
+
+
+class Chance(Script):
+    """Three answers of ten are broken, each in a way of its own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = Random(seed)
+
+    def apply(self, asked: Asked) -> list[Rule]:
+        random = self._random
+        if random.random() < 0.7:
+            return []
+        at = random.randrange(CHUNK)
+        return [
+            random.choice(
+                [
+                    Rule(reset=at),
+                    Rule(cut=at),
+                    Rule(chunked=True, cut=at),
+                    Rule(close_delimited=True, cut=at),
+                    Rule(ignore_range=True),
+                    Rule(ignore_range=True, cut=at),
+                    Rule(shorten=at),
+                    Rule(content_range=""),
+                    Rule(content_range=f"bytes 1-{CHUNK}/{at + CHUNK + 1}"),
+                    Rule(surplus=at + 1),
+                    Rule(encoding="gzip"),
+                    Rule(status=500),
+                    Rule(status=503),
+                    Rule(status=204),
+                    Rule(raw="HTTP/1.1 206 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
+                    Rule(corrupt=(asked.start or 0) + at),
+                ]
+            )
+        ]
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("digest", [True, False], ids=["with Content-Digest", "without"])
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_the_origin_does_the_bytes_are_right(
+    serve: Serve, world: World, seed: int, digest: bool
+) -> None:
+    data = Random(seed).randbytes(20 * CHUNK + seed)
+    async with serve({"a": data}, digest=digest) as origin:
+        origin.script = Chance(seed)
+        for _ in range(20):
+            # Where it gave up for good reason (a size that is not the declared one, say), a person would try again.
+            try:
+                await world.pull(entry("a", data, origin.url("a")))
+                break
+            except (Stalled, Transient):
+                assert not world.published
+    assert world.read("a") == data

@@ -1,0 +1,184 @@
+"""The link between fetch and checkpoint: over a real Unix socket, with a checkpoint that only remembers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from modelferry.agent.link import LinkClient, LinkServer, error_body, error_of, frame, read_frame
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.errors import (
+    CertificateRefused,
+    ConnectionFailed,
+    InsufficientSpace,
+    InvalidSpec,
+    ModelferryError,
+    NotFound,
+    ServerBusy,
+)
+from modelferry.manifest import FileEntry, Place
+from modelferry.manifest.model import pin
+
+MANIFEST = pin((FileEntry("a", 5, None, (Place("https://x/a"),)),))
+OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",))
+WRITTEN = Written(0, 3, 2, 99, '"1"', "m", "ab", 10)
+
+
+class Recorder:
+    """Remembers what it was asked; answers ``written`` when it is let."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.was_asked = asyncio.Event()
+
+    async def open(self, manifest: object) -> Opened:
+        self.asked.append("open")
+        return OPENED
+
+    async def written(self, report: Written) -> Receipt:
+        self.asked.append(report)
+        self.was_asked.set()
+        await self.go.wait()
+        return Receipt(True, changed=True)
+
+    async def reopen(self, file: int, index: int) -> None:
+        self.asked.append(("reopen", file, index))
+
+    async def restart(self, file: int, generation: int) -> OpenedFile:
+        return OpenedFile(generation + 1, False, (0, 1))
+
+    async def finish(self, file: int) -> Finish:
+        return Finish(False, "md5:1", "md5:2", (4, 5))
+
+    async def publish(self) -> None:
+        raise InsufficientSpace("full", shortfall=5)
+
+    async def tell(self, telemetry: Telemetry) -> None:
+        self.asked.append(telemetry)
+
+    async def fail(self, error: ModelferryError) -> None:
+        self.asked.append((type(error), error.message))
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, recorder: Recorder) -> AsyncIterator[LinkServer]:
+    server = LinkServer(recorder, MANIFEST)
+    await server.start(tmp_path / "s")
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[LinkClient]:
+    client = LinkClient(tmp_path / "s", patience=1.0)
+    yield client
+    await client.close()
+
+
+async def test_everything_arrives_as_it_was(server: LinkServer, client: LinkClient, recorder: Recorder) -> None:
+    assert await client.open(MANIFEST) == OPENED
+    assert await client.written(WRITTEN) == Receipt(True, changed=True)
+    await client.reopen(0, 3)
+    assert await client.restart(0, 2) == OpenedFile(3, False, (0, 1))
+    assert await client.finish(0) == Finish(False, "md5:1", "md5:2", (4, 5))
+    await client.tell(Telemetry(5, 4, 3, 2, "repairing", "x"))
+    await client.fail(NotFound("gone", file="a"))
+    assert recorder.asked == [
+        "open",
+        WRITTEN,
+        ("reopen", 0, 3),
+        Telemetry(5, 4, 3, 2, "repairing", "x"),
+        (NotFound, "gone"),
+    ]
+
+
+async def test_an_error_arrives_as_itself(server: LinkServer, client: LinkClient) -> None:
+    with pytest.raises(InsufficientSpace, match="full") as caught:
+        await client.publish()
+    assert caught.value.shortfall == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("x", file="a"),
+        InsufficientSpace("x", shortfall=5),
+        ServerBusy("x", retry_after=2.0),
+        CertificateRefused("x", reason="CertificateExpired"),
+    ],
+)
+def test_every_error_goes_there_and_back(error: ModelferryError) -> None:
+    back = error_of(error_body(error))
+    assert (type(back), back.__dict__) == (type(error), error.__dict__)
+
+
+def test_an_error_of_an_unknown_type_is_still_one() -> None:
+    assert type(error_of({"type": "os", "message": "x"})) is ModelferryError
+
+
+async def test_another_manifest_is_refused(server: LinkServer, client: LinkClient) -> None:
+    with pytest.raises(InvalidSpec, match="different manifests"):
+        await client.open(pin((FileEntry("b", 5, None, (Place("https://x/a"),)),)))
+
+
+async def test_a_second_client_waits_until_the_first_is_gone(
+    server: LinkServer, client: LinkClient, tmp_path: Path
+) -> None:
+    await client.open(MANIFEST)
+    second = LinkClient(tmp_path / "s", patience=0.0)
+    with pytest.raises(ConnectionFailed, match="another fetch is connected"):
+        await second.open(MANIFEST)
+    await client.close()
+    patient = LinkClient(tmp_path / "s")
+    assert await patient.open(MANIFEST) == OPENED
+    await patient.close()
+
+
+async def test_nobody_listening_is_told(client: LinkClient) -> None:
+    client = LinkClient(Path("/nonexistent/s"), patience=0.0)
+    with pytest.raises(ConnectionFailed, match="nobody listens there"):
+        await client.open(MANIFEST)
+    await client.close()
+
+
+async def test_a_checkpoint_that_comes_back_is_asked_again(
+    server: LinkServer, client: LinkClient, recorder: Recorder, tmp_path: Path
+) -> None:
+    await client.open(MANIFEST)
+    recorder.go.clear()
+    unanswered = asyncio.create_task(client.written(WRITTEN))
+    await recorder.was_asked.wait()
+    await server.close()
+    later = Recorder()
+    successor = LinkServer(later, MANIFEST)
+    await successor.start(tmp_path / "s")
+    assert await unanswered == Receipt(True, changed=True)
+    assert later.asked == ["open", WRITTEN]
+    await client.close()
+    await successor.close()
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\2no", b"\0\0\0\2[]"])
+async def test_what_is_no_frame_is_refused(data: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    with pytest.raises(ValueError, match=r"."):
+        await read_frame(reader)
+
+
+async def test_a_frame_that_is_cut_is_the_end() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame({"a": 1})[:-1])
+    reader.feed_eof()
+    assert await read_frame(reader) is None
