@@ -11,7 +11,7 @@ NODES ?= 2
 .PHONY: help setup check generate lock demo test unit network e2e cluster cluster-down cluster-demo image kind clean
 
 help: ## list the ways in
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready ## .venv with the locked dependencies and .venv/bin/modelferry
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -46,8 +46,8 @@ network: setup ## the tests against real servers on loopback
 e2e: setup ## the tests on a real cluster (raised here as root, or the one in KUBECONFIG)
 	$(BIN)/python -m pytest -m e2e
 
-cluster: setup ## raise a real Kubernetes on this machine (root, Linux) and keep it; NAME=dev NODES=2
-	@$(CLUSTER) up --name $(NAME) --nodes $(NODES) --keep
+cluster: setup ## raise a real Kubernetes here (root, Linux) with the image, and keep it; NAME=dev NODES=2
+	@$(CLUSTER) up --name $(NAME) --nodes $(NODES) --project-image --keep
 
 cluster-down: setup ## take it down again
 	@$(CLUSTER) down --name $(NAME)
@@ -56,7 +56,7 @@ cluster-demo: setup ## the whole way on a cluster: chart, example, progress, con
 	@PYTHONPATH=tests $(BIN)/python tests/e2e/demo.py
 
 image: setup ## build the image from the Dockerfile (root, without Docker)
-	@$(CLUSTER) build
+	@$(CLUSTER) build image
 
 kind: ## for people with Docker: a kind cluster of three nodes with the image and the chart
 	docker build -t modelferry:dev .
@@ -67,4 +67,4 @@ kind: ## for people with Docker: a kind cluster of three nodes with the image an
 
 clean: ## remove what test clusters left behind, and the virtual environment
 	-@[ ! -x $(BIN)/python ] || $(CLUSTER) clean
-	rm -rf $(VENV) demo
+	rm -rf $(VENV)
