@@ -105,6 +105,7 @@ class World:
             env=os.environ | {"TMPDIR": str(self.temporary)} | (environment or {}),
             start_new_session=True,
             limit=1 << 20,
+            cwd=self.directory,
         )
         try:
             yield process
@@ -138,6 +139,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def world(tmp_path: Path, model: Path) -> AsyncIterator[World]:
     (tmp_path / "tmp").mkdir()
+    # The command is run in this directory: what lies around there must not be taken for one of Python's modules.
+    (tmp_path / "ssl.py").write_text("raise SystemExit('the ssl.py of the current directory was imported')\n")
     authority = Authority(tmp_path)
     async with HostileOrigin(root=model, tls=authority.leaf("127.0.0.1").context()) as origin:
         world = World(tmp_path, authority, origin)
@@ -377,6 +380,20 @@ async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes
     assert world.current() == CONTENTS
 
 
+async def test_a_second_signal_ends_an_agent_that_does_not_end_by_itself(world: World) -> None:
+    world.origin.script.add(HELD_BACK)
+    async with world.started("--json") as process:
+        await until_some_is_verified(process)
+        agents = children(process.pid)
+        os.kill(agents["fetch"], signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(8):  # the first signal alone would give it 10 s
+            done = await ended(process)
+    assert done.code == 130
+    await gone(agents)
+
+
 async def test_a_pull_that_was_interrupted_while_it_resolved_says_so(world: World) -> None:
     world.origin.script.add(Rule(delay=60))
     async with world.started() as process:
@@ -444,29 +461,34 @@ async def test_a_bad_chunk_does_not_cost_the_whole_file(world: World) -> None:
     assert world.origin.sent() <= SIZE + 2 * CHUNK_SIZE + len(CONTENTS)
 
 
-async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json: bool) -> None:
     world.origin.rate = 16e6
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [MODELFERRY, "pull", str(world.directory / "model.yaml"), "--to", str(world.target)]
     process = await asyncio.create_subprocess_exec(
-        *(*command, "--ca-file", str(world.authority.ca_file)),
+        *(*command, "--ca-file", str(world.authority.ca_file), *(["--json"] if as_json else [])),
         stdin=terminal,
-        stdout=terminal,
+        stdout=asyncio.subprocess.PIPE if as_json else terminal,
         stderr=terminal,
         env=os.environ | {"TMPDIR": str(world.temporary), "TERM": "xterm-256color"},
         start_new_session=True,
     )
     os.close(terminal)
-    drawn = await asyncio.to_thread(read_to_the_end, ours)
-    assert await process.wait() == 0
+    (out, _), drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
+    assert process.returncode == 0
     assert "asset/model.safetensors" in drawn
     assert " of 3 files" in drawn
     assert "━" in drawn
     assert drawn.index("\x1b[?25l") < drawn.rindex("\x1b[?25h"), "the cursor stays hidden"
     last = drawn.rpartition("\x1b[2K")[2]
     assert "━" not in last, "the picture was not wiped"
-    assert "3 files, 48.0 MiB, whole and verified in" in last
+    if as_json:
+        assert json.loads(out.splitlines()[-1])["event"] == "result"
+        assert "event" not in drawn
+    else:
+        assert "3 files, 48.0 MiB, whole and verified in" in last
 
 
 def read_to_the_end(terminal: int) -> str:

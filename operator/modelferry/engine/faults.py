@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.engine.units import size_text
-from modelferry.engine.wire import Verdict
+from modelferry.engine.wire import Origin, Verdict
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
@@ -19,7 +19,7 @@ from modelferry.errors import (
     Stalled,
     UnknownHost,
 )
-from modelferry.manifest import Chunk
+from modelferry.manifest import Chunk, Manifest
 from modelferry.manifest.urls import shown
 
 _WAYS_OUT: dict[type[Stalled], str] = {
@@ -87,3 +87,15 @@ def unsynced(file: FileWork) -> Stalled:
         f"{file.entry.path}: what was written could not be read back or synced; check the disk and the kernel's log",
         file=file.entry.path,
     )
+
+
+def refuse_plain_http(manifest: Manifest) -> None:
+    """Raise PlainHTTPRefused where a place begins with http://."""
+    for file in manifest.files:
+        for place in file.places:
+            if Origin.of(place.url).scheme != "https":
+                raise PlainHTTPRefused(
+                    f"{file.path}: {shown(place.url)} is plain http, which anybody on the way can change; give an"
+                    " https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
+                    file=file.path,
+                )

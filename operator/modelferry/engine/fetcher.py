@@ -22,7 +22,7 @@ from modelferry.engine.storage.sink import Disk
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.wire import Action, Origin
 from modelferry.engine.work import FileWork, PlaceWork
-from modelferry.errors import PlainHTTPRefused, UnknownHost
+from modelferry.errors import UnknownHost
 from modelferry.manifest import Chunk, Manifest
 from modelferry.manifest.urls import shown
 
@@ -98,7 +98,8 @@ class Fetcher:
 
     async def run(self) -> Result:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
-        refuse_plain_http(self._manifest, self._settings.allow_plain_http)
+        if not self._settings.allow_plain_http:
+            faults.refuse_plain_http(self._manifest)
         opened = await self._checkpoint.open(self._manifest)
         if not opened.published:
             disk = Disk(opened.root, self._manifest.revision)
@@ -389,15 +390,3 @@ class Fetcher:
         while True:
             await self._checkpoint.tell(self.telemetry())
             await asyncio.sleep(1.0)
-
-
-def refuse_plain_http(manifest: Manifest, allowed: bool) -> None:
-    """Raise PlainHTTPRefused where a place begins with http:// and that is not `allowed`."""
-    for file in manifest.files if not allowed else ():
-        for place in file.places:
-            if Origin.of(place.url).scheme != "https":
-                raise PlainHTTPRefused(
-                    f"{file.path}: {shown(place.url)} is plain http, which anybody on the way can change; give an"
-                    " https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
-                    file=file.path,
-                )
