@@ -89,6 +89,7 @@ def test_both_consumers_were_pending_before(arrival: Arrival) -> None:
 
 @pytest.mark.parametrize("app", [GATED, WAITING])
 def test_the_consumer_reads_the_right_digests(arrival: Arrival, app: str) -> None:
+    arrival.kit.wait("the consumer to have read it all", lambda: "ready\n" in arrival.kit.consumer_log(app)[-6:], 60)
     log = arrival.kit.consumer_log(app)
     for file in arrival.served.files:
         assert f"{file.sha256}  ./{file.path}" in log

@@ -330,6 +330,15 @@ async def test_a_corrupt_stream_is_fetched_once_more_as_a_whole(serve: Serve, wo
     rules = [Rule(ignore_range=True), Rule(ranged=False, corrupt=BAD, times=1)]
     async with serve({"a": data}, rules=rules) as origin:
         await world.pull(entry("a", data, origin.url("a")))
+        assert [(e.range, e.no_cache) for e in origin.requests("a")][-2:] == [("", False), ("", True)]
+    assert world.read("a") == data
+
+
+async def test_ranges_that_are_ignored_while_chunks_are_compared(serve: Serve, world: World, data: bytes) -> None:
+    world.connections = 1
+    rules = [Rule(corrupt=BAD, covers=BAD, times=1), Rule(ranged=True, ignore_range=True, first=7)]
+    async with serve({"a": data}, rules=rules) as origin:
+        await world.pull(entry("a", data, origin.url("a")))
     assert world.read("a") == data
 
 

@@ -208,7 +208,8 @@ class Fetcher:
             self._spawn(self._finish(file), Transfer(file))
         elif file.streaming:
             whole = Chunk(file.number, 0, 0, file.entry.size)
-            fresh = file.repairing is not None
+            # Once its digest was wrong, the file is asked for past the caches.
+            fresh = bool(file.mismatch[0])
             self._backlog.push(Lease(whole, 0, attempt=attempt, fresh=fresh, stream=True), ready)
         else:
             for index in sorted(file.missing):
@@ -278,7 +279,8 @@ class Fetcher:
         if verdict.action is Action.RESTART:
             await self._restart(file, place)
         elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range()):
-            file.streaming = True
+            # Chunks cannot be compared any more: a wrong digest means the whole file once more.
+            file.streaming, file.repairing = True, None
             await self._call_off(lambda transfer: transfer.file is file)
             self._backlog.drop(file.number)
             self._resume(file)

@@ -28,7 +28,10 @@ QUIET = Telemetry()
 
 
 def progress(*states: FileState, telemetry: Telemetry = QUIET, speed: float = 0.0, message: str = "") -> Progress:
-    return progress_of("r", states, telemetry, phase="fetching", speed=speed, rehashed=0, message=message)
+    received = sum(state.done for state in states) + telemetry.in_flight
+    return progress_of(
+        "r", states, telemetry, received=received, phase="fetching", speed=speed, rehashed=0, message=message
+    )
 
 
 def test_bytes_on_the_disk_and_bytes_in_flight_are_told_apart() -> None:

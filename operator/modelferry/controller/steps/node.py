@@ -120,13 +120,15 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
     progress = seen.progress.get(pod.name)
     if progress is None:
         return _silent(seen, manifest, pod, node)
-    state = _PHASES.get(progress.phase, "Downloading")
+    state, said = _PHASES.get(progress.phase, "Downloading"), _said(seen, node)
+    # The sidecar hears of what is in flight once a second: two looks within one may see a little less than before.
+    seen_before = said.get("bytesDone", 0) if said.get("state") == state else 0
     return NodeState(
         node=node,
         state=state,
         reason=state,
         message=progress.message,
-        done=max(progress.done, progress.received),
+        done=min(manifest.size, max(progress.done, progress.received, seen_before)),
         verified=progress.done,
         total=manifest.size,
         speed=progress.speed,
@@ -140,12 +142,17 @@ def _silent(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Nod
     """A pod whose sidecar does not answer: it starts, or ends, or is slow; what it last said still stands."""
     if pod.phase == "Pending":
         return _waiting(node, manifest, "PodPending", pod.trouble or "the download pod starts")
-    said: dict[str, Any] = next((c for c in seen.status.get("copies") or [] if c["name"] == (node or "claim")), {})
+    said = _said(seen, node)
     if said.get("state") not in _PHASES.values() and said.get("state") != "Downloading":
         return _waiting(node, manifest, "Starting", pod.trouble or "the download pod starts")
     amounts = said.get("bytesDone", 0), said.get("bytesVerified", 0)
     state, message = said["state"], said.get("message", "")
     return NodeState(node, state, state, message, *amounts, manifest.size, checksum=said.get("checksum", "Pending"))
+
+
+def _said(seen: Observed, node: str) -> dict[str, Any]:
+    """What the status says of a copy so far."""
+    return next((copy for copy in seen.status.get("copies") or [] if copy["name"] == (node or "claim")), {})
 
 
 def _checksum(progress: Progress) -> str:

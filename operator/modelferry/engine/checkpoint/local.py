@@ -37,6 +37,7 @@ class LocalCheckpoint:
         self._monotonic = monotonic
         self._meter = Meter()
         self._telemetry = Telemetry()
+        self._received = 0
         self._phase = "starting"
         self._message = ""
         self._revision = ""
@@ -50,7 +51,7 @@ class LocalCheckpoint:
 
     async def open(self, manifest: Manifest) -> Opened:
         """See api.Checkpoint."""
-        self._revision = manifest.revision
+        self._revision, self._received = manifest.revision, 0
         self._phase, self._message = "recovering", ""
         opened = await self._do(self._keeper.open, manifest)
         self._phase = "published" if opened.published else "fetching"
@@ -86,6 +87,9 @@ class LocalCheckpoint:
     async def tell(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
         self._telemetry = telemetry
+        # Taken together when they are told: a chunk that is committed before the next word is still in flight in this
+        # one, and must not count twice until then.
+        self._received = self._done + telemetry.in_flight
         if self._phase in ("fetching", "repairing", "failed"):
             self._phase = telemetry.phase
 
@@ -96,10 +100,10 @@ class LocalCheckpoint:
     def progress(self) -> Progress:
         """As it stands now. Asking is what the speed is measured by: ask at least every few seconds."""
         now = self._monotonic()
-        states = self._keeper.states
-        done = sum(state.done for state in states)
+        states, done = self._keeper.states, self._done
+        received = max(done, self._received)
         if self._phase in ("fetching", "repairing"):
-            self._meter.sample(now, done + self._telemetry.in_flight)
+            self._meter.sample(now, received)
         phase = self._phase
         if phase == "fetching" and states and done == sum(state.entry.size for state in states):
             phase = "verifying"
@@ -108,11 +112,16 @@ class LocalCheckpoint:
             self._revision,
             states,
             self._telemetry,
+            received=received,
             phase=phase,
             speed=speed,
             rehashed=self._keeper.rehashed,
             message=self._message,
         )
+
+    @property
+    def _done(self) -> int:
+        return sum(state.done for state in self._keeper.states)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the directory."""

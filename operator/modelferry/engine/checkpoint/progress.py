@@ -44,15 +44,16 @@ def progress_of(
     states: Sequence[FileState],
     telemetry: Telemetry,
     *,
+    received: int,
     phase: str,
     speed: float,
     rehashed: int,
     message: str,
 ) -> Progress:
-    """The progress message over the files' states."""
+    """The progress message over the files' states; ``received`` bytes are there, committed or not."""
     total = sum(state.entry.size for state in states)
     done = sum(state.done for state in states)
-    received = min(total, done + telemetry.in_flight)
+    received = min(total, received)
     left = total - received
     eta = left / speed if speed > 0 and left else (0.0 if states and not left else None)
     shown = sorted(states, key=lambda state: (_ORDER.get(state.phase, 9), state.number))[:MAX_FILES]

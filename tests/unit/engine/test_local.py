@@ -1,0 +1,34 @@
+"""The checkpoint's asynchronous face: what it says of a download while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelferry.engine.checkpoint.api import Telemetry, Written
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.manifest import FileEntry, Place
+from modelferry.manifest.model import pin
+
+CHUNK = 4096
+
+
+async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
+    manifest = pin((FileEntry("a", 4 * CHUNK, None, (Place("https://x/"),)),))
+    checkpoint = LocalCheckpoint(tmp_path)
+    try:
+        await checkpoint.open(manifest)
+        await checkpoint.tell(Telemetry(in_flight=CHUNK + 100))
+        assert checkpoint.progress().received == CHUNK + 100
+        inode = (tmp_path / ".modelferry/incoming" / manifest.revision / "a").stat().st_ino
+        receipt = await checkpoint.written(Written(0, 0, 0, inode, '"v"', "source"))
+        assert receipt.committed
+        assert (checkpoint.progress().done, checkpoint.progress().received) == (CHUNK, CHUNK + 100)
+        await checkpoint.tell(Telemetry(in_flight=200))
+        assert checkpoint.progress().received == CHUNK + 200
+    finally:
+        await checkpoint.close()
