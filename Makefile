@@ -53,7 +53,7 @@ cluster-down: setup ## take it down again
 	@$(CLUSTER) down --name $(NAME)
 
 cluster-demo: setup ## the whole way on a cluster: chart, example, progress, consumer
-	@PYTHONPATH=tests $(BIN)/python tests/e2e/demo.py
+	@PYTHONPATH=tests $(BIN)/python -m e2e.demo
 
 image: setup ## build the image from the Dockerfile (root, without Docker)
 	@$(CLUSTER) build image

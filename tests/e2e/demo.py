@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """`make cluster-demo`: raises a cluster, installs the chart, applies the example, shows `kubectl get ma -w`, and the
 log of an inference pod that was Pending until the model was there. Takes everything down at the end."""
 
@@ -11,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from cluster import Cluster, ClusterError, image
+from cluster.shell import wait_until
 from e2e.consumers import EXAMPLES, GATED, example_consumers, example_model
 from e2e.kit import SYSTEM
 from e2e.origins import MIB, files, model
@@ -63,10 +63,16 @@ def show(platform: Platform, artifact: dict[str, object]) -> None:
     print(platform.kubectl("get", "events", "--field-selector", "involvedObject.kind=ModelArtifact"))
     platform.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=60s")
     say(f"kubectl logs deployment/{GATED}")
-    print(platform.kubectl("logs", f"deployment/{GATED}"))
+    wait_until("the consumer to have read it all", lambda: "ready\n" in log(platform)[-6:], 60)
+    print(log(platform))
     platform.kubectl("delete", "deployment", GATED, "--timeout=60s")
     say("kubectl delete ma chattts")
     print(platform.kubectl("delete", "ma", "chattts", "--timeout=90s"))
+
+
+def log(platform: Platform) -> str:
+    """The consumer's log."""
+    return platform.kubectl("logs", f"deployment/{GATED}")
 
 
 def say(what: str) -> None:

@@ -311,7 +311,7 @@ class Fetcher:
         place.route = ""
         if verdict.action is Action.RESTART:
             await self._restart(file, place)
-        elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range()):
+        elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range(lease.attempt + 1)):
             # Chunks cannot be compared any more: a wrong digest means the whole file once more.
             file.streaming, file.repairing = True, None
             await self._call_off(lambda transfer: transfer.file is file)
@@ -331,7 +331,7 @@ class Fetcher:
         if isinstance(missed.cause, UnknownHost):
             return Origin.of(missed.place.place.url) not in self._reached and missed.lease.attempt + 1 >= _NAME_TRIES
         action = missed.verdict.action
-        return action is Action.REFUSE or (action is Action.SUSPECT and missed.place.strike())
+        return action is Action.REFUSE or (action is Action.SUSPECT and missed.place.strike(missed.lease.attempt + 1))
 
     def _slow_down(self, origin: Origin, delay: float | None) -> None:
         self._pace = self._pace.busy(self._now())

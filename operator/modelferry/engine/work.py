@@ -16,6 +16,8 @@ from modelferry.manifest import Chunk, FileEntry, Place, chunks_of
 STRIKES_AT_FIRST, STRIKES = 5, 16
 #: Whole files in a row, sent in answer to ranges, before the file is fetched as one stream. The same thought.
 IGNORED_AT_FIRST, IGNORED = 3, 24
+#: The same for one chunk, whatever else its place delivers: with the backoff, a minute.
+CHUNK_TRIES = 8
 
 
 @dataclass(slots=True)
@@ -41,15 +43,15 @@ class PlaceWork:
         """The server to be asked now."""
         return Origin.of(self.url)
 
-    def strike(self) -> bool:
-        """Count a broken answer; True where that was the last one that is borne."""
+    def strike(self, tries: int) -> bool:
+        """Count a broken answer, to try number `tries` of a chunk; True where that was the last one that is borne."""
         self.strikes += 1
-        return self.strikes >= (STRIKES if self.delivered else STRIKES_AT_FIRST)
+        return tries >= CHUNK_TRIES or self.strikes >= (STRIKES if self.delivered else STRIKES_AT_FIRST)
 
-    def ignore_range(self) -> bool:
-        """Count a whole file in answer to a range; True where this place does not do ranges."""
+    def ignore_range(self, tries: int) -> bool:
+        """Count a whole file in answer to a range, at try number `tries`; True where this place does not do ranges."""
         self.ignored += 1
-        return self.ignored >= (IGNORED if self.delivered else IGNORED_AT_FIRST)
+        return tries >= CHUNK_TRIES or self.ignored >= (IGNORED if self.delivered else IGNORED_AT_FIRST)
 
     def deliver(self) -> None:
         """Count a good chunk."""

@@ -1,0 +1,82 @@
+"""What is remembered of a file and its places."""
+
+from __future__ import annotations
+
+from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.work import (
+    CHUNK_TRIES,
+    IGNORED,
+    IGNORED_AT_FIRST,
+    STRIKES,
+    STRIKES_AT_FIRST,
+    FileWork,
+    PlaceWork,
+)
+from modelferry.errors import NotFound
+from modelferry.manifest import Digest, FileEntry, Place
+
+PLACES = (Place("https://one/a", "one"), Place("https://two/a", "two"))
+PINNED = FileEntry("a", 30, Digest("md5", "0" * 32), PLACES)
+UNPINNED = FileEntry("a", 30, None, PLACES)
+FOUND = OpenedFile(0, False, (0,))
+
+
+def strikes_until_the_end(place: PlaceWork) -> int:
+    return next(count for count in range(1, 100) if place.strike(1))
+
+
+def test_a_place_that_has_delivered_is_borne_longer() -> None:
+    new, old = PlaceWork(PLACES[0]), PlaceWork(PLACES[0])
+    old.deliver()
+    assert strikes_until_the_end(new) == STRIKES_AT_FIRST
+    assert strikes_until_the_end(old) == STRIKES
+    assert next(n for n in range(1, 100) if PlaceWork(PLACES[0], ignored=n - 1).ignore_range(1)) == IGNORED_AT_FIRST
+    assert (
+        next(n for n in range(1, 100) if PlaceWork(PLACES[0], ignored=n - 1, delivered=True).ignore_range(1)) == IGNORED
+    )
+
+
+def test_a_good_chunk_wipes_the_slate() -> None:
+    place = PlaceWork(PLACES[0])
+    for _ in range(20):
+        assert not place.strike(1)
+        place.deliver()
+
+
+def test_one_chunk_that_always_fails_is_not_hidden_by_others_that_do_not() -> None:
+    place = PlaceWork(PLACES[0], delivered=True)
+    assert not place.strike(CHUNK_TRIES - 1)
+    assert place.strike(CHUNK_TRIES)
+    assert place.ignore_range(CHUNK_TRIES)
+
+
+def test_with_a_digest_every_failure_moves_on_to_the_next_place() -> None:
+    work = FileWork.of(0, PINNED, FOUND)
+    assert [work.place_for(attempt).place.mirror for attempt in range(3)] == ["one", "two", "one"]
+    work.places[0].refused = NotFound("gone")
+    assert [work.place_for(attempt).place.mirror for attempt in range(2)] == ["two", "two"]
+
+
+def test_without_a_digest_the_bytes_of_two_places_do_not_mix() -> None:
+    work = FileWork.of(0, UNPINNED, FOUND)
+    assert {work.place_for(attempt).place.mirror for attempt in range(3)} == {"one"}
+
+
+def test_without_a_digest_the_mirror_that_began_goes_on() -> None:
+    work = FileWork.of(0, UNPINNED, OpenedFile(0, False, (1,), (("two", '"v"'),)))
+    assert work.place_for(0).place.mirror == "two"
+    assert work.expectation(work.places[0], plain_http=False).validator == '"v"'
+
+
+def test_the_manifests_validator_is_the_first_places_alone() -> None:
+    work = FileWork.of(0, FileEntry("a", 30, None, PLACES, '"resolved"'), FOUND)
+    first, second = (work.expectation(place, plain_http=False) for place in work.places)
+    assert (first.validator, first.resolved) == ('"resolved"', True)
+    assert (second.validator, second.resolved) == (None, False)
+
+
+def test_a_new_generation_knows_no_validator() -> None:
+    work = FileWork.of(0, UNPINNED, OpenedFile(0, False, (1,), (("two", '"v"'),)))
+    work.restarted(OpenedFile(1, False, (0, 1)))
+    assert (work.generation, work.missing) == (1, {0, 1})
+    assert all(place.validator is None for place in work.places)
