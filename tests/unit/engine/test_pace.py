@@ -135,6 +135,7 @@ def test_what_must_come_in_one_answer_is_not_divided() -> None:
     for pace, lease in [
         (Pace.start(16), Lease.again(chunk())),
         (Pace.start(16), Lease.of(chunk(), reopen=True)),
+        (Pace.start(16), Lease(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
         (Pace.start(1), Lease.of(chunk())),
         (Pace.start(16), Lease.of(Chunk(0, 0, 0, MIB + 100))),
     ]:

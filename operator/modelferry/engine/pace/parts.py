@@ -32,6 +32,6 @@ def next_part(pace: Pace, lease: Lease, waiting: int) -> tuple[Lease, Lease | No
     One connection needs no parts. A rest of less than half a part is not worth a request.
     """
     size = part_size(pace, waiting + lease.size)
-    if lease.whole or pace.most == 1 or lease.size < size + size // 2:
+    if lease.whole or lease.stream or pace.most == 1 or lease.size < size + size // 2:
         return lease, None
     return lease.split(lease.start + size)
