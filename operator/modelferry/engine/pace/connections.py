@@ -1,9 +1,9 @@
 """The number of connections, which follows what the line pays for. Pure.
 
 A search by trials: with the rate of the present number known, more are tried, and kept if they paid. At first the
-number doubles, since a line may carry 2 or 100 streams; after the first trial that did not pay it grows by a quarter at
-a time, with longer and longer rests between trials that fail. A busy answer (429, 503) takes the last step back, or
-halves.
+number doubles, since a line may carry 2 or 100 streams; after two trials in a row that did not pay it grows by a
+quarter at a time, with longer and longer rests between trials that fail. A busy answer (429, 503) takes the last step
+back, or halves; after one, the number never doubles again.
 
 Why at all: on a long line with losses the sender's congestion control bounds each stream (Mathis et al. 1997: MSS / RTT
 * 1.22 / sqrt(loss)), and on others the server does; the client's one lever is how many streams there are.
@@ -19,10 +19,12 @@ START = 8
 #: line that is full gets no faster at all; one that is not gets nearly as much faster as the number grew.
 DOUBLE, GENTLE = 2.0, 1.25
 PAID = {DOUBLE: 1.05, GENTLE: 1.03}
+#: A quarter more connections that make the line so much faster are nearly all worth it: doubling begins again.
+PAID_WELL = 1.15
 #: Bytes of the least answer that tells a stream's rate: a smaller one tells the round trip.
 LEAST_TOLD = 256 << 10
-#: Seconds of rest after a trial that failed: at first, and at most after doublings.
-REST, MOST_REST = 5.0, 60.0
+#: Seconds of rest after a trial that failed: at first, at first where a server was busy, and at most after doublings.
+REST, BUSY_REST, MOST_REST = 2.0, 5.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Pace:
         if now < self.deaf:
             return self
         fewer = self.base if self.base < self.allowed else max(1, self.allowed // 2)
-        return replace(self._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
+        rested = replace(self, rest=max(self.rest, BUSY_REST))
+        return replace(rested._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
 
     def observe(self, now: float, received: int, full: bool) -> Pace:
         """To be called several times a second. `received`: bytes so far; `full`: all allowed connections are at work;
@@ -101,20 +104,23 @@ class Pace:
     def _judge(self, now: float, rate: float) -> Pace:
         trial = self.allowed != self.base
         if trial and rate < self.base_rate * PAID[self.factor]:
-            return self._failed(now, self.base)
+            # The first time it may be that the streams before were still in slow start, beyond what losses permit.
+            return self._failed(now, self.base, DOUBLE if self.rest == REST else GENTLE)
+        well = trial and not self.deaf and rate >= self.base_rate * PAID_WELL
         known = replace(self, base=self.allowed, base_rate=rate, rest=REST if trial else self.rest)
+        known = replace(known, factor=DOUBLE if well else self.factor)
         if now < self.resting or self.allowed == self.most:
             return replace(known, since=now, mark=None)
-        more = min(self.most, max(self.allowed + 1, int(self.allowed * self.factor)))
+        more = min(self.most, max(self.allowed + 1, int(self.allowed * known.factor)))
         return replace(known, allowed=more, since=now, mark=None)
 
-    def _failed(self, now: float, allowed: int) -> Pace:
+    def _failed(self, now: float, allowed: int, factor: float = GENTLE) -> Pace:
         """Back to `allowed`, and a rest before the next trial."""
         return replace(
             self,
             allowed=allowed,
             base=allowed,
-            factor=GENTLE,
+            factor=factor,
             resting=now + self.rest,
             rest=min(2 * self.rest, MOST_REST),
             since=None,
