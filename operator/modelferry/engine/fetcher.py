@@ -283,7 +283,7 @@ class Fetcher:
         self.retries += 1
         await self._call_off(lambda transfer: transfer.lease is not None and transfer.lease.chunk == chunk)
         self._backlog.drop_chunk(chunk)
-        del file.assemblies[chunk.index]
+        file.assemblies.pop(chunk.index, None)
         self._backlog.push(Lease.again(chunk))
 
     async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
