@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import struct
 import sys
@@ -501,12 +500,17 @@ def read_to_the_end(terminal: int) -> str:
     return seen.decode()
 
 
+#: Beside the directory; the authority's certificate is made by the fixture.
+REPAIR = ("--repair", "model.yaml", "--ca-file", "origin-ca.pem")
+
+
 async def verified(world: World, *options: str) -> Ended:
     """Run ``modelferry verify``."""
     process = await asyncio.create_subprocess_exec(
         *(MODELFERRY, "verify", str(world.target), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        cwd=world.directory,
     )
     return await ended(process)
 
@@ -520,7 +524,7 @@ async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
-async def test_damage_is_named_with_its_place_and_the_way_out_works(world: World) -> None:
+async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -> None:
     await world.pull("--quiet")
     damaged = world.target / "current" / "asset" / "model.safetensors"
     damaged.chmod(0o644)
@@ -529,15 +533,46 @@ async def test_damage_is_named_with_its_place_and_the_way_out_works(world: World
         file.write(b"damaged")
     done = await verified(world)
     assert (done.code, done.out) == (4, "")
-    assert "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB" in done.err
+    said = "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    assert said in done.err
+    assert "with --repair FILE.yaml" in done.err
     [result] = (await verified(world, "--json")).events("result")
     assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]
 
-    revision = result["revision"]
-    assert f"remove revisions/{revision} there, and pull again" in done.err
-    shutil.rmtree(world.target / "revisions" / revision)
-    assert (await world.pull()).code == 0
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR, "--json")
+    [result] = done.events("result")
+    assert (done.code, done.err, result["ok"]) == (0, "", True)
+    assert result["repaired"] == {"files": ["asset/model.safetensors"], "fetched": CHUNK_SIZE, "retries": 0}
+    assert [entry.span for entry in world.origin.entries if entry.sent > 1] == [(CHUNK_SIZE, 2 * CHUNK_SIZE)]
     assert (await verified(world)).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: World) -> None:
+    await world.pull("--quiet")
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR)
+    assert (done.code, done.err) == (0, "")
+    assert "3 files, 48.0 MiB, all whole" in done.out
+    assert not world.origin.entries
+
+
+async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_as_it_was(world: World) -> None:
+    await world.pull("--quiet")
+    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    world.origin.script.add(Rule(status=404))
+    done = await verified(world, *REPAIR, "--json")
+    assert done.code == 3
+    assert done.err.startswith("modelferry: NotFound: ")
+    [result] = done.events("result")
+    assert [file["state"] for file in result["files"]] == ["ok", "resized", "ok"]
+    assert (world.target / "current" / "config" / "path.yaml").read_bytes() == b"x"
+
+    world.origin.script.clear()
+    done = await verified(world, *REPAIR)
+    assert done.code == 0
+    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
     assert world.current() == CONTENTS
 
 

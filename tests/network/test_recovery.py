@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -28,6 +29,11 @@ async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     origin.script.clear()
     origin.entries.clear()
     return origin
+
+
+def digest_of(data: bytes) -> str:
+    """As a READY marker has it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def spans(origin: HostileOrigin) -> list[int]:
@@ -182,14 +188,14 @@ async def test_going_back_to_the_previous_revision_fetches_nothing(serve: Serve,
 async def test_verify_names_the_bad_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,)),)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
 
 
 async def test_verify_without_the_database_goes_by_the_marker(whole: HostileOrigin, world: World, data: bytes) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged"),)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
 
 
 async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOrigin, world: World) -> None:
