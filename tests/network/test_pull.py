@@ -92,7 +92,11 @@ class World:
 
     @asynccontextmanager
     async def started(
-        self, *options: str, trust: bool = True, environment: dict[str, str] | None = None
+        self,
+        *options: str,
+        trust: bool = True,
+        environment: dict[str, str] | None = None,
+        terminal: int = asyncio.subprocess.PIPE,
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """The command, running in a process group of its own, as a shell would start it."""
         trusted = ["--ca-file", str(self.authority.ca_file)] if trust else []
@@ -100,8 +104,8 @@ class World:
         process = await asyncio.create_subprocess_exec(
             *(MODELFERRY, "pull", str(artifact), "--to", str(self.target), *trusted, *options),
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"TMPDIR": str(self.temporary)} | (environment or {}),
+            stderr=terminal,
+            env=os.environ | {"TMPDIR": str(self.temporary), "TERM": "xterm-256color"} | (environment or {}),
             start_new_session=True,
             limit=1 << 20,
             cwd=self.directory,
@@ -488,6 +492,27 @@ async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json:
         assert "event" not in drawn
     else:
         assert "3 files, 48.0 MiB, whole and verified in" in last
+
+
+async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
+    world.origin.rate = 16e6
+    world.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    async with world.started("--map", terminal=terminal) as process:
+        os.close(terminal)
+        _, drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
+    assert process.returncode == 0
+    assert "(one chunk each)" in drawn
+    assert "█" in drawn
+    assert "·" in drawn
+    assert "asset/model.safetensors" in drawn
+
+
+async def test_without_a_terminal_map_is_passed_over_with_a_word(world: World) -> None:
+    done = await world.pull("--map")
+    assert done.code == 0
+    assert "modelferry: --map is for a terminal; there is none to draw on\n" in done.err
 
 
 def read_to_the_end(terminal: int) -> str:
