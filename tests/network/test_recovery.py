@@ -145,6 +145,26 @@ async def test_a_published_revision_that_a_boot_damaged_is_repaired(
     assert world.read("a") == data
 
 
+async def test_a_published_file_that_is_gone_is_fetched_by_the_next_pull(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    (world.directory / "current" / "a").unlink()
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert spans(whole) == [0, 1, 2, 3, 4, 5]
+    assert world.read("a") == data
+
+
+async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_is_who_finds_damage(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert not whole.entries
+    assert not verify(world.directory).ok
+
+
 async def test_a_revision_without_its_marker_is_recovered_without_the_origin(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
