@@ -14,7 +14,8 @@ import pytest
 
 from modelferry.engine.checkpoint.api import Receipt, Written
 from modelferry.engine.checkpoint.keeper import Keeper
-from modelferry.engine.repair import Repairer, plan
+from modelferry.engine.repair import plan
+from modelferry.engine.repairer import Repairer
 from modelferry.engine.verify import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
@@ -165,13 +166,13 @@ def test_a_file_system_that_cannot_copy_by_itself_is_copied_through_this_process
     assert damaged.now == DATA
 
 
-def test_wrong_bytes_are_not_taken_and_the_same_ones_again_and_again_are_another_file(damaged: Damaged) -> None:
+def test_wrong_bytes_are_not_taken_and_again_and_again_they_are_another_file(damaged: Damaged) -> None:
     repairer = Repairer(damaged.directory, damaged.report)
     repairer.open(plan(damaged.report, manifest()))
     other = bytes(len(DATA))
     assert damaged.deliver(repairer, 1, other) == Receipt(False, "digest")
     assert damaged.deliver(repairer, 1, other) == Receipt(False, "digest")
-    with pytest.raises(SourceChanged, match="d/a: chunk 1 comes with other bytes than were published"):
+    with pytest.raises(SourceChanged, match="d/a: chunk 1 came 3 times from m with other bytes than were published"):
         damaged.deliver(repairer, 1, other)
     repairer.close()
     assert damaged.now == damaged.before
