@@ -102,4 +102,34 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "must be at most 63 characters of a-z",
         "at most 63 characters",
     ),
+    "an old TLS": (
+        _spec(transfer={"tls": {"minVersion": "1.1"}}),
+        'supported values: "1.2", "1.3"',
+        'minVersion: must be "1.2" or "1.3"',
+    ),
+    "a pin that is none": (
+        _spec(transfer={"tls": {"pins": ["sha256/abc"]}}),
+        "a pin must be sha256/ and the base64 of a SHA-256",
+        "pins[0]: must be sha256/ and the base64 of a SHA-256",
+    ),
+    "a bundle from nowhere": (
+        _spec(transfer={"tls": {"ca": {}}}),
+        "give configMap or secret, not both and not none",
+        "give configMap or secret",
+    ),
+    "files and a list of them": (
+        _changed(lambda d: d["spec"]["source"]["http"].update(manifestURL="https://h/SHA256SUMS")),
+        "give files or manifestURL, not both and not none",
+        "give files or manifestURL",
+    ),
+    "neither files nor a list": (
+        _spec(source={"http": {}}),
+        "give files or manifestURL, not both and not none",
+        "give files or manifestURL",
+    ),
+    "a list from nowhere": (
+        _spec(source={"http": {"manifestURL": "SHA256SUMS"}}),
+        "does not begin with https://",
+        "manifestURL: does not begin with https://",
+    ),
 }

@@ -78,6 +78,16 @@ def test_a_claim_that_somebody_else_made(kit: Kit, small: Served) -> None:
     assert kit.get("pvc", "taken")["metadata"].get("ownerReferences") is None
 
 
+def test_a_quota_that_leaves_no_room_is_told_and_healed(kit: Kit, small: Served) -> None:
+    kit.kubectl("create", "quota", "none", "--hard=pods=0")
+    kit.apply(artifact("squeezed", one_file(small.nginx.url(small.files[-1].path))))
+    kit.wait("the reason", lambda: kit.condition("squeezed", "Ready").get("reason") == "Refused", 30)
+    assert "exceeded quota: none" in kit.condition("squeezed", "Ready")["message"]
+    kit.wait("the Event", lambda: "Refused" in [reason for reason, _ in kit.events("squeezed")], 10)
+    kit.kubectl("delete", "quota", "none")
+    kit.wait_ready("squeezed")
+
+
 @pytest.fixture
 def models_volume(installed: Platform, kit: Kit) -> Any:
     """A volume on node-0 that a user brought along, for a claim called models."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import ssl
 import sys
@@ -225,7 +226,7 @@ async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_user
 
 async def tls_entry(origin: HostileOrigin, ca_file: Path | None, host: str = "127.0.0.1") -> FileEntry:
     source = HTTPSource((HTTPFile("a.bin", origin.url("a.bin").replace("127.0.0.1", host)),))
-    return (await resolve(source, ca_file=ca_file)).files[0]
+    return (await resolve(source, context=client_context(*([ca_file] if ca_file else [])))).files[0]
 
 
 async def test_a_server_of_a_trusted_authority_is_believed(tmp_path: Path) -> None:
@@ -290,8 +291,10 @@ async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) 
             context.wrap_socket(connection, server_side=True)
 
     async with blocking(handshake) as url:
-        with pytest.raises(CertificateRefused, match=r"does not speak TLS 1\.3; enable TLS 1\.3") as caught:
-            await resolve(HTTPSource((HTTPFile("a.bin", url),)), ca_file=authority.ca_file)
+        with pytest.raises(
+            CertificateRefused, match=r"no version of TLS that is allowed here; enable TLS 1\.3"
+        ) as caught:
+            await resolve(HTTPSource((HTTPFile("a.bin", url),)), context=client_context(authority.ca_file))
     assert caught.value.reason == "TLSVersion"
 
 
@@ -352,3 +355,21 @@ async def test_the_agent_tells_a_wrong_artifact_from_a_wrong_source(tmp_path: Pa
     assert outcome is not None
     assert outcome.reason == "InvalidSpec"
     assert "spec.source.http.files[0].path" in err
+
+
+async def test_a_checksum_list_names_the_files_beside_it() -> None:
+    body = b"x" * 1000
+    digest = hashlib.sha256(body).hexdigest()
+    listed = {"m/SHA256SUMS": f"{digest}  sub/a b.bin\n".encode(), "m/sub/a%20b.bin": body, "m/sub/a b.bin": body}
+    async with HostileOrigin(listed) as origin:
+        source = HTTPSource(manifest_url=origin.url("m/SHA256SUMS"))
+        (file,) = (await resolve(source, allow_plain_http=True)).files
+    assert (file.path, file.size, str(file.digest)) == ("sub/a b.bin", 1000, f"sha256:{digest}")
+
+
+async def test_a_checksum_list_that_is_missing_or_far_too_long_is_told() -> None:
+    async with HostileOrigin({"long": b"0" * 2_000_001}) as origin:
+        with pytest.raises(NotFound, match="the checksum list"):
+            await resolve(HTTPSource(manifest_url=origin.url("missing")), allow_plain_http=True)
+        with pytest.raises(ServerMisbehaves, match="longer than 2000000 bytes"):
+            await resolve(HTTPSource(manifest_url=origin.url("long")), allow_plain_http=True)

@@ -64,8 +64,8 @@ class Request:
 class Nginx:
     """Serves the files below `root`. Use as a context manager.
 
-    `leaf` makes it speak TLS 1.3; `rate` limits each response, in bytes per second; `prefix` stands before the command
-    (``ip netns exec NAME``), and then `port` must be given.
+    `leaf` makes it speak TLS, of the versions `tls`; `rate` limits each response, in bytes per second; `prefix` stands
+    before the command (``ip netns exec NAME``), and then `port` must be given.
     """
 
     def __init__(
@@ -79,10 +79,11 @@ class Nginx:
         workers: int = 1,
         prefix: Sequence[str] = (),
         log: Path | None = None,
+        tls: str = "TLSv1.3",
     ) -> None:
         self._root, self._leaf, self._rate, self._workers = root, leaf, rate, workers
         self._prefix = list(prefix)
-        self._host = host
+        self._host, self._tls = host, tls
         self.port = port or _free_port(host)
         self._run = Path(tempfile.mkdtemp(prefix="origin-nginx-"))
         self.log = log or self._run / "access.log"
@@ -127,7 +128,7 @@ class Nginx:
         host = f"[{self._host}]" if ":" in self._host else self._host
         tls = ""
         if self._leaf is not None:
-            tls = f"ssl_certificate {self._leaf.cert}; ssl_certificate_key {self._leaf.key}; ssl_protocols TLSv1.3;"
+            tls = f"ssl_certificate {self._leaf.cert}; ssl_certificate_key {self._leaf.key}; ssl_protocols {self._tls};"
         config.write_text(
             _CONFIG.format(
                 # As root its workers would become another user, who may not read what a test made.

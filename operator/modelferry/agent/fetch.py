@@ -19,12 +19,12 @@ from typing import Any
 from modelferry.agent.ending import add_outcome, leave
 from modelferry.agent.link import LinkClient
 from modelferry.agent.manifest_file import read_manifest
+from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome
-from modelferry.net.tls import client_context
 from modelferry.resource.parse import load_artifact
 
 #: What a shell shows for a process that ended on SIGTERM.
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact: its transfer")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="what is to be fetched")
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where checkpoint listens")
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM certificates to trust beside the system's")
+    add_ca_file(parser)
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
     add_outcome(parser)
 
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         transfer = load_artifact(args.artifact).spec.transfer
         manifest = read_manifest(args.manifest)
-        context = client_context(args.ca_file)
+        context = context_of(transfer.tls, args.ca_file)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modelferry import sources
 from modelferry.agent.ending import add_outcome, ended
+from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.manifest import encode
 from modelferry.messages import Outcome
 from modelferry.messages.printed import print_manifest
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact, as YAML or JSON"
     )
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM certificates to trust beside the system's")
+    add_ca_file(parser)
     add_outcome(parser)
 
 
@@ -28,10 +29,10 @@ def main(args: argparse.Namespace) -> int:
     return ended(args.outcome, lambda: _resolve(args.artifact, args.ca_file))
 
 
-def _resolve(artifact: Path, ca_file: Path | None) -> Outcome:
+def _resolve(artifact: Path, ca_files: list[Path]) -> Outcome:
     spec = load_artifact(artifact).spec
-    manifest = asyncio.run(
-        sources.resolve(spec.source, ca_file=ca_file, allow_plain_http=spec.transfer.tls.allow_plain_http)
-    )
+    tls = spec.transfer.tls
+    context = context_of(tls, ca_files)
+    manifest = asyncio.run(sources.resolve(spec.source, context=context, allow_plain_http=tls.allow_plain_http))
     print(print_manifest(encode(manifest)), end="", flush=True)
     return Outcome(True, revision=manifest.revision, bytes=manifest.size)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modelferry import sources
+from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
@@ -86,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as kubectl apply takes it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model will stand in DIR/current")
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM certificates to trust beside the system's")
+    add_ca_file(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
     parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
     parser.add_argument("--quiet", action="store_true", help="print errors alone")
@@ -120,10 +121,10 @@ def _pull(args: argparse.Namespace) -> Result:
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     target = _directory(args.to)
+    tls = artifact.spec.transfer.tls
+    context = context_of(tls, args.ca_file)
     manifest = asyncio.run(
-        sources.resolve(
-            artifact.spec.source, ca_file=args.ca_file, allow_plain_http=artifact.spec.transfer.tls.allow_plain_http
-        )
+        sources.resolve(artifact.spec.source, context=context, allow_plain_http=tls.allow_plain_http)
     )
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
@@ -159,7 +160,7 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
     fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
-    fetch += ["--ca-file", args.ca_file] if args.ca_file else []
+    fetch += [word for file in args.ca_file for word in ("--ca-file", file)]
     fetch += ["--connections", args.connections] if args.connections else []
     return {CHECKPOINT: [str(word) for word in checkpoint], FETCH: [str(word) for word in fetch]}
 

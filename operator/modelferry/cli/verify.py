@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from modelferry import sources
+from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
@@ -24,7 +25,6 @@ from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.units import size_text
 from modelferry.engine.verify import FileReport, Report, verify
 from modelferry.errors import MachineFault, ModelferryError
-from modelferry.net.tls import client_context
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again from this ModelArtifact's source"
     )
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM certificates to trust beside the system's")
+    add_ca_file(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
@@ -80,10 +80,11 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
-    plain_http = spec.transfer.tls.allow_plain_http
-    source = await sources.resolve(spec.source, ca_file=args.ca_file, allow_plain_http=plain_http)
-    settings = Settings(spec.transfer.connections, plain_http)
-    dialer = Dialer(client_context(args.ca_file), connections=settings.connections)
+    tls = spec.transfer.tls
+    context = context_of(tls, args.ca_file)
+    source = await sources.resolve(spec.source, context=context, allow_plain_http=tls.allow_plain_http)
+    settings = Settings(spec.transfer.connections, tls.allow_plain_http)
+    dialer = Dialer(context, connections=settings.connections)
     return await repair(args.directory, report, source, dialer, settings)
 
 

@@ -59,6 +59,9 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     """Connect, and set kopf to only watch: no finalizers, annotations or Events of its own."""
     settings.posting.enabled = False
     settings.watching.server_timeout = 300
+    ours = "=".join(names.MANAGED_BY)
+    settings.watching.label_selectors["", "v1", "pods"] = ours  # the API server sends us no stranger's pods
+    settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = ours
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
 
 

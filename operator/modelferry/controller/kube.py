@@ -38,6 +38,11 @@ class APIError(Exception):
         super().__init__(f"{status}: {message}" if status else message)
         self.status = status
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server understood and said no: not that somebody was quicker (409), nor that it is busy (429)."""
+        return 400 <= self.status < 500 and self.status not in (404, 409, 429)
+
 
 class Kube:
     """A client. Use `connect`, and close it at the end."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from modelferry.controller import events, report
 from modelferry.controller.apply import carry_out
 from modelferry.controller.facts import Object, Observed
-from modelferry.controller.kube import Kube
+from modelferry.controller.kube import APIError, Kube
 from modelferry.controller.observe import Observer
 from modelferry.controller.plan import plan
 from modelferry.controller.queue import Key
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import Plan
+from modelferry.controller.states import REFUSED, Hold, Plan
 from modelferry.resource import API_VERSION, KIND
 
 
@@ -30,7 +31,12 @@ class Reconciler:
             self._written.pop(key, None)
             return None
         made = plan(seen, self._settings, self._clock())
-        await carry_out(self._kube, seen, made.actions)
+        try:
+            await carry_out(self._kube, seen, made.actions)
+        except APIError as error:
+            if error.refused:
+                await self._report(key, seen, refused(made, error))
+            raise
         if made == Plan() or (made.actions and not made.states and not made.hold):
             return made.again if made.again is not None else self._settings.resync
         held_back = await self._report(key, seen, made)
@@ -51,6 +57,12 @@ class Reconciler:
             self._written[key] = now
         await events.emit(self._kube, seen, [*made.notices, *report.notices(seen.status, after)], now)
         return None
+
+
+def refused(made: Plan, error: APIError) -> Plan:
+    """The plan as it stands when the API server does not let it be carried out (a quota, an admission policy)."""
+    message = f"the API server refuses what is needed: {error}; it is tried again"
+    return replace(made, hold=Hold(REFUSED, message), notices=())
 
 
 def _document(seen: Observed, status: Object) -> Object:

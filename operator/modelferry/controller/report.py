@@ -6,7 +6,7 @@ from typing import Any
 
 from modelferry.controller.actions import Notice
 from modelferry.controller.facts import Object, Observed
-from modelferry.controller.states import STATES, NodeState, Plan
+from modelferry.controller.states import REFUSED, STATES, NodeState, Plan
 from modelferry.resource.conditions import READY, RECONCILING, STALLED, Condition, rendered
 from modelferry.resource.quantities import rate, short, span
 from modelferry.resource.spec import ExistingClaim
@@ -36,7 +36,7 @@ def turned(before: Object, after: Object) -> bool:
 
 
 def notices(before: Object, after: Object) -> list[Notice]:
-    """The Events between two statuses: a copy or the whole became Stalled or is tried again; the whole became Ready."""
+    """The Events between two statuses: what became Stalled, Retrying or Refused; and when the whole became Ready."""
     was = {copy["name"]: copy for copy in before.get("copies") or []}
     found = []
     for copy in after.get("copies") or []:
@@ -48,8 +48,10 @@ def notices(before: Object, after: Object) -> list[Notice]:
     stalled, stalled_before = _condition(after, STALLED), _condition(before, STALLED)
     if stalled and stalled["reason"] != stalled_before.get("reason") and stalled["reason"] not in listed:
         found.append(Notice(stalled["reason"], stalled["message"], warning=True))
-    ready = _condition(after, READY)
-    if ready.get("status") == "True" and _condition(before, READY).get("status") != "True":
+    ready, ready_before = _condition(after, READY), _condition(before, READY)
+    if ready["reason"] == REFUSED != ready_before.get("reason"):
+        found.append(Notice(REFUSED, ready["message"], warning=True))
+    if ready.get("status") == "True" and ready_before.get("status") != "True":
         found.append(Notice("Ready", ready["message"]))
     return found
 

@@ -11,6 +11,10 @@ from modelferry.manifest import Manifest
 STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Preparing", "Waiting", "Removing", "Ready")
 
 
+#: The reason of a hold when the API server does not let a plan be carried out.
+REFUSED = "Refused"
+
+
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.

@@ -1,11 +1,13 @@
-"""TLS as Modelferry speaks it: 1.3 or newer, the host name and the chain always verified."""
+"""TLS as Modelferry speaks it: 1.3 or newer unless told otherwise, the host name and the chain always verified."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelferry.errors import CertificateRefused, InvalidSpec
+from modelferry.net.pins import PinMismatch, pinned_class
 
 #: OpenSSL's verification results (x509_vfy.h) that have a reason of their own; any other is CertificateRefused.
 _VERIFY_REASONS = {
@@ -24,19 +26,27 @@ _WAYS_OUT = {
     "CertificateExpired": "renew the server's certificate",
     "UnknownAuthority": "add the authority to the trusted CA bundle",
     "HostMismatch": "use a host name that the certificate lists",
-    "TLSVersion": "enable TLS 1.3 on the server",
+    "TLSVersion": 'enable TLS 1.3 on the server, or set spec.transfer.tls.minVersion to "1.2"',
     "CertificateRefused": "check the server's certificate",
+    "PinMismatch": "where the server's certificate was renewed, add its pin to spec.transfer.tls.pins",
 }
 
 
-def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """A verifying context for TLS 1.3 that trusts the system's authorities and those in `ca_file` (PEM).
+#: What `client_context` takes for the oldest version that is spoken.
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
-    SSL_CERT_FILE, which OpenSSL reads itself, replaces the system's. Raises InvalidSpec where `ca_file` is no bundle.
+
+def client_context(*ca_files: Path, oldest: str = "1.3", pins: Sequence[str] = ()) -> ssl.SSLContext:
+    """A verifying context for TLS `oldest` or newer that trusts the system's authorities and those in `ca_files` (PEM).
+
+    With `pins`, a server must also show a certificate or key that is one of them (`net.pins`). SSL_CERT_FILE, which
+    OpenSSL reads itself, replaces the system's authorities. Raises InvalidSpec where a file is no bundle.
     """
     context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if ca_file is not None:
+    context.minimum_version = VERSIONS[oldest]
+    if pins:
+        context.sslobject_class = pinned_class(pins)
+    for ca_file in ca_files:
         try:
             context.load_verify_locations(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -46,11 +56,13 @@ def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 def refused(host: str, error: ssl.SSLError) -> CertificateRefused | None:
     """What a failed handshake with `host` says of its certificate or version; None where it says nothing (a reset)."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, PinMismatch):
+        reason, cause = "PinMismatch", str(error.args[0])
+    elif isinstance(error, ssl.SSLCertVerificationError):
         reason = _VERIFY_REASONS.get(error.verify_code, "CertificateRefused")
         cause = error.verify_message.rstrip(".")
     elif error.reason in ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"):
-        reason, cause = "TLSVersion", "it does not speak TLS 1.3"
+        reason, cause = "TLSVersion", "it speaks no version of TLS that is allowed here"
     elif error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         reason, cause = "TLSVersion", "it does not speak TLS on this port"
     else:

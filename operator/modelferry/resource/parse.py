@@ -16,6 +16,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.manifest.model import DIGEST_LENGTHS
 from modelferry.manifest.paths import path_fault
+from modelferry.manifest.pins import pin_fault
 from modelferry.manifest.urls import url_fault
 from modelferry.resource import API_VERSION, KIND
 from modelferry.resource.fields import Faults, Fields
@@ -23,8 +24,11 @@ from modelferry.resource.spec import (
     DEFAULT_CONNECTIONS,
     MAX_CONNECTIONS,
     MAX_FILES,
+    MAX_PINS,
     TLS,
+    TLS_VERSIONS,
     Artifact,
+    BundleReference,
     ExistingClaim,
     HTTPFile,
     HTTPSource,
@@ -91,8 +95,14 @@ def _source(fields: Fields) -> HTTPSource | None:
     if not has_http:
         fields.faults.add(fields.path, "exactly one source is required: set spec.source.http")
     fields.done()
+    has_files = http.has("files")
     files = [_file(Fields(item, path, fields.faults)) for path, item in http.items("files", MAX_FILES)]
-    if has_http and not files:
+    manifest_url = http.text("manifestURL")
+    if manifest_url and (fault := url_fault(manifest_url)):
+        http.fault("manifestURL", fault)
+    if has_http and bool(manifest_url) == has_files:
+        http.faults.add(http.path, "give files or manifestURL, not both and not none")
+    elif has_files and not files:
         http.fault("files", "must list at least one file")
     http.done()
     seen: set[str] = set()
@@ -100,7 +110,7 @@ def _source(fields: Fields) -> HTTPSource | None:
         if file.path in seen:
             http.fault(f"files[{number}].path", f"{file.path!r} is listed twice")
         seen.add(file.path)
-    return HTTPSource(tuple(files)) if has_http else None
+    return HTTPSource(tuple(files), manifest_url) if has_http else None
 
 
 def _file(fields: Fields) -> HTTPFile:
@@ -159,8 +169,36 @@ def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
 
 def _transfer(fields: Fields) -> Transfer:
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
-    tls = fields.map("tls")
-    allow_plain_http = tls.flag("allowPlainHTTP", False)
-    tls.done()
+    tls = _tls(fields.map("tls"))
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, TLS(allow_plain_http))
+    return Transfer(connections or DEFAULT_CONNECTIONS, tls)
+
+
+def _tls(fields: Fields) -> TLS:
+    allow_plain_http = fields.flag("allowPlainHTTP", False)
+    oldest = fields.text("minVersion", "1.3")
+    if oldest not in TLS_VERSIONS:
+        fields.fault("minVersion", f'must be "1.2" or "1.3", not {oldest!r}')
+    pins = []
+    for path, pin in fields.items("pins", MAX_PINS):
+        if fault := pin_fault(pin) if isinstance(pin, str) else "must be a string":
+            fields.faults.add(path, fault)
+        else:
+            pins.append(pin)
+    ca = _bundle(fields.map("ca")) if fields.has("ca") else None
+    fields.done()
+    return TLS(allow_plain_http, oldest, tuple(pins), ca)
+
+
+def _bundle(fields: Fields) -> BundleReference | None:
+    kinds = [kind for kind in ("configMap", "secret") if fields.has(kind)]
+    inner = {kind: fields.map(kind) for kind in kinds}
+    fields.done()
+    if len(kinds) != 1:
+        fields.faults.add(fields.path, "give configMap or secret, not both and not none")
+    found = [
+        BundleReference(kind, one.text("name", required=True), one.text("key", "ca.crt")) for kind, one in inner.items()
+    ]
+    for one in inner.values():
+        one.done()
+    return found[0] if len(found) == 1 else None

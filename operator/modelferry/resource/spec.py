@@ -11,6 +11,10 @@ from modelferry.manifest import Digest
 DEFAULT_CONNECTIONS = 16
 MAX_CONNECTIONS = 128
 MAX_FILES = 2000
+MAX_PINS = 16
+
+#: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
+TLS_VERSIONS = ("1.2", "1.3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,10 @@ class HTTPFile:
 
 @dataclass(frozen=True, slots=True)
 class HTTPSource:
-    """Files named one by one."""
+    """Files named one by one, or by a checksum list beside them (``manifest_url``); exactly one of both."""
 
-    files: tuple[HTTPFile, ...]
+    files: tuple[HTTPFile, ...] = ()
+    manifest_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,23 @@ class ExistingClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleReference:
+    """Where a bundle of authorities (PEM) stands in the artifact's namespace: ``kind`` is configMap or secret."""
+
+    kind: str
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class TLS:
-    """How servers are trusted."""
+    """How servers are trusted. ``pins`` are ``sha256/BASE64`` of certificates or of their keys, one of which must match
+    beside the ordinary verification; ``ca`` is trusted beside the system's authorities."""
 
     allow_plain_http: bool = False
+    min_version: str = "1.3"
+    pins: tuple[str, ...] = ()
+    ca: BundleReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

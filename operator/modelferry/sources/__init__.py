@@ -5,8 +5,8 @@ A new source is one module with an ``async def resolve(source, client) -> Manife
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from modelferry.manifest import Manifest
@@ -18,11 +18,13 @@ from modelferry.sources.client import Client
 _RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {HTTPSource: http.resolve}
 
 
-async def resolve(source: HTTPSource, *, ca_file: Path | None = None, allow_plain_http: bool = False) -> Manifest:
+async def resolve(
+    source: HTTPSource, *, context: ssl.SSLContext | None = None, allow_plain_http: bool = False
+) -> Manifest:
     """Ask `source` what there is, and pin it.
 
-    `ca_file` (PEM) is trusted beside the system's authorities. Raises InvalidSpec, PlainHTTPRefused, or a SourceFault:
+    `context` says whom to trust (the system's authorities, where None). Raises PlainHTTPRefused, or a SourceFault:
     NotFound, Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
-    async with Client(tls.client_context(ca_file), allow_plain_http=allow_plain_http) as client:
+    async with Client(context or tls.client_context(), allow_plain_http=allow_plain_http) as client:
         return await _RESOLVERS[type(source)](source, client)

@@ -85,14 +85,25 @@ class Client:
         Raises PlainHTTPRefused, NotFound, Denied, UnknownHost, CertificateRefused, ServerMisbehaves, SourceUnavailable.
         """
         async with self._slots:
-            return await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}))
+            head, _ = await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}, None))
+            return head
 
-    async def _follow(self, url: str, file: str, headers: Mapping[str, str]) -> Head:
+    async def get(self, url: str, file: str, *, limit: int) -> tuple[Head, bytes]:
+        """The answer to a GET of `url` on behalf of `file`, whole; raises as `head`, and ServerMisbehaves where it has
+        more than `limit` bytes."""
+        async with self._slots:
+            head, body = await self._retry.run(lambda: self._follow(ascii_url(url), file, {}, limit))
+        announced = head.headers.get("content-length", "")
+        if len(body) > limit or (announced.isdigit() and int(announced) > limit):
+            raise ServerMisbehaves(f"{file}: {shown(url)}: longer than {limit} bytes; give another url", file=file)
+        return head, body
+
+    async def _follow(self, url: str, file: str, headers: Mapping[str, str], limit: int | None) -> tuple[Head, bytes]:
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_scheme(url, file)
-            head = await self._get(url, file, headers)
+            head, body = await self._ask(url, file, headers, limit)
             if head.status not in (301, 302, 303, 307, 308):
-                return _judged(head, file)
+                return _judged(head, file), body
             url = _redirected(head, file)
         raise ServerMisbehaves(
             f"{file}: {shown(url)}: more than {_MAX_REDIRECTS} redirects; give the url that they lead to", file=file
@@ -106,17 +117,34 @@ class Client:
                 file=file,
             )
 
-    async def _get(self, url: str, file: str, headers: Mapping[str, str]) -> Head:
+    async def _ask(self, url: str, file: str, headers: Mapping[str, str], limit: int | None) -> tuple[Head, bytes]:
+        """One request, and its body as `_body` reads it."""
         try:
             # encoded=True: a signed URL is sent as it was signed, not as yarl would spell it.
             async with self._session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
-                if response.content_length is not None and response.content_length <= _SHORT_BODY:
-                    await response.content.read(_SHORT_BODY)
+                body = await _body(response, limit)
                 names = {name.lower() for name in response.headers}
                 # The first of a repeated header; the parser has refused repeated lengths before.
-                return Head(response.status, {name: response.headers[name] for name in names}, url)
+                return Head(response.status, {name: response.headers[name] for name in names}, url), body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _named(error, url, file) from error
+
+
+async def _body(response: aiohttp.ClientResponse, limit: int | None) -> bytes:
+    """At most `limit` bytes and one more; nothing of a body that is announced to be longer.
+
+    With a limit of None nobody wants it, and it is read only where that keeps the connection at little cost.
+    """
+    announced = response.content_length
+    if announced is None and limit is None:
+        return b""
+    most = _SHORT_BODY if limit is None else limit
+    if announced is not None and announced > most:
+        return b""
+    body = bytearray()
+    while len(body) <= most and (piece := await response.content.read(most + 1 - len(body))):
+        body += piece
+    return bytes(body)
 
 
 def _redirected(head: Head, file: str) -> str:

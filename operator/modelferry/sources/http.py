@@ -1,4 +1,5 @@
-"""The source ``http``: files named one by one. Sizes and ETags are learnt by asking each file for its first byte.
+"""The source ``http``: files named one by one, or by a checksum list. Each is asked for its first byte, which tells
+its size and ETag.
 
 A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 28 of the catalogue of hostile servers).
 """
@@ -14,9 +15,13 @@ from modelferry.manifest import FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.manifest.urls import ascii_url, shown
 from modelferry.resource.spec import HTTPFile, HTTPSource
+from modelferry.sources.checksums import files_of
 from modelferry.sources.client import Client, Head
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
+_LIST = "the checksum list"
+#: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
+_LONGEST_LIST = 2_000_000
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{1,256}"')
 
 
@@ -30,7 +35,8 @@ class Facts:
 
 async def resolve(source: HTTPSource, client: Client) -> Manifest:
     """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
-    asked = [_entry(file, client) for file in source.files]
+    files = source.files or await _listed(source.manifest_url, client)
+    asked = [_entry(file, client) for file in files]
     entries: list[FileEntry] = []
     faults: list[Stalled] = []
     for result in await asyncio.gather(*asked, return_exceptions=True):
@@ -68,6 +74,17 @@ def facts_of(head: Head, file: str) -> Facts:
     if head.status == 416 or start is None or int(start) != 0:
         raise _misbehaves(head, file, "it is not about the first byte, which was asked for")
     return Facts(None if size == "*" else int(size), validator)
+
+
+async def _listed(url: str, client: Client) -> tuple[HTTPFile, ...]:
+    """The files of a checksum list, beside it: relative to the user's URL, not to where it was redirected."""
+    head, body = await client.get(url, _LIST, limit=_LONGEST_LIST)
+    if head.status != 200:
+        raise _misbehaves(head, _LIST, "a GET is answered by 200")
+    try:
+        return files_of(body.decode(), url)
+    except UnicodeDecodeError as error:
+        raise InvalidSpec(f"spec.source.http.manifestURL: {shown(url)} is not text") from error
 
 
 async def _entry(file: HTTPFile, client: Client) -> FileEntry:

@@ -110,3 +110,10 @@ def test_the_whole_becoming_ready_and_a_copy_stalling_are_told_once() -> None:
 def test_a_stalled_hold_is_told_by_its_reason() -> None:
     body = status(hold=Hold("ClaimMissing", "claim models is not there", stalled=True))
     assert [(n.reason, n.message) for n in report.notices({}, body)] == [("ClaimMissing", "claim models is not there")]
+
+
+def test_what_the_api_server_refuses_is_told_once() -> None:
+    body = status(hold=Hold("Refused", "the API server refuses what is needed: 403: exceeded quota"))
+    assert conditions(body)["Reconciling"] == ("True", "Refused")
+    assert [(n.reason, n.warning) for n in report.notices({}, body)] == [("Refused", True)]
+    assert report.notices(body, body) == []

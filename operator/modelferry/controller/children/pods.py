@@ -11,12 +11,13 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.spec import ExistingClaim, Toleration
+from modelferry.resource.spec import BundleReference, ExistingClaim, Toleration
 
 #: The user and group of all download pods, and the owner of the directory on a node.
 UID = 65532
 
-_INPUT, _MANIFEST, _RUN, _DATA = "/etc/modelferry/input", "/etc/modelferry/manifest", "/run/modelferry", "/data"
+_INPUT, _MANIFEST, _BUNDLE = "/etc/modelferry/input", "/etc/modelferry/manifest", "/etc/modelferry/bundle"
+_RUN, _DATA = "/run/modelferry", "/data"
 _OUTCOME = "/dev/termination-log"
 
 #: A helper makes one directory or removes one: it must be admitted on a node that is nearly full.
@@ -38,8 +39,10 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     """Asks the source what there is and prints the manifest."""
     key = config.input_key(seen, settings)
     arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
-    container = _container(settings, "resolve", [*arguments, *_ca(settings)], [_mount("input", _INPUT)])
-    spec = _tenant(settings) | {"containers": [container], "volumes": [_input(seen, settings)]}
+    mounts = [_mount("input", _INPUT), *_bundle_mounts(seen)]
+    container = _container(settings, "resolve", [*arguments, *_ca(seen, settings)], mounts)
+    volumes_ = [_input(seen, settings), *_bundle_volumes(seen)]
+    spec = _tenant(settings) | {"containers": [container], "volumes": volumes_}
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
@@ -52,9 +55,10 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
     key = config.input_key(seen, settings)
     spec = _tenant(settings) | {
         "initContainers": [_checkpoint(settings, data)],
-        "containers": [_fetch(settings)],
+        "containers": [_fetch(seen, settings)],
         "volumes": [
             _input(seen, settings),
+            *_bundle_volumes(seen),
             {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
@@ -129,13 +133,13 @@ def _container(settings: Settings, name: str, arguments: list[str], mounts: list
     }
 
 
-def _fetch(settings: Settings) -> Object:
+def _fetch(seen: Observed, settings: Settings) -> Object:
     arguments = [
         "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
         "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
-        "--outcome", _OUTCOME, *_ca(settings),
+        "--outcome", _OUTCOME, *_ca(seen, settings),
     ]  # fmt: skip
-    return _container(settings, "fetch", arguments, _work_mounts())
+    return _container(settings, "fetch", arguments, [*_work_mounts(), *_bundle_mounts(seen)])
 
 
 def _checkpoint(settings: Settings, data: str) -> Object:
@@ -168,8 +172,28 @@ def _input(seen: Observed, settings: Settings) -> Object:
     return {"name": "input", "configMap": {"name": config.input_name(seen, settings)}}
 
 
-def _ca(settings: Settings) -> list[str]:
-    return ["--ca-file", f"{_INPUT}/{config.CA_KEY}"] if settings.trusted_ca else []
+def _ca(seen: Observed, settings: Settings) -> list[str]:
+    files = [f"{_INPUT}/{config.CA_KEY}"] if settings.trusted_ca else []
+    files += [f"{_BUNDLE}/{config.CA_KEY}"] if _bundle(seen) else []
+    return [word for file in files for word in ("--ca-file", file)]
+
+
+def _bundle(seen: Observed) -> BundleReference | None:
+    return seen.artifact.spec.transfer.tls.ca if seen.artifact else None
+
+
+def _bundle_mounts(seen: Observed) -> list[Object]:
+    return [_mount("bundle", _BUNDLE)] if _bundle(seen) else []
+
+
+def _bundle_volumes(seen: Observed) -> list[Object]:
+    """The user's bundle. Optional: a pod without it starts, and says in the status what is missing."""
+    bundle = _bundle(seen)
+    if bundle is None:
+        return []
+    items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
+    name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
+    return [{"name": "bundle", bundle.kind: name | items}]
 
 
 def _on(node: str) -> Object:

@@ -1,0 +1,38 @@
+"""Where files come from, besides a list in the spec: a checksum list beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from e2e.kit import Kit, artifact
+from e2e.platform import Platform
+from origin.certs import Leaf
+from origin.nginx import Nginx
+
+
+def test_a_checksum_list_is_all_that_a_spec_needs(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+    model = {"config.yaml": b"x: 1\n", "asset/gpt.safetensors": bytes(3_000_000)}
+    for path, body in model.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(body)
+    lines = [f"{hashlib.sha256(body).hexdigest()}  {path}\n" for path, body in model.items()]
+    (tmp_path / "SHA256SUMS").write_text("".join(lines))
+    with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
+        listed = artifact("listed", [])
+        listed["spec"]["source"] = {"http": {"manifestURL": nginx.url("SHA256SUMS")}}
+        kit.apply(listed)
+        kit.wait_ready("listed")
+    status = kit.status("listed")
+    assert (status["files"], status["sizeBytes"], status["checksum"]) == (2, 3_000_005, "Verified")
+
+
+def test_a_checksum_list_that_is_none_is_told_by_its_line(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+) -> None:
+    (tmp_path / "SHA256SUMS").write_text("<html>not found</html>\n")
+    with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
+        wrong = artifact("wrong", [])
+        wrong["spec"]["source"] = {"http": {"manifestURL": nginx.url("SHA256SUMS")}}
+        kit.apply(wrong)
+        assert "line 1 is not one of sha256sum" in kit.wait_stalled("wrong", "InvalidSpec")

@@ -1,0 +1,84 @@
+"""How servers are trusted: pins, versions of TLS, and a bundle of the namespace; each refusal has its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from e2e.kit import Kit, artifact
+from e2e.platform import Platform
+from modelferry.net.pins import pins_of
+from origin.certs import Authority, Leaf
+from origin.nginx import Nginx
+
+OTHER_PIN = "sha256/" + "A" * 43 + "="
+
+
+@contextmanager
+def serving(platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3") -> Iterator[list[dict[str, Any]]]:
+    """`source.http.files` of a small file behind nginx with this certificate."""
+    (root / "a.bin").write_bytes(b"model" * 1000)
+    with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls) as nginx:
+        yield [{"path": "a.bin", "url": nginx.url("a.bin")}]
+
+
+def pins(leaf: Leaf) -> tuple[str, str]:
+    """Of the certificate, and of its key."""
+    return pins_of(x509.load_pem_x509_certificate(leaf.cert.read_bytes()).public_bytes(Encoding.DER))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_right_pin_beside_another_one(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path, which: int
+) -> None:
+    with serving(installed, tmp_path, leaf) as files:
+        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[which]]}}))
+        kit.wait_ready("pinned")
+
+
+def test_a_wrong_pin_tells_what_was_seen_and_the_right_one_heals_it(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+) -> None:
+    with serving(installed, tmp_path, leaf) as files:
+        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN]}}))
+        told = kit.wait_stalled("pinned", "PinMismatch")
+        assert all(pin in told for pin in pins(leaf))
+        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[1]]}}))
+        kit.wait_ready("pinned")
+
+
+def test_an_expired_certificate(installed: Platform, kit: Kit, authority: Authority, tmp_path: Path) -> None:
+    day = timedelta(days=1)
+    expired = authority.leaf(installed.host_address, name="expired", begins=-2 * day, ends=-day)
+    with serving(installed, tmp_path, expired) as files:
+        kit.apply(artifact("expired", files))
+        assert installed.host_address in kit.wait_stalled("expired", "CertificateExpired")
+
+
+def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
+    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+) -> None:
+    with serving(installed, tmp_path, leaf, tls="TLSv1.2") as files:
+        kit.apply(artifact("old", files))
+        assert "minVersion" in kit.wait_stalled("old", "TLSVersion")
+        kit.apply(artifact("old", files, transfer={"tls": {"minVersion": "1.2"}}))
+        kit.wait_ready("old")
+
+
+@pytest.mark.parametrize("kind", ["configMap", "secret"])
+def test_a_bundle_of_the_namespace(installed: Platform, kit: Kit, tmp_path: Path, kind: str) -> None:
+    own = Authority(tmp_path, "company")
+    with serving(installed, tmp_path, own.leaf(installed.host_address)) as files:
+        kit.apply(artifact("company", files, transfer={"tls": {"ca": {kind: {"name": "company-ca"}}}}))
+        assert "'company-ca'" in kit.wait_stalled("company", "CABundleMissing")
+        create = ["configmap"] if kind == "configMap" else ["secret", "generic"]
+        kit.kubectl("create", *create, "company-ca", f"--from-file=ca.crt={own.ca_file}")
+        kit.kubectl("delete", "pods", "-l", "modelferry.dev/artifact=company")
+        kit.wait_ready("company")

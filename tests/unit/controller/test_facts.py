@@ -1,0 +1,102 @@
+"""From what the API server shows to the facts that the plan goes by."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+from modelferry.controller.app import Operator
+from modelferry.controller.facts import PodFacts, claim_facts, node_facts, pod_facts
+from modelferry.messages import Outcome
+from modelferry.resource import names
+from unit.controller.objects import SETTINGS
+
+
+def pod(**status: Any) -> PodFacts:
+    meta = {
+        "name": "chattts-fetch-1",
+        "namespace": "speech",
+        "uid": "u",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {names.LABEL_ROLE: "fetch"},
+        "annotations": {names.ANNOTATION_NODE: "node-0", names.ANNOTATION_KEY: "k", names.ANNOTATION_ATTEMPT: "3"},
+    }
+    return pod_facts({"metadata": meta, "status": status}, "fetch")
+
+
+def ended(name: str, code: int, message: str = "") -> dict[str, Any]:
+    terminated = {"exitCode": code, "message": message, "finishedAt": "2026-01-01T00:01:00Z"}
+    return {"name": name, "state": {"terminated": terminated}}
+
+
+def test_a_pods_identity_comes_from_its_annotations() -> None:
+    found = pod(phase="Pending")
+    assert (found.role, found.node, found.key, found.attempt, found.created) == (
+        "fetch",
+        "node-0",
+        "k",
+        3,
+        1767225600.0,
+    )
+
+
+def test_the_outcome_is_what_the_main_container_left() -> None:
+    outcome = Outcome(False, "DigestMismatch", "stalled", "a.bin")
+    found = pod(phase="Failed", containerStatuses=[ended("fetch", 3, outcome.encode())])
+    assert (found.outcome, found.finished) == (outcome, 1767225660.0)
+
+
+def test_a_killed_container_leaves_no_outcome_whatever_its_log_said() -> None:
+    found = pod(phase="Failed", containerStatuses=[ended("fetch", 137, '{"half": ')])
+    assert found.outcome is None
+
+
+def test_a_sidecar_that_does_not_start_is_the_trouble_with_its_last_words() -> None:
+    waiting = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": ended("checkpoint", 1, "no space\n")["state"],
+    }
+    found = pod(phase="Pending", initContainerStatuses=[{"name": "checkpoint", **waiting}])
+    assert found.trouble == "container checkpoint ended with exit code 1: no space"
+
+
+def test_an_image_that_cannot_be_pulled_and_a_pod_without_a_place_are_troubles() -> None:
+    waiting = {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+    assert pod(containerStatuses=[waiting]).trouble == "ImagePullBackOff: not found"
+    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    assert pod(conditions=[unplaced]).trouble == "Unschedulable: 0/2 nodes"
+
+
+def test_a_pod_that_just_starts_has_no_trouble() -> None:
+    starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    assert pod(containerStatuses=[starting]).trouble == ""
+
+
+def test_a_claim_is_ours_by_its_owner_alone() -> None:
+    meta = {"name": "chattts", "labels": dict([names.MANAGED_BY]), "ownerReferences": [{"uid": "somebody"}]}
+    assert not claim_facts({"metadata": meta}, "u-1").ours
+    assert claim_facts({"metadata": meta | {"ownerReferences": [{"uid": "u-1"}]}}, "u-1").ours
+
+
+def a_node(**changes: Any) -> dict[str, Any]:
+    status = {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "now"}]}
+    body = {"metadata": {"name": "node-0", "labels": {"gpu": "true"}}, "spec": {}, "status": status}
+    return body | changes
+
+
+def test_a_node_is_ready_by_its_kubelets_word() -> None:
+    assert node_facts(a_node()).ready
+    assert not node_facts(a_node(status={"conditions": [{"type": "Ready", "status": "Unknown"}]})).ready
+
+
+def test_a_heartbeat_is_no_news_but_a_label_a_taint_a_reboot_and_a_farewell_are() -> None:
+    operator = Operator(Mock(), Mock(), SETTINGS)
+    assert operator.node_changed("ADDED", a_node())
+    later = a_node(status={"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "later"}]})
+    assert not operator.node_changed("MODIFIED", later)
+    assert operator.node_changed("MODIFIED", a_node(metadata={"name": "node-0", "labels": {}}))
+    assert operator.node_changed("MODIFIED", a_node(spec={"taints": [{"key": "a", "effect": "NoSchedule"}]}))
+    rebooted = a_node()
+    rebooted["status"] = rebooted["status"] | {"nodeInfo": {"bootID": "b"}}
+    assert operator.node_changed("MODIFIED", rebooted)
+    assert operator.node_changed("DELETED", rebooted)
