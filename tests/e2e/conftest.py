@@ -78,7 +78,8 @@ def namespace(installed: Platform) -> Iterator[Kit]:
     installed.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     found = Kit(installed, name)
     yield found
-    found.kubectl("delete", "deployments,ma", "--all", "--timeout=90s")
+    # Not waited for: the operator removes what stands on the nodes while the next test begins.
+    found.kubectl("delete", "deployments,ma", "--all", "--wait=false")
     installed.kubectl("delete", "namespace", name, "--wait=false")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from e2e.conftest import Served
+from e2e.conftest import Served, namespace
 from e2e.kit import Kit, artifact
 from e2e.platform import Platform
 from origin.certs import Authority
@@ -26,6 +27,14 @@ def stalled_and_told(kit: Kit, name: str, reason: str, *words: str) -> None:
     assert kit.condition(name, "Reconciling") == {}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nowhere(installed: Platform) -> Iterator[Kit]:
+    """An unknown host, from the beginning: a name server that does not answer is borne with for a minute."""
+    with namespace(installed) as kit:
+        kit.apply(artifact("nowhere", one_file("https://models.invalid/a.bin")))
+        yield kit
+
+
 def test_a_missing_file(kit: Kit, small: Served) -> None:
     url = small.nginx.url("no/such.bin")
     kit.apply(artifact("missing", one_file(f"{url}?token=hush")))
@@ -34,11 +43,6 @@ def test_a_missing_file(kit: Kit, small: Served) -> None:
         "hush"
         not in kit.kubectl("get", "ma,events,pods", "-o", "yaml").replace("?token=hush", "", 1).split("status:", 1)[1]
     )
-
-
-def test_an_unknown_host(kit: Kit) -> None:
-    kit.apply(artifact("nowhere", one_file("https://models.invalid/a.bin")))
-    stalled_and_told(kit, "nowhere", "UnknownHost", "models.invalid")
 
 
 def test_a_certificate_of_an_unknown_authority(installed: Platform, kit: Kit, small: Served, tmp_path: Any) -> None:
@@ -126,3 +130,7 @@ def test_a_missing_claim_and_the_model_in_it_once_it_is_there(
     assert listing.startswith(small.files[0].sha256)
     kit.delete("shared")
     assert kit.get("pvc", "models")["status"]["phase"] == "Bound", "a user's claim is never deleted"
+
+
+def test_an_unknown_host(nowhere: Kit) -> None:
+    stalled_and_told(nowhere, "nowhere", "UnknownHost", "models.invalid")

@@ -30,7 +30,8 @@ def test_a_node_that_comes_back_without_its_disk_gets_the_model_again(
 ) -> None:
     cluster, node = installed.nodes, installed.nodes.nodes[0]
     selector = {"kubernetes.io/hostname": node.name}
-    kit.apply(artifact("lost", small.source, nodes={"selector": selector}))
+    # Few streams: the operator looks every 2 s, and is to see that bytes are fetched again.
+    kit.apply(artifact("lost", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
     kit.wait_ready("lost")
     ready = names.ready_label(kit.namespace, "lost")
     node.lose_disk()

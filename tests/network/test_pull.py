@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import struct
 import sys
@@ -93,7 +92,11 @@ class World:
 
     @asynccontextmanager
     async def started(
-        self, *options: str, trust: bool = True, environment: dict[str, str] | None = None
+        self,
+        *options: str,
+        trust: bool = True,
+        environment: dict[str, str] | None = None,
+        terminal: int = asyncio.subprocess.PIPE,
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """The command, running in a process group of its own, as a shell would start it."""
         trusted = ["--ca-file", str(self.authority.ca_file)] if trust else []
@@ -101,8 +104,8 @@ class World:
         process = await asyncio.create_subprocess_exec(
             *(MODELFERRY, "pull", str(artifact), "--to", str(self.target), *trusted, *options),
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"TMPDIR": str(self.temporary)} | (environment or {}),
+            stderr=terminal,
+            env=os.environ | {"TMPDIR": str(self.temporary), "TERM": "xterm-256color"} | (environment or {}),
             start_new_session=True,
             limit=1 << 20,
             cwd=self.directory,
@@ -491,6 +494,27 @@ async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json:
         assert "3 files, 48.0 MiB, whole and verified in" in last
 
 
+async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
+    world.origin.rate = 16e6
+    world.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    async with world.started("--map", terminal=terminal) as process:
+        os.close(terminal)
+        _, drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
+    assert process.returncode == 0
+    assert "(one chunk each)" in drawn
+    assert "█" in drawn
+    assert "·" in drawn
+    assert "asset/model.safetensors" in drawn
+
+
+async def test_without_a_terminal_map_is_passed_over_with_a_word(world: World) -> None:
+    done = await world.pull("--map")
+    assert done.code == 0
+    assert "modelferry: --map is for a terminal; there is none to draw on\n" in done.err
+
+
 def read_to_the_end(terminal: int) -> str:
     """What is written to a pseudo-terminal until nobody has it open any more."""
     seen = b""
@@ -501,12 +525,17 @@ def read_to_the_end(terminal: int) -> str:
     return seen.decode()
 
 
+#: Beside the directory; the authority's certificate is made by the fixture.
+REPAIR = ("--repair", "model.yaml", "--ca-file", "origin-ca.pem")
+
+
 async def verified(world: World, *options: str) -> Ended:
     """Run ``modelferry verify``."""
     process = await asyncio.create_subprocess_exec(
         *(MODELFERRY, "verify", str(world.target), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        cwd=world.directory,
     )
     return await ended(process)
 
@@ -520,7 +549,7 @@ async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
-async def test_damage_is_named_with_its_place_and_the_way_out_works(world: World) -> None:
+async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -> None:
     await world.pull("--quiet")
     damaged = world.target / "current" / "asset" / "model.safetensors"
     damaged.chmod(0o644)
@@ -529,15 +558,46 @@ async def test_damage_is_named_with_its_place_and_the_way_out_works(world: World
         file.write(b"damaged")
     done = await verified(world)
     assert (done.code, done.out) == (4, "")
-    assert "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB" in done.err
+    said = "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    assert said in done.err
+    assert "with --repair FILE.yaml" in done.err
     [result] = (await verified(world, "--json")).events("result")
     assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]
 
-    revision = result["revision"]
-    assert f"remove revisions/{revision} there, and pull again" in done.err
-    shutil.rmtree(world.target / "revisions" / revision)
-    assert (await world.pull()).code == 0
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR, "--json")
+    [result] = done.events("result")
+    assert (done.code, done.err, result["ok"]) == (0, "", True)
+    assert result["repaired"] == {"files": ["asset/model.safetensors"], "fetched": CHUNK_SIZE, "retries": 0}
+    assert [entry.span for entry in world.origin.entries if entry.sent > 1] == [(CHUNK_SIZE, 2 * CHUNK_SIZE)]
     assert (await verified(world)).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: World) -> None:
+    await world.pull("--quiet")
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR)
+    assert (done.code, done.err) == (0, "")
+    assert "3 files, 48.0 MiB, all whole" in done.out
+    assert not world.origin.entries
+
+
+async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_as_it_was(world: World) -> None:
+    await world.pull("--quiet")
+    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    world.origin.script.add(Rule(status=404))
+    done = await verified(world, *REPAIR, "--json")
+    assert done.code == 3
+    assert done.err.startswith("modelferry: NotFound: ")
+    [result] = done.events("result")
+    assert [file["state"] for file in result["files"]] == ["ok", "resized", "ok"]
+    assert (world.target / "current" / "config" / "path.yaml").read_bytes() == b"x"
+
+    world.origin.script.clear()
+    done = await verified(world, *REPAIR)
+    assert done.code == 0
+    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
     assert world.current() == CONTENTS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -28,6 +29,11 @@ async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     origin.script.clear()
     origin.entries.clear()
     return origin
+
+
+def digest_of(data: bytes) -> str:
+    """As a READY marker has it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def spans(origin: HostileOrigin) -> list[int]:
@@ -139,6 +145,26 @@ async def test_a_published_revision_that_a_boot_damaged_is_repaired(
     assert world.read("a") == data
 
 
+async def test_a_published_file_that_is_gone_is_fetched_by_the_next_pull(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    (world.directory / "current" / "a").unlink()
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert spans(whole) == [0, 1, 2, 3, 4, 5]
+    assert world.read("a") == data
+
+
+async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_is_who_finds_damage(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    async with whole:
+        await world.pull(entry("a", data, whole.url("a")))
+    assert not whole.entries
+    assert not verify(world.directory).ok
+
+
 async def test_a_revision_without_its_marker_is_recovered_without_the_origin(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
@@ -182,14 +208,14 @@ async def test_going_back_to_the_previous_revision_fetches_nothing(serve: Serve,
 async def test_verify_names_the_bad_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,)),)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
 
 
 async def test_verify_without_the_database_goes_by_the_marker(whole: HostileOrigin, world: World, data: bytes) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged"),)
+    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
 
 
 async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOrigin, world: World) -> None:

@@ -44,7 +44,13 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     checkpoint = LocalCheckpoint(data)
-    status = StatusServer({"/v1/progress": lambda: checkpoint.progress().encode(), "/healthz": lambda: '{"ok":true}'})
+    status = StatusServer(
+        {
+            "/v1/progress": lambda: checkpoint.progress().encode(),
+            "/v1/chunks": lambda: checkpoint.chunks().encode(),
+            "/healthz": lambda: '{"ok":true}',
+        }
+    )
     link = LinkServer(checkpoint, manifest)
     try:
         await status.start(port=port, path=status_socket)

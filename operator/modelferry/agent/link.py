@@ -170,7 +170,8 @@ class LinkServer:
             case "publish":
                 return await checkpoint.publish()
             case "tell":
-                return await checkpoint.tell(Telemetry(**arguments))
+                active = tuple((str(path), int(offset)) for path, offset in arguments["active"])
+                return await checkpoint.tell(Telemetry(**arguments | {"active": active}))
             case "fail":
                 return await checkpoint.fail(error_of(arguments))
         raise InvalidSpec(f"checkpoint does not know {what!r}: use one image")

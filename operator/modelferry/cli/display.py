@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from modelferry.engine.units import size_text
-from modelferry.messages import FileProgress, Progress
+from modelferry.messages import ChunkMap, FileProgress, Progress
+from modelferry.messages.chunks import BAD, DONE, FLYING, PENDING, shrink
 
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "whole", "pending": "waiting"}
 _PHASES = {
@@ -20,6 +22,8 @@ _PHASES = {
     "repairing": "repairing",
 }
 _BAR = 30
+#: Told apart by their shapes, too.
+_CELLS = {DONE: ("█", "green"), FLYING: ("▒", "yellow"), PENDING: ("·", "dim"), BAD: ("x", "bold red")}
 
 
 def line_of(progress: Progress) -> str:
@@ -53,6 +57,27 @@ def picture_of(progress: Progress, height: int) -> RenderableType:
     facts = [_PHASES[progress.phase]] if progress.phase in _PHASES else []
     facts += _facts(progress)[:-1] if progress.phase != "recovering" else []
     return Group(rows, Text(", ".join([*facts, *filter(None, [progress.message])]), style="dim", overflow="ellipsis"))
+
+
+def map_of(chunks: ChunkMap, width: int, height: int) -> RenderableType:
+    """The map of the chunks in lines of at most `width` cells, and what the signs mean; at most `height` lines."""
+    cells, scale = shrink(chunks.cells, max(width, 1) * max(height - 1, 1))
+    text = Text()
+    for start in range(0, len(cells), max(width, 1)):
+        for letter, run in groupby(cells[start : start + width]):
+            sign, style = _CELLS[letter]
+            text.append(sign * sum(1 for _ in run), style)
+        text.append("\n")
+    legend = Text()
+    waiting = chunks.chunks - chunks.done - chunks.flying - chunks.bad
+    counts = ((DONE, "done", chunks.done), (FLYING, "in flight", chunks.flying), (PENDING, "pending", waiting))
+    for letter, name, count in (*counts, (BAD, "bad", chunks.bad)):
+        sign, style = _CELLS[letter]
+        legend.append(sign, style).append(f" {count} {name}  ", "dim")
+    each = chunks.scale * scale
+    legend.append(f"({'one chunk' if each == 1 else f'{each} chunks'} each)", "dim")
+    legend.truncate(width, overflow="ellipsis")
+    return text.append_text(legend)
 
 
 def percent(progress: Progress) -> int:

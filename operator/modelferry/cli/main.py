@@ -45,7 +45,8 @@ class Command:
 
 COMMANDS = (
     Command("pull", "modelferry.cli.pull", "download a ModelArtifact into a directory of this machine"),
-    Command("verify", "modelferry.cli.verify", "check every file of a pulled model against its digest"),
+    Command("verify", "modelferry.cli.verify", "check every file of a pulled model, and repair it"),
+    Command("inspect", "modelferry.cli.inspect", "show what a directory holds, also while it is filled"),
     Command("wait", "modelferry.agent.wait", "wait until a directory holds a whole, verified model"),
     Command("operator", "modelferry.cli.operator", "run the operator"),
     Command("agent resolve", "modelferry.agent.resolve", "ask a source what there is, and print the manifest"),

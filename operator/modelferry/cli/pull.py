@@ -23,7 +23,7 @@ from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
 from modelferry.cli.reporters import choose, print_event
 from modelferry.cli.rundir import run_directory
-from modelferry.cli.status import ask
+from modelferry.cli.status import ask, ask_chunks
 from modelferry.engine.units import size_text
 from modelferry.errors import ForeignDirectory, InvalidSpec, MachineFault, ModelferryError, SourceFault, UserFault
 from modelferry.manifest import Manifest, encode
@@ -89,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
     add_ca_file(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
+    parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
     parser.add_argument("--quiet", action="store_true", help="print errors alone")
 
 
@@ -128,7 +129,8 @@ def _pull(args: argparse.Namespace) -> Result:
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
         crew = Crew(_commands(args, run, target), run)
-        with closing(choose(as_json=args.json, quiet=args.quiet)) as reporter:
+        chunks = (lambda: ask_chunks(run / "status.sock")) if args.map else None
+        with closing(choose(as_json=args.json, quiet=args.quiet, chunks=chunks)) as reporter:
             reporter.begin(_plan(artifact.name, manifest, target))
             code = crew.work(lambda: ask(run / "status.sock"), reporter.show, _INTERVAL)
         outcome = _outcome(run / "outcome")

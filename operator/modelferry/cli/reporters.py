@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
-from modelferry.cli.display import line_of, picture_of
-from modelferry.messages import Progress
+from modelferry.cli.display import line_of, map_of, picture_of
+from modelferry.messages import ChunkMap, Progress
 
 _LINE_EVERY = 5.0
-_JSON_EVERY = 1.0
+_JSON_EVERY = _MAP_EVERY = 1.0
 
 
 class Reporter:
@@ -34,8 +35,10 @@ class Reporter:
 class Picture(Reporter):
     """On a terminal: redrawn in place, wiped at the end."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, chunks: Callable[[], ChunkMap | None] | None = None) -> None:
+        """`chunks` is asked once a second for what is drawn as a map above; there is none without."""
         self._console = console
+        self._ask, self._chunks, self._every = chunks, ChunkMap(), _Every(_MAP_EVERY)
         # Not redirected: standard output may be a pipe that wants its JSON lines.
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
@@ -48,7 +51,16 @@ class Picture(Reporter):
 
     def show(self, progress: Progress) -> None:
         """Draw."""
-        self._live.update(picture_of(progress, self._console.height), refresh=True)
+        if self._ask is not None and self._every.due():
+            self._chunks = self._ask() or self._chunks
+        width, height = self._console.size
+        if not self._chunks.cells:
+            self._live.update(picture_of(progress, height), refresh=True)
+            return
+        # Two thirds for the map, as far as it needs them.
+        lines = min(max(height * 2 // 3, 2), -(-len(self._chunks.cells) // width) + 1)
+        picture = picture_of(progress, height - lines)
+        self._live.update(Group(map_of(self._chunks, width, lines), picture), refresh=True)
 
     def close(self) -> None:
         """Wipe."""
@@ -94,14 +106,16 @@ class JSONLines(Reporter):
         self._beside.close()
 
 
-def choose(*, as_json: bool, quiet: bool) -> Reporter:
-    """The reporter for this process's standard output and error."""
+def choose(*, as_json: bool, quiet: bool, chunks: Callable[[], ChunkMap | None] | None = None) -> Reporter:
+    """The reporter for this process's standard output and error; with `chunks`, the picture has their map."""
     beside = Reporter()
     if not quiet and sys.stderr.isatty():
         # One terminal cannot hold a picture and JSON lines.
-        beside = beside if as_json and sys.stdout.isatty() else Picture(Console(stderr=True))
+        beside = beside if as_json and sys.stdout.isatty() else Picture(Console(stderr=True), chunks)
     elif not quiet and not as_json:
         beside = Lines()
+    if chunks is not None and not quiet and not isinstance(beside, Picture):
+        print("modelferry: --map is for a terminal; there is none to draw on", file=sys.stderr, flush=True)
     return JSONLines(beside) if as_json else beside
 
 

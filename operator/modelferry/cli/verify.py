@@ -1,42 +1,91 @@
-"""``modelferry verify DIR``: is every file of the published model still what was verified?"""
+"""``modelferry verify DIR``: is every file of the published model still what was verified? With ``--repair`` what is
+not is put right, by fetching the damaged chunks alone."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from modelferry import sources
+from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
+from modelferry.engine.fetcher import Settings
+from modelferry.engine.repair import Repaired, held, repair
 from modelferry.engine.storage import layout
+from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.units import size_text
 from modelferry.engine.verify import FileReport, Report, verify
-from modelferry.errors import MachineFault
+from modelferry.errors import MachineFault, ModelferryError
+from modelferry.resource.parse import load_artifact
+from modelferry.resource.spec import Spec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="what was given to pull as --to")
+    parser.add_argument(
+        "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again from this ModelArtifact's source"
+    )
+    add_ca_file(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0, or raises MachineFault where a file is damaged and UserFault where nothing is published."""
+    """Run; returns 0 where all is whole (or was repaired). Raises MachineFault where a file is damaged, UserFault where
+    nothing is published, and what keeps it from being repaired."""
+    if args.repair is not None:
+        return _verify_and_repair(args)
     report = _verified(args.directory)
     if args.json:
-        print_event("result", {"ok": report.ok, "bytes": report.bytes} | asdict(report))
+        print_event("result", _fields(report))
     if not report.ok:
         raise MachineFault(_damage(args.directory, report), reason="Damaged")
     if not args.json:
+        print(_whole(report))
+    return 0
+
+
+def _verify_and_repair(args: argparse.Namespace) -> int:
+    # A wrong file is told before gigabytes are read.
+    artifact = load_artifact(args.repair)
+    if not (args.directory / layout.CURRENT).exists():
+        _verified(args.directory)  # says so, before the lock makes anything there
+    with held(args.directory):
+        report = _verified(args.directory)
+        try:
+            repaired = asyncio.run(_repaired(args, artifact.spec, report)) if not report.ok else Repaired((), 0, 0)
+        except ModelferryError:
+            if args.json:
+                print_event("result", _fields(report))
+            raise
+    if args.json:
+        print_event("result", _fields(report) | {"ok": True, "repaired": asdict(repaired)})
+    elif report.ok:
+        print(_whole(report))
+    else:
         print(
-            f"modelferry: {report.revision}: {counted(len(report.files), 'file')}, {size_text(report.bytes)}, all whole"
+            f"modelferry: {report.revision}: {counted(len(repaired.files), 'file')} repaired, fetched"
+            f" {size_text(repaired.fetched)}: {_listed(report)}; now all {size_text(report.bytes)} are whole"
         )
     return 0
+
+
+async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
+    tls = spec.transfer.tls
+    context = context_of(tls, args.ca_file)
+    source = await sources.resolve(spec.source, context=context, allow_plain_http=tls.allow_plain_http)
+    settings = Settings(spec.transfer.connections, tls.allow_plain_http)
+    dialer = Dialer(context, connections=settings.connections)
+    return await repair(args.directory, report, source, dialer, settings)
 
 
 def _verified(directory: Path) -> Report:
@@ -51,15 +100,28 @@ def _verified(directory: Path) -> Report:
         return verify(directory, seen=lambda count: bar.advance(task, count))
 
 
+def _fields(report: Report) -> dict[str, Any]:
+    return {"ok": report.ok, "bytes": report.bytes} | asdict(report)
+
+
+def _whole(report: Report) -> str:
+    return f"modelferry: {report.revision}: {counted(len(report.files), 'file')}, {size_text(report.bytes)}, all whole"
+
+
 def _damage(directory: Path, report: Report) -> str:
-    bad = [file for file in report.files if file.state != "ok"]
-    listed = "; ".join(_line(file) for file in bad[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
     return (
-        f"{directory}: {len(bad)} of {counted(len(report.files), 'file')} are not what was verified: {listed}. "
-        f"Check the disk, remove {layout.published(report.revision)} there, and pull again"
+        f"{directory}: {len(report.damaged)} of {counted(len(report.files), 'file')} are not what was verified:"
+        f" {_listed(report)}. Check the disk, then fetch what is damaged again with --repair FILE.yaml"
     )
 
 
+def _listed(report: Report) -> str:
+    bad = report.damaged
+    return "; ".join(_line(file) for file in bad[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
+
+
 def _line(file: FileReport) -> str:
-    where = f" in {counted(len(file.bad_chunks), 'chunk')} of 16 MiB" if file.bad_chunks else ""
-    return f"{file.path} is {file.state}{where}"
+    if not file.bad_chunks:
+        return f"{file.path} is {file.state}"
+    numbers = ", ".join(map(str, file.bad_chunks[:5])) + (", …" if len(file.bad_chunks) > 5 else "")
+    return f"{file.path} is {file.state} in {counted(len(file.bad_chunks), 'chunk')} of 16 MiB (number {numbers})"

@@ -9,6 +9,8 @@
             ──▶ storage     bytes to a file
             ──▶ checkpoint  what is on the disk for certain; in this process or behind a socket
     verify                  is what was published still what was verified?
+    repair                  what is not: its damaged chunks, fetched again into a new file that takes its place
+    inspection              what a directory holds, read without disturbing anybody
 
 The fetching side imports neither SQLite nor a hash: it must stay small (48 MB with 16 TLS connections).
 """

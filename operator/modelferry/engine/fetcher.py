@@ -133,6 +133,7 @@ class Fetcher:
             fetched=self._exchange.fetched if self._exchange is not None else 0,
             phase="repairing" if repairing else "fetching",
             message=self._message,
+            active=self._exchange.disk.active() if self._exchange is not None else (),
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.

@@ -24,12 +24,14 @@ from modelferry.manifest import Chunk, Digest, chunks_of
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """One file; ``state`` is ok, damaged, missing or resized. ``bad_chunks`` are those whose bytes are not what was
-    verified (empty where only the whole digest is known)."""
+    verified (empty where only the whole digest is known). ``digest``: algorithm:hex of the whole file, when it was
+    published."""
 
     path: str
     size: int
     state: str
     bad_chunks: tuple[int, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,12 @@ class Report:
     @property
     def ok(self) -> bool:
         """Is every file what was verified?"""
-        return all(file.state == "ok" for file in self.files)
+        return not self.damaged
+
+    @property
+    def damaged(self) -> tuple[FileReport, ...]:
+        """Files that are not."""
+        return tuple(file for file in self.files if file.state != "ok")
 
     @property
     def bytes(self) -> int:
@@ -85,12 +92,15 @@ def _verify_file(
     digests: list[bytes | None] | None,
     seen: Callable[[int], None],
 ) -> FileReport:
+    def found(state: str, bad: tuple[int, ...] = ()) -> FileReport:
+        return FileReport(file.path, file.size, state, bad, file.digest)
+
     place = layout.published(revision, file.path)
     status = tree.status(place)
     if status is None:
-        return FileReport(file.path, file.size, "missing")
+        return found("missing")
     if status.st_size != file.size:
-        return FileReport(file.path, file.size, "resized")
+        return found("resized")
     chunks = list(chunks_of(0, file.size))
     fd = tree.open(place, os.O_RDONLY)
     try:
@@ -100,8 +110,8 @@ def _verify_file(
                 if not _same(reader, fd, chunk, digest):
                     bad.append(chunk.index)
                 seen(chunk.size)
-            return FileReport(file.path, file.size, "damaged" if bad else "ok", tuple(bad))
-        return FileReport(file.path, file.size, "ok" if _same_whole(reader, fd, chunks, file, seen) else "damaged")
+            return found("damaged" if bad else "ok", tuple(bad))
+        return found("ok" if _same_whole(reader, fd, chunks, file, seen) else "damaged")
     finally:
         os.close(fd)
 

@@ -1,6 +1,7 @@
 """What an agent in a pod tells the controller: its outcome, and its progress while it runs. Pure data and its JSON."""
 
+from modelferry.messages.chunks import ChunkMap
 from modelferry.messages.outcome import Outcome
 from modelferry.messages.progress import FileProgress, Progress
 
-__all__ = ["FileProgress", "Outcome", "Progress"]
+__all__ = ["ChunkMap", "FileProgress", "Outcome", "Progress"]

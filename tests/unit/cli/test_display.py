@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from modelferry.cli.display import counted, duration, line_of, percent, picture_of
-from modelferry.messages import FileProgress, Progress
+from modelferry.cli.display import counted, duration, line_of, map_of, percent, picture_of
+from modelferry.messages import ChunkMap, FileProgress, Progress
 
 MIB = 1 << 20
 HALF = Progress(
@@ -106,3 +106,28 @@ def test_a_duration_reads_as_people_say_it(seconds: float, text: str) -> None:
 )
 def test_a_count_has_its_plural(count: int, noun: str, text: str) -> None:
     assert counted(count, noun) == text
+
+
+def mapped(letters: str, width: int, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(map_of(ChunkMap.of("r", letters), width, height))
+    return capture.get().splitlines()
+
+
+def test_the_map_has_a_sign_for_each_chunk_and_says_what_they_mean() -> None:
+    *cells, legend = mapped("dddibpppp", 80, 10)
+    assert cells == ["███▒x····"]
+    assert legend == "█ 3 done  ▒ 1 in flight  · 4 pending  x 1 bad  (one chunk each)"
+    assert mapped("dp" * 10, 8, 10)[:3] == ["█·█·█·█·", "█·█·█·█·", "█·█·"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 2), (80, 24), (20, 5), (1, 2), (1, 1)])
+def test_the_map_of_a_large_model_fits_into_what_it_is_given(width: int, height: int) -> None:
+    lines = mapped("d" * 3000 + "p" * 3000, width, height)
+    assert len(lines) <= max(height, 2)
+    assert max(map(len, lines)) <= width
+
+
+def test_what_a_cell_stands_for_is_said() -> None:
+    assert mapped("d" * 30_000, 100, 11)[-1].endswith("(32 chunks each)")

@@ -10,6 +10,7 @@ from modelferry.engine.checkpoint.api import Telemetry, Written
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import FileEntry, Place
 from modelferry.manifest.model import pin
+from modelferry.messages import ChunkMap
 
 CHUNK = 4096
 
@@ -28,7 +29,8 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
         receipt = await checkpoint.written(Written(0, 0, 0, inode, '"v"', "source"))
         assert receipt.committed
         assert (checkpoint.progress().done, checkpoint.progress().received) == (CHUNK, CHUNK + 100)
-        await checkpoint.tell(Telemetry(in_flight=200))
+        await checkpoint.tell(Telemetry(in_flight=200, active=(("a", CHUNK + 50), ("a", 0))))
+        assert checkpoint.chunks() == ChunkMap(manifest.revision, 4, 1, 1, 0, 1, "dipp")
         assert checkpoint.progress().received == CHUNK + 200
     finally:
         await checkpoint.close()

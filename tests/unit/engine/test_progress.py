@@ -7,7 +7,7 @@ from dataclasses import replace
 from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.digests import Frontier
 from modelferry.engine.checkpoint.ledger import ChunkRow
-from modelferry.engine.checkpoint.progress import WINDOW, Meter, progress_of
+from modelferry.engine.checkpoint.progress import WINDOW, Meter, letters_of, progress_of
 from modelferry.engine.checkpoint.state import FileState
 from modelferry.manifest import Digest, FileEntry, Place
 from modelferry.messages import FileProgress, Progress
@@ -110,3 +110,11 @@ def test_a_file_keeps_count() -> None:
     assert (found.done, found.missing()) == (20, (0, 3))
     found.mark_restarted(1)
     assert (found.done, found.phase, found.opened().generation) == (0, "pending", 1)
+
+
+def test_each_chunk_has_a_letter_in_the_order_of_the_manifest() -> None:
+    first, second = state(0, 4), state(1, 1)
+    second.rows[2] = replace(second.rows[2], digest=b"x")  # was done once
+    assert letters_of([first, second], []) == "dddd" + "dpbp"
+    assert letters_of([first, second], [("f1", 15), ("f1", 29), ("f0", 0), ("f9", 3)]) == "dddd" + "diip"
+    assert letters_of([], [("f1", 15)]) == ""

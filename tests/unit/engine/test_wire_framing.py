@@ -47,6 +47,8 @@ def test_framing(fields: list[tuple[str, str]], framing: Framing) -> None:
         (22, [("content-length", "+5")]),
         (22, [("content-length", "")]),
         (22, [("content-length", "9" * 19)]),
+        (22, [("content-length", "5\xa0")]),
+        (21, [("transfer-encoding", "\x85chunked")]),
     ],
 )
 def test_rows_21_and_22_what_two_readers_could_read_differently_is_refused(

@@ -245,18 +245,18 @@ def test_content_digest_is_read_for_the_content_that_it_covers() -> None:
 TAKE = judge(ASK, partial(), PINNED)
 
 
-@pytest.mark.parametrize(
-    ("row", "taken", "framing", "whole", "surplus", "action"),
-    [
-        (9, 60, Framing("length", 100), False, False, Action.WAIT),
-        (10, 101, Framing("chunked"), True, False, Action.SUSPECT),
-        (24, 60, Framing("close"), True, False, Action.WAIT),
-        (25, 60, Framing("chunked"), False, False, Action.WAIT),
-        (25, 100, Framing("chunked"), False, False, Action.WAIT),
-        (27, 101, Framing("close"), False, False, Action.SUSPECT),
-        (55, 100, Framing("length", 100), True, True, Action.SUSPECT),
-    ],
-)
+ENDED: list[tuple[int, int, Framing, bool, bool, Action]] = [
+    (9, 60, Framing("length", 100), False, False, Action.WAIT),
+    (10, 101, Framing("chunked"), True, False, Action.SUSPECT),
+    (24, 60, Framing("close"), True, False, Action.WAIT),
+    (25, 60, Framing("chunked"), False, False, Action.WAIT),
+    (25, 100, Framing("chunked"), False, False, Action.WAIT),
+    (27, 101, Framing("close"), False, False, Action.SUSPECT),
+    (55, 100, Framing("length", 100), True, True, Action.SUSPECT),
+]
+
+
+@pytest.mark.parametrize(("row", "taken", "framing", "whole", "surplus", "action"), ENDED)
 def test_rows_that_the_end_of_the_body_decides(
     row: int, taken: int, framing: Framing, whole: bool, surplus: bool, action: Action
 ) -> None:

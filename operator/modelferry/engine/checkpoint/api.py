@@ -72,7 +72,8 @@ class Finish:
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
-    bytes that came over the network, the phase (fetching or repairing) and a line for people."""
+    bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
+    offset) of what is being written to, where it was last written."""
 
     in_flight: int = 0
     connections: int = 0
@@ -80,6 +81,7 @@ class Telemetry:
     fetched: int = 0
     phase: str = "fetching"
     message: str = ""
+    active: tuple[tuple[str, int], ...] = ()
 
 
 class Checkpoint(Protocol):

@@ -260,16 +260,21 @@ class Ledger:
         self._db.execute("COMMIT")
 
 
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """chunks.db as it is, beside whoever writes to it: nothing is changed, made or locked out. Raises sqlite3.Error."""
+    # Without a log to fold in, "immutable" lets a reader in who may not write the directory.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None)
+
+
 def read_digests(path: Path, revision: str) -> dict[str, list[bytes | None]]:
     """The BLAKE3 of every chunk of a revision, by file path and in order, read without changing anything.
 
     Empty where chunks.db is not there or cannot be read.
     """
-    # Without a log to fold in, "immutable" lets a reader in who may not write the directory.
-    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     found: dict[str, list[bytes | None]] = {}
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as db:
+        with closing(connect_read_only(path)) as db:
             rows = db.execute(
                 "SELECT path, chunks.digest FROM chunks JOIN files ON file = id WHERE revision = ?"
                 ' ORDER BY file, "index"',

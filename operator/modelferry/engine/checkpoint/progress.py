@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.state import FileState
 from modelferry.messages import FileProgress, Progress
+from modelferry.messages.chunks import BAD, DONE, FLYING, PENDING
 from modelferry.messages.progress import MAX_FILES
 
 #: Seconds that the speed is taken over: long enough to even out 16 MiB commits at 10 MB/s, short enough to follow a
@@ -74,6 +76,23 @@ def progress_of(
         message=message or telemetry.message,
         files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, s.phase) for s in shown),
     )
+
+
+def letters_of(states: Sequence[FileState], active: Iterable[Sequence[Any]]) -> str:
+    """A letter of messages.chunks for each chunk, in the manifest's order; `active` is a Telemetry's."""
+    offsets: dict[str, set[int]] = {}
+    for path, offset in active:
+        offsets.setdefault(path, set()).add(offset)
+    letters = []
+    for state in states:
+        rows = state.rows
+        flying = {offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows}
+        # A pending chunk whose digest is known was done once.
+        letters += [
+            DONE if row.done else FLYING if row.index in flying else BAD if row.digest is not None else PENDING
+            for row in rows
+        ]
+    return "".join(letters)
 
 
 def _checksum(states: Sequence[FileState]) -> str:

@@ -64,12 +64,14 @@ class Pace:
     def brought(self, now: float, size: int, seconds: float) -> Pace:
         """After one stream brought `size` bytes in `seconds` until `now`, the wait for the head included.
 
-        An answer that took less than a second tells only that the stream brings as much in a second: many servers that
+        An answer that took less than a second tells only that the stream brings at least as much in a second: many servers that
         limit a stream's rate let its first second's bytes pass at once.
         """
         if size < LEAST_TOLD:
             return self
-        rate = size / max(seconds, 1.0)
+        if seconds < 1.0:
+            return replace(self, stream_rate=max(self.stream_rate, float(size)), told=now)
+        rate = size / seconds
         return replace(self, stream_rate=self.stream_rate * 0.75 + rate * 0.25 if self.stream_rate else rate, told=now)
 
     def busy(self, now: float) -> Pace:

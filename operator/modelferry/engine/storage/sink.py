@@ -26,6 +26,7 @@ class Disk:
             raise files.disk_fault(f"opening {root}", error) from error
         self._revision = revision
         self._threads = ThreadPoolExecutor(_THREADS, "write")
+        self._sinks: dict[Sink, str] = {}
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -41,10 +42,17 @@ class Disk:
             fd = self._tree.open(layout.incoming(self._revision, path), os.O_WRONLY)
         except OSError as error:
             raise files.disk_fault(f"opening {path}", error) from error
+        sink = Sink(fd, loop, self._threads)
+        self._sinks[sink] = path
         try:
-            yield Sink(fd, loop, self._threads)
+            yield sink
         finally:
+            del self._sinks[sink]
             os.close(fd)
+
+    def active(self) -> tuple[tuple[str, int], ...]:
+        """(path, offset) of what is being written to, where it was last written."""
+        return tuple((path, sink.at) for sink, path in self._sinks.items() if sink.at is not None)
 
 
 class Sink:
@@ -55,10 +63,13 @@ class Sink:
         self._loop = loop
         self._threads = threads
         self.inode = os.fstat(fd).st_ino
+        #: Offset of the last write; None before the first.
+        self.at: int | None = None
 
     async def write(self, data: memoryview, offset: int) -> None:
         """Write all of `data` at `offset`; raises DiskFault. When it returns or raises, `data` and file are let go
         of."""
+        self.at = offset
         work = self._loop.run_in_executor(self._threads, files.write_at, self._fd, data, offset)
         try:
             await asyncio.shield(work)

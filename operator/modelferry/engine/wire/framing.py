@@ -19,12 +19,13 @@ def framing_of(head: Head) -> Framing:
     """How the body of this answer to a GET ends; raises ProtocolError where two readers could disagree."""
     if head.status in (204, 304):
         return Framing("length", 0)
-    lengths = {part.strip() for value in head.all("content-length") for part in value.split(",")}
+    # Only what HTTP calls white space: str.strip() also takes off 0xA0 and 0x85, which another reader does not.
+    lengths = {part.strip(" \t") for value in head.all("content-length") for part in value.split(",")}
     coding = head.get("transfer-encoding")
     if coding is not None:
         if lengths:
             raise ProtocolError(21, "sent both Content-Length and Transfer-Encoding")
-        if head.version < (1, 1) or coding.strip().lower() != "chunked":
+        if head.version < (1, 1) or coding.strip(" \t").lower() != "chunked":
             raise ProtocolError(21, f"sent Transfer-Encoding {coding[:40]!r}, which was not asked for")
         return Framing("chunked")
     if not lengths:

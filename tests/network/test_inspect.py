@@ -1,0 +1,169 @@
+"""``modelferry inspect``: what a directory holds, while a download runs and afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from modelferry.cli.inspect import as_json, lines_of
+from modelferry.cli.main import main
+from modelferry.engine.checkpoint.keeper import read_boot_id
+from modelferry.engine.inspection import Inspection, inspect
+from modelferry.errors import DamagedState, ForeignDirectory, NotFound
+from network.world import CHUNK, Serve, World, entry
+from origin.rules import Rule
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+def look(world: World) -> Inspection:
+    return inspect(world.directory, boot_id=world.boot_id)
+
+
+def state_of(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file with its time of change and content."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+async def stopped(serve: Serve, world: World, data: bytes) -> None:
+    """Fetch the first three chunks of ``a``, and ``b`` not at all."""
+    world.connections = 1
+    async with serve({"a": data, "b": b"hello"}) as origin:
+        origin.script.add(Rule(path="a", covers=3 * CHUNK, status=404))
+        with pytest.raises(NotFound):
+            await world.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
+
+
+async def test_a_stopped_download_is_shown_by_file_and_chunk(serve: Serve, world: World, data: bytes) -> None:
+    await stopped(serve, world, data)
+    before = state_of(world.directory)
+    seen = look(world)
+    assert state_of(world.directory) == before
+    assert (seen.holder, seen.rehash, seen.database, seen.leftovers) == (None, False, "whole", ())
+    [revision] = seen.revisions
+    assert (revision.published, revision.ready, revision.current) == (None, False, False)
+    assert [(file.path, file.state, file.done, file.letters, file.mirrors) for file in revision.files] == [
+        ("a", "fetching", 3 * CHUNK, "dddppp", (("m0", 3),)),
+        ("b", "fetching", 0, "p", ()),
+    ]
+    lines = lines_of(seen)
+    assert lines[1] == "  at work: nobody"
+    assert lines[3] == f"revision {revision.revision}: being fetched, 59% of 321 KiB done, 0 of 2 files verified"
+    assert lines[4].split() == ["FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS"]
+    assert lines[5].split() == ["a", "321", "KiB", "59%", "3/6", "fetching", "0", "m0"]
+    assert as_json(seen)["revisions"][0]["files"][0]["chunks"] == "3d3p"
+
+
+async def test_a_running_download_is_shown_and_not_disturbed(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data}) as origin:
+        origin.script.add(Rule(covers=4 * CHUNK, delay=0.5))
+        pulling = asyncio.create_task(world.pull(entry("a", data, origin.url("a"))))
+        seen: list[Inspection] = []
+        while not pulling.done():
+            await asyncio.sleep(0)
+            if (world.directory / ".modelferry" / "chunks.db").exists() and origin.entries:
+                seen.append(look(world))
+        await pulling
+    assert seen[0].holder == os.getpid()
+    assert f"  at work: process {os.getpid()}" in lines_of(seen[0])
+    assert world.read("a") == data
+    assert look(world).holder is None
+
+
+async def test_a_published_revision_says_when_and_that_it_is_current(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data, "b": b"hello"}) as origin:
+        await world.pull(entry("a", b"hello", origin.url("b")))
+        await world.pull(entry("a", data, origin.url("a")))
+    current, previous = look(world).revisions
+    assert (current.current, current.ready, current.done, current.size) == (True, True, len(data), len(data))
+    assert (previous.current, previous.ready) == (False, True)
+    assert current.published is not None
+    assert previous.published is not None
+    assert current.published > previous.published
+    [_, _, _, line, *_] = lines_of(look(world))
+    assert line.startswith(f"revision {current.revision}: current, published 20")
+    assert line.endswith(" UTC, 100% of 321 KiB done, 1 of 1 file verified")
+
+
+async def test_chunks_that_a_boot_damaged_are_shown_as_bad(serve: Serve, world: World, data: bytes) -> None:
+    await stopped(serve, world, data)
+    world.corrupt(world.incoming("a"), CHUNK)
+    world.boot_id = "boot-2"
+    assert look(world).rehash
+    assert any("hashes every chunk again" in line for line in lines_of(look(world)))
+    async with serve({"a": data, "b": b"hello"}) as origin:
+        origin.script.add(Rule(status=404))
+        with pytest.raises(NotFound):
+            await world.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
+    assert look(world).revisions[0].files[0].letters == "dbdppp"
+    assert any("2/6 (1 bad)" in line for line in lines_of(look(world)))
+
+
+async def test_what_was_left_behind_is_named_with_its_size(serve: Serve, world: World, data: bytes) -> None:
+    await stopped(serve, world, data)
+    left = world.directory / ".modelferry" / "incoming" / "0123456789ab"
+    left.mkdir()
+    (left / "file").write_bytes(bytes(8192))
+    assert any(line.startswith("  left behind: .modelferry/incoming/0123456789ab, ") for line in lines_of(look(world)))
+
+
+async def test_without_a_database_the_revisions_on_the_disk_are_shown(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data}) as origin:
+        await world.pull(entry("a", data, origin.url("a")))
+    (world.directory / ".modelferry" / "chunks.db").unlink()
+    seen = look(world)
+    assert (seen.database, len(seen.revisions)) == ("missing", 1)
+    assert not (world.directory / ".modelferry" / "chunks.db").exists()
+    assert any(line.endswith("no rows in chunks.db") for line in lines_of(seen))
+
+
+@pytest.mark.parametrize("damage", ["garbage", "version", "another program's"])
+async def test_a_database_that_cannot_be_read_is_told_and_left_alone(
+    serve: Serve, world: World, data: bytes, damage: str
+) -> None:
+    await stopped(serve, world, data)
+    database = world.directory / ".modelferry" / "chunks.db"
+    if damage == "version":
+        db = sqlite3.connect(database)
+        db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+        db.commit()
+        db.close()
+    elif damage == "garbage":
+        database.write_bytes(b"not a database" * 1000)
+    else:
+        database.unlink()
+        db = sqlite3.connect(database)
+        db.execute("CREATE TABLE notes (text)")
+        db.close()
+    before = database.read_bytes()
+    with pytest.raises(DamagedState, match=r"chunks\.db.*(not a database|version 99|no such table)"):
+        look(world)
+    assert database.read_bytes() == before
+
+
+def test_a_directory_that_is_not_ours_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ForeignDirectory, match=r"holds no \.modelferry"):
+        inspect(tmp_path)
+    with pytest.raises(ForeignDirectory, match="No such file"):
+        inspect(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_command_prints_lines_or_json(
+    serve: Serve, world: World, data: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.boot_id = read_boot_id()
+    await stopped(serve, world, data)
+    assert main(["inspect", str(world.directory)]) == 0
+    assert "3/6" in capsys.readouterr().out
+    assert main(["inspect", str(world.directory), "--json"]) == 0
+    event = json.loads(capsys.readouterr().out)
+    assert (event["event"], event["holder"], event["revisions"][0]["done"]) == ("result", None, 3 * CHUNK)
+    assert main(["inspect", str(world.directory / "nowhere")]) == 2
+    assert "modelferry: ForeignDirectory: " in capsys.readouterr().err

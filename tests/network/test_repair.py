@@ -1,0 +1,226 @@
+"""A published model that was damaged on the disk: found, and put right by fetching the damaged chunks alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelferry.engine.checkpoint.lock import acquire
+from modelferry.engine.fetcher import Settings
+from modelferry.engine.repair import Repaired, held, repair
+from modelferry.engine.storage.tree import Tree
+from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.verify import verify
+from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
+from modelferry.manifest.model import pin
+from modelferry.net.tls import client_context
+from network.world import CHUNK, Serve, World, entry
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+OTHER = bytes(range(256)) * 600  # three chunks, the last one short
+
+
+@pytest.fixture
+async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+    """An origin from which ``a`` and ``deep/b`` were fetched and published."""
+    origin = serve({"a": data, "deep/b": OTHER})
+    async with origin:
+        await world.pull(entry("a", data, origin.url("a")), entry("deep/b", OTHER, origin.url("deep/b")))
+    origin.entries.clear()
+    return origin
+
+
+async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Repaired:
+    """Verify and repair, from an artifact that names what `origin` has (or `contents`)."""
+    named = contents or origin.contents
+    source = pin(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
+    with held(world.directory):
+        report = verify(world.directory)
+        dialer = Dialer(client_context(world.ca_file), world.limits)
+        settings = Settings(world.connections, patience=world.patience)
+        return await repair(world.directory, report, source, dialer, settings, jitter=lambda: -0.98)
+
+
+def asked(origin: HostileOrigin) -> list[tuple[str, int]]:
+    """Which chunks of which file were asked for."""
+    return sorted((entry.path, entry.span[0] // CHUNK) for entry in origin.entries if entry.span)
+
+
+def published(world: World, path: str) -> Path:
+    return world.directory / "current" / path
+
+
+async def test_a_flipped_byte_costs_one_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+    world.corrupt(published(world, "a"), 4 * CHUNK + 17)
+    async with whole:
+        assert await repaired(world, whole) == Repaired(("a",), CHUNK, 0)
+    assert asked(whole) == [("/a", 4)]
+    assert world.read("a") == data
+    assert verify(world.directory).ok
+    assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
+
+
+async def test_two_chunks_of_two_files_are_fetched_and_nothing_else(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(published(world, "a"), 0)
+    world.corrupt(published(world, "deep/b"), len(OTHER) - 1)
+    async with whole:
+        await repaired(world, whole)
+    assert asked(whole) == [("/a", 0), ("/deep/b", 2)]
+    assert (world.read("a"), world.read("deep/b")) == (data, OTHER)
+
+
+async def test_who_has_the_file_open_never_sees_it_change(whole: HostileOrigin, world: World, data: bytes) -> None:
+    world.corrupt(published(world, "a"), 4 * CHUNK)
+    damaged = world.read("a")
+    with published(world, "a").open("rb") as reader:
+        async with whole:
+            await repaired(world, whole)
+        assert reader.read() == damaged
+    assert world.read("a") == data
+    assert published(world, "a").stat().st_mode & 0o777 == 0o644
+
+
+async def test_a_missing_file_is_fetched_whole_into_its_place(whole: HostileOrigin, world: World) -> None:
+    shutil.rmtree(published(world, "deep"))
+    async with whole:
+        await repaired(world, whole)
+    assert asked(whole) == [("/deep/b", 0), ("/deep/b", 1), ("/deep/b", 2)]
+    assert world.read("deep/b") == OTHER
+
+
+@pytest.mark.parametrize("size", [2 * CHUNK + 100, 7 * CHUNK])
+async def test_of_a_file_with_another_size_the_whole_chunks_are_kept(
+    whole: HostileOrigin, world: World, data: bytes, size: int
+) -> None:
+    os.truncate(published(world, "a"), size)
+    async with whole:
+        await repaired(world, whole)
+    assert asked(whole) == ([("/a", 2), ("/a", 3), ("/a", 4), ("/a", 5)] if size < len(data) else [])
+    assert world.read("a") == data
+
+
+async def test_without_chunk_digests_the_damaged_file_is_fetched_whole(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    (world.directory / ".modelferry" / "chunks.db").unlink()
+    world.corrupt(published(world, "a"), 0)
+    async with whole:
+        await repaired(world, whole)
+    assert [path for path, _ in asked(whole)] == ["/a"] * 6
+    assert world.read("a") == data
+
+
+async def test_a_source_that_is_gone_is_told_and_nothing_is_lost(whole: HostileOrigin, world: World) -> None:
+    world.corrupt(published(world, "a"), 0)
+    world.corrupt(published(world, "deep/b"), 0)
+    before = world.read("a")
+    whole.script.add(Rule(path="a", status=404))
+    async with whole:
+        with pytest.raises(NotFound, match="a: https"):
+            await repaired(world, whole)
+    assert world.read("a") == before
+    whole.script.clear()
+    async with whole:
+        await repaired(world, whole)
+    assert verify(world.directory).ok
+
+
+async def test_a_repair_goes_on_where_another_one_was_stopped(whole: HostileOrigin, world: World, data: bytes) -> None:
+    world.connections = 1
+    for index in range(4):
+        world.corrupt(published(world, "a"), index * CHUNK)
+    whole.script.add(Rule(path="a", covers=2 * CHUNK, status=404))
+    async with whole:
+        with pytest.raises(NotFound):
+            await repaired(world, whole)
+        whole.script.clear()
+        whole.entries.clear()
+        await repaired(world, whole)
+    assert asked(whole) == [("/a", 2), ("/a", 3)]
+    assert world.read("a") == data
+
+
+async def test_a_chunk_that_comes_wrong_once_is_fetched_again(whole: HostileOrigin, world: World, data: bytes) -> None:
+    world.corrupt(published(world, "a"), CHUNK)
+    whole.script.add(Rule(path="a", covers=CHUNK, corrupt=CHUNK + 1, times=1))
+    async with whole:
+        await repaired(world, whole)
+    assert asked(whole) == [("/a", 1), ("/a", 1)]
+    assert whole.entries[-1].no_cache
+    assert world.read("a") == data
+
+
+async def test_a_source_with_other_bytes_of_the_same_size_changes_nothing(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
+    world.corrupt(published(world, "a"), 0)
+    before = world.read("a")
+    whole.contents["a"] = bytes(len(data))
+    async with whole:
+        with pytest.raises(SourceChanged, match="the source has another file now"):
+            await repaired(world, whole, a=data)
+    assert world.read("a") == before
+
+
+@pytest.mark.parametrize(
+    ("contents", "error"),
+    [
+        ({"deep/b": OTHER}, InvalidSpec),
+        ({"a": b"short"}, SourceChanged),
+        ({"a": bytes(5 * CHUNK + 1234)}, SourceChanged),
+    ],
+    ids=["not named", "another size", "another digest"],
+)
+async def test_an_artifact_that_does_not_have_the_file_is_told_before_anything_is_asked(
+    whole: HostileOrigin, world: World, contents: dict[str, bytes], error: type[ModelferryError]
+) -> None:
+    world.corrupt(published(world, "a"), 0)
+    async with whole:
+        with pytest.raises(error, match=r"a is damaged|a: the source has another file now"):
+            await repaired(world, whole, **contents)
+    assert not whole.entries
+
+
+async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_was_computed(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    async with serve({"a": data}) as origin:
+        plain = replace(entry("a", data, origin.url("a"), algorithm=None), validator="")
+        await world.pull(plain)
+        world.corrupt(published(world, "a"), 0)
+        origin.entries.clear()
+        with held(world.directory):
+            report = verify(world.directory)
+            dialer = Dialer(client_context(world.ca_file), world.limits)
+            await repair(world.directory, report, pin((plain,)), dialer, Settings())
+    assert asked(origin) == [("/a", 0)]
+    assert world.read("a") == data
+
+
+def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.make(".modelferry")
+    lock = acquire(tree)
+    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), held(tmp_path):
+        pass
+    os.close(lock)
+    tree.close()
+
+
+async def test_a_pull_after_a_repair_finds_everything_whole(whole: HostileOrigin, world: World, data: bytes) -> None:
+    world.corrupt(published(world, "a"), 0)
+    async with whole:
+        await repaired(world, whole)
+        whole.entries.clear()
+        world.boot_id = "boot-2"
+        await world.pull(entry("a", data, whole.url("a")), entry("deep/b", OTHER, whole.url("deep/b")))
+    assert not whole.entries

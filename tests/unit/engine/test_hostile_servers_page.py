@@ -1,0 +1,156 @@
+"""docs/hostile-servers.md says what the code does: every row, by its number."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from modelferry.engine import wire
+from modelferry.engine.fetcher import Settings
+from modelferry.engine.pace import FIRST_DELAY, MAX_DELAY
+from modelferry.engine.wire import Action, Verdict, ended, judge
+from modelferry.engine.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
+from modelferry.engine.wire.framing import MAX_TRAILERS
+from modelferry.engine.wire.head import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
+from modelferry.engine.wire.judge import MAX_HOPS
+from modelferry.engine.work import CHUNK_TRIES, IGNORED, IGNORED_AT_FIRST, STRIKES, STRIKES_AT_FIRST
+from unit.engine.test_wire_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "hostile-servers.md"
+ACTIONS = {action.name: action for action in Action}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the page: its cells."""
+
+    number: int
+    reaction: str
+    seen_by: str
+
+    @property
+    def actions(self) -> set[Action]:
+        """What it says that the wire's verdicts are."""
+        return {ACTIONS[word] for word in re.findall(r"`([A-Z]+)`", self.reaction) if word in ACTIONS}
+
+    @property
+    def proofs(self) -> list[str]:
+        """What it says that it is seen by."""
+        return re.findall(r"`(\w+)`", self.seen_by)
+
+
+def rows() -> list[Row]:
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines()]
+    return [Row(int(c[0]), c[3], c[4]) for c in cells if len(c) == 5 and c[0].isdigit()]
+
+
+ROWS = {row.number: row for row in rows()}
+
+
+def verdicts() -> Iterator[Verdict]:
+    """What the wire says to the answers of its own tests."""
+    for _, request, head, expectation, _ in TAKEN:
+        yield judge(request, head, expectation)
+    for _, request, head, expectation, _, _ in REFUSED:
+        yield judge(request, head, expectation)
+    for _, taken, framing, whole, surplus, _ in ENDED:
+        verdict = ended(taken, replace(TAKE, framing=framing), whole, surplus)
+        assert verdict is not None
+        yield verdict
+    for status in (408, 421, 429, 500, 502, 503, 504):
+        yield judge(ASK, said(status), PINNED)
+    yield judge(ASK, said(429, ("retry-after", "86400")), PINNED)
+    yield judge(ASK, said(307, ("location", "/elsewhere")), PINNED)
+
+
+def numbers_in_the_code() -> set[int]:
+    """Every row number that a verdict or an error of the engine is made with."""
+    places = {"_suspect": 0, "ProtocolError": 0, "Verdict": 1}
+    found: set[int] = set()
+    for path in (ROOT / "operator" / "modelferry" / "engine").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places):
+                continue
+            for argument in node.args[places[node.func.id] : places[node.func.id] + 1]:
+                found |= set(_numbers(argument))
+    return found
+
+
+def _numbers(node: ast.AST | None) -> Iterator[int]:
+    """The numbers that an expression may come out as, as far as they stand there."""
+    match node:
+        case ast.Constant(value=int(number)):
+            yield number
+        case ast.IfExp():
+            yield from _numbers(node.body)
+            yield from _numbers(node.orelse)
+        case ast.Subscript(value=ast.Dict(values=values)):
+            for value in values:
+                yield from _numbers(value)
+
+
+def test_the_page_has_all_rows_of_the_catalogue_in_order() -> None:
+    assert [row.number for row in rows()] == list(range(1, 57))
+
+
+def test_the_page_explains_every_action_and_no_other() -> None:
+    assert re.findall(r"^\| `([A-Z]+)` \|", PAGE.read_text(), re.MULTILINE) == list(ACTIONS)
+
+
+def test_each_row_that_the_wire_decides_has_the_actions_that_it_takes() -> None:
+    decided: dict[int, set[Action]] = defaultdict(set)
+    for verdict in verdicts():
+        decided[verdict.row].add(verdict.action)
+    assert {row.number: row.actions for row in ROWS.values() if row.actions} == decided
+    assert {row.number for row in ROWS.values() if "wire" in row.proofs} == set(decided)
+
+
+def test_what_is_not_handled_says_so_and_is_not_in_the_code() -> None:
+    unproved = {number for number, row in ROWS.items() if not row.proofs}
+    assert all(ROWS[number].reaction.startswith("**Not yet**") for number in unproved)
+    assert unproved == {number for number, row in ROWS.items() if row.reaction.startswith("**Not yet**")}
+    assert unproved == {45, 52}, "a row came or went: is the introduction of the page still right?"
+    assert not numbers_in_the_code() & unproved
+
+
+def test_the_code_knows_no_row_that_the_page_does_not() -> None:
+    assert numbers_in_the_code() <= set(ROWS)
+    assert len(numbers_in_the_code()) > 20, f"{wire.__name__} is not read any more"
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"row {row.number}")
+def test_whoever_a_row_is_seen_by_exists(row: Row) -> None:
+    tests = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py")))
+    faults = (ROOT / "tests" / "network" / "test_faults.py").read_text()
+    for proof in row.proofs:
+        if proof == "faults":
+            assert re.search(rf'\("row {row.number}\b', faults)
+        elif proof != "wire":
+            assert re.search(rf"^(async )?def {proof}\(", tests, re.MULTILINE), proof
+
+
+def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
+    text = " ".join(PAGE.read_text().split())
+    for said_there in (
+        f"a backoff ({FIRST_DELAY} s, doubled, at most {MAX_DELAY:.0f} s",
+        f"at least every {Settings().patience / 60:.0f} minutes",
+        f"{STRIKES_AT_FIRST} broken answers in a row ({STRIKES} where the place has delivered before; {CHUNK_TRIES}",
+        f"asked again {IGNORED_AT_FIRST} times ({IGNORED} where",
+        f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields a head, {MAX_INTERIM} interim responses",
+        f"{MAX_TRAILERS // 1024} KiB of trailers",
+        f"at least {MIN_RETRY_AFTER:.0f} s and at most {MAX_RETRY_AFTER / 60:.0f} min",
+        f"redirect loop, or more than {MAX_HOPS}",
+    ):
+        assert said_there in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_page_can_be_found(page: str) -> None:
+    assert "hostile-servers.md" in (ROOT / page).read_text()
