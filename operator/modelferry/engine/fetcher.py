@@ -160,18 +160,17 @@ class Fetcher:
     async def _first_ended(self) -> set[asyncio.Task[_Event]]:
         """Wait until a try ends, a server was reached, or a time has come that something waits for."""
         now = self._now()
-        times = [
-            time for time in (self._backlog.next_ready(), *self._paused.values()) if time is not None and time > now
-        ]
+        times = [time for time in (self._backlog.next_ready(), *self._paused.values()) if time is not None]
         if self._tries.tasks:
-            times.append(now + _TICK)
+            # What may be fetched already waits for a connection. With none at work it came due a moment ago.
+            times = [time for time in times if time > now] + [now + _TICK]
         elif not times:
             raise AssertionError("nothing runs and nothing waits, but the download is not whole")
         woken = asyncio.create_task(self._woken.wait())
         try:
             await asyncio.wait(
                 {*self._tries.tasks, woken},
-                timeout=min(times) - now,
+                timeout=max(0.0, min(times) - now),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:

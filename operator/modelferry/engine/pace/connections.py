@@ -64,8 +64,8 @@ class Pace:
     def brought(self, now: float, size: int, seconds: float) -> Pace:
         """After one stream brought `size` bytes in `seconds` until `now`, the wait for the head included.
 
-        An answer that took less than a second tells only that the stream brings at least as much in a second: many servers that
-        limit a stream's rate let its first second's bytes pass at once.
+        An answer that took less than a second tells only that the stream brings at least as much in a second: many
+        servers that limit a stream's rate let its first second's bytes pass at once.
         """
         if size < LEAST_TOLD:
             return self
