@@ -24,7 +24,7 @@ from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, OpenedF
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
 
-VERSION = 1
+VERSION = 2
 #: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
 #: of them; this is enough for 9 million, 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -160,7 +160,7 @@ class LinkServer:
                     raise InvalidSpec("fetch and checkpoint were given different manifests")
                 return asdict(await checkpoint.open(self._manifest))
             case "written":
-                return asdict(await checkpoint.written(Written(**arguments)))
+                return asdict(await checkpoint.written(_written(arguments)))
             case "reopen":
                 return await checkpoint.reopen(**arguments)
             case "restart":
@@ -322,6 +322,10 @@ class LinkClient:
 
 def _identity(manifest: Manifest) -> dict[str, Any]:
     return {"revision": manifest.revision, "digest": manifest.digest}
+
+
+def _written(body: dict[str, Any]) -> Written:
+    return Written(**body | {"digests": tuple((start, end, sha256) for start, end, sha256 in body["digests"])})
 
 
 def _opened(body: dict[str, Any]) -> Opened:

@@ -1,14 +1,15 @@
-"""One try at one chunk, or at one file as a stream: ask, judge, write, report. What comes of it is a value, not an
-error, unless no further try could help (the disk, the checkpoint)."""
+"""One try at part of a chunk, or at one file as a stream: ask, judge, write, report. What comes of it is a value, not
+an error, unless no further try could help (the disk, the checkpoint)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
+from modelferry.engine.pace import Meter
 from modelferry.engine.plan import Lease
 from modelferry.engine.storage.sink import Disk, Sink
 from modelferry.engine.transport.dialer import Answer, Dialer
@@ -30,11 +31,35 @@ _LAST_WORD = 5.0
 
 @dataclass(slots=True)
 class Transfer:
-    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` is None while none is asked."""
+    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` is None while none is asked.
+
+    Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
+    beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
+    given up for being slow.
+    """
 
     file: FileWork
     origin: Origin | None = None
+    lease: Lease | None = None
     received: int = 0
+    at: int = 0
+    end: int = 0
+    seconds: float = 0.0
+    meter: Meter = field(default_factory=Meter)
+    dropped: bool = False
+    answer: Answer | None = None
+
+    @classmethod
+    def of(cls, file: FileWork, lease: Lease) -> Transfer:
+        """A try at `lease`, asking the place whose turn it is."""
+        origin = Origin.of(file.place_for(lease.attempt).place.url)
+        return cls(file, origin, lease, at=lease.start, end=lease.end)
+
+    @property
+    def lease_now(self) -> Lease:
+        """Its task as it is now."""
+        assert self.lease is not None
+        return replace(self.lease, end=self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +72,26 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """Part of a chunk is written, and others are still to come."""
+
+    lease: Lease
+    place: PlaceWork
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What is being answered cannot be joined with what is there of the chunk (`Assembly.joins`)."""
+
+    lease: Lease
+    place: PlaceWork
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
-    """A try failed. The chunk is good up to file offset ``kept``; ``cause`` is the typed error behind the verdict, if
-    any. Of a stream, ``progressed`` says that chunks were committed on the way."""
+    """A try failed. The part is good up to file offset ``kept``; ``cause`` is the typed error behind the verdict, if
+    any. ``dropped``: this side broke it off, since it was slow. Of a stream, ``progressed`` says that chunks were
+    committed on the way."""
 
     lease: Lease
     place: PlaceWork
@@ -57,6 +99,7 @@ class Missed:
     kept: int = 0
     cause: Stalled | None = None
     progressed: bool = False
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,53 +122,78 @@ class _Fault(Exception):
 
 @dataclass(slots=True)
 class Exchange:
-    """What every try needs. ``reached`` is told of every server that answers with content; ``fetched`` counts the
-    bytes of content that came over the network."""
+    """What every try needs. ``reached`` is told of every server that answers with content, and after how many seconds;
+    ``fetched`` counts the bytes of content that came over the network."""
 
     dialer: Dialer
     disk: Disk
     checkpoint: Checkpoint
     plain_http: bool
-    reached: Callable[[Origin], None]
+    reached: Callable[[Origin, float], None]
+    clock: Callable[[], float]
     fetched: int = 0
 
-    async def chunk(self, file: FileWork, place: PlaceWork, lease: Lease, transfer: Transfer) -> Landed | Missed:
-        """Fetch the rest of a chunk and have it committed."""
-        chunk, kept = lease.chunk, lease.start
-        if lease.reopen:
-            await self.checkpoint.reopen(file.number, chunk.index)
-        whole_file = lease.start == 0 and chunk.size == file.entry.size
-        request = Request(place.url, lease.start, None if whole_file else chunk.end, lease.fresh)
+    async def part(self, place: PlaceWork, transfer: Transfer) -> Landed | Arrived | Mixed | Missed:
+        """Fetch part of a chunk, or all of it; the one that completes the chunk has it committed."""
+        file, lease = transfer.file, transfer.lease_now
         try:
+            if lease.reopen:
+                await self.checkpoint.reopen(file.number, lease.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
-                answer, verdict = await self._ask(request, place, file.expectation(place, plain_http=self.plain_http))
-                try:
-                    self._see(place, verdict)
-                    taken = 0
-                    async with aclosing(answer.body(verdict.length)) as body:
-                        async for content in body:
-                            self._count(transfer, len(content))
-                            taken += len(content)
-                            room = content[: verdict.start + verdict.length - kept]
-                            await sink.write(room, kept)
-                            kept += len(room)
-                    self._end(answer, verdict, taken)
-                finally:
-                    answer.close()
-                if kept < chunk.end:
-                    short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
-                    return Missed(lease, place, short, kept)
-                sha256 = verdict.digest.hex() if verdict.digest else ""
-                facts = (sink.inode, verdict.validator, place.place.mirror, sha256, verdict.start)
-                receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
-                return Landed(lease, place, receipt)
+                return await self._part(place, transfer, lease, sink)
         except _Fault as fault:
-            # What broke off is good as far as it goes; what was wrong is good for nothing.
-            good = kept if fault.verdict.action is Action.WAIT else lease.start
-            return Missed(lease, place, fault.verdict, good, fault.cause)
+            return _missed(place, transfer, lease, fault.verdict, fault.cause)
         except (ConnectionFailed, Stall, ProtocolError) as error:
-            verdict = _broken(error)
-            return Missed(lease, place, verdict, kept if verdict.action is Action.WAIT else lease.start)
+            return _missed(place, transfer, lease, _broken(error))
+        except asyncio.CancelledError:
+            if not transfer.dropped:
+                raise
+            return _missed(place, transfer, lease, Verdict(Action.WAIT, 32, "was slow to answer", SourceUnavailable))
+
+    async def _part(
+        self, place: PlaceWork, transfer: Transfer, lease: Lease, sink: Sink
+    ) -> Landed | Arrived | Mixed | Missed:
+        file, chunk, began = transfer.file, lease.chunk, self.clock()
+        assembly = file.assembly(chunk)
+        whole_file = lease.start == 0 and lease.end == file.entry.size
+        request = Request(place.url, lease.start, None if whole_file else lease.end, lease.fresh)
+        answer, verdict = await self._ask(request, place, file.expectation(place, plain_http=self.plain_http))
+        try:
+            self._see(place, verdict)
+            if not assembly.joins(lease, (place.place.mirror, verdict.validator, sink.inode)):
+                return Mixed(lease, place)
+            transfer.answer = answer
+            await self._take(answer, verdict, transfer, sink)
+        finally:
+            transfer.answer = None
+            answer.close()
+        transfer.seconds = self.clock() - began
+        if transfer.at < transfer.end:
+            short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
+            return _missed(place, transfer, lease, short)
+        assembly.held += transfer.end - lease.start
+        transfer.received = 0
+        if verdict.digest:
+            assembly.digests.append((verdict.start, verdict.start + verdict.length, verdict.digest.hex()))
+        if not assembly.complete:
+            return Arrived(transfer.lease_now, place)
+        facts = (sink.inode, verdict.validator, place.place.mirror, tuple(assembly.digests))
+        receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
+        return Landed(lease, place, receipt)
+
+    async def _take(self, answer: Answer, verdict: Verdict, transfer: Transfer, sink: Sink) -> None:
+        """Write what comes up to `transfer.end`; where that was moved, the rest of the answer is left unread."""
+        taken = 0
+        async with aclosing(answer.body(verdict.length)) as body:
+            async for content in body:
+                self._count(transfer, len(content))
+                taken += len(content)
+                room = content[: min(verdict.start + verdict.length, transfer.end) - transfer.at]
+                await sink.write(room, transfer.at)
+                transfer.at += len(room)
+                if transfer.at >= transfer.end < verdict.start + verdict.length:
+                    return
+        self._end(answer, verdict, taken)
 
     async def stream(self, file: FileWork, place: PlaceWork, lease: Lease, transfer: Transfer) -> Streamed | Missed:
         """Fetch the whole file as one response, committing the missing chunks as they pass."""
@@ -176,7 +244,7 @@ class Exchange:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
-                self.reached(Origin.of(place.place.url))
+                self.reached(Origin.of(place.place.url), answer.waited)
                 place.route = request.url if request.url != place.place.url else ""
                 return answer, verdict
             answer.close()
@@ -237,6 +305,14 @@ class _Stream:
         if receipt.committed:
             file.missing.discard(index)
             self.progressed = True
+
+
+def _missed(
+    place: PlaceWork, transfer: Transfer, lease: Lease, verdict: Verdict, cause: Stalled | None = None
+) -> Missed:
+    """What broke off is good as far as it goes; what was wrong is good for nothing."""
+    kept = transfer.at if verdict.action is Action.WAIT else lease.start
+    return Missed(transfer.lease_now, place, verdict, kept, cause, dropped=transfer.dropped)
 
 
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:

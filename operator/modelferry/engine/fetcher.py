@@ -1,7 +1,8 @@
 """Fetches a manifest: keeps as many tries running as the pace allows, and decides what follows from each that ends.
 
-All decisions are made here, one at a time, in the loop of `Fetcher.run`; the tries (`exchange`) run beside it and only
-bring values. Where a decision is more than a line it is a pure function of `plan`, `pace`, `work` or `wire`.
+All decisions are made here, one at a time, in the loop of `Fetcher.run`; the tries (`exchange`, kept in `tries`) run
+beside it and only bring values. Where a decision is more than a line it is a pure function of `plan`, `pace`, `work` or
+`wire`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from modelferry.engine import faults
 from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, Telemetry
-from modelferry.engine.exchange import Exchange, Landed, Missed, Streamed, Transfer
-from modelferry.engine.pace import Budget, Pace, backoff
+from modelferry.engine.exchange import Arrived, Exchange, Landed, Missed, Mixed, Streamed, Transfer
+from modelferry.engine.pace import Budget, Pace, backoff, next_part
 from modelferry.engine.plan import Backlog, Lease, keeps
 from modelferry.engine.storage.sink import Disk
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.tries import Tries
 from modelferry.engine.wire import Action, Origin
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import UnknownHost
@@ -32,11 +33,13 @@ _NAME_TRIES, _SYNC_TRIES = 4, 3
 _REJECTIONS = 4
 #: Generations of one file that may change under our hands.
 _RESTARTS = 3
+#: Seconds after which the pace and the streams are looked at, whether something happened or not.
+_TICK = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``connections`` at once; ``patience``: seconds without progress after which a download is given up."""
+    """``connections`` at once, at most; ``patience``: seconds without progress after which a download is given up."""
 
     connections: int = 16
     allow_plain_http: bool = False
@@ -61,7 +64,7 @@ class _Finished:
     finish: Finish
 
 
-_Event = Landed | Missed | Streamed | _Finished
+_Event = Landed | Arrived | Mixed | Missed | Streamed | _Finished
 
 
 class Fetcher:
@@ -87,7 +90,7 @@ class Fetcher:
         self._jitter = jitter
         self._files: list[FileWork] = []
         self._backlog = Backlog()
-        self._tasks: dict[asyncio.Task[_Event], Transfer] = {}
+        self._tries: Tries[_Event] = Tries({})
         self._paused: dict[Origin, float] = {}
         self._reached: set[Origin] = set()
         self._woken = asyncio.Event()
@@ -103,8 +106,8 @@ class Fetcher:
         opened = await self._checkpoint.open(self._manifest)
         if not opened.published:
             disk = Disk(opened.root, self._manifest.revision)
-            plain_http = self._settings.allow_plain_http
-            self._exchange = Exchange(self._dialer, disk, self._checkpoint, plain_http, self._on_reached)
+            told = (self._settings.allow_plain_http, self._on_reached, self._now)
+            self._exchange = Exchange(self._dialer, disk, self._checkpoint, *told)
             telling = asyncio.create_task(self._tell())
             try:
                 await self._fetch(opened)
@@ -123,7 +126,8 @@ class Fetcher:
         """What only this side knows, as it stands now."""
         repairing = any(file.repairing is not None and not file.verified for file in self._files)
         return Telemetry(
-            in_flight=sum(transfer.received for transfer in self._tasks.values()),
+            in_flight=sum(transfer.received for transfer in self._tries.tasks.values())
+            + sum(part.held for file in self._files for part in file.assemblies.values()),
             connections=self._dialer.connections,
             retries=self.retries,
             fetched=self._exchange.fetched if self._exchange is not None else 0,
@@ -147,42 +151,55 @@ class Fetcher:
             self._dispatch(self._now())
             for task in await self._first_ended():
                 # An earlier one of this round may have called it off, with the rest of its file.
-                if self._tasks.pop(task, None) is not None:
+                if (transfer := self._tries.tasks.pop(task, None)) is not None:
+                    if transfer.lease is not None and transfer.seconds:
+                        size = transfer.at - transfer.lease.start
+                        self._pace = self._pace.brought(self._now(), size, transfer.seconds)
                     await self._on(task.result())
 
     async def _first_ended(self) -> set[asyncio.Task[_Event]]:
         """Wait until a try ends, a server was reached, or a time has come that something waits for."""
         now = self._now()
-        times = [
-            time for time in (self._backlog.next_ready(), *self._paused.values()) if time is not None and time > now
-        ]
-        if not self._tasks and not times:
+        times = [time for time in (self._backlog.next_ready(), *self._paused.values()) if time is not None]
+        if self._tries.tasks:
+            # What may be fetched already waits for a connection. With none at work it came due a moment ago.
+            times = [time for time in times if time > now] + [now + _TICK]
+        elif not times:
             raise AssertionError("nothing runs and nothing waits, but the download is not whole")
         woken = asyncio.create_task(self._woken.wait())
         try:
             await asyncio.wait(
-                {*self._tasks, woken},
-                timeout=min(times) - now if times else None,
+                {*self._tries.tasks, woken},
+                timeout=max(0.0, min(times) - now),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             woken.cancel()
         self._woken.clear()
-        return {task for task in self._tasks if task.done()}
+        return {task for task in self._tries.tasks if task.done()}
 
     def _dispatch(self, now: float) -> None:
         self._paused = {origin: until for origin, until in self._paused.items() if until > now}
-        while self._running() < self._pace.allowed and (lease := self._backlog.pop(now, self._may_fetch)):
+        exchange = self._exchange
+        assert exchange is not None
+        self._tries.drop_laggards(self._pace, now)
+        while self._tries.running < self._pace.allowed and (lease := self._next(now)):
             file = self._files[lease.chunk.file]
-            place = file.place_for(lease.attempt)
-            transfer = Transfer(file, Origin.of(place.place.url))
-            exchange = self._exchange
-            assert exchange is not None
-            work = exchange.stream if lease.stream else exchange.chunk
-            self._spawn(work(file, place, lease, transfer), transfer)
+            place, transfer = file.place_for(lease.attempt), Transfer.of(file, lease)
+            work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
+            self._tries.spawn(work, transfer)
+        self._pace = self._pace.observe(now, exchange.fetched, self._tries.running >= self._pace.allowed)
 
-    def _running(self) -> int:
-        return sum(transfer.origin is not None for transfer in self._tasks.values())
+    def _next(self, now: float) -> Lease | None:
+        """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one."""
+        lease = self._backlog.pop(now, self._may_fetch)
+        if lease is None:
+            busy = len(self._backlog) or self._paused
+            return None if busy else self._tries.share(self._pace, now)
+        part, rest = next_part(self._pace, lease, self._backlog.bytes)
+        if rest is not None:
+            self._backlog.push(rest, now)
+        return part
 
     def _may_fetch(self, lease: Lease) -> bool:
         """Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not
@@ -190,28 +207,27 @@ class Fetcher:
         origin = Origin.of(self._files[lease.chunk.file].place_for(lease.attempt).place.url)
         if origin in self._paused:
             return False
-        return origin in self._reached or all(transfer.origin != origin for transfer in self._tasks.values())
+        return origin in self._reached or not self._tries.asks(origin)
 
-    def _on_reached(self, origin: Origin) -> None:
+    def _on_reached(self, origin: Origin, seconds: float) -> None:
+        self._pace = self._pace.answered(seconds)
         if origin not in self._reached:
             self._reached.add(origin)
             self._woken.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, _Event], transfer: Transfer) -> None:
-        self._tasks[asyncio.create_task(work)] = transfer
 
     async def _finish(self, file: FileWork) -> _Finished:
         return _Finished(file, await self._checkpoint.finish(file.number))
 
     def _resume(self, file: FileWork, attempt: int = 0, ready: float = 0.0) -> None:
         """Put on the list what is missing of `file`; with nothing missing, its whole digest is due."""
+        file.assemblies.clear()
         if not file.missing:
-            self._spawn(self._finish(file), Transfer(file))
+            self._tries.spawn(self._finish(file), Transfer(file))
         elif file.streaming:
             whole = Chunk(file.number, 0, 0, file.entry.size)
             # Once its digest was wrong, the file is asked for past the caches.
             fresh = bool(file.mismatch[0])
-            self._backlog.push(Lease(whole, 0, attempt=attempt, fresh=fresh, stream=True), ready)
+            self._backlog.push(Lease(whole, 0, whole.end, attempt=attempt, fresh=fresh, stream=True), ready)
         else:
             for index in sorted(file.missing):
                 self._backlog.push(Lease.of(file.chunks[index]), ready)
@@ -222,6 +238,11 @@ class Fetcher:
         match event:
             case Landed():
                 await self._on_landed(self._files[event.lease.chunk.file], event)
+            case Arrived():
+                event.place.deliver()
+                self._progress()
+            case Mixed():
+                await self._on_mixed(self._files[event.lease.chunk.file], event.lease.chunk)
             case Streamed():
                 await self._on_streamed(self._files[event.lease.chunk.file], event)
             case Missed():
@@ -231,19 +252,19 @@ class Fetcher:
 
     async def _on_landed(self, file: FileWork, landed: Landed) -> None:
         lease, receipt = landed.lease, landed.receipt
+        file.assemblies.pop(lease.chunk.index, None)
         if receipt.committed:
             landed.place.deliver()
-            self._pace = self._pace.fetched()
             self._progress()
             file.missing.discard(lease.chunk.index)
             if not file.missing:
                 if file.repairing is None or receipt.changed:
-                    self._spawn(self._finish(file), Transfer(file))
+                    self._tries.spawn(self._finish(file), Transfer(file))
                 else:
                     self._compare_next(file)
             return
         self.retries += 1
-        again, delay = Lease.of(lease.chunk), 0.0
+        again, delay = Lease.again(lease.chunk), 0.0
         if receipt.why == "stale":
             await self._resync(file)
             return
@@ -256,6 +277,14 @@ class Fetcher:
             if again.unsynced >= _SYNC_TRIES:
                 raise faults.unsynced(file)
         self._backlog.push(again, self._now() + delay)
+
+    async def _on_mixed(self, file: FileWork, chunk: Chunk) -> None:
+        """Parts of two versions do not make a chunk: it is fetched again, in one request."""
+        self.retries += 1
+        await self._call_off(lambda transfer: transfer.lease is not None and transfer.lease.chunk == chunk)
+        self._backlog.drop_chunk(chunk)
+        file.assemblies.pop(chunk.index, None)
+        self._backlog.push(Lease.again(chunk))
 
     async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
         streamed.place.deliver()
@@ -276,6 +305,9 @@ class Fetcher:
         if missed.progressed or missed.kept > lease.start:
             self._progress()
         self._message = f"{shown(place.url)} {verdict.message}; trying again"
+        if missed.dropped and verdict.action is Action.WAIT:
+            self._backlog.push(replace(self._keep(file, missed), attempt=lease.attempt, drops=lease.drops + 1), now)
+            return
         place.route = ""
         if verdict.action is Action.RESTART:
             await self._restart(file, place)
@@ -302,7 +334,7 @@ class Fetcher:
         return action is Action.REFUSE or (action is Action.SUSPECT and missed.place.strike(missed.lease.attempt + 1))
 
     def _slow_down(self, origin: Origin, delay: float | None) -> None:
-        self._pace = self._pace.busy()
+        self._pace = self._pace.busy(self._now())
         if delay is not None:
             self._paused[origin] = self._now() + delay
 
@@ -311,13 +343,18 @@ class Fetcher:
         again = (
             replace(lease, attempt=1 if missed.progressed else lease.attempt + 1)
             if lease.stream
-            else lease.after(missed.kept)
+            else self._keep(file, missed)
         )
         delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
         if lease.stream and file.entry.digest is None and not missed.place.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
             file.restarted(await self._checkpoint.restart(file.number, file.generation))
         self._backlog.push(again, self._now() + delay)
+
+    def _keep(self, file: FileWork, missed: Missed) -> Lease:
+        """What is left of a part that was good up to a point."""
+        file.assembly(missed.lease.chunk).held += missed.kept - missed.lease.start
+        return missed.lease.after(missed.kept)
 
     async def _on_finished(self, file: FileWork, finish: Finish) -> None:
         if finish.verified:
@@ -377,13 +414,8 @@ class Fetcher:
 
     async def _call_off(self, which: Callable[[Transfer], bool]) -> None:
         """Stop the tries that `which` picks, and take note of what they committed with their last breath."""
-        doomed = {task: transfer for task, transfer in self._tasks.items() if which(transfer)}
-        for task in doomed:
-            del self._tasks[task]
-            task.cancel()
-        for event in await asyncio.gather(*doomed, return_exceptions=True):
-            if isinstance(event, Landed) and event.receipt.committed:
-                self._files[event.lease.chunk.file].missing.discard(event.lease.chunk.index)
+        for landed in await self._tries.call_off(which):
+            self._files[landed.lease.chunk.file].missing.discard(landed.lease.chunk.index)
 
     def _progress(self) -> None:
         self._budget = self._budget.progress(self._now())

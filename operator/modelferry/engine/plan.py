@@ -12,31 +12,48 @@ from modelferry.manifest import Chunk, FileEntry
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The task to fetch the rest of a chunk: bytes from `start` to its end; or, as a ``stream``, a whole file at
-    once, which `chunk` then spans.
+    """The task to fetch part of a chunk: bytes from `start` to `end`; or, as a ``stream``, a whole file at once, which
+    `chunk` then spans.
 
     ``attempt`` counts failures since the last progress; ``rejected`` how often its bytes were not what the server
-    itself declared, ``unsynced`` how often the disk refused them. ``reopen``: the chunk is done, and is fetched again
-    to compare.
-    ``fresh``: caches on the way are asked to fetch anew.
+    itself declared, ``unsynced`` how often the disk refused them, ``drops`` how often it was taken from a stream that
+    was too slow. ``reopen``: the chunk is done, and is fetched again to compare. ``fresh``: caches on the way are asked
+    to fetch anew. ``whole``: not to be divided among several requests.
     """
 
     chunk: Chunk
     start: int
+    end: int
     attempt: int = 0
     rejected: int = 0
     unsynced: int = 0
+    drops: int = 0
     reopen: bool = False
     fresh: bool = False
     stream: bool = False
+    whole: bool = False
 
     @classmethod
     def of(cls, chunk: Chunk, *, reopen: bool = False) -> Lease:
         """The whole chunk. A chunk to compare is asked for past the caches: one may be what spoiled it."""
-        return cls(chunk, chunk.start, reopen=reopen, fresh=reopen)
+        return cls(chunk, chunk.start, chunk.end, reopen=reopen, fresh=reopen, whole=reopen)
+
+    @classmethod
+    def again(cls, chunk: Chunk) -> Lease:
+        """The whole chunk once more, in one request: what came of it in parts was of no use."""
+        return cls(chunk, chunk.start, chunk.end, whole=True)
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return self.end - self.start
+
+    def split(self, at: int) -> tuple[Lease, Lease]:
+        """The bytes before file offset `at`, and the others."""
+        return replace(self, end=at), replace(self, start=at, reopen=False)
 
     def after(self, kept: int) -> Lease:
-        """After a try that left the chunk good up to file offset `kept`: progress is what resets the count."""
+        """After a try that left its bytes good up to file offset `kept`: progress is what resets the count."""
         if kept > self.start:
             return replace(self, start=kept, attempt=1, reopen=False)
         return replace(self, attempt=self.attempt + 1)
@@ -49,24 +66,28 @@ class Backlog:
     """
 
     def __init__(self) -> None:
-        self._ready: list[tuple[int, int, Lease]] = []
-        self._later: list[tuple[float, int, int, Lease]] = []
+        self._ready: list[tuple[int, int, int, Lease]] = []
+        self._later: list[tuple[float, int, int, int, Lease]] = []
+        #: Bytes of all leases in it.
+        self.bytes = 0
 
     def push(self, lease: Lease, ready: float = 0.0) -> None:
         """Add `lease`, not to be fetched before clock reading `ready`."""
-        heapq.heappush(self._later, (ready, lease.chunk.file, lease.chunk.index, lease))
+        self.bytes += lease.size
+        heapq.heappush(self._later, (ready, lease.chunk.file, lease.chunk.index, lease.start, lease))
 
     def pop(self, now: float, may: Callable[[Lease], bool] = lambda lease: True) -> Lease | None:
         """The first lease that may be fetched at `now`, and that `may` allows; None where there is none."""
         while self._later and self._later[0][0] <= now:
-            _, file, index, lease = heapq.heappop(self._later)
-            heapq.heappush(self._ready, (file, index, lease))
+            _, file, index, start, lease = heapq.heappop(self._later)
+            heapq.heappush(self._ready, (file, index, start, lease))
         held = []
         found = None
         while self._ready and found is None:
             item = heapq.heappop(self._ready)
-            if may(item[2]):
-                found = item[2]
+            if may(item[-1]):
+                found = item[-1]
+                self.bytes -= found.size
             else:
                 held.append(item)
         for item in held:
@@ -79,8 +100,16 @@ class Backlog:
 
     def drop(self, file: int) -> None:
         """Forget the leases of file number `file`."""
-        self._ready = [item for item in self._ready if item[0] != file]
-        self._later = [item for item in self._later if item[1] != file]
+        self._keep(lambda lease: lease.chunk.file != file)
+
+    def drop_chunk(self, chunk: Chunk) -> None:
+        """Forget the leases of `chunk`."""
+        self._keep(lambda lease: (lease.chunk.file, lease.chunk.index) != (chunk.file, chunk.index))
+
+    def _keep(self, which: Callable[[Lease], bool]) -> None:
+        self._ready = [item for item in self._ready if which(item[-1])]
+        self._later = [item for item in self._later if which(item[-1])]
+        self.bytes = sum(item[-1].size for item in self._ready) + sum(item[-1].size for item in self._later)
         heapq.heapify(self._ready)
         heapq.heapify(self._later)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Expectation, Origin
 from modelferry.errors import Stalled
 from modelferry.manifest import Chunk, FileEntry, Place, chunks_of
@@ -59,6 +60,35 @@ class PlaceWork:
 
 
 @dataclass(slots=True)
+class Assembly:
+    """A chunk as it comes, in one or more parts. ``held``: bytes of it that are written; ``facts``: mirror, validator
+    and inode of those; ``digests`` as in `Written`."""
+
+    chunk: Chunk
+    held: int = 0
+    facts: tuple[str, str, int] | None = None
+    digests: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to fetch."""
+        return self.held == self.chunk.size
+
+    def joins(self, lease: Lease, facts: tuple[str, str, int]) -> bool:
+        """May the bytes of `lease`, which come with `facts`, be joined with what is there?
+
+        Parts are of one mirror, one version and one file on the disk. Only a chunk that comes one piece after the other
+        may be completed by another place: there the whole digest decides, and a place that breaks off again and again
+        would otherwise keep it from ever being whole.
+        """
+        last = lease.end == self.chunk.end and self.held == lease.start - self.chunk.start
+        if self.facts in (None, facts) or last:
+            self.facts = facts
+            return True
+        return False
+
+
+@dataclass(slots=True)
 class FileWork:
     """One file. ``missing``: indices of chunks that are not committed. ``repairing``: the chunk that is compared next,
     None while there is nothing to compare. ``streaming``: its place cannot do ranges, or cannot tell versions apart.
@@ -76,6 +106,7 @@ class FileWork:
     unsynced: int = 0
     mismatch: tuple[str, str] = ("", "")
     chunks: list[Chunk] = field(default_factory=list)
+    assemblies: dict[int, Assembly] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, entry: FileEntry, opened: OpenedFile) -> FileWork:
@@ -96,6 +127,10 @@ class FileWork:
         self.repairing = None
         for place in self.places:
             place.validator = None
+
+    def assembly(self, chunk: Chunk) -> Assembly:
+        """What is there of `chunk`."""
+        return self.assemblies.setdefault(chunk.index, Assembly(chunk))
 
     @property
     def usable(self) -> list[PlaceWork]:

@@ -24,7 +24,7 @@ from modelferry.manifest.model import pin
 
 MANIFEST = pin((FileEntry("a", 5, None, (Place("https://x/a"),)),))
 OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",))
-WRITTEN = Written(0, 3, 2, 99, '"1"', "m", "ab", 10)
+WRITTEN = Written(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
 
 
 class Recorder:

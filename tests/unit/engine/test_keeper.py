@@ -138,8 +138,13 @@ def test_bytes_that_the_server_did_not_mean_are_not_committed(keeper: Keeper) ->
     write(keeper, 0, 1)
     good = hashlib.sha256(DATA[CHUNK + 10 : 2 * CHUNK]).hexdigest()
     wrong = hashlib.sha256(b"else").hexdigest()
-    receipts = keeper.commit([report(keeper, 0, sha256=wrong), report(keeper, 1, sha256=good, sha256_start=CHUNK + 10)])
-    assert receipts == [Receipt(False, "digest"), Receipt(True)]
+    begin = hashlib.sha256(DATA[CHUNK : CHUNK + 20]).hexdigest()
+    right = ((CHUNK + 10, 2 * CHUNK, good), (CHUNK, CHUNK + 20, begin))
+    wrongs = [((0, CHUNK, wrong),), ((0, 10, wrong),), (*right, (CHUNK + 1, CHUNK + 2, wrong))]
+    assert keeper.commit([report(keeper, 1, digests=right)]) == [Receipt(True)]
+    for digests in wrongs:
+        index = digests[0][0] // CHUNK
+        assert keeper.commit([report(keeper, index, digests=digests)]) == [Receipt(False, "digest")]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])

@@ -1,10 +1,28 @@
-"""How long to wait, when to give up, how many connections."""
+"""How long to wait, when to give up, how many connections, how much each is asked for, which stream is helped."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from modelferry.engine.pace import FIRST_DELAY, MAX_DELAY, Budget, Pace, backoff
+from modelferry.engine.pace import (
+    FIRST_DELAY,
+    MAX_DELAY,
+    Budget,
+    Meter,
+    Pace,
+    Stream,
+    backoff,
+    cut_of,
+    laggards,
+    next_part,
+    victim,
+)
+from modelferry.engine.plan import Lease
+from modelferry.manifest import Chunk
+
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize(("attempt", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (1000, 30.0)])
@@ -21,18 +39,176 @@ def test_patience_is_spent_by_time_without_progress() -> None:
     assert not budget.progress(150.0).spent(210.0)
 
 
+# How many connections.
+
+
+def watch(pace: Pace, rate: float, seconds: float, begin: float = 0.0) -> Pace:
+    """With `rate` bytes per second for each connection, looked at every 0.25 s."""
+    received = 0.0
+    for step in range(int(seconds * 4)):
+        received += pace.allowed * rate / 4
+        pace = pace.observe(begin + step / 4, int(received), True)
+    return pace
+
+
+def test_while_more_connections_pay_their_number_doubles_up_to_what_is_allowed() -> None:
+    assert Pace.start(100).allowed == 8
+    assert watch(Pace.start(100), 1e6, 0.75).allowed == 16
+    assert watch(Pace.start(100), 1e6, 10.0).allowed == 100
+    assert watch(Pace.start(3), 1e6, 10.0).allowed == 3
+
+
+def test_more_connections_that_do_not_pay_are_given_back() -> None:
+    pace = Pace.start(64)
+    seen = set()
+    for step in range(40):
+        pace = pace.observe(step / 4, int(step * 2.5e6), True)
+        seen.add(pace.allowed)
+    assert seen == {8, 16, 10}  # Doubled in vain; later, and seldom, a quarter more.
+    assert pace.base == 8
+
+
+def test_a_line_that_is_not_filled_teaches_nothing() -> None:
+    pace = Pace.start(64)
+    for step in range(40):
+        pace = pace.observe(step / 4, step * 1000, False)
+    assert pace == Pace.start(64)
+
+
 def test_a_busy_server_is_asked_by_half_as_many() -> None:
-    pace = Pace.start(16)
-    assert pace.busy().allowed == 8
-    for _ in range(10):
-        pace = pace.busy()
+    pace = Pace.start(16).busy(0.0)
+    assert pace.allowed == 4
+    for second in range(10):
+        pace = pace.busy(10.0 * second)
     assert pace.allowed == 1
 
 
-def test_good_chunks_win_connections_back_one_by_one() -> None:
-    pace = Pace.start(4).busy()
-    counts = []
-    for _ in range(7):
-        pace = pace.fetched()
-        counts.append(pace.allowed)
-    assert counts == [2, 3, 3, 3, 4, 4, 4]
+def test_several_busy_answers_at_once_count_once() -> None:
+    assert Pace.start(16).busy(5.0).busy(5.1).busy(5.9).allowed == 4
+
+
+def test_a_busy_answer_to_a_trial_takes_the_trial_back() -> None:
+    trial = watch(Pace.start(64), 1e6, 0.75)
+    assert (trial.base, trial.allowed) == (8, 16)
+    assert trial.busy(1.0).allowed == 8
+
+
+def test_what_was_lost_to_a_busy_server_is_won_back_after_a_rest() -> None:
+    pace = Pace.start(16).busy(0.0)
+    assert watch(pace, 1e6, 4.0).allowed == 4
+    assert watch(pace, 1e6, 40.0).allowed == 16
+
+
+# How much each is asked for.
+
+
+def chunk(index: int = 0) -> Chunk:
+    return Chunk(0, index, index * 16 * MIB, (index + 1) * 16 * MIB)
+
+
+def known(rate: float, rtt: float = 0.02) -> Pace:
+    return Pace.start(16).answered(rtt).brought(0.0, 4 * MIB, 4 * MIB / rate)
+
+
+def test_before_anything_is_known_a_part_is_small() -> None:
+    part, rest = next_part(Pace.start(16), Lease.of(chunk()), 100 * MIB)
+    assert rest is not None
+    assert (part.start, part.end, rest.start, rest.end) == (0, MIB, MIB, 16 * MIB)
+
+
+@pytest.mark.parametrize(("rate", "size"), [(1e4, MIB), (0.5 * MIB, 4 * MIB), (1.4 * MIB, 16 * MIB), (1e9, 16 * MIB)])
+def test_a_part_is_what_a_stream_brings_in_some_seconds(rate: float, size: int) -> None:
+    assert next_part(known(rate), Lease.of(chunk()), 1 << 40)[0].size == size
+
+
+def test_where_round_trips_are_long_parts_are_longer() -> None:
+    assert next_part(known(0.5 * MIB, rtt=0.2), Lease.of(chunk()), 1 << 40)[0].size == 8 * MIB
+
+
+def test_towards_the_end_parts_become_shorter_unless_they_are_short_in_time() -> None:
+    assert next_part(known(4 * MIB), Lease.of(chunk()), 48 * MIB)[0].size == 8 * MIB
+    assert next_part(known(4 * MIB), Lease.of(chunk()), 0)[0].size == 2 * MIB
+    assert next_part(known(100 * MIB), Lease.of(chunk()), 0)[0].size == 2 * MIB
+
+
+def test_what_must_come_in_one_answer_is_not_divided() -> None:
+    for pace, lease in [
+        (Pace.start(16), Lease.again(chunk())),
+        (Pace.start(16), Lease.of(chunk(), reopen=True)),
+        (Pace.start(16), Lease(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
+        (Pace.start(1), Lease.of(chunk())),
+        (Pace.start(16), Lease.of(Chunk(0, 0, 0, MIB + 100))),
+    ]:
+        assert next_part(pace, lease, 1 << 40) == (lease, None)
+
+
+# Streams beside their siblings.
+
+
+def meter(rate: float, seconds: float = 5.0) -> Meter:
+    found = Meter()
+    for step in range(int(seconds * 4) + 1):
+        found = found.sampled(step / 4, int(step / 4 * rate))
+    return found
+
+
+def streams(*rates: float, left: int = 8 * MIB, seconds: float = 5.0) -> list[Stream]:
+    return [Stream(number, "a", 0, left, meter(rate, seconds)) for number, rate in enumerate(rates)]
+
+
+def test_a_meter_forgets_what_was_long_ago() -> None:
+    found = Meter()
+    for step in range(100):
+        found = found.sampled(step / 4, step * 10 if step < 60 else 600)
+    assert found.rate == 0.0
+    assert found.seconds == pytest.approx(5.0, abs=0.5)
+    assert meter(1000.0).rate == pytest.approx(1000.0)
+
+
+def test_a_stream_that_is_slow_beside_its_siblings_is_given_up() -> None:
+    pace = Pace.start(16)
+    assert [s.key for s in laggards(streams(1e6, 1e6, 1e6, 2e5), pace, 5.0)] == [3]
+    assert not laggards(streams(1e6, 1e6, 1e6, 3e5), pace, 5.0)
+    assert not laggards(streams(1e6, 1e6, 1e6, 0.0, seconds=3.0), pace, 5.0)
+
+
+def test_a_line_that_is_slow_as_a_whole_costs_no_stream() -> None:
+    assert not laggards(streams(0.0, 0.0, 0.0, 0.0, 10.0), known(1e6), 1.0)
+    assert not laggards(streams(10.0), known(1e6), 60.0)
+
+
+def test_a_single_stream_is_compared_with_those_that_ended_a_moment_ago() -> None:
+    assert [s.key for s in laggards(streams(1e5), known(1e6), 4.0)] == [0]
+
+
+def test_streams_of_another_server_are_no_siblings() -> None:
+    far = replace(streams(1e5)[0], key=9, origin="b")
+    assert not laggards([*streams(1e6, 1e6, 1e6, 1e6), far], Pace.start(16), 5.0)
+
+
+def test_a_part_that_is_slow_every_time_is_left_alone() -> None:
+    slow = replace(streams(0.0)[0], key=9, drops=3)
+    assert not laggards([*streams(1e6, 1e6, 1e6, 1e6), slow], Pace.start(16), 5.0)
+
+
+def test_an_idle_connection_takes_half_of_what_is_slow_and_would_end_last() -> None:
+    found = victim(streams(2e5, 1e5, 1.5e6), known(1e6), 4.0)
+    assert found is not None
+    assert (found.key, cut_of(found)) == (1, 4 * MIB)
+
+
+def test_on_a_weak_line_the_last_parts_are_shared_though_none_is_slow() -> None:
+    found = victim(streams(2e5, 1e5), known(2e5), 4.0)
+    assert found is not None
+    assert found.key == 1
+
+
+def test_what_ends_soon_anyway_or_is_little_or_may_not_be_divided_is_not_shared() -> None:
+    pace = known(1e6)
+    assert victim(streams(2e5), pace, 4.0)
+    assert victim(streams(1e6, 5e5), pace, 4.0) is None
+    assert victim(streams(5e5), known(3e6), 4.0)
+    assert victim(streams(5e6), known(3e7), 4.0) is None
+    assert victim(streams(2e5, left=500_000), pace, 4.0) is None
+    assert victim([replace(stream, whole=True) for stream in streams(2e5)], pace, 4.0) is None
+    assert victim(streams(2e5, seconds=0.5), pace, 4.0) is None

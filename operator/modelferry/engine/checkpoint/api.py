@@ -35,8 +35,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A chunk stands in its file. ``inode`` is the file's that was written to; ``sha256`` (hex) covers the bytes from
-    ``sha256_start`` to the chunk's end, as the server declared it; "" where it declared none."""
+    """A chunk stands in its file. ``inode`` is the file's that was written to. ``digests`` are those that the server
+    declared for what it sent: (start, end, SHA-256 in hex) of file offsets within the chunk; they may overlap."""
 
     file: int
     index: int
@@ -44,8 +44,7 @@ class Written:
     inode: int
     validator: str
     mirror: str
-    sha256: str = ""
-    sha256_start: int = 0
+    digests: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,24 @@ class Hasher(Protocol):
         """Take in `data`."""
 
 
+class Bounded:
+    """Takes in the first `length` bytes that come, and passes over the others."""
+
+    def __init__(self, hasher: hashlib._Hash, length: int) -> None:
+        self._hasher = hasher
+        self._left = length
+
+    def update(self, data: memoryview, /) -> None:
+        """More of it."""
+        if self._left > 0:
+            self._hasher.update(data[: self._left])
+            self._left -= len(data)
+
+    def hexdigest(self) -> str:
+        """Of what was taken in."""
+        return self._hasher.hexdigest()
+
+
 class ShortRead(Exception):
     """The file ends before the chunk does."""
 

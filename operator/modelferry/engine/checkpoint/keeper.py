@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready, recovery
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
-from modelferry.engine.checkpoint.digests import Hasher, Reader, ShortRead
+from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
 from modelferry.engine.checkpoint.lock import acquire
 from modelferry.engine.checkpoint.state import FileState
@@ -238,10 +238,10 @@ class Keeper:
 
     def _read_back(self, state: FileState, fd: int, report: Written) -> _Checked | Receipt:
         chunk = state.chunk(report.index)
-        digest, declared = blake3(), hashlib.sha256()
+        digest = blake3()
         hashers: list[tuple[int, Hasher]] = [(0, digest)]
-        if report.sha256:
-            hashers.append((report.sha256_start, declared))
+        declared = [(start, Bounded(hashlib.sha256(), end - start), want) for start, end, want in report.digests]
+        hashers += [(start, hasher) for start, hasher, _ in declared]
         in_order = report.index == state.frontier.next and state.phase != "repairing"
         if in_order:
             hashers.append((0, state.frontier))
@@ -250,7 +250,7 @@ class Keeper:
             self._reader.feed(fd, chunk, *hashers)
         except (ShortRead, DiskFault):
             why = "disk"
-        if not why and report.sha256 and declared.hexdigest() != report.sha256:
+        if not why and any(hasher.hexdigest() != want for _, hasher, want in declared):
             why = "digest"
         if why:
             if in_order:

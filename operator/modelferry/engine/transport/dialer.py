@@ -76,6 +76,8 @@ class Dialer:
         await asyncio.gather(*(connection.closed for connection in doomed))
 
     async def _exchange(self, origin: Origin, connection: Connection, request: Request) -> Answer:
+        clock = asyncio.get_running_loop().time
+        sent = clock()
         connection.send(request.encode())
         parser = HeadParser()
         try:
@@ -84,7 +86,7 @@ class Dialer:
                     data = await self._take_first(connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
-                        return Answer(self, origin, connection, head, data[used:], self._limits)
+                        return Answer(self, origin, connection, head, data[used:], self._limits, clock() - sent)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -156,9 +158,18 @@ class Answer:
     """A response: its head, and its body once."""
 
     def __init__(
-        self, dialer: Dialer, origin: Origin, connection: Connection, head: Head, first: memoryview, limits: Limits
+        self,
+        dialer: Dialer,
+        origin: Origin,
+        connection: Connection,
+        head: Head,
+        first: memoryview,
+        limits: Limits,
+        waited: float,
     ) -> None:
+        """`waited`: seconds from the request to its head."""
         self.head = head
+        self.waited = waited
         self.peer = connection.peer
         self._dialer = dialer
         self._origin = origin
@@ -191,6 +202,10 @@ class Answer:
             if not data:
                 self.whole = body.close()
                 return
+
+    def abort(self) -> None:
+        """Break the connection: the body ends with what is received already."""
+        self._connection.abort()
 
     def close(self) -> None:
         """Give the connection back, for reuse where body and server allow it."""

@@ -1,4 +1,4 @@
-"""How many connections, how long to wait, when to give up. Pure: clock readings and random numbers are arguments."""
+"""How long to wait, and when to give up. Pure: clock readings and random numbers are arguments."""
 
 from __future__ import annotations
 
@@ -35,33 +35,3 @@ class Budget:
     def spent(self, now: float) -> bool:
         """Is it time to give up?"""
         return now - self.progressed > self.patience
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How many connections to use at once: ``allowed`` of at most ``most``.
-
-    A busy answer (429, 503) halves it, and as many whole chunks as there are connections win one back: the additive
-    increase and multiplicative decrease that TCP itself settles by.
-    """
-
-    most: int
-    allowed: int
-    credit: int = 0
-
-    @classmethod
-    def start(cls, most: int) -> Pace:
-        """All that are permitted."""
-        return cls(most, most)
-
-    def busy(self) -> Pace:
-        """After the server said that it has too much to do."""
-        return replace(self, allowed=max(1, self.allowed // 2), credit=0)
-
-    def fetched(self) -> Pace:
-        """After a chunk came whole."""
-        if self.allowed == self.most:
-            return self
-        if self.credit + 1 < self.allowed:
-            return replace(self, credit=self.credit + 1)
-        return replace(self, allowed=self.allowed + 1, credit=0)

@@ -1,0 +1,37 @@
+"""How much one request asks for. Pure.
+
+On a fast line, a chunk. On a weak one less, down to 1 MiB: so several connections work on one chunk, a lost one costs
+little, and a process that is killed leaves few unfinished chunks behind. Towards the end parts become shorter (guided
+self-scheduling, Polychronopoulos and Kuck 1987), so that all streams end at about the same time, with no byte asked for
+twice.
+"""
+
+from __future__ import annotations
+
+from modelferry.engine.pace.connections import Pace
+from modelferry.engine.plan import Lease
+
+#: Bytes of the smallest part, and what parts are a multiple of.
+LEAST = 1 << 20
+#: Seconds that a part takes: long beside the round trip that each request costs. At the end, at least: what streams may
+#: end apart.
+SPAN, LAST_SPAN = 8.0, 0.5
+
+
+def part_size(pace: Pace, waiting: int) -> int:
+    """Bytes that the next request asks for, with `waiting` bytes not yet asked for: a fair share of them at most."""
+    span = max(SPAN, 80 * pace.rtt) * pace.stream_rate
+    last = max(LAST_SPAN, 10 * pace.rtt) * pace.stream_rate
+    size = min(span, max(last, waiting / pace.allowed))
+    return max(LEAST, int(size) // LEAST * LEAST)
+
+
+def next_part(pace: Pace, lease: Lease, waiting: int) -> tuple[Lease, Lease | None]:
+    """The part of `lease` to be asked for now, and the rest to be put back, if any.
+
+    One connection needs no parts. A rest of less than half a part is not worth a request.
+    """
+    size = part_size(pace, waiting + lease.size)
+    if lease.whole or lease.stream or pace.most == 1 or lease.size < size + size // 2:
+        return lease, None
+    return lease.split(lease.start + size)

@@ -1,0 +1,83 @@
+"""The tries that are running, and what can be done to them: watched, cut short, given up, called off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from modelferry.engine.exchange import Landed, Transfer
+from modelferry.engine.pace import Pace, Stream, cut_of, laggards, victim
+from modelferry.engine.plan import Lease
+from modelferry.engine.wire import Origin
+
+Event = TypeVar("Event")
+
+
+@dataclass(slots=True, eq=False)
+class Tries(Generic[Event]):
+    """Tasks that each bring one event, with the `Transfer` that each is about."""
+
+    tasks: dict[asyncio.Task[Event], Transfer]
+
+    def spawn(self, work: Coroutine[Any, Any, Event], transfer: Transfer) -> None:
+        """Begin `work`."""
+        self.tasks[asyncio.create_task(work)] = transfer
+
+    @property
+    def running(self) -> int:
+        """Those that have, or are about to have, a connection."""
+        return sum(transfer.origin is not None for transfer in self.tasks.values())
+
+    def asks(self, origin: Origin) -> bool:
+        """Does any of them ask `origin`?"""
+        return any(transfer.origin == origin for transfer in self.tasks.values())
+
+    def streams(self, now: float) -> list[Stream]:
+        """Those that wait for bytes of a part, with their rates as of `now`."""
+        found = []
+        for task, transfer in self.tasks.items():
+            lease = transfer.lease
+            if lease is None or lease.stream or transfer.at >= transfer.end or transfer.dropped or task.done():
+                continue
+            transfer.meter = transfer.meter.sampled(now, transfer.at - lease.start)
+            facts = (transfer.at, transfer.end, transfer.meter, lease.whole, lease.drops)
+            found.append(Stream(task, transfer.origin, *facts))
+        return found
+
+    def drop_laggards(self, pace: Pace, now: float) -> None:
+        """Have those break off that are slow beside the others; they end as Missed, with what they have."""
+        for stream in laggards(self.streams(now), pace, now):
+            task = self._task(stream)
+            transfer = self.tasks[task]
+            transfer.dropped = True
+            if transfer.answer is not None:
+                transfer.answer.abort()
+            else:
+                task.cancel()
+
+    def share(self, pace: Pace, now: float) -> Lease | None:
+        """Half of what the slowest still has to fetch, as a task for another; None where all end soon."""
+        stream = victim(self.streams(now), pace, now)
+        if stream is None:
+            return None
+        transfer = self.tasks[self._task(stream)]
+        assert transfer.lease is not None
+        _, half = transfer.lease_now.split(cut_of(stream))
+        transfer.end = half.start
+        return half
+
+    async def call_off(self, which: Callable[[Transfer], bool]) -> list[Landed]:
+        """Stop those that `which` picks; returns what they committed with their last breath."""
+        doomed = {task: transfer for task, transfer in self.tasks.items() if which(transfer)}
+        for task in doomed:
+            del self.tasks[task]
+            task.cancel()
+        events = await asyncio.gather(*doomed, return_exceptions=True)
+        return [event for event in events if isinstance(event, Landed) and event.receipt.committed]
+
+    @staticmethod
+    def _task(stream: Stream) -> asyncio.Task[Event]:
+        assert isinstance(stream.key, asyncio.Task)
+        return stream.key

@@ -1,0 +1,217 @@
+"""A simulator of lines, driven by the fetcher's own decisions (`engine.pace`, `engine.plan`): a whole download of
+gigabytes in a fraction of a second, on a clock of its own.
+
+What a line does to a stream, simplified: three round trips before the first byte on a new connection (TCP, TLS 1.3, the
+request) and one on a kept one; slow start from 10 segments, doubling each round trip; then the least of what losses
+permit (Mathis et al. 1997), what the server permits a stream, and a share of the link in proportion to the demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf, sqrt
+
+from modelferry.engine.pace import Meter, Pace, Stream, backoff, cut_of, laggards, next_part, victim
+from modelferry.engine.plan import Backlog, Lease
+from modelferry.manifest import chunks_of
+
+SEGMENT = 1448
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``capacity`` in bytes per second, ``rtt`` in seconds, ``loss`` as a probability; ``cap``: bytes per second that
+    the server gives a stream; ``busy_above``: requests at once beyond which it answers 429; ``odd``: what connection
+    number n brings at most at a time, where it is not as the others."""
+
+    capacity: float
+    rtt: float
+    loss: float = 0.0
+    cap: float = inf
+    busy_above: int = 1000
+    odd: Callable[[int, float], float] = lambda number, now: inf
+
+    @property
+    def stream(self) -> float:
+        """Bytes per second that one stream reaches when it is alone."""
+        mathis = SEGMENT / self.rtt * 1.22 / sqrt(self.loss) if self.loss else inf
+        return min(mathis, self.cap, self.capacity)
+
+
+@dataclass(slots=True)
+class _Connection:
+    number: int
+    rate: float
+
+
+@dataclass(slots=True, eq=False)
+class _Try:
+    lease: Lease
+    connection: _Connection
+    began: float
+    first_byte: float
+    end: int
+    at: float
+    meter: Meter = field(default_factory=Meter)
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class Download:
+    """One file of `size` bytes over `line`. After `run`: ``seconds`` it took; ``wasted`` bytes that were sent for
+    nothing; ``busy`` answers; ``dropped`` and ``shared`` streams; ``most`` connections at once; ``history`` of (time,
+    allowed)."""
+
+    line: Line
+    size: int
+    connections: int = 16
+    adaptive: bool = True
+    step: float = 0.05
+    seconds: float = 0.0
+    wasted: float = 0.0
+    busy: int = 0
+    dropped: int = 0
+    shared: int = 0
+    most: int = 0
+    history: list[tuple[float, int]] = field(default_factory=list)
+
+    _now: float = 0.0
+    _received: float = 0.0
+    _done: int = 0
+    _opened: int = 0
+    _pace: Pace = field(init=False)
+    _backlog: Backlog = field(default_factory=Backlog)
+    _tries: list[_Try] = field(default_factory=list)
+    _idle: list[_Connection] = field(default_factory=list)
+
+    def run(self) -> Download:
+        """The whole of it."""
+        self._pace = Pace.start(self.connections)
+        if not self.adaptive:
+            self._pace = Pace(self.connections, self.connections, self.connections)
+        for chunk in chunks_of(0, self.size):
+            self._backlog.push(Lease.of(chunk))
+        while self._done < self.size:
+            self._dispatch()
+            self._advance()
+            assert self._now < 1e5, "it never ends"
+        self.seconds = self._now
+        return self
+
+    @property
+    def share(self) -> float:
+        """Of what the line could have carried in that time."""
+        return self.size / self.seconds / min(self.line.capacity, self.connections * self.line.stream)
+
+    # As Fetcher._dispatch and Fetcher._next.
+
+    def _dispatch(self) -> None:
+        now = self._now
+        if self.adaptive:
+            for stream in laggards(self._streams(), self._pace, now):
+                self._drop(stream)
+        while len(self._tries) < self._pace.allowed and (lease := self._next()):
+            self._start(lease)
+        if self.adaptive:
+            full = len(self._tries) >= self._pace.allowed
+            self._pace = self._pace.observe(now, int(self._received), full)
+        if not self.history or self.history[-1][1] != self._pace.allowed:
+            self.history.append((now, self._pace.allowed))
+        self.most = max(self.most, len(self._tries))
+
+    def _next(self) -> Lease | None:
+        lease = self._backlog.pop(self._now)
+        if not self.adaptive:
+            return lease
+        if lease is None:
+            stream = None if len(self._backlog) else victim(self._streams(), self._pace, self._now)
+            if stream is None:
+                return None
+            assert isinstance(stream.key, _Try)
+            self.shared += 1
+            _, half = stream.key.lease.split(cut_of(stream))
+            half = Lease(half.chunk, half.start, stream.key.end)
+            stream.key.end = half.start
+            return half
+        part, rest = next_part(self._pace, lease, self._backlog.bytes)
+        if rest is not None:
+            self._backlog.push(rest, self._now)
+        return part
+
+    def _streams(self) -> list[Stream]:
+        found = []
+        for one in self._tries:
+            one.meter = one.meter.sampled(self._now, int(one.at) - one.lease.start)
+            found.append(Stream(one, "origin", int(one.at), one.end, one.meter, drops=one.lease.drops))
+        return found
+
+    # The line.
+
+    def _start(self, lease: Lease) -> None:
+        rtt = self.line.rtt
+        kept = self._idle.pop() if self._idle else None
+        if kept is None:
+            self._opened += 1
+        connection = kept or _Connection(self._opened, 10 * SEGMENT / rtt)
+        first_byte = self._now + (rtt if kept else 3 * rtt)
+        one = _Try(lease, connection, self._now, first_byte, lease.end, lease.start)
+        one.refused = sum(not other.refused for other in self._tries) >= self.line.busy_above
+        self._tries.append(one)
+
+    def _drop(self, stream: Stream) -> None:
+        one = stream.key
+        assert isinstance(one, _Try)
+        self.dropped += 1
+        self._tries.remove(one)
+        self._cut_off(one)
+        self._done += int(one.at) - one.lease.start
+        rest = Lease(one.lease.chunk, int(one.at), one.end, drops=one.lease.drops + 1)
+        self._backlog.push(rest, self._now)
+
+    def _cut_off(self, one: _Try) -> None:
+        """A connection is closed: what is on its way was sent for nothing."""
+        self.wasted += one.connection.rate * self.line.rtt
+
+    def _advance(self) -> None:
+        now, step = self._now + self.step, self.step
+        flowing = []
+        for one in list(self._tries):
+            if now >= one.first_byte and one.refused:
+                self._refuse(one, now)
+            elif now >= one.first_byte:
+                flowing.append((one, self._demand(one, now)))
+        total = sum(demand for _, demand in flowing)
+        scale = min(1.0, self.line.capacity / total) if total else 1.0
+        for one, demand in flowing:
+            if not one.meter.samples or one.at == one.lease.start:
+                self._pace = self._pace.answered(self.line.rtt)
+            got = min(demand * scale * min(step, now - one.first_byte), one.end - one.at)
+            one.connection.rate = demand * scale
+            one.at += got
+            self._received += got
+            if one.at >= one.end:
+                self._finish(one, now)
+        self._now = now
+
+    def _demand(self, one: _Try, now: float) -> float:
+        limit = min(self.line.stream, self.line.odd(one.connection.number, now))
+        return min(limit, max(one.connection.rate, 10 * SEGMENT / self.line.rtt) * 2 ** (self.step / self.line.rtt))
+
+    def _finish(self, one: _Try, now: float) -> None:
+        self._tries.remove(one)
+        self._pace = self._pace.brought(now, one.end - one.lease.start, now - one.began)
+        self._done += one.end - one.lease.start
+        if one.end == one.lease.end:
+            self._idle.append(one.connection)
+        else:
+            self._cut_off(one)
+
+    def _refuse(self, one: _Try, now: float) -> None:
+        self._tries.remove(one)
+        self._idle.append(one.connection)
+        self.busy += 1
+        self._pace = self._pace.busy(now)
+        again = one.lease.after(one.lease.start)
+        self._backlog.push(again, now + backoff(again.attempt, 0.5))
