@@ -8,7 +8,7 @@ CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
 NAME ?= dev
 NODES ?= 2
 
-.PHONY: help setup check generate lock demo test unit network e2e cluster cluster-down cluster-demo image kind clean
+.PHONY: help setup check generate lock demo test unit network e2e cluster cluster-down cluster-demo image bench kind clean
 
 help: ## list the ways in
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 check: setup ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy operator/modelferry tests charts/generate.py examples
+	$(BIN)/mypy operator/modelferry tests charts/generate.py examples benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python charts/generate.py --check
 
@@ -57,6 +57,9 @@ cluster-demo: setup ## the whole way on a cluster: chart, example, progress, con
 
 image: setup ## build the image from the Dockerfile (root, without Docker)
 	@$(CLUSTER) build image
+
+bench: setup ## the benchmark against wget, curl, axel, aria2c and hf_transfer (root, hours); ARGS=--quick for a look
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 kind: ## for people with Docker: a kind cluster of three nodes with the image and the chart
 	docker build -t modelferry:dev .

@@ -1,0 +1,207 @@
+"""The tools, as a user would call them.
+
+All get the origin's authority, no proxy, and, where they can, a limit of 30 s without data, as Modelferry has. The
+multi-stream ones get 16 streams, Modelferry its default, which is 16 as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from benchmarks.measure import Command, Launch
+from benchmarks.payload import Made
+from benchmarks.stats import OURS
+from modelferry.manifest import Digest, FileEntry, Place, encode
+from modelferry.manifest.model import pin
+
+#: Program -> Debian package.
+PACKAGES = {"wget": "wget", "curl": "curl", "axel": "axel", "aria2c": "aria2"}
+#: Seconds without data after which a tool gives up a stream.
+_STALL = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to fetch: ``files`` at ``base`` + their path, to below ``target``; ``scratch`` is an empty directory beside
+    it, ``ca_file`` the authority to trust (None: plain HTTP). ``python`` runs hf_transfer."""
+
+    files: tuple[Made, ...]
+    base: str
+    target: Path
+    scratch: Path
+    ca_file: Path | None
+    python: Path
+
+    def url(self, file: Made) -> str:
+        """Where `file` is."""
+        return self.base + file.path
+
+    def written(self, name: str, lines: list[str]) -> str:
+        """A file of `lines` in the scratch directory."""
+        path = self.scratch / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return str(path)
+
+    def env(self) -> dict[str, str]:
+        """For every tool: no proxies, no settings of the user's."""
+        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.scratch), "LANG": "C.UTF-8"}
+        return env | ({"SSL_CERT_FILE": str(self.ca_file)} if self.ca_file else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """``launch`` makes the commands for a job; ``root`` is where the files stand afterwards, below the target;
+    ``called`` shows people the command; ``version`` asks for the version."""
+
+    name: str
+    launch: Callable[[Job], Launch]
+    called: str
+    version: Callable[[], str]
+    root: str = "."
+
+
+def _wget(job: Job) -> Launch:
+    words = ["wget", "--no-config", "-q", "-T", str(_STALL), "-x", "-nH", "-P", str(job.target)]
+    words += ["--ca-certificate", str(job.ca_file)] if job.ca_file else []
+    return _launch(*words, "-i", job.written("urls", [job.url(file) for file in job.files]))
+
+
+def _curl(job: Job) -> Launch:
+    lines = [f'url = "{job.url(file)}"\noutput = "{job.target / file.path}"' for file in job.files]
+    words = ["curl", "-q", "-sS", "--fail", "--create-dirs", "--speed-limit", "1024", "--speed-time", str(_STALL)]
+    words += ["--retry", "20", "--retry-all-errors", "-C", "-"]
+    words += ["-Z"] if len(job.files) > 1 else []
+    words += ["--cacert", str(job.ca_file)] if job.ca_file else []
+    return _launch(*words, "-K", job.written("config", lines))
+
+
+def _axel(job: Job) -> Launch:
+    # -k: it cannot match an address in a certificate, and so would refuse every one.
+    words = ["axel", "-q", "-k", "-T", str(_STALL)]
+    _directories(job)
+    if len(job.files) == 1:
+        return _launch(*words, "-n", "16", "-o", str(job.target / job.files[0].path), job.url(job.files[0]))
+    # It takes one file a process. A small one is not worth 16 connections.
+    lines = [
+        f"-n {16 if file.size > 1_000_000 else 1} -o {job.target / file.path} {job.url(file)}" for file in job.files
+    ]
+    return _launch("xargs", "-a", job.written("files", lines), "-P", "16", "-L", "1", *words)
+
+
+def _aria2(job: Job) -> Launch:
+    lines = [
+        f"{job.url(file)}\n dir={(job.target / file.path).parent}\n out={Path(file.path).name}" for file in job.files
+    ]
+    words = ["aria2c", "--no-conf", "-q", "-x16", "-s16", "-k1M", "-j16", "--file-allocation=falloc", f"-t{_STALL}"]
+    words += ["--max-tries=20", "--allow-overwrite=true", "--auto-file-renaming=false"]
+    words += [f"--ca-certificate={job.ca_file}"] if job.ca_file else []
+    return _launch(*words, "-i", job.written("input", lines))
+
+
+def _hf_transfer(job: Job) -> Launch:
+    pairs = json.dumps([(job.url(file), str(job.target / file.path)) for file in job.files])
+    return _launch(str(job.python), str(Path(__file__).with_name("hf_runner.py")), job.written("pairs", [pairs]))
+
+
+def modelferry(options: tuple[str, ...] = ()) -> Tool:
+    """The two agents of a download pod; `options` are fetch's."""
+    shown = " ".join(["", *options])
+    called = f"modelferry agent fetch{shown} … beside modelferry agent checkpoint …"
+    return Tool(OURS + shown, lambda job: _agents(job, options), called, _our_version, root="current")
+
+
+def _agents(job: Job, options: tuple[str, ...]) -> Launch:
+    entries = tuple(
+        FileEntry(file.path, file.size, Digest("sha256", file.sha256), (Place(job.url(file)),)) for file in job.files
+    )
+    (job.scratch / "manifest").write_bytes(encode(pin(entries)))
+    (job.scratch / "model.yaml").write_text(yaml.safe_dump(_artifact(job)))
+    binary = str(Path(sys.executable).with_name("modelferry"))
+    shared = ["--manifest", f"{job.scratch}/manifest", "--socket", f"{job.scratch}/link"]
+    checkpoint = ["agent", "checkpoint", "--data", str(job.target), "--status-socket", f"{job.scratch}/status"]
+    fetch = ["agent", "fetch", "--artifact", f"{job.scratch}/model.yaml", "--outcome", f"{job.scratch}/outcome"]
+    fetch += ["--ca-file", str(job.ca_file)] if job.ca_file else []
+    return Launch(
+        Command((binary, *fetch, *shared, *options), "fetch"), (Command((binary, *checkpoint, *shared), "checkpoint"),)
+    )
+
+
+def _artifact(job: Job) -> dict[str, object]:
+    """As the pod is given it: fetch reads its ``transfer`` alone, so one file is as good as all."""
+    file = job.files[0]
+    return {
+        "apiVersion": "modelferry.dev/v1alpha1",
+        "kind": "ModelArtifact",
+        "metadata": {"name": "benchmark"},
+        "spec": {
+            "source": {"http": {"files": [{"path": file.path, "url": job.url(file)}]}},
+            "transfer": {"tls": {"allowPlainHTTP": job.ca_file is None}},
+        },
+    }
+
+
+def checked(job: Job) -> Launch:
+    """sha256sum over all files below the working directory, compared with what they should be."""
+    lines = [f"{file.sha256}  {file.path}" for file in job.files]
+    return _launch("sha256sum", "--check", "--quiet", "--strict", job.written("sums", lines))
+
+
+def _launch(*words: str) -> Launch:
+    return Launch(Command(words))
+
+
+def _directories(job: Job) -> None:
+    for parent in {(job.target / file.path).parent for file in job.files}:
+        parent.mkdir(parents=True, exist_ok=True)
+
+
+def _said(*words: str) -> Callable[[], str]:
+    """The first line that a command prints."""
+
+    def ask() -> str:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return (done.stdout or done.stderr).partition("\n")[0].strip()
+
+    return ask
+
+
+def _our_version() -> str:
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude", "*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = f" (commit {commit.stdout.strip()})" if commit.returncode == 0 else ""
+    return f"Modelferry {metadata.version('modelferry')}{told}, Python {sys.version.split()[0]}"
+
+
+def _locked_version() -> str:
+    lock = Path(__file__).with_name("requirements.lock").read_text()
+    return next(line.rstrip(" \\").replace("==", " ") for line in lock.splitlines() if "==" in line)
+
+
+#: In the order of the tables. ``…`` in what is shown stands for URL, target and authority.
+TOOLS = (
+    Tool("wget", _wget, f"wget -q -T {_STALL} …", _said("wget", "--version")),
+    Tool(
+        "curl",
+        _curl,
+        f"curl --fail --retry 20 --retry-all-errors -C - (-Z) --speed-time {_STALL} …",
+        _said("curl", "--version"),
+    ),
+    Tool("axel", _axel, f"axel -q -k -n 16 -T {_STALL} … (many files: xargs -P 16)", _said("axel", "--version")),
+    Tool("aria2c", _aria2, "aria2c -x16 -s16 -k1M -j16 --file-allocation=falloc …", _said("aria2c", "--version")),
+    Tool("hf_transfer", _hf_transfer, "hf_transfer as huggingface_hub calls it", _locked_version),
+    modelferry(),
+)
