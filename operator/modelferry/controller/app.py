@@ -22,8 +22,6 @@ from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
-_log = logging.getLogger(__name__)
-
 #: Where kopf answers the kubelet's probes.
 HEALTH = "http://0.0.0.0:8080/healthz"
 

@@ -82,7 +82,8 @@ class VolumeFacts:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """Everything about one artifact. ``document`` is the resource itself; ``artifact`` its checked spec, or None and
-    ``fault`` says why not. ``manifest_name``/``input_name`` exist where they are in ``config_maps``."""
+    ``fault`` says why not. ``printed`` is what the resolve pod printed while no manifest is stored; ``progress`` is by
+    pod, ``consumers`` are pods by node (asked for only where somebody leaves)."""
 
     document: Object
     artifact: Artifact | None

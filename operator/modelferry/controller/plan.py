@@ -61,12 +61,11 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
     staying = {node.name for node in chosen_nodes(seen)}
     holding = holders(seen)
     leaving = [node for node in holding if node.name not in staying]
-    labels = Step(tuple(removal.unlabel(seen, leaving)))
-    notices = tuple(Notice("NodeLeaves", f"{action.node}: no longer chosen") for action in labels.actions
-                    if hasattr(action, "node"))  # fmt: skip
+    labels = removal.unlabel(seen, leaving)
+    notices = tuple(Notice("NodeLeaves", f"{label.node}: no longer chosen") for label in labels)
     cleared = [removal.clear(seen, settings, node, now)[0] for node in leaving]
     helpers = Step(tuple(removal.leftover_helpers(seen, holding)))
-    return [Step(labels.actions, notices), *cleared, helpers]
+    return [Step(tuple(labels), notices), *cleared, helpers]
 
 
 def _housekeeping(seen: Observed, settings: Settings) -> Step:

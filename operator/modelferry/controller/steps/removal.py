@@ -14,7 +14,7 @@ from modelferry.resource import names
 _LOOK = 3.0
 
 
-def unlabel(seen: Observed, nodes: list[NodeFacts]) -> list[Action]:
+def unlabel(seen: Observed, nodes: list[NodeFacts]) -> list[Label]:
     """Takes the ready label off `nodes`."""
     key = names.ready_label(seen.namespace, seen.name)
     return [Label(node.name, key, None) for node in nodes if key in node.labels]
