@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
+from modelferry.engine.mirrors import Mirror
 from modelferry.engine.transport.dialer import Dialer, Limits
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
@@ -44,6 +45,7 @@ class World:
     boot_id: str = "boot-1"
     allow_plain_http: bool = False
     credential: Credential = NOBODY
+    mirrors: tuple[Mirror, ...] = ()
     progress: Progress | None = None
 
     async def pull(self, *files: FileEntry) -> Result:
@@ -53,7 +55,7 @@ class World:
     async def pull_manifest(self, manifest: Manifest) -> Result:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
-        settings = Settings(self.connections, self.allow_plain_http, self.patience)
+        settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
         dialer = Dialer(Ways(Way(client_context(self.ca_file), self.credential)), self.limits)
         try:
             # No randomness in the waits, and short ones.

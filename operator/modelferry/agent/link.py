@@ -23,8 +23,9 @@ from modelferry import errors
 from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, OpenedFile, Receipt, Telemetry, Written
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
+from modelferry.messages import MirrorProgress
 
-VERSION = 2
+VERSION = 3
 #: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
 #: of them; this is enough for 9 million, 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -171,7 +172,8 @@ class LinkServer:
                 return await checkpoint.publish()
             case "tell":
                 active = tuple((str(path), int(offset)) for path, offset in arguments["active"])
-                return await checkpoint.tell(Telemetry(**arguments | {"active": active}))
+                mirrors = tuple(MirrorProgress(**mirror) for mirror in arguments["mirrors"])
+                return await checkpoint.tell(Telemetry(**arguments | {"active": active, "mirrors": mirrors}))
             case "fail":
                 return await checkpoint.fail(error_of(arguments))
         raise InvalidSpec(f"checkpoint does not know {what!r}: use one image")
@@ -210,7 +212,8 @@ class LinkClient:
     async def finish(self, file: int) -> Finish:
         """See api.Checkpoint."""
         body = await self._ask("finish", {"file": file})
-        return Finish(**body | {"missing": tuple(body["missing"])})
+        came_from = tuple((mirror, count) for mirror, count in body["came_from"])
+        return Finish(**body | {"missing": tuple(body["missing"]), "came_from": came_from})
 
     async def publish(self) -> None:
         """See api.Checkpoint."""

@@ -8,8 +8,7 @@ from modelferry.engine.pace import Budget, next_part
 from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
 from modelferry.engine.tries import Tries
-from modelferry.engine.wire import Origin
-from modelferry.engine.work import FileWork
+from modelferry.engine.work import FileWork, PlaceWork
 
 
 @dataclass(slots=True)
@@ -38,25 +37,37 @@ class Download:
         self.budget = self.budget.progress(now)
         self.message = ""
 
-    def next(self, now: float) -> Lease | None:
-        """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one."""
-        lease = self.backlog.pop(now, self._may_fetch)
+    def next(self, now: float) -> tuple[Lease, PlaceWork] | None:
+        """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
+        slowest one."""
+        self.servers.running = self.tries.by_mirror()
+        asks = self.tries.by_origin()
+        found: list[PlaceWork] = []
+
+        def may(lease: Lease) -> bool:
+            place = self.servers.place_for(self.file_of(lease), lease, self.backlog.bytes, asks)
+            found.extend([place] if place is not None else [])
+            return place is not None
+
+        lease = self.backlog.pop(now, may)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused
-            return None if busy else self.tries.share(self.servers.pace, now)
-        part, rest = next_part(self.servers.pace_of(self._origin(lease)), lease, self.backlog.bytes)
+            return None if busy else self._share(now)
+        place = found[-1]
+        work = self.servers.mirror(place)
+        part, rest = next_part(work.pace, lease, self.backlog.bytes)
         if rest is not None:
             self.backlog.push(rest, now)
-        return part
+        return part, place
+
+    def _share(self, now: float) -> tuple[Lease, PlaceWork] | None:
+        """Half of a slow part, from the mirror that the other half comes from."""
+        for name, work in self.servers.known.items():
+            if self.servers.running[name] < work.pace.allowed and (lease := self.tries.share(name, work.pace, now)):
+                return lease, next(place for place in self.file_of(lease).places if place.place.mirror == name)
+        return None
 
     def times(self) -> list[float]:
         """Clock readings at which something may be fetched that may not be fetched yet."""
         ready = self.backlog.next_ready()
-        return [*self.servers.paused.values(), *([] if ready is None else [ready])]
-
-    def _may_fetch(self, lease: Lease) -> bool:
-        origin = self._origin(lease)
-        return self.servers.may_ask(origin, asked=self.tries.asks(origin))
-
-    def _origin(self, lease: Lease) -> Origin:
-        return Origin.of(self.servers.place_for(self.file_of(lease), lease).place.url)
+        return [*self.servers.paused.values(), *([] if ready is None else [ready]), *self.servers.probe_times()]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
 from modelferry.engine.plan import Lease
 from modelferry.engine.storage.sink import Disk, Sink
-from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Streamed, Transfer
+from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Probed, Streamed, Transfer
 from modelferry.engine.transport.dialer import Answer, Dialer
-from modelferry.engine.wire import Action, Expectation, Origin, ProtocolError, Request, Verdict, ended, judge
+from modelferry.engine.wire import Action, Expectation, ProtocolError, Request, Verdict, ended, judge
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
@@ -39,16 +40,17 @@ class _Fault(Exception):
 
 @dataclass(slots=True)
 class Exchange:
-    """What every try needs. ``reached`` is told of every server that answers with content, and after how many seconds;
-    ``fetched`` counts the bytes of content that came over the network."""
+    """What every try needs. ``reached`` is told of every place that answers with content, and after how many seconds;
+    ``fetched`` counts the bytes of content that came over the network, ``received`` those of each mirror."""
 
     dialer: Dialer
     disk: Disk
     checkpoint: Checkpoint
     plain_http: bool
-    reached: Callable[[Origin, float], None]
+    reached: Callable[[PlaceWork, float], None]
     clock: Callable[[], float]
     fetched: int = 0
+    received: Counter[str] = field(default_factory=Counter)
 
     async def part(self, place: PlaceWork, transfer: Transfer) -> Landed | Arrived | Mixed | Missed:
         """Fetch part of a chunk, or all of it; the one that completes the chunk has it committed."""
@@ -136,6 +138,26 @@ class Exchange:
         except (ConnectionFailed, Stall, ProtocolError) as error:
             return Missed(lease, place, _broken(error), progressed=stream.progressed)
 
+    async def probe(self, file: FileWork, place: PlaceWork) -> Probed:
+        """Ask `place` for the first byte of `file`. A server that sends all of it is well too."""
+        request = Request(place.url, 0, min(1, file.entry.size) or None)
+        expectation = replace(file.expectation(place, plain_http=self.plain_http), pinned=True, validator=None)
+        try:
+            answer, verdict = await self._ask(request, place, expectation)
+            try:
+                if verdict.length <= 1:
+                    async with aclosing(answer.body(verdict.length)) as body:
+                        async for _ in body:
+                            pass
+            finally:
+                answer.close()
+        except _Fault as fault:
+            well = fault.verdict.action is Action.STREAM
+            return Probed(place.place.mirror, "" if well else fault.verdict.message)
+        except (ConnectionFailed, Stall, ProtocolError) as error:
+            return Probed(place.place.mirror, error.message)
+        return Probed(place.place.mirror)
+
     async def report(self, report: Written) -> Receipt:
         """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
         must be known, because a committed chunk is never written to."""
@@ -161,7 +183,7 @@ class Exchange:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
-                self.reached(Origin.of(place.place.url), answer.waited)
+                self.reached(place, answer.waited)
                 place.route = request.url if request.url != place.place.url else ""
                 return answer, verdict
             answer.close()
@@ -183,6 +205,7 @@ class Exchange:
     def _count(self, transfer: Transfer, count: int) -> None:
         transfer.received += count
         self.fetched += count
+        self.received[transfer.mirror] += count
 
     def _end(self, answer: Answer, verdict: Verdict, taken: int) -> None:
         if (fault := ended(taken, verdict, answer.whole, answer.surplus)) is not None:

@@ -72,6 +72,15 @@ def spoiled(file: FileWork, place: PlaceWork, chunk: Chunk, times: int) -> Stall
     )
 
 
+def quarantined(file: FileWork, place: PlaceWork) -> Stalled:
+    """The error of a mirror that brought bytes of `file` which others replaced, and then its digest was right."""
+    return DigestMismatch(
+        f"mirror {place.place.mirror} ({shown(place.place.url)}) served wrong bytes of {file.entry.path}; mend it, or"
+        " take it off spec.mirrors",
+        file=file.entry.path,
+    )
+
+
 def changing(file: FileWork, place: PlaceWork) -> Stalled:
     """The error of a file that was another one each time."""
     return SourceChanged(

@@ -18,28 +18,33 @@ from modelferry.engine.checkpoint.api import Checkpoint, Opened, Telemetry
 from modelferry.engine.download import Download
 from modelferry.engine.exchange import Exchange
 from modelferry.engine.lifecycle import Lifecycle
-from modelferry.engine.pace import Budget, Pace
+from modelferry.engine.mirrors import Mirror
+from modelferry.engine.pace import Budget
 from modelferry.engine.plan import keeps
 from modelferry.engine.reactions import Reactions
 from modelferry.engine.servers import Servers
 from modelferry.engine.storage.sink import Disk
 from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.wire import Origin
-from modelferry.engine.work import FileWork
+from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.manifest import Manifest
 
 #: Seconds after which the pace and the streams are looked at, whether something happened or not.
 _TICK = 0.25
+#: Seconds after which a probe that has not come back is forgotten.
+_PROBE_TIME = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``connections`` at once, at most; ``patience``: seconds without progress after which a download is given up."""
+    """``connections`` at once, at most; ``patience``: seconds without progress after which a download is given up;
+    ``mirrors``: the standing of each, the source among them; one that is not listed ranks as its place in the manifest
+    does."""
 
     connections: int = 16
     allow_plain_http: bool = False
     patience: float = 300.0
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Fetcher:
         self._dialer = dialer
         self._settings = settings
         self._now = clock
-        servers = Servers(Pace.start(settings.connections))
+        servers = Servers.of(settings.connections, settings.mirrors)
         self._download = Download(servers, Budget(settings.patience, clock()))
         self._files = Lifecycle(self._download, checkpoint, clock)
         self._reactions = Reactions(self._download, self._files, checkpoint, clock, jitter)
@@ -121,6 +126,7 @@ class Fetcher:
             phase="repairing" if repairing else "fetching",
             message=self._download.message,
             active=self._exchange.disk.active() if self._exchange is not None else (),
+            mirrors=self._download.servers.progress(),
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.
@@ -131,6 +137,7 @@ class Fetcher:
         for number, (entry, found) in enumerate(zip(self._manifest.files, opened.files, strict=True)):
             file = FileWork.of(number, entry, found)
             download.files.append(file)
+            download.servers.meet(file.places, self._now())
             if not keeps(entry, found):
                 file.restarted(await self._checkpoint.restart(number, file.generation))
             if not file.verified:
@@ -164,22 +171,41 @@ class Fetcher:
         download = self._download
         servers, tries = download.servers, download.tries
         servers.resume(now)
-        tries.drop_laggards(servers.pace, now)
-        while tries.running < servers.allowed and (lease := download.next(now)):
+        servers.running = tries.by_mirror()
+        for name in servers.silent(now):
+            tries.drop_all(name)
+        for name, known in servers.known.items():
+            tries.drop_laggards(name, known.pace, now)
+        while tries.running < servers.connections and (found := download.next(now)):
+            lease, place = found
             file = download.file_of(lease)
-            place = servers.place_for(file, lease)
+            if not lease.stream:
+                file.assembly(lease.chunk).mirror = place.place.mirror
             transfer = Transfer.of(file, lease, place)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.observe(now, exchange.fetched, tries.running >= servers.allowed)
+        servers.running = tries.by_mirror()
+        servers.observe(now, exchange.received)
+        self._probe(exchange, now)
+
+    def _probe(self, exchange: Exchange, now: float) -> None:
+        """Ask the mirrors for a byte whose turn it is."""
+        download = self._download
+        for name in download.servers.probes(now):
+            download.servers.known[name].asleep = now + _PROBE_TIME
+            for file in download.files:
+                place = next((place for place in file.usable if place.place.mirror == name), None)
+                if place is not None and not file.verified:
+                    download.tries.spawn(exchange.probe(file, place), Transfer(file))
+                    break
 
     def _measure(self, transfer: Transfer) -> None:
         if transfer.lease is not None and transfer.seconds:
             size = transfer.at - transfer.lease.start
-            self._download.servers.brought(transfer.origin, self._now(), size, transfer.seconds)
+            self._download.servers.brought(transfer.mirror, self._now(), size, transfer.seconds)
 
-    def _on_reached(self, origin: Origin, seconds: float) -> None:
-        if self._download.servers.answered(origin, seconds):
+    def _on_reached(self, place: PlaceWork, seconds: float) -> None:
+        if self._download.servers.answered(place, self._now(), seconds):
             self._woken.set()
 
     async def _tell(self) -> None:

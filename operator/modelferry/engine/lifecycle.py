@@ -4,12 +4,14 @@ source's version is another one, it begins anew."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from modelferry.engine import faults
 from modelferry.engine.checkpoint.api import Checkpoint, Finish
 from modelferry.engine.download import Download
+from modelferry.engine.mirrors import Inquiry
 from modelferry.engine.plan import Lease
-from modelferry.engine.transfer import Finished, Transfer
+from modelferry.engine.transfer import Finished, Landed, Transfer
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.manifest import Chunk
 
@@ -49,27 +51,92 @@ class Lifecycle:
     async def _finish(self, file: FileWork) -> Finished:
         return Finished(file, await self._checkpoint.finish(file.number))
 
+    def committed(self, file: FileWork, landed: Landed) -> None:
+        """A chunk of `file` is committed; the last one has the whole digest compared, where that may come out
+        otherwise than before."""
+        index, inquiry = landed.lease.chunk.index, file.inquiry
+        file.missing.discard(index)
+        if inquiry is not None and index in inquiry.round:
+            inquiry = file.inquiry = inquiry.arrived(index, landed.place.place.mirror, landed.receipt.changed)
+        if file.missing:
+            return
+        if inquiry is not None and inquiry.round:
+            if inquiry.changed:
+                self.digest(file)
+            else:
+                self._suspect_next(file)
+        elif file.repairing is None or landed.receipt.changed:
+            self.digest(file)
+        else:
+            self.compare_next(file)
+
     async def finished(self, file: FileWork, finish: Finish) -> None:
         """What the whole digest came to. Raises DigestMismatch where the source's file is not the declared one."""
         if finish.verified:
             file.verified = True
             self._download.progress(self._now())
+            await self._convict(file)
         elif finish.missing:
             file.missing = set(finish.missing)
+            if file.inquiry is not None:
+                file.inquiry = replace(file.inquiry, changed=True)
             self.resume(file)
         else:
             file.mismatch = (finish.expected, finish.got)
             if not file.streaming:
-                self.compare_next(file)
+                if file.inquiry is None:
+                    file.inquiry = Inquiry.of(finish.came_from, self._download.servers.liars)
+                self._suspect_next(file)
             elif file.repairing is not None:
                 raise faults.mismatch(file)
             else:
                 await self.anew(file)
                 file.repairing = 0
 
+    def _suspect_next(self, file: FileWork) -> None:
+        """Fetch what the next suspect brought from other mirrors; with nobody to suspect, each chunk once more."""
+        inquiry = file.inquiry.next([place.place.mirror for place in file.usable]) if file.inquiry is not None else None
+        if inquiry is None:
+            if file.inquiry is not None:
+                file.inquiry = replace(file.inquiry, round=frozenset(), suspect="")
+            self.compare_next(file)
+            return
+        file.inquiry, file.missing, file.repairing = inquiry, set(inquiry.round), 0
+        self._download.message = (
+            f"{file.entry.path}: wrong digest; comparing what mirror {inquiry.suspect} brought"
+            f" ({len(inquiry.round)} of {len(file.chunks)} chunks) with other mirrors"
+        )
+        for index in sorted(inquiry.round):
+            self._download.backlog.push(Lease.of(file.chunks[index], reopen=True))
+
+    async def _convict(self, file: FileWork) -> None:
+        """`file` is right since the suspect's chunks were replaced: it is asked for nothing more, and what came from it
+        of files without a digest is fetched anew."""
+        liar = file.suspect
+        file.inquiry = None
+        if not liar:
+            return
+        self._download.servers.quarantine(liar, f"served wrong bytes of {file.entry.path}")
+        for other in self._download.files:
+            mine = next((place for place in other.usable if place.place.mirror == liar), None)
+            if mine is None or len(other.usable) == 1:
+                continue
+            mine.refused = faults.quarantined(file, mine)
+            at_work = any(t.file is other and t.mirror == liar for t in self._download.tries.tasks.values())
+            if other.entry.digest is None and other.chosen is mine:
+                other.verified, other.chosen = False, None
+                await self.anew(other)
+            elif at_work:
+                await self.call_off(lambda transfer, other=other: transfer.file is other)  # type: ignore[misc]
+                self._download.backlog.drop(other.number)
+                self.resume(other)
+
     def compare_next(self, file: FileWork) -> None:
         """Fetch the next chunk of a file with the wrong digest again, to see whether it comes the same."""
+        agreed = file.inquiry.agreed if file.inquiry is not None else frozenset()
         index = 0 if file.repairing is None else file.repairing
+        while index in agreed:
+            index += 1
         if index == len(file.chunks):
             raise faults.mismatch(file)
         file.repairing = index + 1

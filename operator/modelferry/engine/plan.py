@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.manifest import Chunk, FileEntry
 
+#: Leases that are looked at to find one that may be fetched now: 1 ms, while every one has to wait for its server.
+LOOK = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -18,7 +21,7 @@ class Lease:
     ``attempt`` counts failures since the last progress; ``rejected`` how often its bytes were not what the server
     itself declared, ``unsynced`` how often the disk refused them, ``drops`` how often it was taken from a stream that
     was too slow. ``reopen``: the chunk is done, and is fetched again to compare. ``fresh``: caches on the way are asked
-    to fetch anew. ``whole``: not to be divided among several requests.
+    to fetch anew. ``whole``: not to be divided among several requests. ``avoid``: the mirror that failed last.
     """
 
     chunk: Chunk
@@ -32,6 +35,7 @@ class Lease:
     fresh: bool = False
     stream: bool = False
     whole: bool = False
+    avoid: str = ""
 
     @classmethod
     def of(cls, chunk: Chunk, *, reopen: bool = False) -> Lease:
@@ -77,13 +81,14 @@ class Backlog:
         heapq.heappush(self._later, (ready, lease.chunk.file, lease.chunk.index, lease.start, lease))
 
     def pop(self, now: float, may: Callable[[Lease], bool] = lambda lease: True) -> Lease | None:
-        """The first lease that may be fetched at `now`, and that `may` allows; None where there is none."""
+        """The first lease that may be fetched at `now`, and that `may` allows; None where there is none among the first
+        `LOOK`."""
         while self._later and self._later[0][0] <= now:
             _, file, index, start, lease = heapq.heappop(self._later)
             heapq.heappush(self._ready, (file, index, start, lease))
-        held = []
+        held: list[tuple[int, int, int, Lease]] = []
         found = None
-        while self._ready and found is None:
+        while self._ready and found is None and len(held) < LOOK:
             item = heapq.heappop(self._ready)
             if may(item[-1]):
                 found = item[-1]

@@ -11,7 +11,7 @@ from modelferry.engine.download import Download
 from modelferry.engine.lifecycle import SYNC_TRIES, Lifecycle
 from modelferry.engine.pace import backoff
 from modelferry.engine.plan import Lease
-from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Streamed
+from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Probed, Streamed
 from modelferry.engine.wire import Action, Origin
 from modelferry.engine.work import FileWork
 from modelferry.errors import UnknownHost
@@ -22,6 +22,8 @@ from modelferry.manifest.urls import shown
 _NAME_TRIES = 4
 #: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
 _REJECTIONS = 4
+#: Verdicts that say nothing against a mirror: a shorter range, and a server that is busy and says so.
+_NO_FAILURES = (4, 35, 36)
 
 
 class Reactions:
@@ -48,7 +50,7 @@ class Reactions:
             case Landed():
                 await self._on_landed(self._download.file_of(event.lease), event)
             case Arrived():
-                event.place.deliver()
+                self._download.servers.delivered(event.place)
                 self._download.progress(self._now())
             case Mixed():
                 await self._on_mixed(self._download.file_of(event.lease), event.lease.chunk)
@@ -58,19 +60,17 @@ class Reactions:
                 await self._on_missed(self._download.file_of(event.lease), event)
             case Finished():
                 await self._files.finished(event.file, event.finish)
+            case Probed():
+                self._download.servers.probed(event.mirror, self._now(), event.message)
 
     async def _on_landed(self, file: FileWork, landed: Landed) -> None:
         lease, receipt = landed.lease, landed.receipt
         file.assemblies.pop(lease.chunk.index, None)
         if receipt.committed:
-            landed.place.deliver()
+            self._download.servers.delivered(landed.place)
+            self._download.servers.mirror(landed.place).chunks += 1
             self._download.progress(self._now())
-            file.missing.discard(lease.chunk.index)
-            if not file.missing:
-                if file.repairing is None or receipt.changed:
-                    self._files.digest(file)
-                else:
-                    self._files.compare_next(file)
+            self._files.committed(file, landed)
             return
         self._download.retries += 1
         again, delay = Lease.again(lease.chunk), 0.0
@@ -80,7 +80,10 @@ class Reactions:
         if receipt.why == "digest":
             again = replace(again, rejected=lease.rejected + 1, fresh=True)
             if again.rejected >= _REJECTIONS:
-                raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
+                landed.place.refused = faults.spoiled(file, landed.place, lease.chunk, again.rejected)
+                if not file.usable:
+                    raise landed.place.refused
+                again = replace(again, rejected=0)
         elif receipt.why == "disk":
             again, delay = replace(again, unsynced=lease.unsynced + 1), backoff(1, self._jitter())
             if again.unsynced >= SYNC_TRIES:
@@ -96,7 +99,7 @@ class Reactions:
         self._download.backlog.push(Lease.again(chunk))
 
     async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
-        streamed.place.deliver()
+        self._download.servers.delivered(streamed.place)
         self._download.progress(self._now())
         if streamed.stale:
             await self._files.resync(file)
@@ -113,7 +116,7 @@ class Reactions:
         self._download.retries += verdict.row != 4
         if missed.progressed or missed.kept > lease.start:
             self._download.progress(self._now())
-        self._download.message = f"{shown(place.url)} {verdict.message}; trying again"
+        self._judge(missed)
         if missed.dropped and verdict.action is Action.WAIT:
             rest = replace(self._keep(file, missed), attempt=lease.attempt, drops=lease.drops + 1)
             self._download.backlog.push(rest, now)
@@ -129,12 +132,26 @@ class Reactions:
             self._files.resume(file)
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
+        elif self._download.servers.disloyal(file, now):
+            file.chosen = None
+            await self._files.anew(file)
         elif self._download.budget.spent(now):
             raise faults.unavailable(file, place, verdict.message, self._download.budget.patience)
         else:
             if verdict.row in (35, 36):
-                self._download.servers.busy(Origin.of(place.place.url), now, verdict.delay)
+                self._download.servers.busy(place, now, verdict.delay)
             await self._again(file, missed)
+
+    def _judge(self, missed: Missed) -> None:
+        """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""
+        servers, verdict, place = self._download.servers, missed.verdict, missed.place
+        self._download.message = f"{shown(place.place.url)} {verdict.message}; trying again"
+        fruitless = verdict.row == 32 or not (missed.progressed or missed.kept > missed.lease.start)
+        if fruitless and not missed.dropped and (verdict.row not in _NO_FAILURES) and not _of_file(missed):
+            servers.failed(place, self._now(), verdict.message)
+        if servers.all_down:
+            count = len(servers.known)
+            self._download.message = f"all {count} mirrors are down; {self._download.message}"
 
     def _is_hopeless(self, missed: Missed) -> bool:
         """Is the place of no more use for this file?"""
@@ -151,6 +168,7 @@ class Reactions:
             if lease.stream
             else self._keep(file, missed)
         )
+        again = replace(again, avoid=missed.place.place.mirror)
         delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
         if lease.stream and file.entry.digest is None and not missed.place.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
@@ -171,3 +189,8 @@ class Reactions:
             await self._files.anew(file)
         else:
             self._download.backlog.push(missed.lease, self._now())
+
+
+def _of_file(missed: Missed) -> bool:
+    """Is the failure this file's alone? Another file of the same mirror may be there, and right."""
+    return missed.verdict.action in (Action.REFUSE, Action.STREAM, Action.RESTART) and missed.cause is None

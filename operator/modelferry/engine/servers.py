@@ -1,65 +1,234 @@
-"""Whom to ask, and how much at once: the servers of a download, as it came to know them."""
+"""Whom to ask, and how much at once: the mirrors of a download and their servers, as it came to know them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from modelferry.engine.mirrors import QUARANTINED, Candidate, Mirror, MirrorWork, best, worthwhile
 from modelferry.engine.pace import Pace
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.messages import MirrorProgress
+from modelferry.net.ways import SOURCE
+
+#: Seconds that a file without a digest waits for the mirror that it is half fetched from, before another one begins it
+#: anew.
+_LOYALTY = 30.0
+#: Seconds without one byte on all streams of a mirror, after which another one is asked: longer than a pause of TCP on
+#: a bad line, much shorter than the deadlines that a mirror has who is alone.
+SILENCE = 8.0
 
 
 @dataclass(slots=True)
 class Servers:
-    """``pace`` is one for all servers; who asks for it names the server anyway. ``paused``: until when a server is left
-    alone, since it said so. ``reached``: servers that have answered well."""
+    """``connections`` at once, to all together. ``known``: mirrors by name; one that nobody described ranks after those
+    that were met before. ``running``: tries at each. ``paused``: until when a server is left alone, since it said so.
+    ``reached``: servers that have answered well. ``level``: the priority that the work is at."""
 
-    pace: Pace
+    connections: int
+    known: dict[str, MirrorWork] = field(default_factory=dict)
+    running: Counter[str] = field(default_factory=Counter)
     paused: dict[Origin, float] = field(default_factory=dict)
     reached: set[Origin] = field(default_factory=set)
+    level: int | None = None
 
-    def place_for(self, file: FileWork, lease: Lease) -> PlaceWork:
-        """The place of `file` that `lease` is fetched from next."""
-        return file.place_for(lease.attempt)
+    @classmethod
+    def of(cls, connections: int, mirrors: Sequence[Mirror] = ()) -> Servers:
+        """Before anything is known of them."""
+        return cls(connections, {mirror.name: MirrorWork(mirror, Pace.start(connections)) for mirror in mirrors})
 
-    def pace_of(self, origin: Origin | None) -> Pace:
-        """What is known of the way to `origin`."""
-        return self.pace
+    def meet(self, places: Iterable[PlaceWork], now: float) -> None:
+        """Take note of the mirrors that `places` are at."""
+        for place in places:
+            name = place.place.mirror
+            if name not in self.known:
+                last = max((work.mirror.priority for work in self.known.values()), default=-1)
+                self.known[name] = MirrorWork(Mirror(name, last + 1), Pace.start(self.connections))
+            self.known[name].heard = self.known[name].heard or now
+        self._settle()
 
-    @property
-    def allowed(self) -> int:
-        """Connections at once, to all together."""
-        return self.pace.allowed
+    def mirror(self, place: PlaceWork) -> MirrorWork:
+        """What is known of the mirror of `place`."""
+        return self.known[place.place.mirror]
 
-    def may_ask(self, origin: Origin, *, asked: bool) -> bool:
-        """May another request go to `origin`, which is being ``asked`` already?
+    # Whom to ask.
 
-        Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not sixteen.
-        """
-        return origin not in self.paused and (origin in self.reached or not asked)
+    def place_for(self, file: FileWork, lease: Lease, waiting: int, asks: Counter[Origin]) -> PlaceWork | None:
+        """The place of `file` that `lease` is to be fetched from, with `waiting` bytes after it and tries running that
+        `asks` counts; None where it has to wait for one."""
+        usable = self._by_preference(file)
+        if file.entry.digest is None:
+            file.chosen = file.chosen if file.chosen in usable else usable[0]
+            usable = [file.chosen]
+        usable = [place for place in usable if place.place.mirror != file.suspect] or usable
+        awake = [place for place in usable if Origin.of(place.place.url) not in self.paused]
+        well = [place for place in awake if self.mirror(place).health.may_ask(self.running[place.place.mirror])]
+        if not any(self.mirror(place).health.sound for place in usable) and not well:
+            # All are down: each in turn, at the pace of the backoff.
+            well = awake
+        bound = file.assemblies[lease.chunk.index].mirror if lease.chunk.index in file.assemblies else ""
+        if lease.attempt and lease.avoid:
+            well = [place for place in well if place.place.mirror != lease.avoid] or well
+        elif kept := [place for place in usable if place.place.mirror == bound and place in well]:
+            well = kept
+        place = self._best(well, lease, waiting, bound=bool(bound))
+        return place if place is not None and self._may_ask(place, asks) else None
 
-    def answered(self, origin: Origin, seconds: float) -> bool:
-        """Take note of a good answer whose head came after `seconds`; True where it is the first one from `origin`."""
-        self.pace = self.pace.answered(seconds)
+    def _by_preference(self, file: FileWork) -> list[PlaceWork]:
+        found = sorted(file.usable, key=lambda place: self.mirror(place).mirror.priority)
+        # What is there of a file without a digest came from one mirror, which goes on with it.
+        return found if file.entry.digest is not None else sorted(found, key=lambda place: place.validator is None)
+
+    def _best(self, places: Sequence[PlaceWork], lease: Lease, waiting: int, *, bound: bool) -> PlaceWork | None:
+        by_name = {place.place.mirror: place for place in places}
+        candidates = [self._candidate(name) for name in by_name]
+        found = best(candidates)
+        if found is None:
+            return None
+        others = [one for one in candidates if one.priority == found.priority and one is not found]
+        if not bound and others and not worthwhile(found, others, lease.chunk.size, waiting):
+            return self._best([by_name[one.name] for one in others], lease, waiting, bound=bound)
+        return by_name[found.name]
+
+    def _candidate(self, name: str) -> Candidate:
+        work = self.known[name]
+        pace, mirror = work.pace, work.mirror
+        speed = work.meter.rate if self.running[name] else 0.0
+        return Candidate(
+            name, mirror.priority, mirror.weight, pace.stream_rate, speed, self.running[name], pace.allowed
+        )
+
+    def _may_ask(self, place: PlaceWork, asks: Counter[Origin]) -> bool:
+        """Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not
+        sixteen."""
+        origin = Origin.of(place.place.url)
+        return origin in self.reached or not asks[origin]
+
+    def disloyal(self, file: FileWork, now: float) -> bool:
+        """Is it time for a file without a digest to begin anew from another place, since its own is down?"""
+        if file.entry.digest is not None or file.chosen is None or self.mirror(file.chosen).health.sound:
+            return False
+        others = [place for place in file.usable if place is not file.chosen and self.mirror(place).health.sound]
+        begun = len(file.missing) < len(file.chunks)
+        return bool(others) and (not begun or now - self.mirror(file.chosen).heard > _LOYALTY)
+
+    def probes(self, now: float) -> list[str]:
+        """The mirrors that are to be asked for a byte now. One that is alone is asked for chunks instead."""
+        return [name for name, due in self._probed() if now >= due]
+
+    def probe_times(self) -> list[float]:
+        """When mirrors are to be asked for a byte."""
+        return [due for _, due in self._probed()]
+
+    def _probed(self) -> list[tuple[str, float]]:
+        return [
+            (name, work.probe_due)
+            for name, work in self.known.items()
+            if len(self.known) > 1 and work.health.state != QUARANTINED and not self.running[name]
+        ]
+
+    def silent(self, now: float) -> list[str]:
+        """Mirrors whose streams have brought nothing for a while, where another one is well; their breakers open."""
+        found = []
+        for name, work in self.known.items():
+            others = any(other.health.sound for other in self.known.values() if other is not work)
+            if others and self.running[name] and work.health.sound and now - work.fed > SILENCE:
+                work.health = work.health.tripped(now, f"brought nothing for {SILENCE:.0f} s")
+                found.append(name)
+        if found:
+            self._settle()
+        return found
+
+    # What is learnt.
+
+    def answered(self, place: PlaceWork, now: float, seconds: float) -> bool:
+        """Take note of a good answer whose head came after `seconds`; True where it is the first one of its server."""
+        work, origin = self.mirror(place), Origin.of(place.place.url)
+        work.pace, work.heard = work.pace.answered(seconds), now
         first = origin not in self.reached
         self.reached.add(origin)
         return first
 
-    def brought(self, origin: Origin | None, now: float, size: int, seconds: float) -> None:
+    def brought(self, mirror: str, now: float, size: int, seconds: float) -> None:
         """Take note of a stream that brought `size` bytes in `seconds`."""
-        self.pace = self.pace.brought(now, size, seconds)
+        self.known[mirror].pace = self.known[mirror].pace.brought(now, size, seconds)
 
-    def busy(self, origin: Origin, now: float, delay: float | None) -> None:
-        """`origin` has too much to do, and may have said for how many seconds (`delay`) it is to be left alone."""
-        self.pace = self.pace.busy(now)
+    def delivered(self, place: PlaceWork) -> None:
+        """Take note of good bytes."""
+        place.deliver()
+        work = self.mirror(place)
+        work.health = work.health.delivered()
+        self._settle()
+
+    def failed(self, place: PlaceWork, now: float, why: str) -> None:
+        """Take note of a try that brought nothing."""
+        work = self.mirror(place)
+        work.retries += 1
+        work.health = work.health.failed(now, why)
+        self._settle()
+
+    def probed(self, name: str, now: float, why: str) -> None:
+        """Take note of what a probe came to: well where `why` is empty."""
+        work = self.known[name]
+        work.asleep, work.health = 0.0, work.health.probed(now, why, work.mirror.probe)
+        work.heard = now if not why else work.heard
+        self._settle()
+
+    def quarantine(self, name: str, why: str) -> None:
+        """`name` served wrong bytes."""
+        self.known[name].health = self.known[name].health.quarantined(why)
+        self._settle()
+
+    def busy(self, place: PlaceWork, now: float, delay: float | None) -> None:
+        """The server of `place` has too much to do, and may have said for how many seconds (`delay`) it is to be left
+        alone."""
+        work = self.mirror(place)
+        work.pace = work.pace.busy(now)
         if delay is not None:
-            self.paused[origin] = now + delay
+            self.paused[Origin.of(place.place.url)] = now + delay
 
-    def observe(self, now: float, received: int, full: bool) -> None:
-        """As `Pace.observe`."""
-        self.pace = self.pace.observe(now, received, full)
+    def observe(self, now: float, received: Mapping[str, int]) -> None:
+        """As `Pace.observe`, for each mirror."""
+        full = self.running.total() >= self.connections
+        for name, work in self.known.items():
+            running, before = self.running[name], work.received
+            work.received = received.get(name, 0)
+            work.meter = work.meter.sampled(now, work.received)
+            work.fed = now if work.received > before or not running else work.fed
+            work.pace = work.pace.observe(now, work.received, running >= work.pace.allowed)
+            if full and 0 < running < work.pace.base:
+                # The others' streams leave it fewer than it began with: what it has is what it is measured by.
+                work.pace = replace(work.pace, since=None, mark=None)
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""
         self.paused = {origin: until for origin, until in self.paused.items() if until > now}
+
+    def _settle(self) -> None:
+        """Count it where the work moves to mirrors that rank lower, since those above are down."""
+        sound = [work for work in self.known.values() if work.health.sound]
+        level = min((work.mirror.priority for work in sound), default=None)
+        if level is None:
+            return
+        if self.level is not None and level > self.level:
+            for work in sound:
+                work.fallbacks += work.mirror.priority == level
+        self.level = level
+
+    @property
+    def all_down(self) -> bool:
+        """Is there no mirror, of several, that is well?"""
+        return len(self.known) > 1 and not any(work.health.sound for work in self.known.values())
+
+    @property
+    def liars(self) -> list[str]:
+        """Mirrors that served wrong bytes."""
+        return [name for name, work in self.known.items() if work.health.state == QUARANTINED]
+
+    def progress(self) -> tuple[MirrorProgress, ...]:
+        """What others are told of the mirrors, by preference."""
+        ordered = sorted(self.known.values(), key=lambda work: (work.mirror.priority, work.mirror.name == SOURCE))
+        return tuple(work.progress() for work in ordered)

@@ -16,7 +16,8 @@ from modelferry.errors import Stalled
 
 @dataclass(slots=True)
 class Transfer:
-    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` is None while none is asked.
+    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` and ``mirror`` are
+    whom it asks, None and empty while nobody is asked.
 
     Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
     beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
@@ -33,11 +34,12 @@ class Transfer:
     meter: Meter = field(default_factory=Meter)
     dropped: bool = False
     answer: Answer | None = None
+    mirror: str = ""
 
     @classmethod
     def of(cls, file: FileWork, lease: Lease, place: PlaceWork) -> Transfer:
         """A try at `lease`, asking `place`."""
-        return cls(file, Origin.of(place.place.url), lease, at=lease.start, end=lease.end)
+        return cls(file, Origin.of(place.place.url), lease, at=lease.start, end=lease.end, mirror=place.place.mirror)
 
     @property
     def lease_now(self) -> Lease:
@@ -103,5 +105,13 @@ class Finished:
     finish: Finish
 
 
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A mirror was asked for one byte; ``message`` says what was wrong, as the end of a sentence, or nothing."""
+
+    mirror: str
+    message: str = ""
+
+
 #: What a try ends as.
-Event = Landed | Arrived | Mixed | Missed | Streamed | Finished
+Event = Landed | Arrived | Mixed | Missed | Streamed | Finished | Probed

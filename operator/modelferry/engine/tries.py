@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,36 +29,51 @@ class Tries:
         """Those that have, or are about to have, a connection."""
         return sum(transfer.origin is not None for transfer in self.tasks.values())
 
-    def asks(self, origin: Origin) -> bool:
-        """Does any of them ask `origin`?"""
-        return any(transfer.origin == origin for transfer in self.tasks.values())
+    def by_mirror(self) -> Counter[str]:
+        """How many of those ask each mirror."""
+        return Counter(transfer.mirror for transfer in self.tasks.values() if transfer.origin is not None)
 
-    def streams(self, now: float) -> list[Stream]:
-        """Those that wait for bytes of a part, with their rates as of `now`."""
+    def by_origin(self) -> Counter[Origin]:
+        """How many ask each server."""
+        return Counter(transfer.origin for transfer in self.tasks.values() if transfer.origin is not None)
+
+    def streams(self, mirror: str, now: float) -> list[Stream]:
+        """Those that wait for bytes of a part from `mirror`, with their rates as of `now`."""
         found = []
         for task, transfer in self.tasks.items():
             lease = transfer.lease
-            if lease is None or lease.stream or transfer.at >= transfer.end or transfer.dropped or task.done():
+            if lease is None or lease.stream or transfer.mirror != mirror:
+                continue
+            if transfer.at >= transfer.end or transfer.dropped or task.done():
                 continue
             transfer.meter = transfer.meter.sampled(now, transfer.at - lease.start)
             facts = (transfer.at, transfer.end, transfer.meter, lease.whole, lease.drops)
             found.append(Stream(task, transfer.origin, *facts))
         return found
 
-    def drop_laggards(self, pace: Pace, now: float) -> None:
-        """Have those break off that are slow beside the others; they end as Missed, with what they have."""
-        for stream in laggards(self.streams(now), pace, now):
-            task = self._task(stream)
-            transfer = self.tasks[task]
-            transfer.dropped = True
-            if transfer.answer is not None:
-                transfer.answer.abort()
-            else:
-                task.cancel()
+    def drop_laggards(self, mirror: str, pace: Pace, now: float) -> None:
+        """Have those break off that are slow beside the others at `mirror`; they end as Missed, with what they have."""
+        for stream in laggards(self.streams(mirror, now), pace, now):
+            self._drop(self._task(stream))
 
-    def share(self, pace: Pace, now: float) -> Lease | None:
-        """Half of what the slowest still has to fetch, as a task for another; None where all end soon."""
-        stream = victim(self.streams(now), pace, now)
+    def drop_all(self, mirror: str) -> None:
+        """Have all that ask `mirror` for a part break off."""
+        for task, transfer in list(self.tasks.items()):
+            parted = transfer.lease is not None and not transfer.lease.stream
+            if transfer.mirror == mirror and parted and transfer.at < transfer.end and not task.done():
+                self._drop(task)
+
+    def _drop(self, task: asyncio.Task[Event]) -> None:
+        transfer = self.tasks[task]
+        transfer.dropped = True
+        if transfer.answer is not None:
+            transfer.answer.abort()
+        else:
+            task.cancel()
+
+    def share(self, mirror: str, pace: Pace, now: float) -> Lease | None:
+        """Half of what the slowest at `mirror` still has to fetch, as a task for another; None where all end soon."""
+        stream = victim(self.streams(mirror, now), pace, now)
         if stream is None:
             return None
         transfer = self.tasks[self._task(stream)]

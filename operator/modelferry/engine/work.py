@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.mirrors import Inquiry
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Expectation, Origin
 from modelferry.errors import Stalled
@@ -62,10 +63,11 @@ class PlaceWork:
 @dataclass(slots=True)
 class Assembly:
     """A chunk as it comes, in one or more parts. ``held``: bytes of it that are written; ``facts``: mirror, validator
-    and inode of those; ``digests`` as in `Written`."""
+    and inode of those; ``digests`` as in `Written`. ``mirror`` is who is asked for its parts, as long as it is well."""
 
     chunk: Chunk
     held: int = 0
+    mirror: str = ""
     facts: tuple[str, str, int] | None = None
     digests: list[tuple[int, int, str]] = field(default_factory=list)
 
@@ -92,7 +94,8 @@ class Assembly:
 class FileWork:
     """One file. ``missing``: indices of chunks that are not committed. ``repairing``: the chunk that is compared next,
     None while there is nothing to compare. ``streaming``: its place cannot do ranges, or cannot tell versions apart.
-    ``mismatch``: the expected and the computed digest, once they differed."""
+    ``mismatch``: the expected and the computed digest, once they differed; ``inquiry``: who is suspected of it.
+    ``chosen``: the one place of a file without a digest."""
 
     number: int
     entry: FileEntry
@@ -105,6 +108,8 @@ class FileWork:
     restarts: int = 0
     unsynced: int = 0
     mismatch: tuple[str, str] = ("", "")
+    inquiry: Inquiry | None = None
+    chosen: PlaceWork | None = None
     chunks: list[Chunk] = field(default_factory=list)
     assemblies: dict[int, Assembly] = field(default_factory=dict)
 
@@ -124,7 +129,7 @@ class FileWork:
     def restarted(self, opened: OpenedFile) -> None:
         """Begin again with what the checkpoint says of the new generation."""
         self.generation, self.missing, self.verified = opened.generation, set(opened.missing), opened.verified
-        self.repairing = None
+        self.repairing = self.inquiry = self.chosen = None
         for place in self.places:
             place.validator = None
 
@@ -137,11 +142,10 @@ class FileWork:
         """Places that were not refused, by preference."""
         return [place for place in self.places if place.refused is None]
 
-    def place_for(self, attempt: int) -> PlaceWork:
-        """Whom to ask: with a digest each failure moves on to the next place; without one, bytes of two places do not
-        mix."""
-        usable = self.usable
-        return usable[attempt % len(usable)] if self.entry.digest is not None else usable[0]
+    @property
+    def suspect(self) -> str:
+        """The mirror whose chunks are being compared with what others bring; empty where none is suspected."""
+        return self.inquiry.suspect if self.inquiry is not None and self.inquiry.round else ""
 
     def expectation(self, place: PlaceWork, *, plain_http: bool) -> Expectation:
         """What an answer from `place` is judged by."""

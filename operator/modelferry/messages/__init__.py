@@ -2,6 +2,6 @@
 
 from modelferry.messages.chunks import ChunkMap
 from modelferry.messages.outcome import Outcome
-from modelferry.messages.progress import FileProgress, Progress
+from modelferry.messages.progress import FileProgress, MirrorProgress, Progress
 
-__all__ = ["ChunkMap", "FileProgress", "Outcome", "Progress"]
+__all__ = ["ChunkMap", "FileProgress", "MirrorProgress", "Outcome", "Progress"]

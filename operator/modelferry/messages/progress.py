@@ -12,6 +12,9 @@ PORT = 9440
 #: Files listed at most; those being worked on come first. A person cannot read more, and the status stays small.
 MAX_FILES = 32
 
+#: Mirrors that a spec may name, the source included: more than that is a list nobody keeps in order.
+MAX_MIRRORS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
@@ -24,13 +27,31 @@ class FileProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorProgress:
+    """One mirror: ``state`` is Up, Down, Recovering or Quarantined; ``speed`` in bytes per second over the last
+    seconds; ``fetched`` bytes and ``chunks`` that came from it, ``retries``: tries at it that brought nothing;
+    ``fallbacks``: how often the work came to it since every mirror that is preferred was down; ``message``: why it is
+    not Up, as the end of a sentence."""
+
+    name: str
+    state: str = "Up"
+    speed: float = 0.0
+    fetched: int = 0
+    chunks: int = 0
+    retries: int = 0
+    fallbacks: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A download as it stands.
 
     ``phase``: starting, recovering (chunks are hashed again), fetching, verifying, repairing, published or failed.
     ``done``/``total``: bytes that are verified on disk, and all of them; ``received`` adds those in flight.
     ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while nobody can tell.
-    ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest.
+    ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes that
+    came over the network, ``chunks`` those that are done. ``mirrors``: the source and its mirrors, by preference.
     """
 
     phase: str
@@ -48,6 +69,9 @@ class Progress:
     checksum: str = "pending"
     message: str = ""
     files: tuple[FileProgress, ...] = field(default=())
+    fetched: int = 0
+    chunks: int = 0
+    mirrors: tuple[MirrorProgress, ...] = ()
 
     def encode(self) -> str:
         """JSON, one line."""
@@ -60,6 +84,7 @@ class Progress:
             body: Any = json.loads(text)
             known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
             files = tuple(FileProgress(**item) for item in known.pop("files", ()))
-            return cls(**known, files=files)
+            mirrors = tuple(MirrorProgress(**item) for item in known.pop("mirrors", ()))
+            return cls(**known, files=files, mirrors=mirrors)
         except (AttributeError, TypeError) as error:
             raise ValueError(f"not a progress message: {error}") from error

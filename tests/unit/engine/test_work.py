@@ -12,7 +12,6 @@ from modelferry.engine.work import (
     FileWork,
     PlaceWork,
 )
-from modelferry.errors import NotFound
 from modelferry.manifest import Digest, FileEntry, Place
 
 PLACES = (Place("https://one/a", "one"), Place("https://two/a", "two"))
@@ -48,24 +47,6 @@ def test_one_chunk_that_always_fails_is_not_hidden_by_others_that_do_not() -> No
     assert not place.strike(CHUNK_TRIES - 1)
     assert place.strike(CHUNK_TRIES)
     assert place.ignore_range(CHUNK_TRIES)
-
-
-def test_with_a_digest_every_failure_moves_on_to_the_next_place() -> None:
-    work = FileWork.of(0, PINNED, FOUND)
-    assert [work.place_for(attempt).place.mirror for attempt in range(3)] == ["one", "two", "one"]
-    work.places[0].refused = NotFound("gone")
-    assert [work.place_for(attempt).place.mirror for attempt in range(2)] == ["two", "two"]
-
-
-def test_without_a_digest_the_bytes_of_two_places_do_not_mix() -> None:
-    work = FileWork.of(0, UNPINNED, FOUND)
-    assert {work.place_for(attempt).place.mirror for attempt in range(3)} == {"one"}
-
-
-def test_without_a_digest_the_mirror_that_began_goes_on() -> None:
-    work = FileWork.of(0, UNPINNED, OpenedFile(0, False, (1,), (("two", '"v"'),)))
-    assert work.place_for(0).place.mirror == "two"
-    assert work.expectation(work.places[0], plain_http=False).validator == '"v"'
 
 
 def test_the_manifests_validator_is_the_first_places_alone() -> None:

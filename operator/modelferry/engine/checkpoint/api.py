@@ -8,6 +8,7 @@ from typing import Protocol
 
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
+from modelferry.messages import MirrorProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,21 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Finish:
     """What a file's whole digest says. ``missing``: chunks that are not done, or whose bytes on the disk are not what
-    was committed; they are pending now. Otherwise ``verified``, or ``expected`` and ``got`` differ."""
+    was committed; they are pending now. Otherwise ``verified``, or ``expected`` and ``got`` differ; ``came_from`` are
+    then the mirrors that brought the chunks, in order, as (mirror, count) runs; empty where that is not known."""
 
     verified: bool
     expected: str = ""
     got: str = ""
     missing: tuple[int, ...] = ()
+    came_from: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
     bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
-    offset) of what is being written to, where it was last written."""
+    offset) of what is being written to, where it was last written. ``mirrors`` by preference."""
 
     in_flight: int = 0
     connections: int = 0
@@ -82,6 +85,7 @@ class Telemetry:
     phase: str = "fetching"
     message: str = ""
     active: tuple[tuple[str, int], ...] = ()
+    mirrors: tuple[MirrorProgress, ...] = ()
 
 
 class Checkpoint(Protocol):

@@ -158,7 +158,10 @@ class Keeper:
         for index in bad:
             state.mark_pending(index)
         state.mismatch = not bad
-        return Finish(False, missing=bad) if bad else Finish(False, str(state.entry.digest), got)
+        if bad:
+            return Finish(False, missing=bad)
+        came_from = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
+        return Finish(False, str(state.entry.digest), got, came_from=came_from)
 
     def catch_up(self) -> bool:
         """Take one more chunk into the whole digest of a file whose order has reached it; False where there is none."""

@@ -82,7 +82,8 @@ class LocalCheckpoint:
         """See api.Checkpoint."""
         await self._do(self._keeper.publish)
         self._phase, self._message = "published", ""
-        self._telemetry = Telemetry(retries=self._telemetry.retries, fetched=self._telemetry.fetched)
+        told = self._telemetry
+        self._telemetry = Telemetry(retries=told.retries, fetched=told.fetched, mirrors=told.mirrors)
 
     async def tell(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""

@@ -75,6 +75,9 @@ def progress_of(
         checksum=_checksum(states),
         message=message or telemetry.message,
         files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, s.phase) for s in shown),
+        fetched=telemetry.fetched,
+        chunks=sum(row.done for state in states for row in state.rows),
+        mirrors=telemetry.mirrors,
     )
 
 

@@ -1,0 +1,24 @@
+"""Which mirror is asked: its health, its standing, what it brings, and what becomes of one that lied.
+
+Pure: clock readings and byte counts are arguments, so that a simulator of lines drives the same decisions as the
+fetcher does (tests/unit/engine/line_simulator.py).
+"""
+
+from modelferry.engine.mirrors.choice import Candidate, best, worthwhile
+from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
+from modelferry.engine.mirrors.inquiry import Inquiry
+from modelferry.engine.mirrors.model import Mirror, MirrorWork
+
+__all__ = [
+    "CLOSED",
+    "HALF_OPEN",
+    "OPEN",
+    "QUARANTINED",
+    "Candidate",
+    "Health",
+    "Inquiry",
+    "Mirror",
+    "MirrorWork",
+    "best",
+    "worthwhile",
+]

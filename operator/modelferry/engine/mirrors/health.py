@@ -1,0 +1,79 @@
+"""The circuit breaker of one mirror. Pure: clock readings are arguments.
+
+::
+
+    closed ── FAILURES in a row, or a probe that failed ──▶ open ── a probe came back well ──▶ half-open
+      ▲                                                      ▲                                    │
+      ├────────────── a good part ───────────────────────────┼────── a good part ◀── one try ─────┤
+      │                                                      └────── any failure ◀────────────────┘
+    quarantined: it served wrong bytes; for the rest of this download.
+
+An open mirror is asked for nothing but a byte at a time (a probe), at growing intervals; so a mirror that is down costs
+no chunk its time. Where all are open, the breakers decide nothing: each try waits by its own backoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+CLOSED, OPEN, HALF_OPEN, QUARANTINED = "closed", "open", "half-open", "quarantined"
+
+#: Failures in a row, without one good byte between them, that open the breaker: a server that was killed shows them
+#: at once on as many streams; a single connection that was reset is nothing.
+FAILURES = 3
+#: Seconds from the opening to the first probe; doubled by each that fails, up to the mirror's own interval.
+FIRST_REST = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``failures`` in a row; ``rest``: seconds before the next probe of an open one, which is due at ``until``;
+    ``reason``: the end of a sentence that says why it is not closed."""
+
+    state: str = CLOSED
+    failures: int = 0
+    rest: float = FIRST_REST
+    until: float = 0.0
+    reason: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Closed: chunks may be asked for without further thought."""
+        return self.state == CLOSED
+
+    def may_ask(self, running: int) -> bool:
+        """May a chunk be asked for, with `running` tries at it already? A half-open one gets one try at a time."""
+        return self.state == CLOSED or (self.state == HALF_OPEN and running == 0)
+
+    def delivered(self) -> Health:
+        """After good bytes came."""
+        return self if self.state == QUARANTINED else Health()
+
+    def failed(self, now: float, why: str) -> Health:
+        """After a try brought nothing."""
+        if self.state == QUARANTINED:
+            return self
+        if self.state == OPEN:
+            return replace(self, reason=why)
+        counted = replace(self, failures=self.failures + 1, reason=why)
+        return counted._opened(now) if self.state == HALF_OPEN or counted.failures >= FAILURES else counted
+
+    def probed(self, now: float, why: str, interval: float) -> Health:
+        """After a probe: it came back well where `why` is empty. The next one is at most `interval` seconds away."""
+        if self.state == QUARANTINED:
+            return self
+        if not why:
+            return replace(self, state=HALF_OPEN, failures=0) if self.state == OPEN else self
+        rest = min(2 * self.rest, interval) if self.state == OPEN else self.rest
+        return replace(self, reason=why, rest=rest)._opened(now)
+
+    def tripped(self, now: float, why: str) -> Health:
+        """After all that was asked of it brought nothing."""
+        return replace(self, reason=why)._opened(now)
+
+    def quarantined(self, why: str) -> Health:
+        """After it served wrong bytes."""
+        return Health(QUARANTINED, reason=why)
+
+    def _opened(self, now: float) -> Health:
+        return replace(self, state=OPEN, failures=0, until=now + self.rest)

@@ -1,0 +1,64 @@
+"""What is known of a mirror: what the user said of it, and what the download came to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
+from modelferry.engine.pace import Meter, Pace
+from modelferry.messages.progress import MirrorProgress
+
+#: Seconds between two probes of a mirror that is not asked for anything else.
+PROBE_INTERVAL = 30.0
+
+_WORDS = {CLOSED: "Up", OPEN: "Down", HALF_OPEN: "Recovering", QUARANTINED: "Quarantined"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A mirror's standing, as SRV records have it (RFC 2782): those of the lowest ``priority`` that are well share the
+    work; ``weight`` multiplies what each is worth. ``probe``: seconds between two probes."""
+
+    name: str
+    priority: int
+    weight: int = 1
+    probe: float = PROBE_INTERVAL
+
+
+@dataclass(slots=True)
+class MirrorWork:
+    """A mirror as the download knows it. ``received`` bytes of content; ``chunks`` committed; ``retries``: tries at it
+    that brought nothing; ``fallbacks``: how often the work came to it since all that are preferred were down;
+    ``heard``: when it last answered; ``fed``: when it last brought a byte, or was asked for none; ``asleep``: no probe
+    before that, since one is on its way."""
+
+    mirror: Mirror
+    pace: Pace
+    health: Health = field(default_factory=Health)
+    meter: Meter = field(default_factory=Meter)
+    received: int = 0
+    chunks: int = 0
+    retries: int = 0
+    fallbacks: int = 0
+    heard: float = 0.0
+    fed: float = 0.0
+    asleep: float = 0.0
+
+    @property
+    def probe_due(self) -> float:
+        """When it is to be probed: an open one after its rest, one that nobody asks once an interval."""
+        due = self.health.until if self.health.state == OPEN else self.heard + self.mirror.probe
+        return max(due, self.asleep)
+
+    def progress(self) -> MirrorProgress:
+        """As others are told."""
+        return MirrorProgress(
+            self.mirror.name,
+            _WORDS[self.health.state],
+            speed=round(self.meter.rate),
+            fetched=self.received,
+            chunks=self.chunks,
+            retries=self.retries,
+            fallbacks=self.fallbacks,
+            message="" if self.health.sound else self.health.reason[:200],
+        )

@@ -1,0 +1,194 @@
+"""Whom the next part is asked of."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.mirrors import Mirror
+from modelferry.engine.plan import Lease
+from modelferry.engine.servers import SILENCE, Servers
+from modelferry.engine.wire import Origin
+from modelferry.engine.work import FileWork
+from modelferry.errors import NotFound
+from modelferry.manifest import Digest, FileEntry, Place
+
+PLACES = (Place("https://source/a"), Place("https://one/a", "one"), Place("https://two/a", "two"))
+PINNED = FileEntry("a", 1 << 20, Digest("md5", "0" * 32), PLACES)
+UNPINNED = FileEntry("a", 1 << 20, None, PLACES)
+FOUND = OpenedFile(0, False, (0,))
+ORDERED = (Mirror("one", 0), Mirror("two", 1), Mirror("source", 2))
+
+
+class Choice:
+    """Servers that have all answered before, and a file."""
+
+    def __init__(self, *mirrors: Mirror, entry: FileEntry = PINNED, found: OpenedFile = FOUND) -> None:
+        self.file = FileWork.of(0, entry, found)
+        self.servers = Servers.of(16, mirrors)
+        self.servers.meet(self.file.places, 0.0)
+        self.servers.reached = {Origin.of(place.url) for place in entry.places}
+        self.lease = Lease.of(self.file.chunks[0])
+
+    def ask(self, lease: Lease | None = None, waiting: int = 0) -> str:
+        """The mirror that is asked next; empty where it has to be waited for."""
+        place = self.servers.place_for(self.file, lease or self.lease, waiting, Counter())
+        return place.place.mirror if place is not None else ""
+
+    def fail(self, name: str, times: int = 3) -> None:
+        """Failures in a row."""
+        place = next(place for place in self.file.places if place.place.mirror == name)
+        for _ in range(times):
+            self.servers.failed(place, 1.0, "was reset")
+
+    def deliver(self, name: str) -> None:
+        """Good bytes."""
+        self.servers.delivered(next(place for place in self.file.places if place.place.mirror == name))
+
+
+def test_the_lowest_priority_is_asked_whatever_the_order_in_the_manifest() -> None:
+    assert Choice(*ORDERED).ask() == "one"
+    assert Choice().ask() == "source"
+
+
+def test_a_lease_that_failed_goes_elsewhere_once() -> None:
+    choice = Choice(*ORDERED)
+    assert choice.ask(Lease.of(choice.file.chunks[0]).after(0)) == "one"
+    failed = Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")
+    assert choice.ask(failed) == "two"
+    assert choice.ask() == "one"
+
+
+def test_a_place_that_has_no_such_file_is_passed_over_for_that_file() -> None:
+    choice = Choice(*ORDERED)
+    choice.file.places[1].refused = NotFound("gone")
+    assert choice.ask() == "two"
+
+
+def test_a_mirror_that_is_down_is_passed_over_until_a_probe_comes_back_and_then_tried_once() -> None:
+    choice = Choice(*ORDERED)
+    choice.fail("one")
+    assert choice.ask() == "two"
+    choice.servers.probed("one", 5.0, "")
+    assert choice.ask() == "one"
+    choice.servers.running["one"] = 1
+    assert choice.ask() == "two"
+    choice.deliver("one")
+    assert choice.ask() == "one"
+
+
+def test_the_source_is_the_last_resort_and_falling_back_to_it_is_counted_once() -> None:
+    choice = Choice(*ORDERED)
+    choice.fail("one")
+    choice.fail("two")
+    choice.fail("one", 1)
+    assert choice.ask() == "source"
+    assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 1}
+    choice.deliver("one")
+    choice.fail("one")
+    assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 2}
+
+
+def test_with_all_down_each_is_asked_in_turn() -> None:
+    choice = Choice(*ORDERED)
+    for name in ("one", "two", "source"):
+        choice.fail(name)
+    assert choice.servers.all_down
+    assert choice.ask() == "one"
+    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")) == "two"
+    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=2, avoid="two")) == "one"
+
+
+def test_a_server_that_asked_to_be_left_alone_is_not_waited_for_where_there_is_another() -> None:
+    choice = Choice(*ORDERED)
+    choice.servers.busy(choice.file.places[1], 0.0, 20.0)
+    assert choice.ask() == "two"
+    choice.servers.resume(21.0)
+    assert choice.ask() == "one"
+
+
+def test_an_unknown_server_is_asked_by_one_try_at_a_time() -> None:
+    choice = Choice(*ORDERED)
+    choice.servers.reached.clear()
+    asks = Counter([Origin.of("https://one/a")])
+    assert choice.servers.place_for(choice.file, choice.lease, 0, asks) is None
+    assert choice.ask() == "one"
+
+
+def test_without_a_digest_the_bytes_of_two_mirrors_do_not_mix() -> None:
+    choice = Choice(*ORDERED, entry=UNPINNED)
+    assert choice.ask() == "one"
+    choice.fail("one", 2)
+    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")) == "one"
+
+
+def test_without_a_digest_the_mirror_that_began_goes_on() -> None:
+    choice = Choice(*ORDERED, entry=UNPINNED, found=OpenedFile(0, False, (), (("two", '"v"'),)))
+    assert choice.ask() == "two"
+
+
+def test_without_a_digest_another_mirror_begins_anew_at_once_or_after_half_a_minute() -> None:
+    choice = Choice(*ORDERED, entry=UNPINNED)
+    assert choice.ask() == "one"
+    choice.fail("one")
+    assert choice.servers.disloyal(choice.file, 1.0)
+    begun = Choice(*ORDERED, entry=UNPINNED, found=OpenedFile(0, False, (), (("one", '"v"'),)))
+    assert begun.ask() == "one"
+    begun.fail("one")
+    assert not begun.servers.disloyal(begun.file, 20.0)
+    assert begun.servers.disloyal(begun.file, 31.0)
+
+
+def test_parts_of_a_chunk_come_from_one_mirror_while_it_is_well() -> None:
+    choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
+    choice.file.assembly(choice.file.chunks[0]).mirror = "two"
+    assert choice.ask() == "two"
+    choice.fail("two")
+    assert choice.ask() == "one"
+
+
+def test_the_suspect_of_a_wrong_digest_is_not_asked() -> None:
+    choice = Choice(*ORDERED)
+    choice.file.inquiry = None
+    assert choice.ask() == "one"
+    from modelferry.engine.mirrors import Inquiry
+
+    choice.file.inquiry = Inquiry(("one",), suspect="one", round=frozenset({0}))
+    assert choice.ask() == "two"
+
+
+def test_mirrors_that_nobody_asks_are_probed_once_an_interval() -> None:
+    choice = Choice(Mirror("one", 0, probe=10.0), Mirror("two", 1, probe=20.0), Mirror("source", 2))
+    choice.servers.running["one"] = 1
+    assert choice.servers.probes(10.5) == []
+    assert choice.servers.probes(20.5) == ["two"]
+    assert choice.servers.probes(30.5) == ["two", "source"]
+    choice.servers.quarantine("two", "lied")
+    assert choice.servers.probes(30.5) == ["source"]
+
+
+def test_a_mirror_that_is_alone_is_never_probed() -> None:
+    servers = Servers.of(16, [Mirror("source", 0)])
+    assert servers.probes(1e6) == []
+    assert servers.probe_times() == []
+
+
+def test_a_mirror_whose_streams_all_fall_silent_is_down_where_there_is_another() -> None:
+    choice = Choice(*ORDERED)
+    choice.servers.running["one"] = 4
+    choice.servers.observe(1.0, {"one": 100})
+    assert choice.servers.silent(1.0 + SILENCE) == []
+    choice.servers.observe(3.0, {"one": 100})
+    assert choice.servers.silent(1.1 + SILENCE) == ["one"]
+    assert choice.ask() == "two"
+
+
+@pytest.mark.parametrize("entry", [PINNED, UNPINNED])
+def test_one_source_alone_is_asked_whatever_its_breaker_says(entry: FileEntry) -> None:
+    alone = FileEntry("a", entry.size, entry.digest, PLACES[:1])
+    choice = Choice(entry=alone)
+    choice.fail("source", 10)
+    assert choice.ask() == "source"
+    assert not choice.servers.all_down
