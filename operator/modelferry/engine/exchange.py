@@ -154,7 +154,7 @@ class Exchange:
         again = False
         while True:
             try:
-                answer = await self.dialer.ask(request, fresh_connection=again)
+                answer = await self.dialer.ask(request, place.place.mirror, fresh_connection=again)
             except UnknownHost as error:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
