@@ -19,6 +19,7 @@ from modelferry.engine.exchange import Arrived, Exchange, Landed, Missed, Mixed,
 from modelferry.engine.pace import Budget, Pace, backoff, next_part
 from modelferry.engine.plan import Backlog, Lease, keeps
 from modelferry.engine.storage.sink import Disk
+from modelferry.engine.tally import Tally
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.tries import Tries
 from modelferry.engine.wire import Action, Origin
@@ -82,6 +83,7 @@ class Fetcher:
     ) -> None:
         """`clock` gives seconds, `jitter` numbers in [0, 1). The dialer is closed at the end of `run`."""
         self.retries = 0
+        self.tally = Tally()
         self._manifest = manifest
         self._checkpoint = checkpoint
         self._dialer = dialer
@@ -269,6 +271,7 @@ class Fetcher:
             await self._resync(file)
             return
         if receipt.why == "digest":
+            self.tally.faults[landed.place.place.mirror, 11] += 1
             again = replace(again, rejected=lease.rejected + 1, fresh=True)
             if again.rejected >= _REJECTIONS:
                 raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
@@ -302,6 +305,7 @@ class Fetcher:
     async def _on_missed(self, file: FileWork, missed: Missed) -> None:
         lease, place, verdict, now = missed.lease, missed.place, missed.verdict, self._now()
         self.retries += verdict.row != 4
+        self.tally.miss(place.place.mirror, verdict)
         if missed.progressed or missed.kept > lease.start:
             self._progress()
         self._message = f"{shown(place.url)} {verdict.message}; trying again"
