@@ -24,6 +24,7 @@ from modelferry.engine.plan import keeps
 from modelferry.engine.reactions import Reactions
 from modelferry.engine.servers import Servers
 from modelferry.engine.storage.sink import Disk
+from modelferry.engine.tally import Tally
 from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.work import FileWork, PlaceWork
@@ -90,6 +91,11 @@ class Fetcher:
         """Tries that had to be made again."""
         return self._download.retries
 
+    @property
+    def tally(self) -> Tally:
+        """What was met with on the way."""
+        return self._download.tally
+
     async def run(self) -> Result:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
         if not self._settings.allow_plain_http:
@@ -102,6 +108,7 @@ class Fetcher:
             telling = asyncio.create_task(self._tell())
             try:
                 await self._fetch(opened, self._exchange)
+                await self._checkpoint.tell(self.telemetry())
                 await self._checkpoint.publish()
             finally:
                 telling.cancel()

@@ -47,7 +47,7 @@ class Servers:
             if name not in self.known:
                 last = max((work.mirror.priority for work in self.known.values()), default=-1)
                 self.known[name] = MirrorWork(Mirror(name, last + 1), Pace.start(self.connections))
-            self.known[name].heard = self.known[name].heard or now
+            self.known[name].heard = self.known[name].fed = now
         self._settle()
 
     def mirror(self, place: PlaceWork) -> MirrorWork:
@@ -74,38 +74,35 @@ class Servers:
             well = [place for place in well if place.place.mirror != lease.avoid] or well
         elif kept := [place for place in usable if place.place.mirror == bound and place in well]:
             well = kept
-        place = self._best(well, lease, waiting, bound=bool(bound))
-        return place if place is not None and self._may_ask(place, asks) else None
+        return self._best(well, lease, waiting, asks, bound=bool(bound))
 
     def _by_preference(self, file: FileWork) -> list[PlaceWork]:
         found = sorted(file.usable, key=lambda place: self.mirror(place).mirror.priority)
         # What is there of a file without a digest came from one mirror, which goes on with it.
         return found if file.entry.digest is not None else sorted(found, key=lambda place: place.validator is None)
 
-    def _best(self, places: Sequence[PlaceWork], lease: Lease, waiting: int, *, bound: bool) -> PlaceWork | None:
+    def _best(
+        self, places: Sequence[PlaceWork], lease: Lease, waiting: int, asks: Counter[Origin], *, bound: bool
+    ) -> PlaceWork | None:
         by_name = {place.place.mirror: place for place in places}
-        candidates = [self._candidate(name) for name in by_name]
+        candidates = [self._candidate(place, asks) for place in places]
         found = best(candidates)
         if found is None:
             return None
         others = [one for one in candidates if one.priority == found.priority and one is not found]
         if not bound and others and not worthwhile(found, others, lease.chunk.size, waiting):
-            return self._best([by_name[one.name] for one in others], lease, waiting, bound=bound)
+            return self._best([by_name[one.name] for one in others], lease, waiting, asks, bound=bound)
         return by_name[found.name]
 
-    def _candidate(self, name: str) -> Candidate:
-        work = self.known[name]
-        pace, mirror = work.pace, work.mirror
-        speed = work.meter.rate if self.running[name] else 0.0
-        return Candidate(
-            name, mirror.priority, mirror.weight, pace.stream_rate, speed, self.running[name], pace.allowed
-        )
-
-    def _may_ask(self, place: PlaceWork, asks: Counter[Origin]) -> bool:
+    def _candidate(self, place: PlaceWork, asks: Counter[Origin]) -> Candidate:
         """Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not
         sixteen."""
-        origin = Origin.of(place.place.url)
-        return origin in self.reached or not asks[origin]
+        work, name, origin = self.mirror(place), place.place.mirror, Origin.of(place.place.url)
+        running = self.running[name]
+        allowed = work.pace.allowed if origin in self.reached or not asks[origin] else running
+        speed = work.meter.rate if running else 0.0
+        rank = work.mirror.priority, work.mirror.weight
+        return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed)
 
     def disloyal(self, file: FileWork, now: float) -> bool:
         """Is it time for a file without a digest to begin anew from another place, since its own is down?"""
