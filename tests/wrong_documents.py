@@ -132,4 +132,59 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "does not begin with https://",
         "manifestURL: does not begin with https://",
     ),
+    "a mirror without {path}": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/models"}]),
+        "url must contain {path}",
+        "spec.mirrors[0].url: must contain {path}",
+    ),
+    "a mirror that is no URL": (
+        _spec(mirrors=[{"name": "lab", "url": "lab/{path}"}]),
+        "url does not begin with https://",
+        "spec.mirrors[0].url: does not begin with https://",
+    ),
+    "a mirror with nothing": (
+        _spec(mirrors=[{"name": "lab"}]),
+        "give url or presigned",
+        "spec.mirrors[0]: give url or presigned",
+    ),
+    "a mirror with a bad name": (
+        _spec(mirrors=[{"name": "Lab", "url": "https://lab/{path}"}]),
+        "name must be at most 32 characters",
+        "spec.mirrors[0].name: must be at most 32 characters",
+    ),
+    "two mirrors of one name": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}"}, {"name": "lab", "url": "https://b/{path}"}]),
+        "Duplicate value",
+        "spec.mirrors[1].name: 'lab' is listed twice",
+    ),
+    "a source with a URL among the mirrors": (
+        _spec(mirrors=[{"name": "source", "url": "https://lab/{path}"}]),
+        "'source' stands for spec.source itself",
+        "'source' stands for spec.source itself",
+    ),
+    "a probe that is no duration": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "probe": {"interval": "soon"}}]),
+        "interval must be a duration such as 90s",
+        "spec.mirrors[0].probe.interval: must be a duration such as 90s",
+    ),
+    "presigned URLs from two places": (
+        _spec(
+            mirrors=[
+                {
+                    "name": "lab",
+                    "presigned": {
+                        "secretRef": {"name": "a"},
+                        "s3": {"bucket": "bbb", "secretRef": {"name": "a"}},
+                    },
+                }
+            ]
+        ),
+        "give secretRef or s3",
+        "spec.mirrors[0].presigned: give secretRef or s3",
+    ),
+    "a deadline that is no duration": (
+        _spec(transfer={"deadline": "5 minutes"}),
+        "deadline must be a duration such as 90s",
+        "spec.transfer.deadline: must be a duration such as 90s",
+    ),
 }

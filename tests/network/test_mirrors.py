@@ -25,12 +25,6 @@ def large() -> bytes:
     return Random(8).randbytes(60 * CHUNK + 99)
 
 
-async def until(true: object, *, every: float = 0.02) -> None:
-    """Wait until `true()` is."""
-    while not true():  # type: ignore[operator]
-        await asyncio.sleep(every)
-
-
 def states(world: World) -> dict[str, str]:
     """Of each mirror, as it was told at the end."""
     assert world.progress is not None
@@ -47,10 +41,10 @@ async def test_a_primary_that_dies_is_replaced_and_used_again_when_it_is_back(
         await primary.__aenter__()
         port = primary.port
         pull = asyncio.create_task(world.pull(entry("a", large, primary.url("a"), backup.url("a"))))
-        await until(lambda: len(primary.entries) > 8)
+        await primary.until(lambda: len(primary.entries) > 8)
         await primary.__aexit__()
         assert not backup.entries
-        await until(lambda: len([e for e in backup.entries if e.sent]) > 4)
+        await backup.until(lambda: len([e for e in backup.entries if e.sent]) > 4)
         async with serve({"a": large}, rate=slow, port=port) as again:
             result = await pull
             came_back = len([e for e in again.entries if e.sent > 1])

@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -75,6 +75,7 @@ class HostileOrigin:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
         #: Connections that were ever accepted.
         self.accepted = 0
 
@@ -108,6 +109,12 @@ class HostileOrigin:
     def sent(self) -> int:
         """Bytes of content, over all requests."""
         return sum(entry.sent for entry in self.entries)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until `true` holds, which is looked at after every request."""
+        while not true():
+            self._news.clear()
+            await self._news.wait()
 
     async def serve_forever(self) -> None:
         """Run until cancelled."""
@@ -219,6 +226,7 @@ class HostileOrigin:
         seen = fields.get("authorization", "")
         entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen)
         self.entries.append(entry)
+        self._news.set()
         if self._log is not None:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 

@@ -19,6 +19,7 @@ from modelferry.agent import ways
 from modelferry.agent.ending import add_outcome, leave
 from modelferry.agent.link import LinkClient
 from modelferry.agent.manifest_file import read_manifest
+from modelferry.agent.mirrors import standings
 from modelferry.agent.secrets import Secrets
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
@@ -52,10 +53,12 @@ def main(args: argparse.Namespace) -> int:
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
         roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+        roads, manifest = ways.with_mirrors(roads, spec, args, manifest)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise
-    settings = Settings(args.connections or transfer.connections, transfer.tls.allow_plain_http)
+    connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
+    settings = Settings(connections, plain_http, transfer.deadline, standings(spec))
     try:
         asyncio.run(_until_signalled(run(manifest, args.socket, settings, roads, tell=args.outcome)))
     except asyncio.CancelledError:

@@ -16,12 +16,21 @@ def add_ca_file(parser: argparse.ArgumentParser) -> None:
     """Declare ``--ca-file``, which may be given several times."""
     words = "PEM certificates to trust beside the system's (may be given again)"
     parser.add_argument("--ca-file", type=Path, action="append", default=[], metavar="FILE", help=words)
+    words = "the same for one mirror of spec.mirrors (may be given again)"
+    parser.add_argument("--mirror-ca", type=_named, action="append", default=[], metavar="NAME=FILE", help=words)
 
 
-def context_of(tls: TLS, ca_files: Sequence[Path]) -> ssl.SSLContext:
-    """The context for all connections to sources. Raises InvalidSpec where a bundle is missing or is none."""
+def _named(text: str) -> tuple[str, Path]:
+    name, sign, file = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError("give NAME=FILE")
+    return name, Path(file)
+
+
+def context_of(tls: TLS, ca_files: Sequence[Path], *, where: str = "spec.transfer.tls") -> ssl.SSLContext:
+    """The context for connections by `tls`, which stands in the field `where`. Raises InvalidSpec where a bundle is missing or is none."""
     if tls.ca and any(not file.exists() for file in ca_files):
         wanted = f"{tls.ca.kind} {tls.ca.name!r} with the key {tls.ca.key!r}"
         way_out = "create it in the artifact's namespace, or correct the field"
-        raise InvalidSpec(f"spec.transfer.tls.ca: there is no {wanted}: {way_out}", reason="CABundleMissing")
+        raise InvalidSpec(f"{where}.ca: there is no {wanted}: {way_out}", reason="CABundleMissing")
     return client_context(*ca_files, oldest=tls.min_version, pins=tls.pins)

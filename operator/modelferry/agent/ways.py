@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from modelferry.agent import mirrors
 from modelferry.agent.secrets import Secrets, add_secrets
 from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.errors import InvalidSpec
+from modelferry.manifest import Manifest
 from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
-from modelferry.net.ways import Way, Ways
+from modelferry.net.ways import SOURCE, Way, Ways
 from modelferry.resource.source import HTTPSource
 from modelferry.resource.spec import Spec
 
@@ -25,14 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def words(args: argparse.Namespace) -> list[str]:
     """The same arguments once more, for a child process."""
-    return [str(word) for file in args.ca_file for word in ("--ca-file", file)] + (
-        ["--secrets", str(args.secrets)] if args.secrets else []
-    )
+    found = [str(word) for file in args.ca_file for word in ("--ca-file", file)]
+    found += [word for name, file in args.mirror_ca for word in ("--mirror-ca", f"{name}={file}")]
+    return found + (["--secrets", str(args.secrets)] if args.secrets else [])
 
 
 def ways_of(spec: Spec, ca_files: Sequence[Path], secrets: Secrets) -> Ways:
-    """How the servers of `spec` are reached. Raises InvalidSpec where a bundle or a Secret is missing or is none."""
+    """How the servers of the source are reached. Raises InvalidSpec where a bundle or a Secret is missing or is
+    none."""
     return Ways(Way(context_of(spec.transfer.tls, ca_files), _credential(spec, secrets)))
+
+
+def with_mirrors(roads: Ways, spec: Spec, args: argparse.Namespace, manifest: Manifest) -> tuple[Ways, Manifest]:
+    """`roads` and `manifest` with the mirrors of `spec` beside the source. Raises as `ways_of`."""
+    secrets = Secrets(args.secrets)
+    others = mirrors.ways(spec, roads.of(SOURCE), args.ca_file, secrets, dict(args.mirror_ca), manifest)
+    return Ways(roads.of(SOURCE), others), mirrors.with_places(manifest, spec, secrets)
 
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:

@@ -18,6 +18,7 @@ from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    Denied,
     ServerMisbehaves,
     SourceUnavailable,
     Stall,
@@ -173,10 +174,12 @@ class Exchange:
 
     async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none."""
-        again = False
+        again, mirror = False, place.place.mirror
+        address = "" if place.route else await self.dialer.address(place.place.url, mirror)
+        request = replace(request, url=address or place.route)
         while True:
             try:
-                answer = await self.dialer.ask(request, place.place.mirror, fresh_connection=again)
+                answer = await self.dialer.ask(request, mirror, fresh_connection=again)
             except UnknownHost as error:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
@@ -184,7 +187,7 @@ class Exchange:
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(place, answer.waited)
-                place.route = request.url if request.url != place.place.url else ""
+                place.route = request.url if request.url not in (place.place.url, address) else ""
                 return answer, verdict
             answer.close()
             if verdict.action is Action.FOLLOW:
@@ -195,7 +198,11 @@ class Exchange:
             elif place.route and verdict.action is Action.REFUSE:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
                 place.route = ""
-                request = replace(request, url=place.place.url)
+                address = await self.dialer.address(place.place.url, mirror)
+                request = replace(request, url=address)
+            elif verdict.action is Action.REFUSE and verdict.fault is Denied and address not in ("", place.place.url):
+                # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
+                raise _Fault(Verdict(Action.WAIT, 38, f"{verdict.message} to a presigned URL", SourceUnavailable))
             else:
                 raise _Fault(verdict)
 

@@ -12,9 +12,6 @@ PORT = 9440
 #: Files listed at most; those being worked on come first. A person cannot read more, and the status stays small.
 MAX_FILES = 32
 
-#: Mirrors that a spec may name, the source included: more than that is a list nobody keeps in order.
-MAX_MIRRORS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:

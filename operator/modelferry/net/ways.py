@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from modelferry.net.credentials import NOBODY, Credential
+from modelferry.net.presigned import Presigner
 
 #: The mirror that a manifest's places belong to where nothing else is said.
 SOURCE = "source"
@@ -17,10 +18,12 @@ _NONE: Mapping[str, Way] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
-    """The way to one mirror; two are the same only if they are one object, so connections are kept apart by it."""
+    """The way to one mirror; two are the same only if they are one object, so connections are kept apart by it.
+    ``presigner``: gives permission to its places' URLs, where they need it."""
 
     context: ssl.SSLContext
     credential: Credential = NOBODY
+    presigner: Presigner | None = None
 
 
 class Ways:

@@ -1,6 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers as people read and write them."""
 
 from __future__ import annotations
+
+import re
+
+from modelferry.resource.fields import Fields
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -31,3 +35,29 @@ def span(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60}s" if whole % 60 else f"{whole // 60}m"
     return f"{whole // 3600}h{whole % 3600 // 60}m"
+
+
+_DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?")
+
+
+def seconds(text: str) -> float | None:
+    """The reverse of `span`: ``90s``, ``4m10s``, ``2h`` in seconds; None where `text` is none of those."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        return None
+    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) * 1.0
+
+
+def seconds_of(fields: Fields, key: str, default: float, low: float, high: float) -> float:
+    """The duration at `key`, in seconds."""
+    if not fields.has(key):
+        return default
+    text = fields.text(key)
+    found = seconds(text)
+    if found is None:
+        fields.fault(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
+    elif not low <= found <= high:
+        fields.fault(key, f"must be {span(low)} to {span(high)}, not {text}")
+    else:
+        return found
+    return default

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.mirror import Mirror
 from modelferry.resource.source import Source
-from modelferry.resource.transfer import Transfer
+from modelferry.resource.transfer import BundleReference, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,15 @@ class SecretReference:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The whole of ``spec``. ``auth``: what the source's servers want to see."""
+    """The whole of ``spec``. ``auth``: what the source's servers want to see. ``mirrors``: with the source among them;
+    none where there is only the source."""
 
     source: Source
     nodes: Nodes = field(default_factory=Nodes)
     storage: NodeLocal | ExistingClaim = field(default_factory=NodeLocal)
     transfer: Transfer = field(default_factory=Transfer)
     auth: SecretReference | None = None
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +71,14 @@ class Artifact:
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:
     """The names of all Secrets that a pod needs to reach the source and the mirrors, sorted."""
-    return tuple(sorted({reference.name for reference in (spec.auth,) if reference is not None}))
+    found = {spec.auth.name} if spec.auth is not None else set()
+    for mirror in spec.mirrors:
+        found |= {mirror.auth, mirror.presigned.secret if mirror.presigned is not None else ""} - {""}
+    return tuple(sorted(found))
+
+
+def bundles_of(spec: Spec) -> dict[str, BundleReference]:
+    """The bundles of authorities that a pod needs: the one of spec.transfer.tls under an empty name, the others by
+    mirror."""
+    found = {"": spec.transfer.tls.ca} | {mirror.name: mirror.tls.ca for mirror in spec.mirrors if mirror.tls}
+    return {name: bundle for name, bundle in found.items() if bundle is not None}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 DEFAULT_CONNECTIONS = 16
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
+#: Seconds without one good byte after which a download is given up, and what may be said of it.
+DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE = 300.0, 10.0, 86400.0
 
 #: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
 TLS_VERSIONS = ("1.2", "1.3")
@@ -36,7 +38,9 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download."""
+    """How bytes travel: ``connections`` is the number of concurrent streams of one download; ``deadline``: seconds
+    without one good byte from any server, after which it is given up."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
+    deadline: float = DEFAULT_DEADLINE

@@ -11,7 +11,7 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of
+from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of
 from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
@@ -178,26 +178,32 @@ def _input(seen: Observed, settings: Settings) -> Object:
 
 def _ca(seen: Observed, settings: Settings) -> list[str]:
     files = [f"{_INPUT}/{config.CA_KEY}"] if settings.trusted_ca else []
-    files += [f"{_BUNDLE}/{config.CA_KEY}"] if _bundle(seen) else []
-    return [word for file in files for word in ("--ca-file", file)]
+    files += [f"{_BUNDLE}/{config.CA_KEY}"] if "" in _bundles(seen) else []
+    words = [word for file in files for word in ("--ca-file", file)]
+    mirrors = [mirror for mirror in _bundles(seen) if mirror]
+    return words + [word for name in mirrors for word in ("--mirror-ca", f"{name}={_BUNDLE}-{name}/{config.CA_KEY}")]
 
 
-def _bundle(seen: Observed) -> BundleReference | None:
-    return seen.artifact.spec.transfer.tls.ca if seen.artifact else None
+def _bundles(seen: Observed) -> dict[str, BundleReference]:
+    return bundles_of(seen.artifact.spec) if seen.artifact else {}
+
+
+def _suffix(mirror: str) -> str:
+    return f"-{mirror}" if mirror else ""
 
 
 def _bundle_mounts(seen: Observed) -> list[Object]:
-    return [_mount("bundle", _BUNDLE)] if _bundle(seen) else []
+    return [_mount(f"bundle{_suffix(mirror)}", f"{_BUNDLE}{_suffix(mirror)}") for mirror in _bundles(seen)]
 
 
 def _bundle_volumes(seen: Observed) -> list[Object]:
-    """The user's bundle. Optional: a pod without it starts, and says in the status what is missing."""
-    bundle = _bundle(seen)
-    if bundle is None:
-        return []
-    items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
-    name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
-    return [{"name": "bundle", bundle.kind: name | items}]
+    """The user's bundles. Optional: a pod without one starts, and says in the status what is missing."""
+    found = []
+    for mirror, bundle in _bundles(seen).items():
+        items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
+        name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
+        found.append({"name": f"bundle{_suffix(mirror)}", bundle.kind: name | items})
+    return found
 
 
 def _secret_names(seen: Observed) -> tuple[str, ...]:

@@ -77,6 +77,15 @@ class Dialer:
                 self._drop(connection)
                 raise
 
+    async def address(self, url: str, mirror: str) -> str:
+        """What is to be asked in the place of `url`, a place's of `mirror`. Raises ConnectionFailed where there is
+        nothing for it at the moment."""
+        presigner = self._ways.of(mirror).presigner
+        try:
+            return await presigner.url(url) if presigner is not None else url
+        except (KeyError, OSError, ModelferryError) as error:
+            raise ConnectionFailed("has no presigned URL in its Secret at the moment") from error
+
     async def close(self) -> None:
         """Close every connection, and wait until they are closed."""
         doomed = list(self._open)

@@ -15,6 +15,7 @@ import yaml
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
 from modelferry.resource.fields import Faults, Fields
+from modelferry.resource.parse.mirrors import mirrors
 from modelferry.resource.parse.secret import auth
 from modelferry.resource.parse.source import source
 from modelferry.resource.parse.transfer import transfer
@@ -66,8 +67,9 @@ def _spec(fields: Fields) -> Spec | None:
     storage = _storage(fields.map("storage"))
     how = transfer(fields.map("transfer"))
     secret = auth(fields)
+    others = mirrors(fields)
     fields.done()
-    return Spec(found, nodes, storage, how, secret) if found else None
+    return Spec(found, nodes, storage, how, secret, others) if found else None
 
 
 def _nodes(fields: Fields) -> Nodes:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from modelferry.manifest.pins import pin_fault
 from modelferry.resource.fields import Fields
+from modelferry.resource.quantities import seconds_of
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
+    DEFAULT_DEADLINE,
+    LEAST_DEADLINE,
     MAX_CONNECTIONS,
     MAX_PINS,
+    MOST_DEADLINE,
     TLS,
     TLS_VERSIONS,
     BundleReference,
@@ -18,13 +22,15 @@ from modelferry.resource.transfer import (
 def transfer(fields: Fields) -> Transfer:
     """All of it, with the defaults."""
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
-    tls = _tls(fields.map("tls"))
+    trust = tls(fields.map("tls"))
+    deadline = seconds_of(fields, "deadline", DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE)
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, tls)
+    return Transfer(connections or DEFAULT_CONNECTIONS, trust, deadline)
 
 
-def _tls(fields: Fields) -> TLS:
-    allow_plain_http = fields.flag("allowPlainHTTP", False)
+def tls(fields: Fields, *, plain: bool = True) -> TLS:
+    """How servers are trusted; `plain`: plain http may be allowed here."""
+    allow_plain_http = fields.flag("allowPlainHTTP", False) if plain else False
     oldest = fields.text("minVersion", "1.3")
     if oldest not in TLS_VERSIONS:
         fields.fault("minVersion", f'must be "1.2" or "1.3", not {oldest!r}')

@@ -1,0 +1,166 @@
+"""From ``spec.mirrors`` to what the engine goes by: places, standings, and the way to each. Mirrors are no part of the
+manifest, so that they may be edited without the source being asked again."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from modelferry.agent.secrets import Secrets
+from modelferry.agent.trust import context_of
+from modelferry.engine import mirrors as engine
+from modelferry.errors import InvalidSpec
+from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.manifest.urls import url_fault
+from modelferry.net import credentials
+from modelferry.net.credentials import NOBODY, Credential, Guarded
+from modelferry.net.presigned import Given, Minted, Presigner
+from modelferry.net.sigv4 import Keys, encoded_key
+from modelferry.net.ways import SOURCE, Way
+from modelferry.resource.mirror import Mirror, S3Keys, SecretURLs
+from modelferry.resource.spec import Spec
+
+#: The key of a Secret of presigned URLs that serves every path without a key of its own; and what stands for a slash in
+#: a key, which may not hold one.
+TEMPLATE, SLASH = "template", "__"
+
+
+def standings(spec: Spec) -> tuple[engine.Mirror, ...]:
+    """How the mirrors rank; none where there is only the source."""
+    return tuple(engine.Mirror(one.name, one.priority, one.weight, one.probe) for one in spec.mirrors)
+
+
+def with_places(manifest: Manifest, spec: Spec, secrets: Secrets) -> Manifest:
+    """`manifest` with the places that its files have at the mirrors of `spec`. Raises InvalidSpec where a Secret is
+    missing, or has no URL for a file."""
+    files = list(manifest.files)
+    for mirror in spec.mirrors:
+        if mirror.name != SOURCE:
+            urls = _urls(mirror, manifest, secrets)
+            files = [
+                replace(file, places=(*file.places, Place(urls[file.path], mirror.name))) if file.path in urls else file
+                for file in files
+            ]
+    return Manifest(manifest.revision, tuple(files))
+
+
+def ways(spec: Spec, default: Way, ca_files: Sequence[Path], secrets: Secrets, bundles: Mapping[str, Path],
+         manifest: Manifest | None) -> dict[str, Way]:  # fmt: skip
+    """The way to each mirror: as to the source, but for what its entry says, and never with the source's credential.
+    `bundles`: its own authorities, by name. `manifest` is what there is to fetch, None where nothing is."""
+    found = {}
+    for mirror in spec.mirrors:
+        if mirror.name == SOURCE:
+            continue
+        found[mirror.name] = replace(
+            default,
+            context=_context(mirror, default, ca_files, bundles),
+            credential=_credential(mirror, secrets, plain_http=spec.transfer.tls.allow_plain_http),
+            presigner=_presigner(mirror, secrets, manifest),
+        )
+    return found
+
+
+def _urls(mirror: Mirror, manifest: Manifest, secrets: Secrets) -> dict[str, str]:
+    """By path; those that carry a permission are shown without it."""
+    match mirror.presigned:
+        case SecretURLs():
+            return {path: _bare(url) for path, url in _given(mirror, manifest.files, secrets).items()}
+        case S3Keys() as s3:
+            base = _endpoint(s3)
+            return {file.path: f"{base}/{encoded_key(s3.prefix + file.path)}" for file in manifest.files}
+    revision = quote(manifest.revision, safe="")
+    return {file.path: _filled(mirror.url, file.path).replace("{revision}", revision) for file in manifest.files}
+
+
+def _filled(template: str, path: str) -> str:
+    return template.replace("{path}", "/".join(quote(segment, safe="") for segment in path.split("/")))
+
+
+def _endpoint(s3: S3Keys) -> str:
+    if s3.endpoint:
+        return f"{s3.endpoint}/{s3.bucket}"
+    return f"https://{s3.bucket}.s3.{s3.region}.amazonaws.com"
+
+
+def _bare(url: str) -> str:
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def _given(mirror: Mirror, files: Sequence[FileEntry], secrets: Secrets) -> dict[str, str]:
+    """The URLs of a Secret by path, for those files that it has one for."""
+    assert isinstance(mirror.presigned, SecretURLs)
+    where = f"spec.mirrors[{mirror.name}].presigned"
+    data = secrets.read(mirror.presigned.secret, where)
+    found = {}
+    for file in files:
+        key = file.path.replace("/", SLASH)
+        url = data.get(key) or _filled(data.get(TEMPLATE, ""), file.path)
+        if not url:
+            continue
+        if fault := url_fault(url):
+            named = key if key in data else TEMPLATE
+            raise InvalidSpec(f"{where}: key {named!r} of Secret {mirror.presigned.secret!r}: the URL {fault}")
+        found[file.path] = url
+    if not found:
+        raise InvalidSpec(
+            f"{where}: Secret {mirror.presigned.secret!r} has no URL for any file; give it a key for each path"
+            f" ({SLASH} for each slash), or the key {TEMPLATE} with {{path}} in it"
+        )
+    return found
+
+
+def _presigner(mirror: Mirror, secrets: Secrets, manifest: Manifest | None) -> Presigner | None:
+    match mirror.presigned:
+        case SecretURLs():
+            files = manifest.files if manifest is not None else ()
+
+            def read() -> dict[str, str]:
+                return {_bare(url): url for url in _given(mirror, files, secrets).values()}
+
+            return Given(read, time.monotonic)
+        case S3Keys() as s3:
+            keys = _keys(mirror, secrets, s3)
+            return Minted(keys, s3.region, int(s3.expires), lambda: datetime.now(UTC))
+    return None
+
+
+def _keys(mirror: Mirror, secrets: Secrets, s3: S3Keys) -> Keys:
+    where = f"spec.mirrors[{mirror.name}].presigned.s3"
+    data = secrets.read(s3.secret, where)
+    if "accessKeyID" not in data or "secretAccessKey" not in data:
+        raise InvalidSpec(
+            f"{where}: Secret {s3.secret!r} has the keys {', '.join(sorted(data))}; give it accessKeyID and"
+            " secretAccessKey (and sessionToken for temporary keys)",
+            reason="SecretMissing",
+        )
+    return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
+
+
+def _credential(mirror: Mirror, secrets: Secrets, *, plain_http: bool) -> Credential:
+    """Shown to the Secret's own list of hosts, or else to the mirror's host."""
+    if not mirror.auth:
+        return NOBODY
+    where = f"spec.mirrors[{mirror.name}].auth"
+    data = secrets.read(mirror.auth, where)
+    inner = credentials.of_secret(data)
+    if inner is None:
+        raise InvalidSpec(
+            f"{where}: Secret {mirror.auth!r} has the keys {', '.join(sorted(data))}; give it token, or username and"
+            " password",
+            reason="SecretMissing",
+        )
+    own = frozenset({urlsplit(mirror.url).netloc.lower()} - {""})
+    return Guarded(inner, credentials.hosts_of(data.get("allowedHosts", "")) or own, plain_http)
+
+
+def _context(mirror: Mirror, default: Way, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> ssl.SSLContext:
+    if mirror.tls is None:
+        return default.context
+    own = [bundles[mirror.name]] if mirror.name in bundles else []
+    return context_of(mirror.tls, [*ca_files, *own], where=f"spec.mirrors[{mirror.name}].tls")

@@ -1,0 +1,106 @@
+"""``spec.mirrors``."""
+
+from __future__ import annotations
+
+import re
+
+from modelferry.manifest.urls import url_fault
+from modelferry.resource.fields import Fields
+from modelferry.resource.mirror import (
+    EXPIRES,
+    LEAST_PROBE,
+    MAX_MIRRORS,
+    MAX_PRIORITY,
+    MAX_WEIGHT,
+    MOST_EXPIRES,
+    MOST_PROBE,
+    PROBE,
+    Mirror,
+    S3Keys,
+    SecretURLs,
+)
+from modelferry.resource.parse.secret import auth
+from modelferry.resource.parse.transfer import tls
+from modelferry.resource.quantities import seconds_of
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+SOURCE = "source"
+
+
+def mirrors(fields: Fields) -> tuple[Mirror, ...]:
+    """Those at ``mirrors``, and the source with them: last, unless the list says otherwise. None where there are
+    none."""
+    found = [
+        _mirror(Fields(item, path, fields.faults), number)
+        for number, (path, item) in enumerate(fields.items("mirrors", MAX_MIRRORS))
+    ]
+    seen: set[str] = set()
+    for number, mirror in enumerate(found):
+        if mirror.name in seen:
+            fields.fault(f"mirrors[{number}].name", f"{mirror.name!r} is listed twice")
+        seen.add(mirror.name)
+    if found and SOURCE not in seen:
+        found.append(Mirror(SOURCE, max(mirror.priority for mirror in found) + 1))
+    return tuple(found)
+
+
+def _mirror(fields: Fields, number: int) -> Mirror:
+    name = fields.text("name", required=True)
+    if name and not _NAME.fullmatch(name):
+        fields.fault(
+            "name", "must be at most 32 characters of a-z, 0-9 and '-', and begin and end with a letter or digit"
+        )
+    has_url, has_presigned = fields.has("url"), fields.has("presigned")
+    url = fields.text("url")
+    if name == SOURCE and (has_url or has_presigned or fields.has("auth") or fields.has("tls")):
+        fields.fault("name", "'source' stands for spec.source itself: give it a priority or a weight, and nothing else")
+    elif name != SOURCE and has_url == has_presigned:
+        fields.faults.add(fields.path, "give url or presigned, not both and not none")
+    if has_url:
+        if "{path}" not in url:
+            fields.fault("url", "must contain {path}, which stands for each file's path")
+        elif fault := url_fault(url.replace("{path}", "p").replace("{revision}", "r")):
+            fields.fault("url", fault)
+    priority = fields.number("priority", number, 0, MAX_PRIORITY)
+    weight = fields.number("weight", 1, 1, MAX_WEIGHT)
+    secret = auth(fields)
+    own = tls(fields.map("tls"), plain=False) if fields.has("tls") else None
+    presigned = _presigned(fields.map("presigned")) if has_presigned else None
+    probe = fields.map("probe")
+    interval = seconds_of(probe, "interval", PROBE, LEAST_PROBE, MOST_PROBE)
+    probe.done()
+    fields.done()
+    return Mirror(
+        name,
+        number if priority is None else priority,
+        url,
+        weight or 1,
+        secret.name if secret else "",
+        own,
+        presigned,
+        interval,
+    )
+
+
+def _presigned(fields: Fields) -> SecretURLs | S3Keys | None:
+    has_urls, has_s3 = fields.has("secretRef"), fields.has("s3")
+    urls, s3 = fields.map("secretRef"), fields.map("s3")
+    fields.done()
+    if has_urls == has_s3:
+        fields.faults.add(fields.path, "give secretRef or s3, not both and not none")
+    if has_urls:
+        name = urls.text("name", required=True)
+        urls.done()
+        return SecretURLs(name)
+    if not has_s3:
+        return None
+    bucket = s3.text("bucket", required=True)
+    reference = s3.map("secretRef")
+    secret = reference.text("name", required=True)
+    reference.done()
+    region, endpoint, prefix = s3.text("region", "us-east-1"), s3.text("endpoint"), s3.text("prefix")
+    if endpoint and (fault := url_fault(endpoint)):
+        s3.fault("endpoint", fault)
+    expires = seconds_of(s3, "expires", EXPIRES, 1.0, MOST_EXPIRES)
+    s3.done()
+    return S3Keys(bucket, secret, region, endpoint.rstrip("/"), prefix, expires)
