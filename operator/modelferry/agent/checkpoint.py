@@ -14,7 +14,8 @@ from pathlib import Path
 
 from modelferry.agent.link import LinkServer
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.agent.status_server import StatusServer
+from modelferry.agent.metrics import metrics
+from modelferry.agent.status_server import METRICS, StatusServer
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import Manifest
 
@@ -48,6 +49,7 @@ async def run(
         {
             "/v1/progress": lambda: checkpoint.progress().encode(),
             "/v1/chunks": lambda: checkpoint.chunks().encode(),
+            METRICS: lambda: metrics(checkpoint.progress()),
             "/healthz": lambda: '{"ok":true}',
         }
     )

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
-from modelferry.messages import Outcome
+from modelferry.messages import MirrorProgress, Outcome
 from modelferry.net.ways import Ways
 from modelferry.resource.parse import load_artifact
 
@@ -83,11 +84,11 @@ async def run(
     fetcher = Fetcher(manifest, link, Dialer(roads, connections=settings.connections), settings)
     try:
         result = await fetcher.run()
-        outcome = _outcome(result, time.monotonic() - start)
+        outcome = _outcome(result, time.monotonic() - start, _mirrors(fetcher))
         _leave(outcome, tell)
         return outcome
     except ModelferryError as error:
-        fields = {"fetched": fetcher.telemetry().fetched, "retries": fetcher.retries}
+        fields = {"fetched": fetcher.telemetry().fetched, "retries": fetcher.retries, "mirrors": _mirrors(fetcher)}
         outcome = Outcome.of(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
         _leave(outcome, tell)
         with suppress(ModelferryError, TimeoutError):
@@ -98,7 +99,13 @@ async def run(
         await link.close()
 
 
-def _outcome(result: Result, seconds: float) -> Outcome:
+def _mirrors(fetcher: Fetcher) -> tuple[MirrorProgress, ...]:
+    """How they ended, where there are several."""
+    mirrors = tuple(replace(mirror, speed=0) for mirror in fetcher.telemetry().mirrors)
+    return mirrors if len(mirrors) > 1 else ()
+
+
+def _outcome(result: Result, seconds: float, mirrors: tuple[MirrorProgress, ...]) -> Outcome:
     return Outcome(
         True,
         revision=result.revision,
@@ -108,6 +115,7 @@ def _outcome(result: Result, seconds: float) -> Outcome:
         retries=result.retries,
         rehashed=result.rehashed,
         seconds=round(seconds, 3),
+        mirrors=mirrors,
     )
 
 

@@ -28,7 +28,8 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def context_of(tls: TLS, ca_files: Sequence[Path], *, where: str = "spec.transfer.tls") -> ssl.SSLContext:
-    """The context for connections by `tls`, which stands in the field `where`. Raises InvalidSpec where a bundle is missing or is none."""
+    """The context for connections by `tls`, which stands in the field `where`. Raises InvalidSpec where a bundle is
+    missing or is none."""
     if tls.ca and any(not file.exists() for file in ca_files):
         wanted = f"{tls.ca.kind} {tls.ca.name!r} with the key {tls.ca.key!r}"
         way_out = "create it in the artifact's namespace, or correct the field"

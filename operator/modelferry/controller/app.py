@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from aiohttp import web
 
 from modelferry.controller.facts import node_facts
 from modelferry.controller.kube import Kube
@@ -20,6 +21,7 @@ from modelferry.controller.observe import Observer
 from modelferry.controller.queue import WorkQueue
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
+from modelferry.messages.exposition import CONTENT_TYPE
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
 #: Where kopf answers the kubelet's probes.
@@ -32,7 +34,10 @@ class Operator:
     def __init__(self, kube: Kube, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._kube, self._session = kube, session
         observer = Observer(kube, settings, session)
-        self.queue = WorkQueue(Reconciler(kube, observer, settings, time.time).reconcile)
+        reconciler = Reconciler(kube, observer, settings, time.time)
+        self.queue = WorkQueue(reconciler.reconcile)
+        self._metrics, self._port = reconciler.metrics, settings.metrics_port
+        self._site: web.AppRunner | None = None
         self._nodes: dict[str, object] = {}
 
     def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
@@ -45,8 +50,23 @@ class Operator:
         self._nodes[found.name] = found
         return found != before
 
+    async def serve_metrics(self) -> None:
+        """Answer ``GET /metrics``, where the settings give a port."""
+        if not self._port:
+            return
+        site = web.Application()
+        site.router.add_get("/metrics", self._answer)
+        self._site = web.AppRunner(site, access_log=None)
+        await self._site.setup()
+        await web.TCPSite(self._site, None, self._port).start()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
+
     async def close(self) -> None:
         """End the tasks, then the connections."""
+        if self._site is not None:
+            await self._site.cleanup()
         await self.queue.close()
         await self._session.close()
         await self._kube.close()
@@ -61,6 +81,7 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     settings.watching.label_selectors["", "v1", "pods"] = ours  # the API server sends us no stranger's pods
     settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = ours
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
+    await memo.operator.serve_metrics()
 
 
 @kopf.on.cleanup()

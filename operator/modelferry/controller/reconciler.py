@@ -9,6 +9,7 @@ from modelferry.controller import events, report
 from modelferry.controller.apply import carry_out
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.kube import APIError, Kube
+from modelferry.controller.metrics import Metrics
 from modelferry.controller.observe import Observer
 from modelferry.controller.plan import plan
 from modelferry.controller.queue import Key
@@ -18,17 +19,29 @@ from modelferry.resource import API_VERSION, KIND
 
 
 class Reconciler:
-    """`clock` gives seconds of the epoch."""
+    """`clock` gives seconds of the epoch. ``metrics`` is what it told of itself."""
 
     def __init__(self, kube: Kube, observer: Observer, settings: Settings, clock: Callable[[], float]) -> None:
         self._kube, self._observer, self._settings, self._clock = kube, observer, settings, clock
         self._written: dict[Key, float] = {}
+        self.metrics = Metrics()
 
     async def reconcile(self, key: Key) -> float | None:
         """One look. Returns seconds until the next, None where the artifact is gone. Raises APIError."""
+        began = self._clock()
+        try:
+            again = await self._reconcile(key)
+        except Exception:
+            self.metrics.reconciled(self._clock() - began, ok=False)
+            raise
+        self.metrics.reconciled(self._clock() - began, ok=True)
+        return again
+
+    async def _reconcile(self, key: Key) -> float | None:
         seen = await self._observer.look(*key)
         if seen is None:
             self._written.pop(key, None)
+            self.metrics.forget(key)
             return None
         made = plan(seen, self._settings, self._clock())
         try:
@@ -47,6 +60,7 @@ class Reconciler:
         """Write status and Events where something changed; amounts alone once an interval (else: the seconds left)."""
         now = self._clock()
         after = report.status(seen, made, now)
+        self.metrics.saw(key, after)
         changed = report.differs(seen.status, after)
         left = self._written.get(key, 0.0) + self._settings.status_interval - now
         if changed and left > 0 and not report.turned(seen.status, after):
@@ -55,7 +69,11 @@ class Reconciler:
         if changed:
             await self._kube.apply(_document(seen, after), "status")
             self._written[key] = now
-        await events.emit(self._kube, seen, [*made.notices, *report.notices(seen.status, after)], now)
+        found = [*made.notices, *report.notices(seen.status, after)]
+        for notice in found:
+            if notice.reason == "FellBackToSource":
+                self.metrics.fell_back()
+        await events.emit(self._kube, seen, found, now)
         return None
 
 

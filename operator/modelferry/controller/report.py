@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelferry.controller import mirrors
 from modelferry.controller.actions import Notice
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.states import REFUSED, STATES, NodeState, Plan
@@ -21,6 +22,10 @@ def status(seen: Observed, plan: Plan, now: float) -> Object:
     body: Object = {"observedGeneration": seen.generation}
     body |= _model(before, plan)
     body |= _amounts(before, plan)
+    if seen.artifact is not None and (
+        listed := mirrors.listed(before.get("mirrors") or [], seen.artifact.spec.mirrors, plan.states)
+    ):
+        body["mirrors"] = listed
     body["conditions"] = rendered(_conditions(seen, plan), before.get("conditions") or [], seen.generation, now)
     return body
 
@@ -36,7 +41,8 @@ def turned(before: Object, after: Object) -> bool:
 
 
 def notices(before: Object, after: Object) -> list[Notice]:
-    """The Events between two statuses: what became Stalled, Retrying or Refused; and when the whole became Ready."""
+    """The Events between two statuses: what became Stalled, Retrying or Refused, what became of mirrors,
+    and when the whole became Ready."""
     was = {copy["name"]: copy for copy in before.get("copies") or []}
     found = []
     for copy in after.get("copies") or []:
@@ -44,6 +50,7 @@ def notices(before: Object, after: Object) -> list[Notice]:
         bad = copy["state"] in ("Stalled", "Retrying")
         if bad and (copy["state"], copy.get("reason")) != (old.get("state"), old.get("reason")):
             found.append(Notice(copy["reason"], copy.get("message", ""), warning=True))
+    found += mirrors.notices(before.get("mirrors") or [], after.get("mirrors") or [])
     listed = {notice.reason for notice in found}
     stalled, stalled_before = _condition(after, STALLED), _condition(before, STALLED)
     if stalled and stalled["reason"] != stalled_before.get("reason") and stalled["reason"] not in listed:
@@ -187,4 +194,5 @@ def _verdicts(body: Object) -> Object:
     conditions = [(c["type"], c["status"], c["reason"]) for c in _comparable(body)["conditions"]]
     copies = [(copy["name"], copy["state"], copy.get("reason")) for copy in _comparable(body)["copies"]]
     model = [body.get(key) for key in ("observedGeneration", "revision")]
-    return {"conditions": conditions, "copies": copies, "model": model}
+    listed = mirrors.verdicts(body.get("mirrors") or [])
+    return {"conditions": conditions, "copies": copies, "model": model, "mirrors": listed}

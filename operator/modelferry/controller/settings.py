@@ -29,6 +29,7 @@ class Settings:
     ``through_proxy``: ask the sidecars through the API server (for an operator outside the cluster).
     ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
     ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
+    ``metrics_port``: where Prometheus asks; 0 for nowhere.
     """
 
     namespace: str
@@ -40,6 +41,7 @@ class Settings:
     through_proxy: bool = False
     status_interval: float = 2.0
     resync: float = 60.0
+    metrics_port: int = 0
     agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
 
 
@@ -65,6 +67,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             == "proxy",
             status_interval=float(value("STATUS_INTERVAL", "2")),
             resync=float(value("RESYNC", "60")),
+            metrics_port=int(value("METRICS_PORT", "0")),
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
         )
     except (ValueError, OSError) as error:

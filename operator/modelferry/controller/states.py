@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from modelferry.controller.actions import Action, Notice
 from modelferry.manifest import Manifest
+from modelferry.messages import MirrorProgress
 
 #: States of a node, in the order in which the status lists them: what needs a person comes first.
 STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Preparing", "Waiting", "Removing", "Ready")
@@ -20,7 +21,7 @@ class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
     ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
-    Verified, Mismatch or Unknown (no digest is declared).
+    Verified, Mismatch or Unknown (no digest is declared). ``mirrors`` as its download sees them.
     """
 
     node: str
@@ -34,6 +35,7 @@ class NodeState:
     eta: float | None = None
     retries: int = 0
     checksum: str = "Pending"
+    mirrors: tuple[MirrorProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from modelferry.controller import attempts
@@ -40,7 +41,8 @@ def local_copy(seen: Observed, settings: Settings, manifest: Manifest, node: Nod
         case Done(_, outcome):
             labels = Label(node.name, ready, manifest.revision), Label(node.name, copy, node.boot)
             notice = Notice("NodeReady", f"{node.name}: {_summary(outcome)}")
-            return Step((*drops, *labels), (notice,), state=_ready(node.name, manifest), again=0.0)
+            state = replace(_ready(node.name, manifest), mirrors=outcome.mirrors)
+            return Step((*drops, *labels), (notice,), state=state, again=0.0)
         case Start():
             step = _start(seen, settings, node, job, now)
             state = step.state or _waiting(node.name, manifest, "Starting", "the download pod starts")
@@ -63,8 +65,8 @@ def claim_copy(seen: Observed, settings: Settings, manifest: Manifest, now: floa
     """Brings `manifest` into the user's claim. The finished pod stays: it is the record that the copy is whole."""
     job, drops = attempts.judge(seen.pods_of("fetch", ""), config.input_key(seen, settings), now)
     match job:
-        case Done():
-            return Step(tuple(drops), state=_ready("", manifest))
+        case Done(_, outcome):
+            return Step(tuple(drops), state=replace(_ready("", manifest), mirrors=outcome.mirrors))
         case Start(attempt):
             state = _waiting("", manifest, "Starting", "the download pod starts")
             return Step((*drops, Create(fetch_pod(seen, settings, "", attempt))), state=state)
@@ -135,6 +137,7 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
         eta=progress.eta,
         retries=progress.retries,
         checksum=_checksum(progress),
+        mirrors=progress.mirrors,
     )
 
 
@@ -166,7 +169,9 @@ def _failed(job: Failed, manifest: Manifest, node: str) -> NodeState:
     state = "Stalled" if job.stalled else "Retrying"
     message = f"{where}{outcome.message}"
     done = outcome.bytes
-    return NodeState(node, state, outcome.reason, message, done, done, manifest.size, checksum=checksum)
+    return NodeState(
+        node, state, outcome.reason, message, done, done, manifest.size, checksum=checksum, mirrors=outcome.mirrors
+    )
 
 
 def _summary(outcome: Outcome) -> str:
