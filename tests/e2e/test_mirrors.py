@@ -1,0 +1,135 @@
+"""A model that comes from mirrors: one dies and comes back, all die, one lies; told in status, Events and metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from e2e.kit import SYSTEM, Kit, Object, artifact
+from e2e.origins import MIB, files, hostile, model
+from e2e.platform import Platform
+from origin.certs import Leaf
+from origin.model import ModelFile
+from origin.nginx import Nginx
+
+#: Bytes per second of one stream; of four, 8 MiB/s: 32 s for the model.
+RATE, CONNECTIONS = 2 * MIB, 4
+CHUNK = 16 * MIB
+
+
+@dataclass(frozen=True)
+class Three:
+    """The same files behind the source and two mirrors."""
+
+    source: Nginx
+    primary: Nginx
+    backup: Nginx
+    files: list[ModelFile]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def mirrors(self) -> list[Object]:
+        """`spec.mirrors`."""
+        return [
+            {"name": name, "url": nginx.url("{path}"), "probe": {"interval": "2s"}}
+            for name, nginx in (("primary", self.primary), ("backup", self.backup))
+        ]
+
+
+@pytest.fixture
+def three(installed: Platform, leaf: Leaf) -> Iterator[Three]:
+    """256 MiB, three times."""
+    root, found = model(256 * MIB)
+    with ExitStack() as stack:
+        origins = [
+            stack.enter_context(Nginx(root, leaf=leaf, host=installed.host_address, rate=RATE)) for _ in range(3)
+        ]
+        yield Three(*origins, found)
+
+
+def mirror(kit: Kit, name: str, which: str) -> Object:
+    """One mirror's entry in the status; empty where there is none."""
+    found = kit.status(name).get("mirrors") or []
+    return next((dict(entry) for entry in found if entry["name"] == which), {})
+
+
+def state(kit: Kit, name: str, which: str) -> str:
+    return str(mirror(kit, name, which).get("state", ""))
+
+
+def scraped(platform: Platform, namespace: str, pod: str, port: int) -> dict[str, float]:
+    """What a pod answers to Prometheus, by name and labels."""
+    text = platform.kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics")
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def operator_pod(platform: Platform) -> str:
+    labels = "app.kubernetes.io/name=modelferry"
+    found = json.loads(platform.kubectl("get", "pods", "-n", SYSTEM, "-l", labels, "-o", "json"))["items"]
+    return str(next(pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"))
+
+
+def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, three: Three) -> None:
+    platform, node = kit.platform, kit.platform.node_names[0]
+    chosen = {"selector": {"kubernetes.io/hostname": node}}
+    before = scraped(platform, SYSTEM, operator_pod(platform), 8081)["modelferry_source_fallbacks_total"]
+    wanted = artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen)
+    kit.apply(wanted | {"spec": wanted["spec"] | {"transfer": {"connections": CONNECTIONS}}})
+    kit.wait_bytes("speech", node, 0.1)
+
+    three.primary.stop()
+    kit.wait("the primary to be down", lambda: state(kit, "speech", "primary") == "Down", 20)
+    kit.wait("the backup at work", lambda: mirror(kit, "speech", "backup").get("perSecond", 0) > 0, 20)
+    pod = kit.pods("speech")[0]["metadata"]["name"]
+    seen = scraped(platform, kit.namespace, pod, 9440)
+    assert seen['modelferry_mirror_state{mirror="primary",state="Down"}'] == 1
+    assert seen['modelferry_mirror_fallbacks_total{mirror="backup"}'] == 1
+    assert seen['modelferry_mirror_fetched_bytes_total{mirror="primary"}'] > 0
+
+    three.primary.start()
+    kit.wait("the primary to be back", lambda: state(kit, "speech", "primary") == "Up", 20)
+    three.backup.stop()
+    three.primary.stop()
+    kit.wait("the source at work", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)
+    kit.wait_ready("speech")
+
+    told = [reason for reason, _ in kit.events("speech")]
+    assert told.index("MirrorDown") < told.index("MirrorBack") < told.index("FellBackToSource")
+    assert told.count("FellBackToSource") == told.count("MirrorBack") == 1
+    fetched = sum(entry.get("bytes", 0) for entry in kit.status("speech")["mirrors"])
+    assert three.size <= fetched <= three.size + 2 * CONNECTIONS * CHUNK
+    after = scraped(platform, SYSTEM, operator_pod(platform), 8081)
+    assert after["modelferry_source_fallbacks_total"] == before + 1
+    assert after['modelferry_reconciles_total{result="ok"}'] > 0
+
+
+def test_a_mirror_that_lies_is_quarantined_and_the_model_is_right(
+    kit: Kit, three: Three, leaf: Leaf, tmp_path: Path
+) -> None:
+    platform = kit.platform
+    node, file = platform.node_names[0], max(three.files, key=lambda one: one.size)
+    root, _ = model(256 * MIB)
+    lies = [{"corrupt": number * CHUNK + 7} for number in range(file.size // CHUNK)]
+    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=lies) as liar:
+        equal = [
+            {"name": "liar", "url": liar.url("{path}"), "priority": 0},
+            {"name": "honest", "url": three.primary.url("{path}"), "priority": 0},
+        ]
+        chosen = {"selector": {"kubernetes.io/hostname": node}}
+        kit.apply(artifact("speech", files(three.source, [file]), mirrors=equal, nodes=chosen))
+        kit.wait_ready("speech")
+    assert state(kit, "speech", "liar") == "Quarantined"
+    assert kit.status("speech")["checksum"] == "Verified"
+    said = dict(kit.events("speech"))
+    assert "liar" in said["MirrorQuarantined"]
+    assert file.path in said["MirrorQuarantined"]
