@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from modelferry.engine.pace import Budget, next_part
@@ -9,7 +10,8 @@ from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
-from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.engine.work import Assembly, FileWork, PlaceWork
+from modelferry.manifest import Chunk
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Download:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
         slowest one."""
         self.servers.running = self.tries.by_mirror()
+        if not self.servers.room:
+            return None
         asks = self.tries.by_origin()
         found: list[PlaceWork] = []
 
@@ -70,6 +74,21 @@ class Download:
             if self.servers.running[name] < work.pace.allowed and (lease := self.tries.share(name, work.pace, now)):
                 return lease, next(place for place in self.file_of(lease).places if place.place.mirror == name)
         return None
+
+    def crawling(self) -> list[tuple[FileWork, Assembly]]:
+        """Chunks that a slow mirror holds up at the end, while others have nothing to do."""
+        if self.tries.running >= self.servers.connections or len(self.servers.known) < 2:
+            return []
+        coming: Counter[Chunk] = Counter()
+        for transfer in self.tries.tasks.values():
+            if transfer.lease is not None and not transfer.lease.stream:
+                coming[transfer.lease.chunk] += transfer.at - transfer.lease.start
+        return [
+            (file, assembly)
+            for file in self.files
+            for assembly in file.assemblies.values()
+            if self.servers.too_slow(file, assembly, coming[assembly.chunk])
+        ]
 
     def times(self) -> list[float]:
         """Clock readings at which something may be fetched that may not be fetched yet."""

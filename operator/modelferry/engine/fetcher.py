@@ -151,6 +151,8 @@ class Fetcher:
                 self._files.resume(file)
         while not download.whole:
             self._dispatch(exchange, self._now())
+            for file, assembly in download.crawling():
+                await self._files.rescue(file, assembly)
             for task in await self._first_ended():
                 # An earlier one of this round may have called it off, with the rest of its file.
                 if (transfer := download.tries.tasks.pop(task, None)) is not None:
@@ -183,7 +185,7 @@ class Fetcher:
             tries.drop_all(name)
         for name, known in servers.known.items():
             tries.drop_laggards(name, known.pace, now)
-        while tries.running < servers.connections and (found := download.next(now)):
+        while found := download.next(now):
             lease, place = found
             file = download.file_of(lease)
             if not lease.stream:

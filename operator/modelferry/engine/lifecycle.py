@@ -12,7 +12,7 @@ from modelferry.engine.download import Download
 from modelferry.engine.mirrors import Inquiry
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Finished, Landed, Transfer
-from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.engine.work import Assembly, FileWork, PlaceWork
 from modelferry.manifest import Chunk
 
 #: Syncs of one chunk, or generations that the checkpoint lost, after which the disk is taken for broken.
@@ -143,6 +143,15 @@ class Lifecycle:
         file.missing = {index}
         self._download.message = f"{file.entry.path}: wrong digest; comparing chunk {index + 1} of {len(file.chunks)}"
         self._download.backlog.push(Lease.of(file.chunks[index], reopen=True))
+
+    async def rescue(self, file: FileWork, assembly: Assembly) -> None:
+        """Have another mirror fetch a chunk that would otherwise be waited for. What came of it is dropped."""
+        chunk = assembly.chunk
+        await self.call_off(lambda transfer: transfer.lease is not None and transfer.lease.chunk == chunk)
+        self._download.backlog.drop_chunk(chunk)
+        file.assemblies.pop(chunk.index, None)
+        if chunk.index in file.missing:
+            self._download.backlog.push(replace(Lease.again(chunk), attempt=1, avoid=assembly.mirror))
 
     async def restart(self, file: FileWork, place: PlaceWork) -> None:
         """`place` has another version of the file. Raises SourceChanged where that happens again and again."""

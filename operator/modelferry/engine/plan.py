@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.manifest import Chunk, FileEntry
 
-#: Leases that are looked at to find one that may be fetched now: 1 ms, while every one has to wait for its server.
-LOOK = 1024
+#: Leases that are looked at to find one that may be fetched now: while every one has to wait for its server, that
+#: is a few milliseconds.
+LOOK = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.mirrors import QUARANTINED, Candidate, Mirror, MirrorWork, best, worthwhile
+from modelferry.engine.mirrors import HALF_OPEN, QUARANTINED, Candidate, Mirror, MirrorWork, best, too_slow, worthwhile
 from modelferry.engine.pace import Pace
+from modelferry.engine.pace.connections import LEAST_TOLD
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
-from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.engine.work import Assembly, FileWork, PlaceWork
 from modelferry.messages import MirrorProgress
 from modelferry.net.ways import SOURCE
 
@@ -38,7 +39,9 @@ class Servers:
     @classmethod
     def of(cls, connections: int, mirrors: Sequence[Mirror] = ()) -> Servers:
         """Before anything is known of them."""
-        return cls(connections, {mirror.name: MirrorWork(mirror, Pace.start(connections)) for mirror in mirrors})
+        ranks = Counter(mirror.priority for mirror in mirrors)
+        paces = {mirror.name: Pace.start(connections, ranks[mirror.priority]) for mirror in mirrors}
+        return cls(connections, {mirror.name: MirrorWork(mirror, paces[mirror.name]) for mirror in mirrors})
 
     def meet(self, places: Iterable[PlaceWork], now: float) -> None:
         """Take note of the mirrors that `places` are at."""
@@ -76,6 +79,18 @@ class Servers:
             well = kept
         return self._best(well, lease, waiting, asks, bound=bool(bound))
 
+    @property
+    def room(self) -> bool:
+        """May any mirror that the work is at be asked for more? Where none is well, backoffs alone hold it back."""
+        works = [work for work in self.known.values() if work.health.sound]
+        if self.running.total() >= self.connections:
+            return False
+        rising = any(
+            work.health.may_ask(self.running[name]) for name, work in self.known.items() if not work.health.sound
+        )
+        at_work = (work for work in works if work.mirror.priority == self.level)
+        return not works or rising or any(self.running[one.mirror.name] < one.pace.allowed for one in at_work)
+
     def _by_preference(self, file: FileWork) -> list[PlaceWork]:
         found = sorted(file.usable, key=lambda place: self.mirror(place).mirror.priority)
         # What is there of a file without a digest came from one mirror, which goes on with it.
@@ -102,7 +117,7 @@ class Servers:
         allowed = work.pace.allowed if origin in self.reached or not asks[origin] else running
         speed = work.meter.rate if running else 0.0
         rank = work.mirror.priority, work.mirror.weight
-        return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed)
+        return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed, work.pace.base)
 
     def disloyal(self, file: FileWork, now: float) -> bool:
         """Is it time for a file without a digest to begin anew from another place, since its own is down?"""
@@ -126,6 +141,21 @@ class Servers:
             for name, work in self.known.items()
             if len(self.known) > 1 and work.health.state != QUARANTINED and not self.running[name]
         ]
+
+    def too_slow(self, file: FileWork, assembly: Assembly, coming: int) -> bool:
+        """Would another mirror, with nothing else to do, bring all of a chunk sooner than the one that it is bound to
+        brings the rest of it? ``coming``: bytes of it that came and are not held yet."""
+        work = self.known.get(assembly.mirror)
+        if work is None or file.entry.digest is None or file.suspect:
+            return False
+        others = [
+            other.pace.stream_rate
+            for other in (self.mirror(place) for place in file.usable)
+            if other is not work and other.health.sound and self.running[other.mirror.name] < other.pace.allowed
+        ]
+        bound = sum(one.mirror == assembly.mirror for one in file.assemblies.values())
+        size, left = assembly.chunk.size, assembly.chunk.size - assembly.held - coming
+        return too_slow(left, work.meter.rate / bound, size, max(others, default=0.0))
 
     def silent(self, now: float) -> list[str]:
         """Mirrors whose streams have brought nothing for a while, where another one is well; their breakers open."""
@@ -171,7 +201,7 @@ class Servers:
         """Take note of what a probe came to: well where `why` is empty."""
         work = self.known[name]
         work.asleep, work.health = 0.0, work.health.probed(now, why, work.mirror.probe)
-        work.heard = now if not why else work.heard
+        work.heard, work.tried = now if not why else work.heard, work.received
         self._settle()
 
     def quarantine(self, name: str, why: str) -> None:
@@ -195,6 +225,8 @@ class Servers:
             work.received = received.get(name, 0)
             work.meter = work.meter.sampled(now, work.received)
             work.fed = now if work.received > before or not running else work.fed
+            if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
+                work.health = work.health.delivered()
             work.pace = work.pace.observe(now, work.received, running >= work.pace.allowed)
             if full and 0 < running < work.pace.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.

@@ -192,3 +192,17 @@ def test_one_source_alone_is_asked_whatever_its_breaker_says(entry: FileEntry) -
     choice.fail("source", 10)
     assert choice.ask() == "source"
     assert not choice.servers.all_down
+
+
+def test_there_is_room_while_a_mirror_that_is_at_work_may_have_more() -> None:
+    choice = Choice(*ORDERED)
+    allowed = choice.servers.known["one"].pace.allowed
+    choice.servers.running["one"] = allowed
+    assert not choice.servers.room
+    choice.fail("one")
+    assert choice.servers.room
+    for name in ("two", "source"):
+        choice.fail(name)
+    assert choice.servers.room
+    choice.servers.running["one"] = 16
+    assert not choice.servers.room

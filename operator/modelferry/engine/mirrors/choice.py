@@ -19,7 +19,7 @@ LATE = 1.0
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A mirror that may be asked. ``stream_rate``: bytes per second of one stream, ``speed`` of all; 0 while unknown.
-    ``running`` streams of ``allowed``."""
+    ``running`` streams of ``allowed``, of which ``base`` are known to pay; more are a trial."""
 
     name: str
     priority: int
@@ -28,6 +28,7 @@ class Candidate:
     speed: float = 0.0
     running: int = 0
     allowed: int = 1
+    base: int = 0
 
 
 def group(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -43,6 +44,7 @@ def best(candidates: Iterable[Candidate]) -> Candidate | None:
     free = [one for one in found if one.running < one.allowed]
     if hungry := [one for one in free if one.running < FLOOR]:
         return min(hungry, key=lambda one: one.running / one.weight)
+    free = [one for one in free if one.running < one.base] or free
     if any(not one.stream_rate for one in free):
         return min(free, key=lambda one: one.running / one.weight)
     return max(free, key=lambda one: one.stream_rate * one.weight, default=None)
@@ -53,3 +55,9 @@ def worthwhile(one: Candidate, others: Sequence[Candidate], size: int, waiting: 
     come from one mirror, so a slow one that begins a chunk at the end would be waited for."""
     together = sum(other.speed for other in others)
     return not one.speed or not together or size / one.speed <= waiting / together + LATE
+
+
+def too_slow(left: int, speed: float, size: int, others: float) -> bool:
+    """Should a chunk of `size` bytes, of which a mirror at `speed` has `left` to bring, be fetched whole from another
+    one that has nothing else to do, and brings `others` bytes per second?"""
+    return others > 0 and left > speed * (2 * size / others + 2 * LATE)

@@ -30,7 +30,7 @@ class MirrorWork:
     """A mirror as the download knows it. ``received`` bytes of content; ``chunks`` committed; ``retries``: tries at it
     that brought nothing; ``fallbacks``: how often the work came to it since all that are preferred were down;
     ``heard``: when it last answered; ``fed``: when it last brought a byte, or was asked for none; ``asleep``: no probe
-    before that, since one is on its way."""
+    before that, since one is on its way; ``tried``: received when it was half-opened."""
 
     mirror: Mirror
     pace: Pace
@@ -43,6 +43,7 @@ class MirrorWork:
     heard: float = 0.0
     fed: float = 0.0
     asleep: float = 0.0
+    tried: int = 0
 
     @property
     def probe_due(self) -> float:

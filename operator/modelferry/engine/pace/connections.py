@@ -53,9 +53,10 @@ class Pace:
     deaf: float = 0.0
 
     @classmethod
-    def start(cls, most: int) -> Pace:
-        """Before anything is known of the line."""
-        return cls(most, min(START, most), min(START, most))
+    def start(cls, most: int, sharers: int = 1) -> Pace:
+        """Before anything is known of the line; `most` is shared with other lines, `sharers` in all."""
+        first = max(1, min(START, most // sharers))
+        return cls(most, first, first)
 
     def answered(self, seconds: float) -> Pace:
         """After a response head came `seconds` after its request, the time to connect not included."""
