@@ -25,10 +25,10 @@ def why_no_cluster() -> str:
     return ""
 
 
-def why_no_nginx() -> str:
-    """Why the real web server is not there."""
+def why_without(packages: dict[str, str]) -> str:
+    """Why a program of Debian's is not there."""
     try:
-        needs.ensure(needs.ORIGIN_PACKAGES)
+        needs.ensure(packages)
     except ClusterError as error:
         return str(error)
     return ""
@@ -36,7 +36,12 @@ def why_no_nginx() -> str:
 
 def main() -> int:
     """Run both halves; the exit code is the first that is not 0."""
-    left_out = {part: why for part, why in {"e2e": why_no_cluster(), "nginx": why_no_nginx()}.items() if why}
+    reasons = {
+        "e2e": why_no_cluster(),
+        "nginx": why_without(needs.ORIGIN_PACKAGES),
+        "promtool": why_without(needs.METRICS_PACKAGES),
+    }
+    left_out = {part: why for part, why in reasons.items() if why}
     for part, why in left_out.items():
         print(f"left out: {part}: {why}", flush=True)
     if left_out and os.environ.get("CI") == "true":

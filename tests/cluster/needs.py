@@ -26,6 +26,7 @@ RUN_PACKAGES = {
 }
 BUILD_PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 ORIGIN_PACKAGES = {"nginx": "nginx-light"}  # not for a cluster: for the servers that tests let it download from
+METRICS_PACKAGES = {"promtool": "prometheus"}  # for the test that has our metrics checked
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")  # not on everybody's PATH, not even on every root's
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = (

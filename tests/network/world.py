@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
@@ -15,6 +15,7 @@ from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.messages import Progress
 from modelferry.net.credentials import NOBODY, Credential
+from modelferry.net.presigned import Presigner
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
@@ -46,6 +47,7 @@ class World:
     allow_plain_http: bool = False
     credential: Credential = NOBODY
     mirrors: tuple[Mirror, ...] = ()
+    presigners: dict[str, Presigner] = field(default_factory=dict)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -59,7 +61,9 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
-        dialer = Dialer(Ways(Way(client_context(self.ca_file, pins=self.pins), self.credential)), self.limits)
+        way = Way(client_context(self.ca_file, pins=self.pins), self.credential)
+        others = {name: replace(way, presigner=presigner) for name, presigner in self.presigners.items()}
+        dialer = Dialer(Ways(way, others), self.limits)
         # No randomness in the waits, and short ones.
         fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
         try:

@@ -7,8 +7,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import parse_qsl
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Asked:
     end: int | None = None
     method: str = "GET"
     fields: tuple[tuple[str, str], ...] = ()
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Rule:
     - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
       of the same names, or beside its own.
     - ``authorization``: answers 401 to whoever does not show this one.
+    - ``presigned``: answers 403 to a URL whose X-Amz-Date and X-Amz-Expires do not permit it now.
     - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
     """
 
@@ -79,6 +83,7 @@ class Rule:
     raw: str | None = None
     delay: float = 0.0
     authorization: str = ""
+    presigned: bool = False
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Rule:
@@ -164,14 +169,18 @@ class Served:
     read: Callable[[int, int], bytes] = field(repr=False)
 
 
-def reply_to(asked: Asked, served: Served | None, rules: list[Rule], *, digest: bool, rate: float | None) -> Reply:
-    """What an honest origin answers, changed by `rules`."""
+def reply_to(
+    asked: Asked, served: Served | None, rules: list[Rule], *, digest: bool, rate: float | None, now: float = 0.0
+) -> Reply:
+    """What an honest origin answers at `now` (seconds since 1970), changed by `rules`."""
     for rule in rules:
         if rule.raw is not None:
             return Reply(0, (), raw=rule.raw.encode("latin-1"), delay=rule.delay)
     for rule in rules:
         if rule.authorization and dict(asked.fields).get("authorization") != rule.authorization:
             return _bodiless(401)
+        if rule.presigned and not permitted(asked.query, now):
+            return _bodiless(403)
         if rule.redirect:
             return _bodiless(302, ("Location", rule.redirect))
         if rule.status is not None:
@@ -246,3 +255,13 @@ def _merged(rules: list[Rule]) -> Rule:
 def _bodiless(status: int, *fields: tuple[str, str]) -> Reply:
     body = f"{status}\n".encode() if status not in (204, 304) else b""
     return Reply(status, (("Content-Length", str(len(body))), *fields), body=body)
+
+
+def permitted(query: str, now: float) -> bool:
+    """Does a presigned URL's query permit a request at `now`? Its signature is not looked at."""
+    fields = dict(parse_qsl(query))
+    try:
+        begin = datetime.strptime(fields["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        return begin - 1 <= now < begin + int(fields["X-Amz-Expires"])
+    except (KeyError, ValueError):
+        return False

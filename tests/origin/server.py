@@ -35,6 +35,7 @@ class Entry:
     time: float
     no_cache: bool = False
     authorization: str = ""
+    query: str = ""
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -139,7 +140,8 @@ class HostileOrigin:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         asked = _parse(await reader.readuntil(b"\r\n\r\n"))
         self.asked.append(asked)
-        reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
+        rules = self.script.apply(asked)
+        reply = reply_to(asked, self._find(asked.path), rules, digest=self.digest, rate=self.rate, now=time.time())
         sent = 0
         try:
             if reply.delay:
@@ -224,7 +226,8 @@ class HostileOrigin:
         fields = dict(asked.fields)
         no_cache = "no-cache" in fields.get("cache-control", "")
         seen = fields.get("authorization", "")
-        entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen)
+        facts = fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen, asked.query
+        entry = Entry(asked.path, *facts)
         self.entries.append(entry)
         self._news.set()
         if self._log is not None:
@@ -236,10 +239,10 @@ def _parse(head: bytes) -> Asked:
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))
     match = _RANGE.fullmatch(dict(fields).get("range", ""))
-    path = unquote(urlsplit(target).path)
+    path, query = unquote(urlsplit(target).path), urlsplit(target).query
     if match is None:
-        return Asked(path, method=method, fields=fields)
-    return Asked(path, int(match[1]), int(match[2]) + 1 if match[2] else None, method, fields)
+        return Asked(path, method=method, fields=fields, query=query)
+    return Asked(path, int(match[1]), int(match[2]) + 1 if match[2] else None, method, fields, query)
 
 
 def _framed(piece: bytes, framing: str) -> bytes:

@@ -45,7 +45,7 @@ class Race:
     lines: dict[str, Line]
     size: int
     connections: int = 16
-    step: float = 0.05
+    step: float = 0.02
     seconds: float = 0.0
     brought: Counter[str] = field(default_factory=Counter)
     wasted: int = 0

@@ -27,7 +27,7 @@ LIAR = Health(QUARANTINED, reason="served wrong bytes")
         (DOWN, lambda h: h.failed(1.0, "x"), OPEN),
         (DOWN, lambda h: h.probed(14.0, "x", 30.0), OPEN),
         (DOWN, lambda h: h.probed(14.0, "", 30.0), HALF_OPEN),
-        (DOWN, lambda h: h.delivered(), CLOSED),
+        (DOWN, lambda h: h.delivered(), HALF_OPEN),
         (TRIED, lambda h: h.failed(15.0, "x"), OPEN),
         (TRIED, lambda h: h.delivered(), CLOSED),
         (LIAR, lambda h: h.delivered(), QUARANTINED),

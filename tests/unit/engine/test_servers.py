@@ -84,8 +84,12 @@ def test_the_source_is_the_last_resort_and_falling_back_to_it_is_counted_once() 
     choice.fail("one")
     choice.fail("two")
     choice.fail("one", 1)
+    choice.deliver("two")
+    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="two")) == "source"
+    choice.fail("two", 1)
     assert choice.ask() == "source"
     assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 1}
+    choice.servers.probed("one", 5.0, "")
     choice.deliver("one")
     choice.fail("one")
     assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 2}

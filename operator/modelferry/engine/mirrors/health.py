@@ -4,9 +4,11 @@
 
     closed ── FAILURES in a row, or a probe that failed ──▶ open ── a probe came back well ──▶ half-open
       ▲                                                      ▲                                    │
-      ├────────────── a good part ───────────────────────────┼────── a good part ◀── one try ─────┤
-      │                                                      └────── any failure ◀────────────────┘
-    quarantined: it served wrong bytes; for the rest of this download.
+      │                                                      └──────────── any failure ◀──────────┤
+      └──────────────────────────────── good bytes ◀──────────────────────────────────────────────┘
+
+Good bytes from an open one, which were on their way when it opened, make it half-open. A quarantined one served wrong
+bytes, and stays so for the rest of this download.
 
 An open mirror is asked for nothing but a byte at a time (a probe), at growing intervals; so a mirror that is down costs
 no chunk its time. Where all are open, the breakers decide nothing: each try waits by its own backoff.
@@ -47,6 +49,8 @@ class Health:
 
     def delivered(self) -> Health:
         """After good bytes came."""
+        if self.state == OPEN:
+            return replace(self, state=HALF_OPEN, failures=0)
         return self if self.state == QUARANTINED else Health()
 
     def failed(self, now: float, why: str) -> Health:
