@@ -51,8 +51,8 @@ class Life:
     """One process: ``script`` is what the network does to which request, ``faults`` what the disk does to which call.
 
     ``again``: where the fetching side ends with an error, it is started once more beside the same checkpoint, as in a
-    pod. ``reboots``: the machine was started anew before it; ``power``: it ends with the power, the seed says what chance
-    leaves.
+    pod. ``reboots``: the machine was started anew before it; ``power``: it ends with the power, the seed says what
+    chance leaves.
     """
 
     script: Mapping[int, Rule] = field(default_factory=dict)
