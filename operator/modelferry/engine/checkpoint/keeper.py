@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -327,4 +328,6 @@ def _disk_faults() -> Iterator[None]:
     except OSError as error:
         raise files.disk_fault("keeping the model's records", error) from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise files.disk_fault("writing chunks.db", OSError(errno.ENOSPC, str(error))) from error
         raise DiskFault(f"chunks.db: {error}; check the disk") from error
