@@ -162,7 +162,7 @@ class Exchange:
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
             except (ProxyDenied, ProxyRefused) as error:
-                raise _Fault(Verdict(Action.REFUSE, 0, error.message, type(error)), error) from error
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
