@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -182,7 +182,7 @@ class Keeper:
             for state in self.states:
                 with self._opened(state) as fd:
                     os.fsync(fd)
-            for directory in sorted(_directories(manifest)):
+            for directory in sorted(recovery.directories(manifest)):
                 tree.sync(layout.incoming(manifest.revision, directory))
             tree.make(layout.REVISIONS)
             tree.rename(layout.incoming(manifest.revision), layout.published(manifest.revision))
@@ -309,15 +309,6 @@ class Keeper:
             yield fd
         finally:
             os.close(fd)
-
-
-def _directories(manifest: Manifest) -> Iterable[str]:
-    """Every directory within a revision, relative to it; "" is the revision's own."""
-    found = {""}
-    for entry in manifest.files:
-        segments = entry.path.split("/")[:-1]
-        found |= {"/".join(segments[: count + 1]) for count in range(len(segments))}
-    return found
 
 
 @contextmanager
