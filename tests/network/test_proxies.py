@@ -21,12 +21,13 @@ from modelferry.errors import (
     SourceUnavailable,
 )
 from modelferry.net.pins import pins_of
-from modelferry.net.proxy import Exempt, Proxies, Proxy, from_environment
+from modelferry.net.proxy import Proxies, Proxy, from_environment
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way
 from modelferry.sources.client import Client
 from modelferry.sources.retry import Retry
 from network.conftest import INNER
+from network.ways import through
 from network.world import CHUNK, Serve, World, entry
 from origin.certs import Authority, Leaf
 from origin.proxies import PASSWORD, SHUT, USERNAME, Dante, Squid
@@ -36,12 +37,6 @@ from origin.server import HostileOrigin
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 AnyProxy = Squid | Dante
-
-
-def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
-    """One proxy for everything but `exempt`."""
-    proxy = replace(Proxy.of(url), username=username, password=password)
-    return Proxies(proxy, proxy, tuple(map(Exempt.of, exempt)))
 
 
 @pytest.fixture(params=["squid", "dante"])
@@ -119,7 +114,7 @@ async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
         assert await resolve_size(world, url, plain_http=True) == "206 Partial Content"
         await world.pull(entry("a", data, url))
         assert origin.peers == {proxy.outgoing}
-        assert not {name for fields in origin.fields for name, _ in fields} & {"proxy-authorization"}
+        assert not {name for asked in origin.asked for name, _ in asked.fields} & {"proxy-authorization"}
     assert world.read("a") == data
     if isinstance(proxy, Squid):
         assert f"GET {url} {USERNAME}" in proxy.log

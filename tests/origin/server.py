@@ -65,8 +65,8 @@ class HostileOrigin:
         self.contents = dict(contents or {})
         self.script = Script(rules)
         self.entries: list[Entry] = []
-        #: The fields of each request, names in lower case.
-        self.fields: list[tuple[tuple[str, str], ...]] = []
+        #: Requests as they came, with their fields.
+        self.asked: list[Asked] = []
         self.digest = digest
         self.rate = rate
         self._root = root
@@ -133,6 +133,7 @@ class HostileOrigin:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        self.asked.append(asked)
         reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
         sent = 0
         try:
@@ -149,11 +150,9 @@ class HostileOrigin:
             writer.write(reply.raw)
             await writer.drain()
             return
-        head = [
-            f"HTTP/1.1 {reply.status} Said",
-            f"Date: {_now()}",
-            *(f"{name}: {value}" for name, value in reply.fields),
-        ]
+        date = _now()
+        fields = (f"{name}: {value.replace('{date}', date)}" for name, value in reply.fields)
+        head = [f"HTTP/1.1 {reply.status} Said", f"Date: {date}", *fields]
         writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if asked.method != "HEAD" else b""))
         if asked.method == "HEAD":
             return
@@ -221,7 +220,6 @@ class HostileOrigin:
         no_cache = "no-cache" in fields.get("cache-control", "")
         seen = fields.get("authorization", "")
         entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen)
-        self.fields.append(asked.fields)
         self.entries.append(entry)
         if self._log is not None:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
