@@ -38,7 +38,7 @@ def main() -> int:
     """Run both halves; the exit code is the first that is not 0."""
     reasons = {
         "e2e": why_no_cluster(),
-        "nginx": why_without(needs.ORIGIN_PACKAGES),
+        "nginx, squid, dante": why_without(needs.ORIGIN_PACKAGES),
         "promtool": why_without(needs.METRICS_PACKAGES),
     }
     left_out = {part: why for part, why in reasons.items() if why}

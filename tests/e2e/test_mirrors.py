@@ -50,10 +50,11 @@ def three(installed: Platform, leaf: Leaf) -> Iterator[Three]:
     """256 MiB, three times."""
     root, found = model(256 * MIB)
     with ExitStack() as stack:
-        origins = [
-            stack.enter_context(Nginx(root, leaf=leaf, host=installed.host_address, rate=RATE)) for _ in range(3)
-        ]
-        yield Three(*origins, found)
+
+        def origin() -> Nginx:
+            return stack.enter_context(Nginx(root, leaf=leaf, host=installed.host_address, rate=RATE))
+
+        yield Three(origin(), origin(), origin(), found)
 
 
 def mirror(kit: Kit, name: str, which: str) -> Object:

@@ -16,6 +16,7 @@ from modelferry.manifest.model import pin
 from modelferry.messages import Progress
 from modelferry.net.credentials import NOBODY, Credential
 from modelferry.net.presigned import Presigner
+from modelferry.net.proxy import DIRECT, Proxies
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
@@ -48,6 +49,7 @@ class World:
     credential: Credential = NOBODY
     mirrors: tuple[Mirror, ...] = ()
     presigners: dict[str, Presigner] = field(default_factory=dict)
+    proxies: Proxies = DIRECT
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -61,7 +63,7 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
-        way = Way(client_context(self.ca_file, pins=self.pins), self.credential)
+        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies)
         others = {name: replace(way, presigner=presigner) for name, presigner in self.presigners.items()}
         dialer = Dialer(Ways(way, others), self.limits)
         # No randomness in the waits, and short ones.

@@ -77,8 +77,9 @@ class HostileOrigin:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
-        #: Connections that were ever accepted.
+        #: Connections that were ever accepted, and the addresses that they came from.
         self.accepted = 0
+        self.peers: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
@@ -123,6 +124,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -138,7 +140,7 @@ class HostileOrigin:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        asked = parse(await reader.readuntil(b"\r\n\r\n"))
         self.asked.append(asked)
         rules = self.script.apply(asked)
         reply = reply_to(asked, self._find(asked.path), rules, digest=self.digest, rate=self.rate, now=time.time())
@@ -234,7 +236,8 @@ class HostileOrigin:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 
 
-def _parse(head: bytes) -> Asked:
+def parse(head: bytes) -> Asked:
+    """A request's head."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from modelferry.engine.pace import Budget, next_part
-from modelferry.engine.plan import Backlog, Lease
+from modelferry.engine.pace import LEAST, Budget, next_part
+from modelferry.engine.plan import Backlog, Lease, takes_small
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
@@ -57,7 +57,8 @@ class Download:
             found.extend([place] if place is not None else [])
             return place is not None
 
-        lease = self.backlog.pop(now, may)
+        small = takes_small(self.tries.small, self.tries.running)
+        lease = self.backlog.pop(now, may, small=small)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused
             return None if busy else self._share(now)
@@ -89,6 +90,11 @@ class Download:
             for assembly in file.assemblies.values()
             if self.servers.too_slow(file, assembly, coming[assembly.chunk])
         ]
+
+    @property
+    def requests(self) -> int:
+        """About as many as could be sent at once."""
+        return len(self.backlog) + self.backlog.bytes // LEAST
 
     def times(self) -> list[float]:
         """Clock readings at which something may be fetched that may not be fetched yet."""

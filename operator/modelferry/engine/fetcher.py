@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from modelferry.engine.storage.sink import Disk
 from modelferry.engine.tally import Tally
 from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.manifest import Manifest
 
@@ -100,25 +102,32 @@ class Fetcher:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
         if not self._settings.allow_plain_http:
             faults.refuse_plain_http(self._manifest)
-        opened = await self._checkpoint.open(self._manifest)
-        if not opened.published:
-            disk = Disk(opened.root, self._manifest.revision)
-            told = (self._settings.allow_plain_http, self._on_reached, self._now)
-            self._exchange = Exchange(self._dialer, disk, self._checkpoint, *told)
-            telling = asyncio.create_task(self._tell())
-            try:
-                await self._fetch(opened, self._exchange)
-                await self._checkpoint.tell(self.telemetry())
-                await self._checkpoint.publish()
-            finally:
-                telling.cancel()
-                await self._files.call_off(lambda transfer: True)
-                await asyncio.gather(telling, return_exceptions=True)
-                await self._dialer.close()
-                disk.close()
+        self._dialer.met = self._on_met
+        self._begin()
+        try:
+            opened = await self._checkpoint.open(self._manifest)
+            if not opened.published:
+                await self._fetch_onto(Disk(opened.root, self._manifest.revision), opened)
+        finally:
+            await self._dialer.close()
         fetched = self.telemetry().fetched
         size = self._manifest.size
         return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
+
+    async def _fetch_onto(self, disk: Disk, opened: Opened) -> None:
+        told = (self._settings.allow_plain_http, self._on_reached, self._now)
+        self._exchange = Exchange(self._dialer, disk, self._checkpoint, *told)
+        telling = asyncio.create_task(self._tell())
+        try:
+            await self._fetch(opened, self._exchange)
+            await self._checkpoint.tell(self.telemetry())
+            await self._checkpoint.publish()
+        finally:
+            telling.cancel()
+            await self._files.call_off(lambda transfer: True)
+            await asyncio.gather(telling, return_exceptions=True)
+            await self._dialer.close()
+            disk.close()
 
     def telemetry(self) -> Telemetry:
         """What only this side knows, as it stands now."""
@@ -183,6 +192,7 @@ class Fetcher:
         servers.running = tries.by_mirror()
         for name in servers.silent(now):
             tries.drop_all(name)
+        self._warm()
         for name, known in servers.known.items():
             tries.drop_laggards(name, known.pace, now)
         while found := download.next(now):
@@ -207,6 +217,28 @@ class Fetcher:
                 if place is not None and not file.verified:
                     download.tries.spawn(exchange.probe(file, place), Transfer(file))
                     break
+
+    def _begin(self) -> None:
+        """Connect to the first server already: what the checkpoint has takes its time to tell."""
+        ranks = {mirror.name: mirror.priority for mirror in self._settings.mirrors}
+        for file in self._manifest.files[:1]:
+            first = min(file.places, key=lambda place: ranks.get(place.mirror, 0))
+            self._dialer.warm(first.url, first.mirror, 1)
+
+    def _warm(self) -> None:
+        """While the first request is on its way, open the connections that are needed when it is answered."""
+        download = self._download
+        servers = download.servers
+        if (lease := download.backlog.peek()) is None:
+            return
+        place = servers.place_for(download.file_of(lease), lease, download.backlog.bytes, Counter())
+        if place is not None and servers.to_warm(place):
+            count = min(servers.mirror(place).pace.allowed, servers.connections, download.requests)
+            self._dialer.warm(place.place.url, place.place.mirror, count - 1)
+
+    def _on_met(self, origin: Origin, rtt: float) -> None:
+        self._download.servers.met(origin, rtt)
+        self._woken.set()
 
     def _measure(self, transfer: Transfer) -> None:
         if transfer.lease is not None and transfer.seconds:

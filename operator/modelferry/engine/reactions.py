@@ -138,7 +138,7 @@ class Reactions:
             file.chosen = None
             await self._files.anew(file)
         elif self._download.budget.spent(now):
-            raise faults.unavailable(file, place, verdict.message, self._download.budget.patience)
+            raise faults.unavailable(file, place, verdict, self._download.budget.patience)
         else:
             if verdict.row in (35, 36):
                 self._download.servers.busy(place, now, verdict.delay)

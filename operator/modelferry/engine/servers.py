@@ -27,14 +27,18 @@ SILENCE = 8.0
 class Servers:
     """``connections`` at once, to all together. ``known``: mirrors by name; one that nobody described ranks after those
     that were met before. ``running``: tries at each. ``paused``: until when a server is left alone, since it said so.
-    ``reached``: servers that have answered well. ``level``: the priority that the work is at."""
+    ``reached``: servers that have answered well; ``warmed``: those that connections were opened to before; ``rtts``:
+    round trips in seconds. ``level``: the priority that the work is at."""
 
     connections: int
     known: dict[str, MirrorWork] = field(default_factory=dict)
     running: Counter[str] = field(default_factory=Counter)
     paused: dict[Origin, float] = field(default_factory=dict)
     reached: set[Origin] = field(default_factory=set)
+    warmed: set[Origin] = field(default_factory=set)
+    rtts: dict[Origin, float] = field(default_factory=dict)
     level: int | None = None
+    _at: dict[Origin, set[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, connections: int, mirrors: Sequence[Mirror] = ()) -> Servers:
@@ -50,7 +54,11 @@ class Servers:
             if name not in self.known:
                 last = max((work.mirror.priority for work in self.known.values()), default=-1)
                 self.known[name] = MirrorWork(Mirror(name, last + 1), Pace.start(self.connections))
-            self.known[name].heard = self.known[name].fed = now
+            work, origin = self.known[name], Origin.of(place.place.url)
+            work.heard = work.fed = now
+            self._at.setdefault(origin, set()).add(name)
+            if origin in self.rtts:
+                work.pace = work.pace.met(self.rtts[origin])
         self._settle()
 
     def mirror(self, place: PlaceWork) -> MirrorWork:
@@ -170,6 +178,22 @@ class Servers:
         return found
 
     # What is learnt.
+
+    def met(self, origin: Origin, rtt: float) -> None:
+        """Take note of the round trip of a connection to `origin`, in seconds. A server that is at no mirror is where
+        one redirects to."""
+        self.rtts[origin] = rtt
+        for name in self._at.get(origin, self.known if len(self.known) == 1 else ()):
+            self.known[name].pace = self.known[name].pace.met(rtt)
+
+    def to_warm(self, place: PlaceWork) -> bool:
+        """Is it time to open connections to the server of `place`, which has not answered yet? Once, when its distance
+        is known."""
+        origin = Origin.of(place.place.url)
+        due = bool(self.mirror(place).pace.rtt) and origin not in self.reached and origin not in self.warmed
+        if due:
+            self.warmed.add(origin)
+        return due
 
     def answered(self, place: PlaceWork, now: float, seconds: float) -> bool:
         """Take note of a good answer whose head came after `seconds`; True where it is the first one of its server."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.engine.pace import Pace, Stream, cut_of, laggards, victim
+from modelferry.engine.pace import Pace, Stream, cut_of, laggards, silent, victim
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Event, Landed, Transfer
 from modelferry.engine.wire import Origin
@@ -32,6 +32,11 @@ class Tries:
     def by_mirror(self) -> Counter[str]:
         """How many of those ask each mirror."""
         return Counter(transfer.mirror for transfer in self.tasks.values() if transfer.origin is not None)
+
+    @property
+    def small(self) -> int:
+        """Those that fetch a small lease."""
+        return sum(transfer.lease is not None and transfer.lease.small for transfer in self.tasks.values())
 
     def by_origin(self) -> Counter[Origin]:
         """How many ask each server."""
@@ -63,6 +68,21 @@ class Tries:
             if transfer.mirror == mirror and parted and transfer.at < transfer.end and not task.done():
                 self._drop(task)
 
+    def share(self, mirror: str, pace: Pace, now: float) -> Lease | None:
+        """Half of what the slowest at `mirror` still has to fetch, as a task for another; None where all end soon.
+        Those that bring nothing at all break off."""
+        streams = self.streams(mirror, now)
+        for stream in silent(streams, pace, now):
+            self._drop(self._task(stream))
+        found = victim([one for one in streams if not self.tasks[self._task(one)].dropped], pace, now)
+        if found is None:
+            return None
+        transfer = self.tasks[self._task(found)]
+        assert transfer.lease is not None
+        _, half = transfer.lease_now.split(cut_of(found, pace))
+        transfer.end = half.start
+        return half
+
     def _drop(self, task: asyncio.Task[Event]) -> None:
         transfer = self.tasks[task]
         transfer.dropped = True
@@ -70,17 +90,6 @@ class Tries:
             transfer.answer.abort()
         else:
             task.cancel()
-
-    def share(self, mirror: str, pace: Pace, now: float) -> Lease | None:
-        """Half of what the slowest at `mirror` still has to fetch, as a task for another; None where all end soon."""
-        stream = victim(self.streams(mirror, now), pace, now)
-        if stream is None:
-            return None
-        transfer = self.tasks[self._task(stream)]
-        assert transfer.lease is not None
-        _, half = transfer.lease_now.split(cut_of(stream))
-        transfer.end = half.start
-        return half
 
     async def call_off(self, which: Callable[[Transfer], bool]) -> list[Landed]:
         """Stop those that `which` picks; returns what they committed with their last breath."""

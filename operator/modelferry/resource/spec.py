@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.resource.mirror import Mirror
+from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import Source
 from modelferry.resource.transfer import BundleReference, Transfer
 
@@ -40,14 +41,6 @@ class ExistingClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretReference:
-    """A Secret in the artifact's namespace. The kubelet mounts it into the pods that need it; the operator cannot read
-    it."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """The whole of ``spec``. ``auth``: what the source's servers want to see. ``mirrors``: with the source among them;
     none where there is only the source."""
@@ -70,8 +63,10 @@ class Artifact:
 
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:
-    """The names of all Secrets that a pod needs to reach the source and the mirrors, sorted."""
-    found = {spec.auth.name} if spec.auth is not None else set()
+    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxy, sorted."""
+    proxy = spec.transfer.proxy
+    wanted = (spec.auth, proxy.auth if proxy else None)
+    found = {reference.name for reference in wanted if reference is not None}
     for mirror in spec.mirrors:
         found |= {mirror.auth, mirror.presigned.secret if mirror.presigned is not None else ""} - {""}
     return tuple(sorted(found))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.secret import SecretReference
+
 #: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
 #: 0.1 % loss, against 10 % with one.
 DEFAULT_CONNECTIONS = 16
@@ -11,6 +13,7 @@ MAX_CONNECTIONS = 128
 MAX_PINS = 16
 #: Seconds without one good byte after which a download is given up, and what may be said of it.
 DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE = 300.0, 10.0, 86400.0
+MAX_NO_PROXY = 64
 
 #: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
 TLS_VERSIONS = ("1.2", "1.3")
@@ -37,10 +40,24 @@ class TLS:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy that every connection goes through, but for the hosts in ``no_proxy`` (`manifest.proxies`).
+
+    ``auth``: the Secret with its username and password. ``pins``: of its certificate, where its ``url`` is https://.
+    """
+
+    url: str
+    auth: SecretReference | None = None
+    no_proxy: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download; ``deadline``: seconds
-    without one good byte from any server, after which it is given up."""
+    """How bytes travel: ``connections`` is the number of concurrent streams of one download; with ``proxy`` None the
+    environment decides. ``deadline``: seconds without one good byte from any server, after which it is given up."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
+    proxy: Proxy | None = None
     deadline: float = DEFAULT_DEADLINE

@@ -43,7 +43,10 @@ def test_mirrors_are_listed_by_preference() -> None:
 
 
 def test_what_no_node_speaks_of_stays_as_it_was_without_its_speed() -> None:
-    before = [{"name": "lab", "state": "Quarantined", "nodes": 1, "perSecond": 9}, {"name": "gone", "state": "Up"}]
+    before: list[dict[str, Any]] = [
+        {"name": "lab", "state": "Quarantined", "nodes": 1, "perSecond": 9},
+        {"name": "gone", "state": "Up"},
+    ]
     assert listed(before, MIRRORS, [node("a")]) == [{"name": "lab", "state": "Quarantined", "nodes": 1}]
 
 

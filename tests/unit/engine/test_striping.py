@@ -22,7 +22,7 @@ def test_no_mirror_starves_whatever_limits_it(connections: int, cap: float) -> N
     lines = {"one": Line(20 * MB, cap=cap), "two": Line(20 * MB)}
     race = Race(lines, GB // 2, connections).run()
     alone = min(20 * MB, cap * connections / 2)
-    assert race.rate >= 0.9 * (alone + 20 * MB)
+    assert race.rate >= 0.8 * (alone + 20 * MB)
 
 
 def test_a_mirror_that_crawls_is_not_waited_for() -> None:
