@@ -47,9 +47,6 @@ def test_what_no_node_speaks_of_stays_as_it_was_without_its_speed() -> None:
         {"name": "lab", "state": "Quarantined", "nodes": 1, "perSecond": 9},
         {"name": "gone", "state": "Up"},
     ]
-        {"name": "lab", "state": "Quarantined", "nodes": 1, "perSecond": 9},
-        {"name": "gone", "state": "Up"},
-    ]
     assert listed(before, MIRRORS, [node("a")]) == [{"name": "lab", "state": "Quarantined", "nodes": 1}]
 
 
