@@ -18,6 +18,7 @@ from modelferry.engine.verify import verify
 from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
 from modelferry.manifest.model import pin
 from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -43,7 +44,7 @@ async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Re
     source = pin(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
     with held(world.directory):
         report = verify(world.directory)
-        dialer = Dialer(client_context(world.ca_file), world.limits)
+        dialer = Dialer(Ways(Way(client_context(world.ca_file))), world.limits)
         settings = Settings(world.connections, patience=world.patience)
         return await repair(world.directory, report, source, dialer, settings, jitter=lambda: -0.98)
 
@@ -200,7 +201,7 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
         origin.entries.clear()
         with held(world.directory):
             report = verify(world.directory)
-            dialer = Dialer(client_context(world.ca_file), world.limits)
+            dialer = Dialer(Ways(Way(client_context(world.ca_file))), world.limits)
             await repair(world.directory, report, pin((plain,)), dialer, Settings())
     assert asked(origin) == [("/a", 0)]
     assert world.read("a") == data

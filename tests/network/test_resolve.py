@@ -32,7 +32,8 @@ from modelferry.manifest import Digest, FileEntry, Manifest, decode
 from modelferry.messages import Outcome
 from modelferry.messages.printed import read_manifest
 from modelferry.net.tls import client_context
-from modelferry.resource.spec import HTTPFile, HTTPSource
+from modelferry.net.ways import Way, Ways
+from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources import http, resolve
 from modelferry.sources.client import CONCURRENCY, Client
 from modelferry.sources.retry import Retry
@@ -46,6 +47,10 @@ CONTENTS = {"a.bin": b"a" * 1000, "b/c.yaml": b"c: 1\n", "empty": b""}
 SHA = Digest("sha256", "0" * 64)
 
 
+#: Trusts the system's authorities, which no server here has.
+PLAIN = Ways(Way(client_context()))
+
+
 @pytest.fixture
 async def origin() -> AsyncIterator[HostileOrigin]:
     async with HostileOrigin(CONTENTS) as server:
@@ -53,7 +58,7 @@ async def origin() -> AsyncIterator[HostileOrigin]:
 
 
 async def resolved(*files: HTTPFile) -> Manifest:
-    return await resolve(HTTPSource(files), allow_plain_http=True)
+    return await resolve(HTTPSource(files), PLAIN, allow_plain_http=True)
 
 
 async def entry(origin: HostileOrigin, **changes: Any) -> FileEntry:
@@ -120,7 +125,7 @@ async def test_a_declared_size_that_differs_is_told_with_both_numbers(origin: Ho
     [
         (Rule(status=404), NotFound, "404 Not Found; check the url"),
         (Rule(status=410), NotFound, "410 Gone"),
-        (Rule(status=401), Denied, "401 Unauthorized; give a url that can be read without"),
+        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it wants"),
         (Rule(status=403), Denied, "403 Forbidden"),
         (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
         (Rule(status=204), ServerMisbehaves, "204 No Content"),
@@ -170,7 +175,7 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
 
 async def test_plain_http_is_refused_before_a_byte_is_sent(origin: HostileOrigin) -> None:
     with pytest.raises(PlainHTTPRefused, match=r"a: http://.* is not encrypted; .*allowPlainHTTP: true"):
-        await resolve(HTTPSource((HTTPFile("a", origin.url("a.bin")),)))
+        await resolve(HTTPSource((HTTPFile("a", origin.url("a.bin")),)), PLAIN)
     assert origin.accepted == 0
 
 
@@ -179,7 +184,7 @@ async def test_a_server_that_is_down_is_given_up_after_its_time() -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
         retry = Retry(0.0)
-        async with Client(client_context(), allow_plain_http=True, retry=retry) as client:
+        async with Client(Way(client_context()), allow_plain_http=True, retry=retry) as client:
             with pytest.raises(SourceUnavailable, match=r"a: http://.*/a: Connection refused; tried once\. Check"):
                 await http.resolve(HTTPSource((HTTPFile("a", url),)), client)
 
@@ -226,7 +231,7 @@ async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_user
 
 async def tls_entry(origin: HostileOrigin, ca_file: Path | None, host: str = "127.0.0.1") -> FileEntry:
     source = HTTPSource((HTTPFile("a.bin", origin.url("a.bin").replace("127.0.0.1", host)),))
-    return (await resolve(source, context=client_context(*([ca_file] if ca_file else [])))).files[0]
+    return (await resolve(source, Ways(Way(client_context(*([ca_file] if ca_file else [])))))).files[0]
 
 
 async def test_a_server_of_a_trusted_authority_is_believed(tmp_path: Path) -> None:
@@ -294,7 +299,7 @@ async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) 
         with pytest.raises(
             CertificateRefused, match=r"no version of TLS that is allowed here; enable TLS 1\.3"
         ) as caught:
-            await resolve(HTTPSource((HTTPFile("a.bin", url),)), context=client_context(authority.ca_file))
+            await resolve(HTTPSource((HTTPFile("a.bin", url),)), Ways(Way(client_context(authority.ca_file))))
     assert caught.value.reason == "TLSVersion"
 
 
@@ -363,13 +368,13 @@ async def test_a_checksum_list_names_the_files_beside_it() -> None:
     listed = {"m/SHA256SUMS": f"{digest}  sub/a b.bin\n".encode(), "m/sub/a%20b.bin": body, "m/sub/a b.bin": body}
     async with HostileOrigin(listed) as origin:
         source = HTTPSource(manifest_url=origin.url("m/SHA256SUMS"))
-        (file,) = (await resolve(source, allow_plain_http=True)).files
+        (file,) = (await resolve(source, PLAIN, allow_plain_http=True)).files
     assert (file.path, file.size, str(file.digest)) == ("sub/a b.bin", 1000, f"sha256:{digest}")
 
 
 async def test_a_checksum_list_that_is_missing_or_far_too_long_is_told() -> None:
     async with HostileOrigin({"long": b"0" * 2_000_001}) as origin:
         with pytest.raises(NotFound, match="the checksum list"):
-            await resolve(HTTPSource(manifest_url=origin.url("missing")), allow_plain_http=True)
+            await resolve(HTTPSource(manifest_url=origin.url("missing")), PLAIN, allow_plain_http=True)
         with pytest.raises(ServerMisbehaves, match="longer than 2000000 bytes"):
-            await resolve(HTTPSource(manifest_url=origin.url("long")), allow_plain_http=True)
+            await resolve(HTTPSource(manifest_url=origin.url("long")), PLAIN, allow_plain_http=True)

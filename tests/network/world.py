@@ -13,7 +13,9 @@ from modelferry.engine.transport.dialer import Dialer, Limits
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.messages import Progress
+from modelferry.net.credentials import NOBODY, Credential
 from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
 
 #: Bytes of a chunk in the tests of one process: what there is to go wrong does not depend on it, but the time does.
@@ -41,6 +43,7 @@ class World:
     patience: float = 5.0
     boot_id: str = "boot-1"
     allow_plain_http: bool = False
+    credential: Credential = NOBODY
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -54,7 +57,7 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience)
-        dialer = Dialer(client_context(self.ca_file, pins=self.pins), self.limits)
+        dialer = Dialer(Ways(Way(client_context(self.ca_file, pins=self.pins), self.credential)), self.limits)
         # No randomness in the waits, and short ones.
         fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
         try:

@@ -46,6 +46,7 @@ class Rule:
     - ``rate``: bytes per second of this reply. ``chunked``, ``close_delimited``: frames the content so.
     - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
       of the same names, or beside its own.
+    - ``authorization``: answers 401 to whoever does not show this one.
     - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
     """
 
@@ -77,6 +78,7 @@ class Rule:
     fields: tuple[tuple[str, str], ...] = ()
     raw: str | None = None
     delay: float = 0.0
+    authorization: str = ""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Rule:
@@ -168,6 +170,8 @@ def reply_to(asked: Asked, served: Served | None, rules: list[Rule], *, digest: 
         if rule.raw is not None:
             return Reply(0, (), raw=rule.raw.encode("latin-1"), delay=rule.delay)
     for rule in rules:
+        if rule.authorization and dict(asked.fields).get("authorization") != rule.authorization:
+            return _bodiless(401)
         if rule.redirect:
             return _bodiless(302, ("Location", rule.redirect))
         if rule.status is not None:

@@ -34,6 +34,7 @@ class Entry:
     sent: int
     time: float
     no_cache: bool = False
+    authorization: str = ""
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -215,7 +216,8 @@ class HostileOrigin:
     def _record(self, asked: Asked, reply: Reply, sent: int) -> None:
         fields = dict(asked.fields)
         no_cache = "no-cache" in fields.get("cache-control", "")
-        entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache)
+        seen = fields.get("authorization", "")
+        entry = Entry(asked.path, fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen)
         self.entries.append(entry)
         if self._log is not None:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)

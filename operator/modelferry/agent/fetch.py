@@ -9,22 +9,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import ssl
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from modelferry.agent import ways
 from modelferry.agent.ending import add_outcome, leave
 from modelferry.agent.link import LinkClient
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.agent.trust import add_ca_file, context_of
+from modelferry.agent.secrets import Secrets
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome
+from modelferry.net.ways import Ways
 from modelferry.resource.parse import load_artifact
 
 #: What a shell shows for a process that ended on SIGTERM.
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact: its transfer")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="what is to be fetched")
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where checkpoint listens")
-    add_ca_file(parser)
+    ways.add_arguments(parser)
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
     add_outcome(parser)
 
@@ -47,15 +48,16 @@ def main(args: argparse.Namespace) -> int:
     """Run; returns 0, or 143 where SIGTERM or SIGINT ended it, or raises ModelferryError. The outcome is left anyway,
     except where it was ended: there is none yet."""
     try:
-        transfer = load_artifact(args.artifact).spec.transfer
+        spec = load_artifact(args.artifact).spec
+        transfer = spec.transfer
         manifest = read_manifest(args.manifest)
-        context = context_of(transfer.tls, args.ca_file)
+        roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise
     settings = Settings(args.connections or transfer.connections, transfer.tls.allow_plain_http)
     try:
-        asyncio.run(_until_signalled(run(manifest, args.socket, settings, context=context, tell=args.outcome)))
+        asyncio.run(_until_signalled(run(manifest, args.socket, settings, roads, tell=args.outcome)))
     except asyncio.CancelledError:
         return TERMINATED
     return 0
@@ -65,8 +67,8 @@ async def run(
     manifest: Manifest,
     socket: Path,
     settings: Settings,
+    roads: Ways,
     *,
-    context: ssl.SSLContext | None = None,
     tell: Path | None = None,
 ) -> Outcome:
     """Fetch `manifest` with the checkpoint that listens on `socket`; the outcome is left at `tell` as well.
@@ -75,7 +77,7 @@ async def run(
     """
     start = time.monotonic()
     link = LinkClient(socket)
-    fetcher = Fetcher(manifest, link, Dialer(context, connections=settings.connections), settings)
+    fetcher = Fetcher(manifest, link, Dialer(roads, connections=settings.connections), settings)
     try:
         result = await fetcher.run()
         outcome = _outcome(result, time.monotonic() - start)

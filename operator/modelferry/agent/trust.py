@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelferry.errors import InvalidSpec
 from modelferry.net.tls import client_context
-from modelferry.resource.spec import TLS
+from modelferry.resource.transfer import TLS
 
 
 def add_ca_file(parser: argparse.ArgumentParser) -> None:

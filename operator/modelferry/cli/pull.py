@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from modelferry import sources
-from modelferry.agent.trust import add_ca_file, context_of
+from modelferry.agent import ways
+from modelferry.agent.secrets import Secrets
 from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
@@ -29,7 +30,7 @@ from modelferry.errors import ForeignDirectory, InvalidSpec, MachineFault, Model
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
 from modelferry.resource.parse import load_artifact
-from modelferry.resource.spec import MAX_CONNECTIONS
+from modelferry.resource.transfer import MAX_CONNECTIONS
 
 #: Progress is asked for 4 times a second: smooth to the eye, and nothing beside the download itself.
 _INTERVAL = 0.25
@@ -87,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as kubectl apply takes it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model will stand in DIR/current")
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
-    add_ca_file(parser)
+    ways.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
     parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
     parser.add_argument("--quiet", action="store_true", help="print errors alone")
@@ -121,11 +122,9 @@ def _pull(args: argparse.Namespace) -> Result:
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     target = _directory(args.to)
-    tls = artifact.spec.transfer.tls
-    context = context_of(tls, args.ca_file)
-    manifest = asyncio.run(
-        sources.resolve(artifact.spec.source, context=context, allow_plain_http=tls.allow_plain_http)
-    )
+    spec = artifact.spec
+    roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+    manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
         crew = Crew(_commands(args, run, target), run)
@@ -160,7 +159,7 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
     fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
-    fetch += [word for file in args.ca_file for word in ("--ca-file", file)]
+    fetch += ways.words(args)
     fetch += ["--connections", args.connections] if args.connections else []
     return {CHECKPOINT: [str(word) for word in checkpoint], FETCH: [str(word) for word in fetch]}
 

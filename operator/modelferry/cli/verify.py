@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from modelferry import sources
-from modelferry.agent.trust import add_ca_file, context_of
+from modelferry.agent import ways
+from modelferry.agent.secrets import Secrets
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again from this ModelArtifact's source"
     )
-    add_ca_file(parser)
+    ways.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
@@ -81,10 +82,10 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
     tls = spec.transfer.tls
-    context = context_of(tls, args.ca_file)
-    source = await sources.resolve(spec.source, context=context, allow_plain_http=tls.allow_plain_http)
+    roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+    source = await sources.resolve(spec.source, roads, allow_plain_http=tls.allow_plain_http)
     settings = Settings(spec.transfer.connections, tls.allow_plain_http)
-    dialer = Dialer(context, connections=settings.connections)
+    dialer = Dialer(roads, connections=settings.connections)
     return await repair(args.directory, report, source, dialer, settings)
 
 

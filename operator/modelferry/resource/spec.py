@@ -4,35 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.manifest import Digest
-
-#: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
-#: 0.1 % loss, against 10 % with one.
-DEFAULT_CONNECTIONS = 16
-MAX_CONNECTIONS = 128
-MAX_FILES = 2000
-MAX_PINS = 16
-
-#: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
-TLS_VERSIONS = ("1.2", "1.3")
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPFile:
-    """One file behind a URL. ``size`` in bytes; None and no digest: whatever the server has."""
-
-    path: str
-    url: str
-    digest: Digest | None = None
-    size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPSource:
-    """Files named one by one, or by a checksum list beside them (``manifest_url``); exactly one of both."""
-
-    files: tuple[HTTPFile, ...] = ()
-    manifest_url: str = ""
+from modelferry.resource.source import Source
+from modelferry.resource.transfer import Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +39,22 @@ class ExistingClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleReference:
-    """Where a bundle of authorities (PEM) stands in the artifact's namespace: ``kind`` is configMap or secret."""
+class SecretReference:
+    """A Secret in the artifact's namespace. The kubelet mounts it into the pods that need it; the operator cannot read
+    it."""
 
-    kind: str
     name: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """How servers are trusted. ``pins`` are ``sha256/BASE64`` of certificates or of their keys, one of which must match
-    beside the ordinary verification; ``ca`` is trusted beside the system's authorities."""
-
-    allow_plain_http: bool = False
-    min_version: str = "1.3"
-    pins: tuple[str, ...] = ()
-    ca: BundleReference | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download."""
-
-    connections: int = DEFAULT_CONNECTIONS
-    tls: TLS = field(default_factory=TLS)
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The whole of ``spec``."""
+    """The whole of ``spec``. ``auth``: what the source's servers want to see."""
 
-    source: HTTPSource
+    source: Source
     nodes: Nodes = field(default_factory=Nodes)
     storage: NodeLocal | ExistingClaim = field(default_factory=NodeLocal)
     transfer: Transfer = field(default_factory=Transfer)
+    auth: SecretReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +64,8 @@ class Artifact:
     name: str
     namespace: str
     spec: Spec
+
+
+def secrets_of(spec: Spec) -> tuple[str, ...]:
+    """The names of all Secrets that a pod needs to reach the source and the mirrors, sorted."""
+    return tuple(sorted({reference.name for reference in (spec.auth,) if reference is not None}))

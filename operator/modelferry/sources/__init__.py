@@ -5,26 +5,23 @@ A new source is one module with an ``async def resolve(source, client) -> Manife
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modelferry.manifest import Manifest
-from modelferry.net import tls
-from modelferry.resource.spec import HTTPSource
+from modelferry.net.ways import SOURCE, Ways
+from modelferry.resource.source import HTTPSource, Source
 from modelferry.sources import http
 from modelferry.sources.client import Client
 
 _RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {HTTPSource: http.resolve}
 
 
-async def resolve(
-    source: HTTPSource, *, context: ssl.SSLContext | None = None, allow_plain_http: bool = False
-) -> Manifest:
+async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False) -> Manifest:
     """Ask `source` what there is, and pin it.
 
-    `context` says whom to trust (the system's authorities, where None). Raises PlainHTTPRefused, or a SourceFault:
-    NotFound, Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
+    `ways` says how its servers are reached. Raises PlainHTTPRefused, or a SourceFault: NotFound, Denied, UnknownHost,
+    CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
-    async with Client(context or tls.client_context(), allow_plain_http=allow_plain_http) as client:
+    async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
         return await _RESOLVERS[type(source)](source, client)

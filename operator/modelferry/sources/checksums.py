@@ -13,7 +13,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.manifest.model import DIGEST_LENGTHS
 from modelferry.manifest.paths import path_fault
-from modelferry.resource.spec import MAX_FILES, HTTPFile
+from modelferry.resource.source import MAX_FILES, HTTPFile
 
 _LINE = re.compile(r"(?P<hex>[0-9A-Fa-f]+) [ *](?P<path>.+)")
 _ALGORITHMS = {length: name for name, length in DIGEST_LENGTHS.items()}

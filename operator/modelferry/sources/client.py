@@ -28,6 +28,7 @@ from modelferry.errors import (
 )
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
+from modelferry.net.ways import Way
 from modelferry.sources.retry import Retry
 
 #: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough to be welcome.
@@ -59,14 +60,14 @@ class Head:
 class Client:
     """An async context manager over one session; at most `CONCURRENCY` requests run at a time."""
 
-    def __init__(self, context: ssl.SSLContext, *, allow_plain_http: bool = False, retry: Retry | None = None) -> None:
-        self._context, self._allow_plain_http = context, allow_plain_http
+    def __init__(self, way: Way, *, allow_plain_http: bool = False, retry: Retry | None = None) -> None:
+        self._way, self._allow_plain_http = way, allow_plain_http
         self._retry = retry or Retry()
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._context, limit=CONCURRENCY),
+            connector=aiohttp.TCPConnector(ssl=self._way.context, limit=CONCURRENCY),
             headers={"Accept-Encoding": "identity", "User-Agent": f"modelferry/{__version__}"},
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -121,7 +122,10 @@ class Client:
         """One request, and its body as `_body` reads it."""
         try:
             # encoded=True: a signed URL is sent as it was signed, not as yarl would spell it.
-            async with self._session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
+            shown_to_it = {**headers, **dict(await self._way.credential.headers(url))}
+            async with self._session.get(
+                URL(url, encoded=True), headers=shown_to_it, allow_redirects=False
+            ) as response:
                 body = await _body(response, limit)
                 names = {name.lower() for name in response.headers}
                 # The first of a repeated header; the parser has refused repeated lengths before.
@@ -167,7 +171,7 @@ def _judged(head: Head, file: str) -> Head:
         case 404 | 410:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
         case 401 | 403:
-            raise Denied(f"{where}; give a url that can be read without credentials, or a presigned one", file=file)
+            raise Denied(f"{where}; give the credential that it wants by spec.auth, or a presigned url", file=file)
         case 408 | 421 | 429:
             raise ServerBusy(where, retry_after=_wait_asked(head), file=file)
         case status if status >= 500:

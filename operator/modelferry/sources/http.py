@@ -14,7 +14,7 @@ from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch, Sourc
 from modelferry.manifest import FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.manifest.urls import ascii_url, shown
-from modelferry.resource.spec import HTTPFile, HTTPSource
+from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources.checksums import files_of
 from modelferry.sources.client import Client, Head
 

@@ -38,6 +38,19 @@ def test_the_checkpoint_is_a_native_sidecar_that_is_up_before_fetch() -> None:
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
+def test_secrets_are_mounted_into_resolve_and_fetch_alone() -> None:
+    seen = observed(document({"auth": {"secretRef": {"name": "hub"}}}))
+    mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/hub", "readOnly": True}
+    fetch = pods.fetch_pod(seen, SETTINGS, "node-0", 1)["spec"]
+    (resolve,) = pods.resolve_pod(seen, SETTINGS, 1)["spec"]["containers"]
+    for container in (resolve, *fetch["containers"]):
+        assert mount in container["volumeMounts"]
+        assert container["args"][-2:] == ["--secrets", "/etc/modelferry/secrets"]
+    assert mount not in fetch["initContainers"][0]["volumeMounts"]
+    volume = {"secretName": "hub", "optional": True, "defaultMode": 0o440}
+    assert {"name": "secret-0", "secret": volume} in fetch["volumes"]
+
+
 def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
     helper = pods.helper_pod(SEEN, SETTINGS, "remove", "node-0", 2)
     assert helper["metadata"]["namespace"] == SETTINGS.namespace

@@ -15,20 +15,9 @@ import wrong_documents
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.parse import load_artifact, parse_artifact
-from modelferry.resource.spec import (
-    DEFAULT_CONNECTIONS,
-    MAX_FILES,
-    TLS,
-    Artifact,
-    ExistingClaim,
-    HTTPFile,
-    HTTPSource,
-    NodeLocal,
-    Nodes,
-    Spec,
-    Toleration,
-    Transfer,
-)
+from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource
+from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
+from modelferry.resource.transfer import DEFAULT_CONNECTIONS, TLS, Transfer
 from unit.resource.wrong_fields import RIGHT, SHA, WRONG, Wrong, document
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
-from modelferry.resource.spec import HTTPFile
+from modelferry.resource.source import HTTPFile
 from modelferry.sources.checksums import files_of
 
 URL = "https://h.example/models/chattts/SHA256SUMS?sig=x"

@@ -11,12 +11,14 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.spec import BundleReference, ExistingClaim, Toleration
+from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of
+from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
 UID = 65532
 
 _INPUT, _MANIFEST, _BUNDLE = "/etc/modelferry/input", "/etc/modelferry/manifest", "/etc/modelferry/bundle"
+_SECRETS = "/etc/modelferry/secrets"
 _RUN, _DATA = "/run/modelferry", "/data"
 _OUTCOME = "/dev/termination-log"
 
@@ -39,9 +41,10 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     """Asks the source what there is and prints the manifest."""
     key = config.input_key(seen, settings)
     arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
-    mounts = [_mount("input", _INPUT), *_bundle_mounts(seen)]
-    container = _container(settings, "resolve", [*arguments, *_ca(seen, settings)], mounts)
-    volumes_ = [_input(seen, settings), *_bundle_volumes(seen)]
+    arguments += [*_ca(seen, settings), *_secrets(seen)]
+    mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen)]
+    container = _container(settings, "resolve", arguments, mounts)
+    volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen)]
     spec = _tenant(settings) | {"containers": [container], "volumes": volumes_}
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
@@ -59,6 +62,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
         "volumes": [
             _input(seen, settings),
             *_bundle_volumes(seen),
+            *_secret_volumes(seen),
             {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
@@ -137,9 +141,9 @@ def _fetch(seen: Observed, settings: Settings) -> Object:
     arguments = [
         "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
         "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
-        "--outcome", _OUTCOME, *_ca(seen, settings),
+        "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen),
     ]  # fmt: skip
-    return _container(settings, "fetch", arguments, [*_work_mounts(), *_bundle_mounts(seen)])
+    return _container(settings, "fetch", arguments, [*_work_mounts(), *_bundle_mounts(seen), *_secret_mounts(seen)])
 
 
 def _checkpoint(settings: Settings, data: str) -> Object:
@@ -194,6 +198,26 @@ def _bundle_volumes(seen: Observed) -> list[Object]:
     items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
     name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
     return [{"name": "bundle", bundle.kind: name | items}]
+
+
+def _secret_names(seen: Observed) -> tuple[str, ...]:
+    return secrets_of(seen.artifact.spec) if seen.artifact else ()
+
+
+def _secrets(seen: Observed) -> list[str]:
+    return ["--secrets", _SECRETS] if _secret_names(seen) else []
+
+
+def _secret_mounts(seen: Observed) -> list[Object]:
+    return [_mount(f"secret-{number}", f"{_SECRETS}/{name}") for number, name in enumerate(_secret_names(seen))]
+
+
+def _secret_volumes(seen: Observed) -> list[Object]:
+    """Optional, as the bundle is. The sidecar, which other pods may talk to, gets none of them."""
+    return [
+        {"name": f"secret-{number}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o440}}
+        for number, name in enumerate(_secret_names(seen))
+    ]
 
 
 def _on(node: str) -> Object:

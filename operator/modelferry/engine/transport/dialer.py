@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.dial import dial
@@ -14,7 +14,8 @@ from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
-from modelferry.net.tls import client_context, refused
+from modelferry.net.tls import refused
+from modelferry.net.ways import SOURCE, Way, Ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,23 @@ class Limits:
     floor: int = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a connection is good for: one server, reached in one way."""
+
+    origin: Origin
+    way: Way
+
+
 class Dialer:
     """Connections to any origin, reused where the last answer allows it."""
 
-    def __init__(
-        self, context: ssl.SSLContext | None = None, limits: Limits = Limits(), *, connections: int = 16
-    ) -> None:
-        """`connections`: how many there will be at most; memory is shared out by it."""
+    def __init__(self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16) -> None:
+        """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory."""
         self._buffer = buffer_size(connections)
-        self._context = context
+        self._ways = ways
         self._limits = limits
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._idle: dict[Line, list[Connection]] = {}
         self._open: set[Connection] = set()
 
     @property
@@ -46,19 +53,21 @@ class Dialer:
         """How many stand open."""
         return len(self._open)
 
-    async def ask(self, request: Request, *, fresh_connection: bool = False) -> Answer:
-        """Send `request` and wait for the head of its answer. The caller closes the Answer.
+    async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
+        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer. The
+        caller closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, or ProtocolError
         where what came is no response.
         """
-        origin = Origin.of(request.url)
+        line = Line(Origin.of(request.url), self._ways.of(mirror))
+        request = replace(request, fields=await line.way.credential.headers(request.url))
         while True:
-            connection = None if fresh_connection else self._reusable(origin)
+            connection = None if fresh_connection else self._reusable(line)
             reused = connection is not None
-            connection = connection or await self._connect(origin)
+            connection = connection or await self._connect(line)
             try:
-                return await self._exchange(origin, connection, request)
+                return await self._exchange(line, connection, request)
             except _Unanswered as error:
                 self._drop(connection)
                 # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
@@ -75,7 +84,7 @@ class Dialer:
             self._drop(connection)
         await asyncio.gather(*(connection.closed for connection in doomed))
 
-    async def _exchange(self, origin: Origin, connection: Connection, request: Request) -> Answer:
+    async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
         clock = asyncio.get_running_loop().time
         sent = clock()
         connection.send(request.encode())
@@ -86,7 +95,7 @@ class Dialer:
                     data = await self._take_first(connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
-                        return Answer(self, origin, connection, head, data[used:], self._limits, clock() - sent)
+                        return Answer(self, line, connection, head, data[used:], self._limits, clock() - sent)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -103,8 +112,8 @@ class Dialer:
             raise ConnectionFailed("closed the connection within the response head")
         return data
 
-    def _reusable(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin, [])
+    def _reusable(self, line: Line) -> Connection | None:
+        idle = self._idle.get(line, [])
         while idle:
             connection = idle.pop()
             if connection.quiet:
@@ -112,10 +121,10 @@ class Dialer:
             self._drop(connection)
         return None
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, line: Line) -> Connection:
         try:
             async with asyncio.timeout(self._limits.connect):
-                connection = await self._adopt(origin, await dial(origin.host, origin.port))
+                connection = await self._adopt(line, await dial(line.origin.host, line.origin.port))
                 self._open.add(connection)
                 try:
                     await connection.handshake()
@@ -123,29 +132,27 @@ class Dialer:
                     self._drop(connection)
                     raise
         except (OSError, TimeoutError) as error:
-            raise _connect_fault(origin, error, self._limits.connect) from error
+            raise _connect_fault(line.origin, error, self._limits.connect) from error
         return connection
 
-    async def _adopt(self, origin: Origin, dialled: socket.socket) -> Connection:
+    async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
         try:
             loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(origin), sock=dialled)
+            _, connection = await loop.create_connection(lambda: self._new(line), sock=dialled)
         except BaseException:
             dialled.close()
             raise
         return connection
 
-    def _new(self, origin: Origin) -> Connection:
-        if origin.scheme != "https":
+    def _new(self, line: Line) -> Connection:
+        if line.origin.scheme != "https":
             return Connection(self._buffer)
-        if self._context is None:
-            self._context = client_context()
-        return SecureConnection(self._buffer, self._context, origin.host)
+        return SecureConnection(self._buffer, line.way.context, line.origin.host)
 
-    def release(self, origin: Origin, connection: Connection, reusable: bool) -> None:
+    def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
         if reusable and connection.quiet and connection in self._open:
-            self._idle.setdefault(origin, []).append(connection)
+            self._idle.setdefault(line, []).append(connection)
         else:
             self._drop(connection)
 
@@ -160,7 +167,7 @@ class Answer:
     def __init__(
         self,
         dialer: Dialer,
-        origin: Origin,
+        line: Line,
         connection: Connection,
         head: Head,
         first: memoryview,
@@ -172,7 +179,7 @@ class Answer:
         self.waited = waited
         self.peer = connection.peer
         self._dialer = dialer
-        self._origin = origin
+        self._line = line
         self._connection = connection
         self._first = first
         self._limits = limits
@@ -213,7 +220,7 @@ class Answer:
         reusable = (
             body is not None and body.complete and not body.surplus and keeps_alive(self.head, framing_of(self.head))
         )
-        self._dialer.release(self._origin, self._connection, reusable)
+        self._dialer.release(self._line, self._connection, reusable)
 
     async def _more(self, left: int) -> memoryview:
         # To wait for `floor` bytes at a time is to enforce the floor rate.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
@@ -45,13 +45,15 @@ class Origin:
 class Request:
     """GET of the bytes from `start` to `end` (exclusive) of `url`; of the whole file where `end` is None.
 
-    ``fresh`` asks caches on the way to fetch anew: set after they handed out wrong bytes.
+    ``fresh`` asks caches on the way to fetch anew: set after they handed out wrong bytes. ``fields``: what this URL's
+    server wants to see besides; secrets may be among them.
     """
 
     url: str
     start: int = 0
     end: int | None = None
     fresh: bool = False
+    fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def encode(self) -> bytes:
         """The request head as it goes on the wire. Built from nothing each time: a redirect inherits no field."""
@@ -69,6 +71,7 @@ class Request:
             lines.append(f"Range: bytes={self.start}-{self.end - 1}")
         if self.fresh:
             lines.append("Cache-Control: no-cache")
+        lines += [f"{name}: {value}" for name, value in self.fields]
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 

@@ -1,0 +1,54 @@
+"""Secrets as the kubelet mounts them: a directory for each, a file for each key. `modelferry pull` reads the same."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelferry.errors import InvalidSpec
+
+#: Bytes of one key: what the API server takes for a whole Secret.
+_LONGEST = 1024 * 1024
+
+
+def add_secrets(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--secrets``."""
+    words = "directory with a directory for each Secret that the spec names, and in it a file for each key"
+    parser.add_argument("--secrets", type=Path, metavar="DIR", help=words)
+
+
+class Secrets:
+    """The Secrets below `root`; none at all where that is None."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    def read(self, name: str, where: str) -> Mapping[str, str]:
+        """Every key of Secret `name`, which the field `where` refers to, without the line end that editors leave.
+
+        Raises InvalidSpec (reason SecretMissing) where there is none.
+        """
+        directory = self._root / name if self._root is not None else None
+        if directory is None or not directory.is_dir() or not (files := _keys(directory)):
+            at = f" (looked in {directory})" if directory is not None else ""
+            raise InvalidSpec(
+                f"{where}: there is no Secret {name!r}{at}: create it in the artifact's namespace, or correct the"
+                " field; `modelferry pull` takes it as files, by --secrets DIR/NAME/KEY",
+                reason="SecretMissing",
+            )
+        return {file.name: _text(file, where) for file in files}
+
+
+def _keys(directory: Path) -> list[Path]:
+    """The kubelet's own entries (``..data``) begin with a dot; so does a key like .dockerconfigjson."""
+    return sorted(file for file in directory.iterdir() if not file.name.startswith("..") and file.is_file())
+
+
+def _text(file: Path, where: str) -> str:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_LONGEST).decode().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "is not text"
+        raise InvalidSpec(f"{where}: key {file.name!r} of the Secret: {words}", reason="SecretMissing") from None

@@ -1,0 +1,34 @@
+"""How the servers of each mirror are reached: whom to trust, and what to show them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from modelferry.net.credentials import NOBODY, Credential
+
+#: The mirror that a manifest's places belong to where nothing else is said.
+SOURCE = "source"
+
+_NONE: Mapping[str, Way] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """The way to one mirror; two are the same only if they are one object, so connections are kept apart by it."""
+
+    context: ssl.SSLContext
+    credential: Credential = NOBODY
+
+
+class Ways:
+    """The way to each mirror by its name; a mirror without one of its own is reached as the source is."""
+
+    def __init__(self, default: Way, others: Mapping[str, Way] = _NONE) -> None:
+        self._default, self._others = default, dict(others)
+
+    def of(self, mirror: str) -> Way:
+        """The way to `mirror`."""
+        return self._others.get(mirror, self._default)

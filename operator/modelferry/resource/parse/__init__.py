@@ -1,0 +1,96 @@
+"""A ModelArtifact document into typed data. The API server has checked it by the CRD; a file on a machine nobody has.
+
+The rules are the CRD's, with the same words; a test holds both against one table of wrong documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelferry.errors import InvalidSpec
+from modelferry.resource import API_VERSION, KIND
+from modelferry.resource.fields import Faults, Fields
+from modelferry.resource.parse.secret import auth
+from modelferry.resource.parse.source import source
+from modelferry.resource.parse.transfer import transfer
+from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def load_artifact(path: Path) -> Artifact:
+    """The one ModelArtifact in a YAML or JSON file. Raises InvalidSpec that names every fault."""
+    try:
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    except OSError as error:
+        raise InvalidSpec(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidSpec(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if len(ours) != 1:
+        raise InvalidSpec(f"{path}: holds {len(ours)} documents of kind {KIND}; give a file with exactly one")
+    return parse_artifact(ours[0], where=str(path))
+
+
+def parse_artifact(document: Mapping[str, Any], where: str = "") -> Artifact:
+    """The artifact in a document. Raises InvalidSpec that names every fault; `where` is put before it."""
+    faults = Faults()
+    root = Fields(dict(document), "", faults)
+    if (version := root.text("apiVersion")) != API_VERSION:
+        root.fault("apiVersion", f"must be {API_VERSION}, not {version!r}")
+    if (kind := root.text("kind")) != KIND:
+        root.fault("kind", f"must be {KIND}, not {kind!r}")
+    root.raw("status")
+    metadata = Fields(root.raw("metadata"), "metadata", faults)
+    name = metadata.text("name", required=True)
+    if name and not _LABEL.fullmatch(name):
+        metadata.fault(
+            "name", "must be at most 63 characters of a-z, 0-9 and '-', and begin and end with a letter or digit"
+        )
+    namespace = metadata.text("namespace")
+    spec = _spec(root.map("spec"))
+    root.done()
+    if faults.lines or spec is None:
+        raise InvalidSpec((f"{where}: " if where else "") + "; ".join(faults.lines))
+    return Artifact(name, namespace, spec)
+
+
+def _spec(fields: Fields) -> Spec | None:
+    found = source(fields.map("source"))
+    nodes = _nodes(fields.map("nodes"))
+    storage = _storage(fields.map("storage"))
+    how = transfer(fields.map("transfer"))
+    secret = auth(fields)
+    fields.done()
+    return Spec(found, nodes, storage, how, secret) if found else None
+
+
+def _nodes(fields: Fields) -> Nodes:
+    selector = fields.texts("selector")
+    tolerations = []
+    for path, item in fields.items("tolerations", 64):
+        one = Fields(item, path, fields.faults)
+        tolerations.append(
+            Toleration(one.text("key"), one.text("operator", "Equal"), one.text("value"), one.text("effect"))
+        )
+        if tolerations[-1].operator not in ("Equal", "Exists"):
+            one.fault("operator", "must be Equal or Exists")
+        one.done()
+    fields.done()
+    return Nodes(selector, tuple(tolerations))
+
+
+def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
+    has_claim, has_local = fields.has("claim"), fields.has("nodeLocal")
+    claim, local = fields.map("claim"), fields.map("nodeLocal")
+    if has_claim and has_local:
+        fields.faults.add(fields.path, "give nodeLocal or claim, not both")
+    name = claim.text("name", required=has_claim)
+    for inner in (claim, local, fields):
+        inner.done()
+    return ExistingClaim(name) if has_claim else NodeLocal()

@@ -1,0 +1,18 @@
+"""References to Secrets."""
+
+from __future__ import annotations
+
+from modelferry.resource.fields import Fields
+from modelferry.resource.spec import SecretReference
+
+
+def auth(parent: Fields, key: str = "auth") -> SecretReference | None:
+    """``auth.secretRef.name`` below `parent`; None where there is no `key`."""
+    if not parent.has(key):
+        return None
+    fields = parent.map(key)
+    reference = fields.map("secretRef")
+    name = reference.text("name", required=True)
+    reference.done()
+    fields.done()
+    return SecretReference(name)

@@ -1,0 +1,64 @@
+"""Who gets to see a credential: the hosts that it is meant for, and nobody whom they redirect to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from modelferry.agent.secrets import Secrets
+from modelferry.errors import Denied, InvalidSpec
+from modelferry.net.credentials import Guarded, bearer
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way
+from modelferry.sources.client import Client
+from network.world import Serve, World, entry
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+SHOWN = "Bearer planted-secret"
+
+
+def meant_for(origin: HostileOrigin) -> Guarded:
+    return Guarded(bearer("planted-secret"), frozenset({urlsplit(origin.url("")).netloc}))
+
+
+async def test_each_request_to_the_source_shows_its_credential(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data}, rules=[Rule(authorization=SHOWN)]) as origin:
+        world.credential = meant_for(origin)
+        await world.pull(entry("a", data, origin.url("a")))
+        assert {request.authorization for request in origin.entries} == {SHOWN}
+    assert world.read("a") == data
+
+
+async def test_a_credential_does_not_follow_a_redirect_to_another_host(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data}) as cdn:
+        async with serve({}, rules=[Rule(authorization=SHOWN), Rule(redirect=cdn.url("a"))]) as origin:
+            world.credential = meant_for(origin)
+            await world.pull(entry("a", data, origin.url("a")))
+            async with Client(Way(client_context(world.ca_file), world.credential)) as client:
+                await client.head(origin.url("a"), "a")
+        assert {request.authorization for request in cdn.entries} == {""}
+    assert world.read("a") == data
+
+
+async def test_without_a_credential_the_download_is_denied(serve: Serve, world: World, data: bytes) -> None:
+    async with serve({"a": data}, rules=[Rule(authorization=SHOWN)]) as origin:
+        with pytest.raises(Denied, match="401"):
+            await world.pull(entry("a", data, origin.url("a")))
+
+
+async def test_a_credential_is_not_shown_over_plain_http() -> None:
+    guarded = Guarded(bearer("planted-secret"), frozenset({"h"}))
+    assert await guarded.headers("http://h/a") == ()
+    assert await guarded.headers("https://h/a") == (("Authorization", SHOWN),)
+    assert "planted-secret" not in repr(guarded)
+
+
+def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match=r"spec\.auth: there is no Secret 'hub'.*--secrets") as caught:
+        Secrets(tmp_path).read("hub", "spec.auth")
+    assert caught.value.reason == "SecretMissing"
