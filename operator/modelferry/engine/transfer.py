@@ -20,11 +20,13 @@ class Transfer:
 
     Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
     beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
-    given up for being slow.
+    given up for being slow. ``mirror`` is asked since clock reading ``begun``.
     """
 
     file: FileWork
     origin: Origin | None = None
+    mirror: str = ""
+    begun: float = 0.0
     lease: Lease | None = None
     received: int = 0
     at: int = 0
@@ -37,7 +39,7 @@ class Transfer:
     @classmethod
     def of(cls, file: FileWork, lease: Lease, place: PlaceWork) -> Transfer:
         """A try at `lease`, asking `place`."""
-        return cls(file, Origin.of(place.place.url), lease, at=lease.start, end=lease.end)
+        return cls(file, Origin.of(place.place.url), place.place.mirror, lease=lease, at=lease.start, end=lease.end)
 
     @property
     def lease_now(self) -> Lease:
