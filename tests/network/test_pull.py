@@ -390,7 +390,7 @@ async def test_ctrl_c_at_a_terminal_leaves_a_line_and_a_clean_screen(world: Worl
         os.close(terminal)
         reading = asyncio.create_task(asyncio.to_thread(read_to_the_end, ours))
         async with asyncio.timeout(30):
-            while not any(entry.sent > 1 for entry in world.origin.entries):
+            while not any(entry.sent > 1 for entry in world.origin.entries):  # noqa: ASYNC110 -- no event for it
                 await asyncio.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
         agents = children(process.pid)
