@@ -75,8 +75,9 @@ class HostileOrigin:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        #: Connections that were ever accepted.
+        #: Connections that were ever accepted, and the addresses that they came from.
         self.accepted = 0
+        self.peers: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
@@ -115,6 +116,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)

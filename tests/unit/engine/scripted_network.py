@@ -9,26 +9,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.dialer import Dialer, Limits
+from modelferry.engine.transport.dialer import Dialer, Limits, Line
 from modelferry.net.ways import Way, Ways
 from origin.rules import Asked, Reply, Rule, Served, reply_to
 from origin.server import parse
 
-#: Nothing is encrypted here.
-_UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+#: What a connection attempt may meet with, in the stead of an answer.
+REFUSED = "connection refused"
+
+#: Nothing here shakes hands.
+_UNUSED = Ways(Way(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
 
 
 class ScriptedNetwork(Dialer):
     """Answers request number n (from 0) by ``script[n]``, and honestly where it has nothing for it."""
 
     def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
-        super().__init__(Ways(Way(_UNUSED)), Limits(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
+        super().__init__(_UNUSED, Limits(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
         self.asked: list[Asked] = []
         self._contents = contents
         self._script = script
         self._digest = digest
 
-    async def _connect(self, *_: object, **__: object) -> Connection:
+    async def _connect(self, line: Line) -> Connection:
         await asyncio.sleep(0.01)
         connection = Connection(16 * 1024)
         connection.connection_made(_Transport(self, connection))

@@ -106,14 +106,16 @@ class Keeper:
 
     def close(self) -> None:
         """Let go of everything; may be called more than once."""
-        if self._ledger is not None:
+        try:
             self.settle()
-            self._ledger.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        if self._tree is not None:
-            self._tree.close()
-        self._ledger, self._lock, self._tree = None, -1, None
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+            if self._lock >= 0:
+                os.close(self._lock)
+            if self._tree is not None:
+                self._tree.close()
+            self._ledger, self._lock, self._tree = None, -1, None
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
         """Read back, hash, sync and commit several chunks; the receipts are in the order of the reports."""
