@@ -22,8 +22,10 @@ class Servers:
     warmed: set[Origin] = field(default_factory=set)
 
     def place_for(self, file: FileWork, lease: Lease) -> PlaceWork:
-        """The place of `file` that `lease` is fetched from next."""
-        return file.place_for(lease.attempt)
+        """The place of `file` that `lease` is fetched from next: with a digest, one that did not ask to be left alone,
+        where there is one."""
+        turns = [file.place_for(lease.attempt + step) for step in range(len(file.usable))]
+        return next((place for place in turns if Origin.of(place.place.url) not in self.paused), turns[0])
 
     def pace_of(self, origin: Origin | None) -> Pace:
         """What is known of the way to `origin`."""
