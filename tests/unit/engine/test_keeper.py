@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -19,10 +19,12 @@ from modelferry.engine.storage import files
 from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
+from unit.engine.disk_edge import Killed, die_at
 
 CHUNK = 4096
 #: Calls that change the disk while a model of one file in one directory is published.
 STEPS = 20
+CALLS = ("fsync", "rename", "symlink", "mkdir", "unlink", "fchmod")
 DATA = Random(3).randbytes(3 * CHUNK + 100)
 
 
@@ -227,8 +229,8 @@ def test_killed_at_any_step_of_publishing_the_next_start_completes_it(
 ) -> None:
     fetch(keeper, 0, 1, 2, 3)
     keeper.finish(0)
-    with monkeypatch.context() as patch, suppress(_Killed):
-        die_at(patch, step)
+    with monkeypatch.context() as patch, suppress(Killed):
+        die_at(patch, step, *CALLS)
         keeper.publish()
     current = keeper.root / "current"
     assert not current.exists() or (current / ".modelferry-ready.json").exists()
@@ -246,30 +248,8 @@ def test_those_are_all_steps(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) ->
     fetch(keeper, 0, 1, 2, 3)
     keeper.finish(0)
     with monkeypatch.context() as patch:
-        die_at(patch, STEPS + 1)
+        die_at(patch, STEPS + 1, *CALLS)
         keeper.publish()
-
-
-class _Killed(BaseException):
-    pass
-
-
-def die_at(patch: pytest.MonkeyPatch, step: int) -> None:
-    """From call number `step` on, nothing that changes the disk happens any more."""
-    count = 0
-
-    def mortal(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            nonlocal count
-            count += 1
-            if count >= step:
-                raise _Killed
-            return real(*arguments, **options)
-
-        return call
-
-    for name in ("fsync", "rename", "symlink", "mkdir", "unlink", "fchmod"):
-        patch.setattr(os, name, mortal(getattr(os, name)))
 
 
 def test_a_second_process_is_refused_by_name(keeper: Keeper) -> None:
