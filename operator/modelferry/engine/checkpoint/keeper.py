@@ -22,7 +22,7 @@ from modelferry.engine.checkpoint.state import FileState
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
-from modelferry.errors import DiskFault, MachineFault
+from modelferry.errors import DiskFault
 from modelferry.manifest import Manifest
 
 #: Files that are open at once while a revision is synced.

@@ -1,8 +1,8 @@
 """One connection, pulled from: a socket that is read when somebody wants its bytes, into one buffer of its own.
 
-What comes is written to the disk before more is asked for, so one buffer is enough, and while a slow disk is waited for,
-the kernel's buffers fill and push back on the peer. Nothing is copied between the socket (or OpenSSL) and the write to
-the file, and where the line is fast no task sleeps: bytes that are there already are given at once (`ready`).
+What comes is written to the disk before more is asked for, so one buffer is enough, and while a slow disk is waited
+for, the kernel's buffers fill and push back on the peer. Nothing is copied between the socket (or OpenSSL) and the
+write to the file, and where the line is fast no task sleeps: bytes that are there already are given at once (`ready`).
 """
 
 from __future__ import annotations
