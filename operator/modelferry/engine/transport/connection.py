@@ -40,7 +40,7 @@ class Connection:
         self._waiter: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self.ended = False
-        #: The address at the other end.
+        #: The address at the other end; empty where it is a socket of this process.
         self.peer = _peer_of(dialled)
         #: Requests that this connection has carried.
         self.used = 0
@@ -174,6 +174,7 @@ def reason_of(error: BaseException) -> str:
 
 def _peer_of(dialled: socket.socket) -> str:
     try:
-        return str(dialled.getpeername()[0])
+        name = dialled.getpeername()
     except OSError:
         return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
