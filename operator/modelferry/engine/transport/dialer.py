@@ -91,12 +91,10 @@ class Dialer:
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
 
     async def close(self) -> None:
-        """Close every connection, and wait until they are closed."""
+        """Close every connection."""
         await self._ahead.close()
-        doomed = list(self._open)
-        for connection in doomed:
+        for connection in list(self._open):
             self._drop(connection)
-        await asyncio.gather(*(connection.closed for connection in doomed))
 
     async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
         clock = asyncio.get_running_loop().time
@@ -141,7 +139,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._limits.connect):
                 stream = await reach(line.origin.url, line.way.proxies, self._limits.connect)
-                connection = await self._adopt(line, stream)
+                connection = self._new(line, stream)
                 self._open.add(connection)
                 dialled = clock()
                 try:
@@ -156,19 +154,10 @@ class Dialer:
         self.met(clock() - dialled if line.origin.scheme == "https" else dialled - began)
         return connection
 
-    async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
-        try:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(line), sock=dialled)
-        except BaseException:
-            dialled.close()
-            raise
-        return connection
-
-    def _new(self, line: Line) -> Connection:
+    def _new(self, line: Line, dialled: socket.socket) -> Connection:
         if line.origin.scheme != "https":
-            return Connection(self._buffer)
-        return SecureConnection(self._buffer, line.way.context, line.origin.host)
+            return Connection(self._buffer, dialled)
+        return SecureConnection(self._buffer, dialled, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -245,9 +234,13 @@ class Answer:
 
     async def _more(self, left: int) -> memoryview:
         # To wait for `floor` bytes at a time is to enforce the floor rate.
+        wanted = min(left, max(1, self._limits.floor), self._connection.size)
+        await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
+        if (data := self._connection.ready(wanted)) is not None:
+            return data
         try:
             async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(min(left, max(1, self._limits.floor), self._connection.size))
+                return await self._connection.take(wanted)
         except TimeoutError:
             raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
 
