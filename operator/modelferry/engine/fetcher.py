@@ -173,13 +173,13 @@ class Fetcher:
         servers.resume(now)
         self._warm()
         tries.drop_laggards(servers.pace, now)
-        while tries.running < servers.allowed and (lease := download.next(now)):
+        while servers.has_room(tries.load) and (lease := download.next(now)):
             file = download.file_of(lease)
             place = servers.place_for(file, lease)
             transfer = Transfer.of(file, lease, place)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.observe(now, exchange.fetched, tries.running >= servers.allowed)
+        servers.observe(now, exchange.fetched, tries.load)
 
     def _begin(self) -> None:
         """Connect to the first server already: what the checkpoint has takes its time to tell."""

@@ -146,12 +146,6 @@ def _first(ready: list[_Ready], may: Callable[[Lease], bool]) -> Lease | None:
     return found
 
 
-def takes_small(small: int, running: int) -> bool:
-    """Is a small lease next, where `small` of the `running` tries are at small ones? Half of them are, so that large
-    files fill the line while small ones, which each wait for a round trip, pass beside them."""
-    return 2 * small <= running
-
-
 def keeps(entry: FileEntry, opened: OpenedFile) -> bool:
     """May the chunks that are done be completed with new ones?
 

@@ -18,6 +18,10 @@ from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryEr
 from modelferry.net.tls import refused
 from modelferry.net.ways import SOURCE, Way, Ways
 
+#: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
+#: large buffers. Together they have twice the memory of either kind alone, at most.
+_FAST = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -43,7 +47,7 @@ class Dialer:
 
     def __init__(self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory."""
-        self._buffer = buffer_size(connections)
+        self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
@@ -124,7 +128,8 @@ class Dialer:
     def _reusable(self, line: Line) -> Connection | None:
         idle = self._idle.get(line, [])
         while idle:
-            connection = idle.pop()
+            connection = max(reversed(idle), key=lambda one: one.size)
+            idle.remove(connection)
             if connection.quiet:
                 return connection
             self._drop(connection)
@@ -159,9 +164,11 @@ class Dialer:
         return connection
 
     def _new(self, line: Line) -> Connection:
+        large, small = self._buffers
+        size = large if sum(connection.size == large for connection in self._open) < _FAST else small
         if line.origin.scheme != "https":
-            return Connection(self._buffer)
-        return SecureConnection(self._buffer, line.way.context, line.origin.host)
+            return Connection(size)
+        return SecureConnection(size, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
