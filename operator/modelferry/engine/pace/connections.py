@@ -92,7 +92,9 @@ class Pace:
         """After the server said that it has too much to do. What it says at once to several streams counts once."""
         if now < self.deaf:
             return self
-        fewer = self.base if self.base < self.allowed else max(1, self.allowed // 2)
+        # Before anything was measured, the round trip alone spoke for more than START.
+        known = self.allowed if self.base_rate or self.deaf else min(self.allowed, START)
+        fewer = self.base if self.base < self.allowed else max(1, known // 2)
         rested = replace(self, rest=max(self.rest, BUSY_REST))
         return replace(rested._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
 
