@@ -31,10 +31,17 @@ class Tries:
         """Those that have, or are about to have, a connection. With those that wait for the checkpoint to commit, so
         that no more is fetched than the disk takes; but for some small ones, since a disk takes about as long for one
         of them as for several, and other requests must not wait for it."""
-        asking = [transfer for transfer in self.tasks.values() if transfer.origin is not None]
-        small = sum(transfer.small for transfer in asking)
-        waiting = sum(transfer.small and transfer.reported for transfer in asking)
-        return Load(len(asking) - small, small - min(waiting, _WAITING))
+        large = small = waiting = 0
+        for transfer in self.tasks.values():
+            if transfer.origin is None:
+                continue
+            if not transfer.small:
+                large += 1
+            elif transfer.reported:
+                waiting += 1
+            else:
+                small += 1
+        return Load(large, small + max(0, waiting - _WAITING))
 
     def asks(self, origin: Origin) -> bool:
         """Does any of them ask `origin`?"""
