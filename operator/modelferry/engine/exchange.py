@@ -97,6 +97,7 @@ class Exchange:
         if not assembly.complete:
             return Arrived(transfer.lease_now, place)
         facts = (sink.inode, verdict.validator, place.place.mirror, tuple(assembly.digests))
+        transfer.reported = True
         receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
         return Landed(lease, place, receipt)
 
