@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ from modelferry.engine.checkpoint.state import FileState
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
+from modelferry.engine.tally import Costs
 from modelferry.errors import DiskFault
 from modelferry.manifest import Manifest
 
@@ -118,16 +119,30 @@ class Keeper:
             notes += recovered.notes
             return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes))
 
+    def spend(self, costs: Costs) -> None:
+        """Add to what the manifest's revision has cost."""
+        if self._ledger is not None and self._manifest is not None:
+            self._ledger.spend(self._manifest.revision, costs)
+
+    def settle(self) -> None:
+        """Write down what was spent; a disk that does not let us costs no more than that."""
+        with suppress(sqlite3.Error):
+            if self._ledger is not None:
+                self._ledger.settle()
+
     def close(self) -> None:
         """Let go of everything; may be called more than once."""
-        if self._ledger is not None:
-            self._ledger.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        if self._tree is not None:
-            self._tree.close()
-        self._syncer.close()
-        self._ledger, self._lock, self._tree = None, -1, None
+        try:
+            self.settle()
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+            if self._lock >= 0:
+                os.close(self._lock)
+            if self._tree is not None:
+                self._tree.close()
+            self._syncer.close()
+            self._ledger, self._lock, self._tree = None, -1, None
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
         """Read back, hash, sync and commit several chunks, and with them the whole digests of files that they

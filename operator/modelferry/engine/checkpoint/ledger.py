@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from modelferry.engine.tally import Costs
 from modelferry.manifest import Manifest, chunks_of
 
 #: Of the schema below; another one's database is set aside, never guessed at.
@@ -51,6 +52,18 @@ CREATE TABLE published (
 """
 
 _VERIFY = "UPDATE files SET state = 'verified', digest = ? WHERE id = ?"
+#: Not part of the schema's version, since nothing depends on it: a chunks.db without it gets it, and a Modelferry that
+#: does not know it passes it by.
+_COSTS = """
+CREATE TABLE IF NOT EXISTS costs (
+    revision TEXT NOT NULL,
+    what TEXT NOT NULL,                 -- as in engine.tally
+    mirror TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (revision, what, mirror)
+) WITHOUT ROWID;
+"""
 
 
 class DamagedDatabase(Exception):
@@ -91,6 +104,7 @@ class Ledger:
     def __init__(self, path: Path, *, boot_id: str, now: float) -> None:
         """Open or make it; raises DamagedDatabase, or sqlite3.Error where the disk does not let us."""
         fresh = not path.exists()
+        self._owed: list[tuple[str, str, str, int, float]] = []
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(fresh, boot_id, now)
@@ -111,6 +125,8 @@ class Ledger:
                 raise DamagedDatabase(f"is of version {self._meta('schema')}; this Modelferry reads {VERSION}")
             if (fault := self._one("PRAGMA quick_check")) != "ok":
                 raise DamagedDatabase(f"is damaged: {fault}")
+            if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'costs'"):
+                self._db.execute(_COSTS)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
@@ -126,7 +142,7 @@ class Ledger:
     def _create(self, boot_id: str, now: float) -> None:
         rows = [("schema", VERSION), ("boot_id", boot_id), ("created", str(now))]
         values = ", ".join(f"({_quoted(key)}, {_quoted(value)})" for key, value in rows)
-        self._db.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES {values}; COMMIT;")
+        self._db.executescript(f"BEGIN; {_SCHEMA} {_COSTS} INSERT INTO meta VALUES {values}; COMMIT;")
 
     def close(self) -> None:
         """Close it; SQLite folds the log into the database."""
@@ -243,8 +259,26 @@ class Ledger:
     def forget(self, revision: str) -> None:
         """Nothing of the revision is on this disk any more."""
         with self._transaction():
-            self._db.execute("DELETE FROM published WHERE revision = ?", (revision,))
-            self._db.execute("DELETE FROM files WHERE revision = ?", (revision,))
+            for table in ("published", "files", "costs"):
+                self._db.execute(f"DELETE FROM {table} WHERE revision = ?", (revision,))
+
+    def spend(self, revision: str, costs: Costs) -> None:
+        """Add to what `revision` has cost. It is written with whatever is committed next, so that it costs nothing."""
+        self._owed += [(revision, *key, *cost) for key, cost in costs.items()]
+
+    def settle(self) -> None:
+        """Write what was spent."""
+        if self._owed:
+            with self._transaction():
+                pass
+
+    def _pay(self) -> None:
+        self._db.executemany(
+            "INSERT INTO costs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET times = times + excluded.times, seconds = seconds + excluded.seconds",
+            self._owed,
+        )
+        self._owed = []
 
     def _meta(self, key: str) -> str:
         return str(self._one("SELECT value FROM meta WHERE key = ?", key) or "")
@@ -258,6 +292,7 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._pay()
             self._db.execute("COMMIT")
         except BaseException:
             # A commit that failed may have left the transaction open, and then no other could begin.
