@@ -27,6 +27,7 @@ def test_a_pod_in_a_tenants_namespace_has_no_token_and_no_privilege(pod: dict[st
     assert isinstance(security, dict)
     assert security["runAsNonRoot"] is True
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security["fsGroup"] == security["runAsGroup"], "a Secret of mode 0440 could not be read"
     assert "hostPath" not in json.dumps(spec)
     containers = [*spec.get("initContainers", []), *spec["containers"]]  # type: ignore[misc]
     for container in containers:
