@@ -168,7 +168,7 @@ async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
     world.proxies = through(proxy.url)
     proxy.kill()
     async with serve({"a": data}) as origin:
-        says = f"cannot be reached by way of the proxy {proxy.url}: Connect"
+        says = f"cannot be reached by way of the proxy {proxy.url}: Connection refused"
         assert await both_fail(world, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
         assert origin.accepted == 0
     assert issubclass(ProxyUnreachable, SourceUnavailable)
