@@ -132,7 +132,7 @@ class HostileOrigin:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        asked = parse(await reader.readuntil(b"\r\n\r\n"))
         self.asked.append(asked)
         reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
         sent = 0
@@ -225,7 +225,8 @@ class HostileOrigin:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 
 
-def _parse(head: bytes) -> Asked:
+def parse(head: bytes) -> Asked:
+    """A request's head."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
+from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
@@ -49,6 +50,9 @@ class Dialer:
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
         self._open: set[Connection] = set()
+        self._ahead: Ahead[Line, Connection] = Ahead(self._connect)
+        #: Told of each connection that is made, with its round trip in seconds.
+        self.met: Callable[[float], None] = lambda rtt: None
 
     @property
     def connections(self) -> int:
@@ -66,7 +70,7 @@ class Dialer:
         request = replace(request, fields=await line.way.credential.headers(request.url))
         request = addressed(request, line.way.proxies)
         while True:
-            connection = None if fresh_connection else self._reusable(line)
+            connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
@@ -82,8 +86,13 @@ class Dialer:
                 self._drop(connection)
                 raise
 
+    def warm(self, url: str, mirror: str, count: int) -> None:
+        """Begin to open `count` connections to the server of `url`, for those who will ask."""
+        self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
+
     async def close(self) -> None:
         """Close every connection, and wait until they are closed."""
+        await self._ahead.close()
         doomed = list(self._open)
         for connection in doomed:
             self._drop(connection)
@@ -127,11 +136,14 @@ class Dialer:
         return None
 
     async def _connect(self, line: Line) -> Connection:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
                 stream = await reach(line.origin.url, line.way.proxies, self._limits.connect)
                 connection = await self._adopt(line, stream)
                 self._open.add(connection)
+                dialled = clock()
                 try:
                     await connection.handshake()
                 except BaseException:
@@ -140,6 +152,8 @@ class Dialer:
         except (OSError, TimeoutError) as error:
             by_way_of = line.way.proxies.of(line.origin.url)
             raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
+        # One round trip from end to end, which through a proxy only the handshake is: TLS 1.3, RFC 8446 section 2.
+        self.met(clock() - dialled if line.origin.scheme == "https" else dialled - began)
         return connection
 
     async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
