@@ -187,30 +187,31 @@ class Fetcher:
         download = self._download
         servers, tries = download.servers, download.tries
         servers.resume(now)
-        self._warm()
+        self._warm(now)
         tries.drop_laggards(servers.pace, now)
-        while tries.running < servers.allowed and (lease := download.next(now)):
+        while servers.has_room(tries.load) and (lease := download.next(now)):
             file = download.file_of(lease)
             place = servers.place_for(file, lease)
             transfer = Transfer.of(file, lease, place)
             transfer.begun = now
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.observe(now, exchange.fetched, tries.running >= servers.allowed)
+        servers.observe(now, exchange.fetched, tries.load)
 
     def _begin(self) -> None:
         """Connect to the first server already: what the checkpoint has takes its time to tell."""
         for file in self._manifest.files[:1]:
             self._dialer.warm(file.places[0].url, file.places[0].mirror, 1)
 
-    def _warm(self) -> None:
+    def _warm(self, now: float) -> None:
         """While the first request is on its way, open the connections that are needed when it is answered."""
         download = self._download
-        if (lease := download.backlog.peek()) is not None:
+        if (lease := download.backlog.peek(now)) is not None:
             place = download.servers.place_for(download.file_of(lease), lease)
-            if download.servers.to_warm(Origin.of(place.place.url)):
-                count = min(download.servers.allowed, download.requests)
-                self._dialer.warm(place.place.url, place.place.mirror, count - 1)
+            origin = Origin.of(place.place.url)
+            if download.servers.to_warm(origin):
+                count = min(download.servers.allowed, download.requests) - download.tries.asks(origin)
+                self._dialer.warm(place.place.url, place.place.mirror, count)
 
     def _on_met(self, rtt: float) -> None:
         self._download.servers.met(rtt)

@@ -51,6 +51,7 @@ CREATE TABLE published (
 ) WITHOUT ROWID;
 """
 
+_VERIFY = "UPDATE files SET state = 'verified', digest = ? WHERE id = ?"
 #: Not part of the schema's version, since nothing depends on it: a chunks.db without it gets it, and a Modelferry that
 #: does not know it passes it by.
 _COSTS = """
@@ -204,14 +205,16 @@ class Ledger:
         )
         return [ChunkRow(*row) for row in rows]
 
-    def commit(self, rows: Iterable[ChunkRow]) -> None:
-        """These chunks are done. Their bytes are on stable storage already."""
+    def commit(self, rows: Iterable[ChunkRow], whole: Iterable[tuple[int, str]] = ()) -> None:
+        """These chunks are done, and with them the (file, digest) of `whole` as in `verify`. Their bytes are on stable
+        storage already."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE chunks SET status = 'done', etag = ?, mirror = ?, generation = ?, digest = ?"
                 ' WHERE file = ? AND "index" = ?',
                 ((row.etag, row.mirror, row.generation, row.digest, row.file, row.index) for row in rows),
             )
+            self._db.executemany(_VERIFY, ((digest, file) for file, digest in whole))
 
     def drop(self, chunks: Iterable[tuple[int, int]], *, boot_id: str | None = None) -> None:
         """These (file, index) are pending again, their files not verified; with `boot_id` the rest is as of that
@@ -234,7 +237,7 @@ class Ledger:
     def verify(self, file: int, digest: str) -> None:
         """File `file` as a whole has `digest`, which is the expected one where there is one."""
         with self._transaction():
-            self._db.execute("UPDATE files SET state = 'verified', digest = ? WHERE id = ?", (digest, file))
+            self._db.execute(_VERIFY, (digest, file))
 
     def publish(self, manifest: Manifest, now: float) -> None:
         """The revision's files stand where consumers read them."""
