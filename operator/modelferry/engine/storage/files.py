@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from modelferry.errors import DiskFault, InsufficientSpace, MachineFault
@@ -76,7 +75,9 @@ def allocate(fd: int, size: int) -> None:
     fallocate = _libc("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     code = errno.ENOSYS
     if fallocate is not None:
-        code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
+        code = errno.EINTR
+        while code == errno.EINTR:  # a signal, after which Python's own calls would go on (PEP 475)
+            code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
     try:
         if code in _CANNOT:
             os.ftruncate(fd, size)
@@ -86,7 +87,6 @@ def allocate(fd: int, size: int) -> None:
         raise disk_fault("preallocating", error, size) from error
 
 
-@cache
 def _libc(name: str, *arguments: Any) -> Any:
     """Function `name` of the C library with these argument types; None where it has none."""
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
