@@ -115,7 +115,7 @@ def costs(most: float | None = None) -> Goal:
 
     def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
         on, off = _ours(rows), next((row for row in rows if row.tool == UNCHECKED), None)
-        if on is None or off is None or on.seconds is None or off.seconds is None:
+        if on is None or off is None or on.seconds is None or off.seconds is None or on.unfinished or off.unfinished:
             return "nothing to compare", None
         more = on.seconds.median / off.seconds.median - 1
         told = f"{more:+.1%} ({on.seconds.median:.2f} against {off.seconds.median:.2f} s)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from benchmarks import goals
@@ -44,6 +45,7 @@ def took(tool: str, seconds: float) -> Row:
         (goals.costs(0.05), [took(OURS, 10.6), took(UNCHECKED, 10.0)], False),
         (goals.costs(), [took(OURS, 20.0), took(UNCHECKED, 10.0)], None),
         (goals.costs(0.05), [took(OURS, 10.0)], None),
+        (goals.costs(0.05), [took(OURS, 10.0), replace(took(UNCHECKED, 10.0), unfinished=1)], None),
         (goals.reaches(60), [row(OURS, rate=7.5)], True),
         (goals.reaches(60), [row(OURS, rate=7.4)], False),
         (goals.saves(0.9, "wget"), [row(OURS, rate=20), row("wget", rate=2)], True),
