@@ -95,12 +95,10 @@ class Dialer:
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
 
     async def close(self) -> None:
-        """Close every connection, and wait until they are closed."""
+        """Close every connection."""
         await self._ahead.close()
-        doomed = list(self._open)
-        for connection in doomed:
+        for connection in list(self._open):
             self._drop(connection)
-        await asyncio.gather(*(connection.closed for connection in doomed))
 
     async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
         clock = asyncio.get_running_loop().time
@@ -146,7 +144,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._limits.connect):
                 stream = await reach(line.origin.url, line.way.proxies, self._limits.connect)
-                connection = await self._adopt(line, stream)
+                connection = self._new(line, stream)
                 self._open.add(connection)
                 dialled = clock()
                 try:
@@ -168,21 +166,12 @@ class Dialer:
         if trips:
             self.met(min(trips))
 
-    async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
-        try:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(line), sock=dialled)
-        except BaseException:
-            dialled.close()
-            raise
-        return connection
-
-    def _new(self, line: Line) -> Connection:
+    def _new(self, line: Line, dialled: socket.socket) -> Connection:
         large, small = self._buffers
         size = large if sum(connection.size == large for connection in self._open) < _FAST else small
         if line.origin.scheme != "https":
-            return Connection(size)
-        return SecureConnection(size, line.way.context, line.origin.host)
+            return Connection(size, dialled)
+        return SecureConnection(size, dialled, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -259,9 +248,13 @@ class Answer:
 
     async def _more(self, left: int) -> memoryview:
         # To wait for `floor` bytes at a time is to enforce the floor rate.
+        wanted = min(left, max(1, self._limits.floor), self._connection.size)
+        await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
+        if (data := self._connection.ready(wanted)) is not None:
+            return data
         try:
             async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(min(left, max(1, self._limits.floor), self._connection.size))
+                return await self._connection.take(wanted)
         except TimeoutError:
             raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
 
