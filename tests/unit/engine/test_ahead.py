@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modelferry.engine.transport.ahead import Ahead
-from modelferry.errors import ConnectionFailed
+from modelferry.errors import CertificateRefused, ConnectionFailed
 
 pytestmark = pytest.mark.looptime
 
@@ -44,10 +44,20 @@ async def test_those_that_are_under_way_are_not_opened_again() -> None:
     assert server.made == 3
 
 
-async def test_one_that_fails_is_nobodys_error() -> None:
+async def test_one_that_cannot_be_made_is_nobodys_error() -> None:
     ahead = Ahead(Server(1).connect)
     ahead.open("a", 2)
     assert [await ahead.take("a"), await ahead.take("a")] == [None, "a2"]
+
+
+async def test_a_refusal_is_told_to_who_takes_it() -> None:
+    async def refuse(line: str) -> str:
+        raise CertificateRefused("expired")
+
+    ahead = Ahead(refuse)
+    ahead.open("a", 1)
+    with pytest.raises(CertificateRefused, match="expired"):
+        await ahead.take("a")
 
 
 async def test_who_is_called_off_while_waiting_leaves_his_to_the_next() -> None:

@@ -273,7 +273,8 @@ def test_four_small_requests_weigh_as_much_as_a_large_one() -> None:
 
 def test_small_requests_take_no_more_connections_than_there_may_be_nor_than_are_of_use() -> None:
     assert not Load(4, 4).has_room(8, 8)
-    assert not Load(0, 64).has_room(128 // 4, 128)
+    assert Load(0, 31).has_room(16, 128)
+    assert not Load(0, 32).has_room(16, 128)
     assert Load(100, 0).has_room(128, 128)
 
 

@@ -155,12 +155,16 @@ class Dialer:
         except (OSError, TimeoutError) as error:
             by_way_of = line.way.proxies.of(line.origin.url)
             raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
-        # Each is a round trip (TLS 1.3: RFC 8446 section 2), and what is more is names, or processors at work. Through
-        # a proxy, only the handshake goes from end to end.
-        handshake, direct = clock() - dialled, line.way.proxies.of(line.origin.url) is None
-        nearest = min(dialled - began, handshake) if direct else handshake
-        self.met(nearest if line.origin.scheme == "https" else dialled - began)
+        self._meet(line, dialled - began, clock() - dialled)
         return connection
+
+    def _meet(self, line: Line, dialling: float, handshake: float) -> None:
+        """Each is a round trip (TLS 1.3: RFC 8446 section 2), and what is more of it is names, or processors at work.
+        Through a proxy only the handshake goes from end to end."""
+        direct = line.way.proxies.of(line.origin.url) is None
+        trips = ([dialling] if direct else []) + ([handshake] if line.origin.scheme == "https" else [])
+        if trips:
+            self.met(min(trips))
 
     def _new(self, line: Line, dialled: socket.socket) -> Connection:
         large, small = self._buffers
