@@ -18,6 +18,7 @@ from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    Denied,
     ServerMisbehaves,
     SourceUnavailable,
     Stall,
@@ -242,6 +243,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
+            except Denied as error:
+                raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
