@@ -95,7 +95,7 @@ class WebIdentity:
             "RoleSessionName": "modelferry",
             "WebIdentityToken": token.strip(),
         }
-        status, body = await ask(f"{role.service}/?{urlencode(query)}", (("Accept", "application/xml"),))
+        status, body = await ask(f"{role.service}/", (("Accept", "application/xml"),), urlencode(query).encode())
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token service {shown(role.service)} answered {status}")
         if status != 200:

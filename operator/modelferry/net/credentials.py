@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 #: Header fields of one request, in order.
 HeaderFields = tuple[tuple[str, str], ...]
 
-#: GETs a URL with these fields and no credential; returns status and body, of at most `LONGEST_ANSWER` bytes. Whoever
-#: makes requests lends it to a credential, so that what it asks goes the same way: by the same proxy, with the same
-#: trust. Raises what a request raises.
-Ask = Callable[[str, HeaderFields], Awaitable[tuple[int, bytes]]]
+#: GETs a URL with these fields and no credential, or POSTs a form (URL-encoded) where that is not empty; returns status
+#: and body, of at most `LONGEST_ANSWER` bytes. Whoever makes requests lends it to a credential, so that what it asks
+#: goes the same way: by the same proxy, with the same trust. Raises what a request raises.
+Ask = Callable[[str, HeaderFields, bytes], Awaitable[tuple[int, bytes]]]
+FORM = "application/x-www-form-urlencoded"
 LONGEST_ANSWER = 1024 * 1024
 
 

@@ -71,7 +71,7 @@ class RegistryToken:
             named = await self._login.headers(realm)
         query = urlencode({name: challenge[name] for name in ("service", "scope") if name in challenge})
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{query}"
-        status, body = await ask(url, (("Accept", "application/json"), *named))
+        status, body = await ask(url, (("Accept", "application/json"), *named), b"")
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token server {shown(realm)} answered {status}")
         if status != 200:

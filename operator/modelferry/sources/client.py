@@ -28,7 +28,7 @@ from modelferry.errors import (
 )
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
-from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
+from modelferry.net.credentials import FORM, LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.ways import Way
 from modelferry.sources.retry import Retry
 
@@ -71,6 +71,7 @@ class _Wanted:
     limit: int | None = None
     method: str = "GET"
     explain: Explain = lambda head, body: None
+    form: bytes = field(default=b"", repr=False)
 
 
 class Client:
@@ -161,9 +162,11 @@ class Client:
         """The answer to one request, or to a second one where what is shown was renewed after a 401 or 403."""
         credential, carried = self._way.credential, tuple(wanted.headers.items())
 
-        async def small(url: str, fields: HeaderFields) -> tuple[int, bytes]:
+        async def small(url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
             self._check_scheme(url, wanted.file)
-            head, body = await self._ask(url, _Wanted(wanted.file, limit=LONGEST_ANSWER), fields)
+            method, kind = ("POST", {"Content-Type": FORM}) if form else ("GET", {})
+            asked = _Wanted(wanted.file, kind, LONGEST_ANSWER, method, form=form)
+            head, body = await self._ask(url, asked, fields)
             return head.status, body
 
         shown_to_it = await credential.headers(url, wanted.method, carried)
@@ -181,6 +184,7 @@ class Client:
                 wanted.method,
                 URL(url, encoded=True),
                 headers={**wanted.headers, **dict(fields)},
+                data=wanted.form or None,
                 allow_redirects=False,
             ) as response:
                 body = await _body(response, wanted.limit)

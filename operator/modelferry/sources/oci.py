@@ -21,6 +21,10 @@ _LONGEST = 4 * 1024 * 1024
 #: is one more; a Git commit's length is enough.
 _REVISION_LENGTH = 40
 
+#: How many tags an error shows.
+_TAGS_SHOWN = 10
+_NO_REPOSITORY = "RepositoryMissing"
+
 
 async def resolve(source: OCISource, client: Client) -> Manifest:
     """The manifest of what `source` names. Raises what `modelferry.sources.resolve` lists."""
@@ -43,13 +47,16 @@ async def resolve(source: OCISource, client: Client) -> Manifest:
 async def _manifest(source: OCISource, wanted: str, client: Client) -> tuple[str, tuple[Layer, ...] | str]:
     """The digest of what `wanted`, a tag or a digest, names, and what is in it."""
     name = str(source)
-    head, body = await client.get(
-        f"{source.base}/manifests/{wanted}",
-        name,
-        limit=_LONGEST,
-        headers={"Accept": ACCEPTED},
-        explain=lambda head, body: error_of(source, wanted, head, body),
-    )
+    try:
+        head, body = await client.get(
+            f"{source.base}/manifests/{wanted}",
+            name,
+            limit=_LONGEST,
+            headers={"Accept": ACCEPTED},
+            explain=lambda head, body: error_of(source, wanted, head, body),
+        )
+    except NotFound as error:
+        raise await _instead(source, error, client) from error
     if head.status != 200:
         raise ServerMisbehaves(f"{name}: {head} to a GET of a manifest; is this a registry?")
     digest = digest_of(body)
@@ -60,6 +67,25 @@ async def _manifest(source: OCISource, wanted: str, client: Client) -> tuple[str
             " the registry's operator"
         )
     return digest, read(body, head.headers.get("content-type", ""), name)
+
+
+async def _instead(source: OCISource, error: NotFound, client: Client) -> NotFound:
+    """`error`, with the tags that there are; or that there is no such repository, which some registries tell only who
+    asks for them."""
+    name = str(source)
+    try:
+        _, body = await client.get(
+            f"{source.base}/tags/list?n={_TAGS_SHOWN}",
+            name,
+            limit=_LONGEST,
+            explain=lambda head, body: error_of(source, "", head, body),
+        )
+        tags = ", ".join(sorted(str(tag)[:128] for tag in json.loads(body)["tags"])[:_TAGS_SHOWN])
+    except NotFound as missing:
+        return missing if missing.reason == _NO_REPOSITORY else error
+    except (ModelferryError, ValueError, TypeError, KeyError):
+        return error
+    return NotFound(f"{error.message}; there is {tags}", reason=error.reason) if tags else error
 
 
 def error_of(source: OCISource, wanted: str, head: Head, body: bytes) -> ModelferryError | None:

@@ -77,9 +77,9 @@ class Dialer:
         answer.close()
         return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
 
-    async def _small(self, way: Way, url: str, fields: HeaderFields) -> tuple[int, bytes]:
+    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
         """`credentials.Ask`, on `way`."""
-        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields), False)
+        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
         try:
             body = bytearray()
             async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:

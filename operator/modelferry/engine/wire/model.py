@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from modelferry import __version__
 from modelferry.errors import ServerMisbehaves, Stalled
 from modelferry.manifest.urls import ascii_url
+from modelferry.net.credentials import FORM
 
 
 class ProtocolError(Exception):
@@ -46,7 +47,8 @@ class Request:
     """GET of the bytes from `start` to `end` (exclusive) of `url`; of the whole file where `end` is None.
 
     ``fresh`` asks caches on the way to fetch anew: set after they handed out wrong bytes. ``fields``: what this URL's
-    server wants to see besides; secrets may be among them.
+    server wants to see besides; secrets may be among them. ``form``: is POSTed instead, URL-encoded, where it is not
+    empty.
     """
 
     url: str
@@ -54,13 +56,14 @@ class Request:
     end: int | None = None
     fresh: bool = False
     fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    form: bytes = field(default=b"", repr=False)
 
     def encode(self) -> bytes:
         """The request head as it goes on the wire. Built from nothing each time: a redirect inherits no field."""
         parts = urlsplit(ascii_url(self.url))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         lines = [
-            f"GET {target} HTTP/1.1",
+            f"{'POST' if self.form else 'GET'} {target} HTTP/1.1",
             f"Host: {Origin.of(self.url).authority}",
             f"User-Agent: modelferry/{__version__}",
             "Accept: */*",
@@ -72,7 +75,9 @@ class Request:
         if self.fresh:
             lines.append("Cache-Control: no-cache")
         lines += [f"{name}: {value}" for name, value in self.fields]
-        return "\r\n".join([*lines, "", ""]).encode("ascii")
+        if self.form:
+            lines += [f"Content-Type: {FORM}", f"Content-Length: {len(self.form)}"]
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + self.form
 
 
 @dataclass(frozen=True, slots=True)
