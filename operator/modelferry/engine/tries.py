@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
-from modelferry.engine.exchange import Landed, Transfer
 from modelferry.engine.pace import Pace, Stream, cut_of, laggards, victim
 from modelferry.engine.plan import Lease
+from modelferry.engine.transfer import Event, Landed, Transfer
 from modelferry.engine.wire import Origin
-
-Event = TypeVar("Event")
 
 
 @dataclass(slots=True, eq=False)
-class Tries(Generic[Event]):
+class Tries:
     """Tasks that each bring one event, with the `Transfer` that each is about."""
 
-    tasks: dict[asyncio.Task[Event], Transfer]
+    tasks: dict[asyncio.Task[Event], Transfer] = field(default_factory=dict)
 
     def spawn(self, work: Coroutine[Any, Any, Event], transfer: Transfer) -> None:
         """Begin `work`."""
