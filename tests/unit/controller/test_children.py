@@ -51,6 +51,14 @@ def test_secrets_are_mounted_into_resolve_and_fetch_alone() -> None:
     assert {"name": "secret-0", "secret": volume} in fetch["volumes"]
 
 
+def test_the_pods_run_as_the_account_of_a_web_identity_and_get_no_api_token() -> None:
+    seen = observed(document({"source": {"s3": {"bucket": "models", "serviceAccountName": "reader"}}}))
+    for pod in (pods.resolve_pod(seen, SETTINGS, 1), pods.fetch_pod(seen, SETTINGS, "node-0", 1)):
+        assert pod["spec"]["serviceAccountName"] == "reader"
+        assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pods.helper_pod(seen, SETTINGS, "prepare", "node-0", 1)["spec"]
+
+
 def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
     helper = pods.helper_pod(SEEN, SETTINGS, "remove", "node-0", 2)
     assert helper["metadata"]["namespace"] == SETTINGS.namespace

@@ -11,7 +11,7 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of
+from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
@@ -45,7 +45,7 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen)]
     container = _container(settings, "resolve", arguments, mounts)
     volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen)]
-    spec = _tenant(settings) | {"containers": [container], "volumes": volumes_}
+    spec = _tenant(settings) | _account(seen) | {"containers": [container], "volumes": volumes_}
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
@@ -56,18 +56,22 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(seen.name)
     data = f"{_DATA}/{seen.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = config.input_key(seen, settings)
-    spec = _tenant(settings) | {
-        "initContainers": [_checkpoint(settings, data)],
-        "containers": [_fetch(seen, settings)],
-        "volumes": [
-            _input(seen, settings),
-            *_bundle_volumes(seen),
-            *_secret_volumes(seen),
-            {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
-            {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
-            {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
-        ],
-    }
+    spec = (
+        _tenant(settings)
+        | _account(seen)
+        | {
+            "initContainers": [_checkpoint(settings, data)],
+            "containers": [_fetch(seen, settings)],
+            "volumes": [
+                _input(seen, settings),
+                *_bundle_volumes(seen),
+                *_secret_volumes(seen),
+                {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
+                {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
+                {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
+            ],
+        }
+    )
     spec["securityContext"] |= {"fsGroup": UID, "fsGroupChangePolicy": "OnRootMismatch"}
     if node:
         spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in seen.artifact.spec.nodes.tolerations]}
@@ -198,6 +202,12 @@ def _bundle_volumes(seen: Observed) -> list[Object]:
     items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
     name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
     return [{"name": "bundle", bundle.kind: name | items}]
+
+
+def _account(seen: Observed) -> Object:
+    """For a web identity alone: no token of the API is mounted, whatever the account may do there."""
+    name = service_account_of(seen.artifact.spec) if seen.artifact else ""
+    return {"serviceAccountName": name} if name else {}
 
 
 def _secret_names(seen: Observed) -> tuple[str, ...]:
