@@ -46,6 +46,7 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     container = _container(settings, "resolve", arguments, mounts)
     volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen)]
     spec = _tenant(settings) | _account(seen) | {"containers": [container], "volumes": volumes_}
+    spec["securityContext"] |= {"fsGroup": UID}  # or it could not read the Secrets, which are root's and the group's
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
