@@ -9,7 +9,8 @@ from modelferry.agent.secrets import Secrets
 from modelferry.agent.ways import ways_of
 from modelferry.manifest import Manifest
 from modelferry.net.ways import SOURCE, Ways
-from modelferry.resource.spec import SecretReference, Spec
+from modelferry.resource.secret import SecretReference
+from modelferry.resource.spec import Spec
 from modelferry.resource.stores import OCISource, S3Source
 from network.world import World
 

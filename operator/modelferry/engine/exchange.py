@@ -18,6 +18,8 @@ from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
     Denied,
+    ProxyDenied,
+    ProxyRefused,
     ServerMisbehaves,
     SourceUnavailable,
     Stall,
@@ -162,6 +164,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
             except Denied as error:
                 raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
+            except (ProxyDenied, ProxyRefused) as error:
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
@@ -238,4 +242,6 @@ def _missed(
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
         return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
-    return Verdict(Action.WAIT, 32 if isinstance(error, Stall) else 31, error.message, SourceUnavailable)
+    if isinstance(error, Stall):
+        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+    return Verdict(Action.WAIT, 31, error.message, error.becomes)
