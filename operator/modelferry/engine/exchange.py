@@ -17,6 +17,7 @@ from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    Denied,
     ProxyDenied,
     ProxyRefused,
     ServerMisbehaves,
@@ -162,6 +163,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
+            except Denied as error:
+                raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
             except ProxyDenied as error:
                 raise _Fault(Verdict(Action.REFUSE, 51, error.message, ProxyDenied), error) from error
             except ProxyRefused as error:

@@ -53,6 +53,18 @@ def test_secrets_are_mounted_into_resolve_and_fetch_alone() -> None:
     assert mount not in fetch["initContainers"][0]["volumeMounts"]
     volume = {"secretName": "hub", "optional": True, "defaultMode": 0o440}
     assert {"name": "secret-0", "secret": volume} in fetch["volumes"]
+    for spec in (fetch, pods.resolve_pod(seen, SETTINGS, 1)["spec"]):
+        assert (
+            spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"]
+        )  # 0440, for root and the group
+
+
+def test_the_pods_run_as_the_account_of_a_web_identity_and_get_no_api_token() -> None:
+    seen = observed(document({"source": {"s3": {"bucket": "models", "serviceAccountName": "reader"}}}))
+    for pod in (pods.resolve_pod(seen, SETTINGS, 1), pods.fetch_pod(seen, SETTINGS, "node-0", 1)):
+        assert pod["spec"]["serviceAccountName"] == "reader"
+        assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pods.helper_pod(seen, SETTINGS, "prepare", "node-0", 1)["spec"]
 
 
 PROXIED = replace(SETTINGS, proxy={"https_proxy": "http://p:3128", "no_proxy": ".svc"}, proxy_secret="egress")

@@ -6,7 +6,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
@@ -15,6 +17,7 @@ from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
 from modelferry.net.tls import refused
@@ -64,14 +67,39 @@ class Dialer:
         return len(self._open)
 
     async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
-        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer. The
-        caller closes the Answer.
+        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
+        more where that was renewed after a 401 or 403. The caller closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, or ProtocolError where what came is no response.
         """
         line = Line(Origin.of(request.url), self._ways.of(mirror))
-        request = replace(request, fields=await line.way.credential.headers(request.url))
+        credential = line.way.credential
+        shown = await credential.headers(request.url)
+        answer = await self._send(line, replace(request, fields=shown), fresh_connection)
+        try:
+            refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+                return answer
+        except BaseException:
+            answer.close()
+            raise
+        answer.close()
+        return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
+
+    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on `way`."""
+        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+        try:
+            body = bytearray()
+            async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
+                async for piece in pieces:
+                    body += piece
+            return answer.head.status, bytes(body[:LONGEST_ANSWER])
+        finally:
+            answer.close()
+
+    async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
             connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
