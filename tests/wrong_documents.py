@@ -34,6 +34,15 @@ def _spec(**fields: Any) -> Document:
     return _changed(lambda d: d["spec"].update(fields))
 
 
+def _s3(**fields: Any) -> Document:
+    bucket = {"bucket": "models", "prefix": "chattts"} | fields
+    return _spec(source={"s3": {name: value for name, value in bucket.items() if value is not None}})
+
+
+def _oci(reference: str | None) -> Document:
+    return _spec(source={"oci": {} if reference is None else {"reference": reference}})
+
+
 _PLAIN = {"path": "a.bin", "url": "https://h/a"}
 
 #: what is wrong -> (the document, words of the API server's message, words of the command's message)
@@ -45,9 +54,60 @@ WRONG: dict[str, tuple[Document, str, str]] = {
     ),
     "no source": (
         _spec(source={}),
-        "exactly one source is required: set spec.source.http",
+        "exactly one source is required: set one of http",
+        "exactly one source is required: set one of http",
+    ),
+    "a bucket and a registry": (
+        _spec(source=_s3()["spec"]["source"] | _oci("h.example/m:v1")["spec"]["source"]),
+        "exactly one source is required",
         "exactly one source is required",
     ),
+    "a bucket without a name": (_s3(bucket=None), "source.s3.bucket: Required", "source.s3.bucket: is required"),
+    "a bucket that is none": (_s3(bucket="My_Bucket"), "bucket must be 3 to 63 of", "bucket: must be 3 to 63 of"),
+    "a prefix with a slash": (_s3(prefix="/models"), "not begin with a slash", "not begin with a slash"),
+    "a region that is none": (_s3(region="EU west"), "must be a region's name", "region: must be a region's name"),
+    "an endpoint with the bucket": (
+        _s3(endpoint="https://s3.example.com/models"),
+        "the bucket has a field of its own",
+        "endpoint: must be a scheme and a host alone; the bucket has a field of its own",
+    ),
+    "an endpoint without a scheme": (
+        _s3(endpoint="s3.example.com"),
+        "endpoint does not begin with https://",
+        "endpoint: does not begin with https://",
+    ),
+    "a style that is none": (
+        _s3(style="dns"),
+        'supported values: "path", "virtual"',
+        "style: must be path or virtual, not 'dns'",
+    ),
+    "an empty pattern": (_s3(include=[""]), "include[0]", "include[0]: must be a pattern of 1 to 256 characters"),
+    "an account that is none": (
+        _s3(serviceAccountName="Models!"),
+        "must be a service account's name",
+        "serviceAccountName: must be a service account's name",
+    ),
+    "a reference without a host": (
+        _oci("models/chattts:v1"),
+        "must be HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST",
+        "reference: must be HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST",
+    ),
+    "a reference with a scheme": (
+        _oci("https://h.example/m:v1"),
+        "must be HOST/REPOSITORY:TAG",
+        "reference: must be HOST/REPOSITORY:TAG",
+    ),
+    "a reference without a tag": (
+        _oci("h.example:5000/models/chattts"),
+        "names neither a tag nor a digest; add :TAG",
+        "reference: names neither a tag nor a digest; add :TAG",
+    ),
+    "a short digest in a reference": (
+        _oci("h.example/m@sha256:abc"),
+        "must be HOST/REPOSITORY:TAG",
+        "reference: must be HOST/REPOSITORY:TAG",
+    ),
+    "no reference": (_oci(None), "source.oci.reference: Required", "source.oci.reference: is required"),
     "an unknown field": (_spec(revsion="main"), 'unknown field "spec.revsion"', "spec.revsion: is not a field"),
     "no files": (_spec(source={"http": {"files": []}}), "should have at least 1 items", "must list at least one file"),
     "a path that climbs out": (

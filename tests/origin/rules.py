@@ -49,7 +49,7 @@ class Rule:
     - ``rate``: bytes per second of this reply. ``chunked``, ``close_delimited``: frames the content so.
     - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
       of the same names, or beside its own.
-    - ``authorization``: answers 401 to whoever does not show this one.
+    - ``authorization``: answers 401, with ``fields``, to whoever does not show this one.
     - ``presigned``: answers 403 to a URL whose X-Amz-Date and X-Amz-Expires do not permit it now.
     - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
     """
@@ -178,7 +178,7 @@ def reply_to(
             return Reply(0, (), raw=rule.raw.encode("latin-1"), delay=rule.delay)
     for rule in rules:
         if rule.authorization and dict(asked.fields).get("authorization") != rule.authorization:
-            return _bodiless(401)
+            return _bodiless(401, *rule.fields)
         if rule.presigned and not permitted(asked.query, now):
             return _bodiless(403)
         if rule.redirect:

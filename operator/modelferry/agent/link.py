@@ -173,7 +173,9 @@ class LinkServer:
             case "tell":
                 active = tuple((str(path), int(offset)) for path, offset in arguments["active"])
                 mirrors = tuple(MirrorProgress(**mirror) for mirror in arguments["mirrors"])
-                return await checkpoint.tell(Telemetry(**arguments | {"active": active, "mirrors": mirrors}))
+                costs = tuple((str(what), str(by), int(n), float(s)) for what, by, n, s in arguments["costs"])
+                told = {"active": active, "mirrors": mirrors, "costs": costs}
+                return await checkpoint.tell(Telemetry(**arguments | told))
             case "fail":
                 return await checkpoint.fail(error_of(arguments))
         raise InvalidSpec(f"checkpoint does not know {what!r}: use one image")

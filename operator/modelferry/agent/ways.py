@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from modelferry.agent import mirrors, proxies
+from modelferry.agent import mirrors, proxies, stores
 from modelferry.agent.secrets import Secrets, add_secrets
 from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.errors import InvalidSpec
@@ -21,6 +21,7 @@ from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.ways import SOURCE, Way, Ways
 from modelferry.resource.source import HTTPSource
 from modelferry.resource.spec import Spec
+from modelferry.resource.stores import OCISource, S3Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,24 +80,37 @@ def with_mirrors(roads: Ways, spec: Spec, args: argparse.Namespace, manifest: Ma
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:
     """What the source wants to see, shown to the Secret's own list of hosts, or else to the source's host."""
-    if spec.auth is None:
+    data = secrets.read(spec.auth.name, "spec.auth") if spec.auth else None
+    inner = _inner(spec, data)
+    if inner is NOBODY:
         return NOBODY
-    data = secrets.read(spec.auth.name, "spec.auth")
-    inner = credentials.of_secret(data)
-    if inner is None:
+    hosts = credentials.hosts_of((data or {}).get("allowedHosts", "")) or _hosts(spec)
+    return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
+
+
+def _inner(spec: Spec, data: Mapping[str, str] | None) -> Credential:
+    match spec.source:
+        case S3Source() as bucket:
+            return stores.of_bucket(bucket, data)
+        case OCISource() as artifact:
+            return stores.of_registry(artifact, data, plain_http=spec.transfer.tls.allow_plain_http)
+    if spec.auth is None or data is None:
+        return NOBODY
+    if (found := credentials.of_secret(data)) is None:
         raise InvalidSpec(
             f"spec.auth: Secret {spec.auth.name!r} has the keys {', '.join(sorted(data))}; give it token, or username"
             " and password",
             reason="SecretMissing",
         )
-    hosts = credentials.hosts_of(data.get("allowedHosts", "")) or _hosts(spec)
-    return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
+    return found
 
 
 def _hosts(spec: Spec) -> frozenset[str]:
     match spec.source:
         case HTTPSource(files, manifest_url):
             hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in (manifest_url, *(f.url for f in files))}
+        case S3Source() | OCISource() as store:
+            hosts = {urlsplit(store.base).netloc.lower()}
     hosts.discard("")
     if len(hosts) > 1:
         raise InvalidSpec(

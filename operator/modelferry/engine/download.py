@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from modelferry.engine.pace import LEAST, Budget, next_part
-from modelferry.engine.plan import Backlog, Lease, takes_small
+from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
@@ -46,7 +46,7 @@ class Download:
     def next(self, now: float) -> tuple[Lease, PlaceWork] | None:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
         slowest one."""
-        self.servers.running = self.tries.by_mirror()
+        self.servers.take_stock(self.tries.loads)
         if not self.servers.room:
             return None
         asks = self.tries.by_origin()
@@ -57,8 +57,7 @@ class Download:
             found.extend([place] if place is not None else [])
             return place is not None
 
-        small = takes_small(self.tries.small, self.tries.running)
-        lease = self.backlog.pop(now, may, small=small)
+        lease = self.backlog.pop(now, may, small=self.tries.load.wants_small)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused
             return None if busy else self._share(now)
@@ -72,13 +71,13 @@ class Download:
     def _share(self, now: float) -> tuple[Lease, PlaceWork] | None:
         """Half of a slow part, from the mirror that the other half comes from."""
         for name, work in self.servers.known.items():
-            if self.servers.running[name] < work.pace.allowed and (lease := self.tries.share(name, work.pace, now)):
+            if self.servers.has_room(work) and (lease := self.tries.share(name, work.pace, now)):
                 return lease, next(place for place in self.file_of(lease).places if place.place.mirror == name)
         return None
 
     def crawling(self) -> list[tuple[FileWork, Assembly]]:
         """Chunks that a slow mirror holds up at the end, while others have nothing to do."""
-        if self.tries.running >= self.servers.connections or len(self.servers.known) < 2:
+        if self.servers.running.total() >= self.servers.connections or len(self.servers.known) < 2:
             return []
         coming: Counter[Chunk] = Counter()
         for transfer in self.tries.tasks.values():

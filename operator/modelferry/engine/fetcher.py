@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelferry.engine import faults
@@ -30,12 +31,16 @@ from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
+from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 
 #: Seconds after which the pace and the streams are looked at, whether something happened or not.
 _TICK = 0.25
 #: Seconds after which a probe that has not come back is forgotten.
 _PROBE_TIME = 60.0
+
+#: Seconds that a last word to the checkpoint may take.
+_LAST_WORD = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +125,11 @@ class Fetcher:
         telling = asyncio.create_task(self._tell())
         try:
             await self._fetch(opened, self._exchange)
-            await self._checkpoint.tell(self.telemetry())
+            await self._tell_once()
             await self._checkpoint.publish()
+        except ModelferryError:
+            await self._tell_once()
+            raise
         finally:
             telling.cancel()
             await self._files.call_off(lambda transfer: True)
@@ -143,6 +151,7 @@ class Fetcher:
             message=self._download.message,
             active=self._exchange.disk.active() if self._exchange is not None else (),
             mirrors=self._download.servers.progress(),
+            costs=self.tally.costs,
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.
@@ -189,10 +198,10 @@ class Fetcher:
         download = self._download
         servers, tries = download.servers, download.tries
         servers.resume(now)
-        servers.running = tries.by_mirror()
+        servers.take_stock(tries.loads)
         for name in servers.silent(now):
             tries.drop_all(name)
-        self._warm()
+        self._warm(now)
         for name, known in servers.known.items():
             tries.drop_laggards(name, known.pace, now)
         while found := download.next(now):
@@ -201,9 +210,10 @@ class Fetcher:
             if not lease.stream:
                 file.assembly(lease.chunk).mirror = place.place.mirror
             transfer = Transfer.of(file, lease, place)
+            transfer.begun = now
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.running = tries.by_mirror()
+        servers.take_stock(tries.loads)
         servers.observe(now, exchange.received)
         self._probe(exchange, now)
 
@@ -225,22 +235,25 @@ class Fetcher:
             first = min(file.places, key=lambda place: ranks.get(place.mirror, 0))
             self._dialer.warm(first.url, first.mirror, 1)
 
-    def _warm(self) -> None:
+    def _warm(self, now: float) -> None:
         """While the first request is on its way, open the connections that are needed when it is answered."""
         download = self._download
         servers = download.servers
-        if (lease := download.backlog.peek()) is None:
+        if (lease := download.backlog.peek(now)) is None:
             return
+        asks = download.tries.by_origin()
         place = servers.place_for(download.file_of(lease), lease, download.backlog.bytes, Counter())
         if place is not None and servers.to_warm(place):
             count = min(servers.mirror(place).pace.allowed, servers.connections, download.requests)
-            self._dialer.warm(place.place.url, place.place.mirror, count - 1)
+            self._dialer.warm(place.place.url, place.place.mirror, count - asks[place.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:
         self._download.servers.met(origin, rtt)
         self._woken.set()
 
     def _measure(self, transfer: Transfer) -> None:
+        if transfer.lease is not None:
+            self._download.tally.spend(transfer.mirror, self._now() - transfer.begun)
         if transfer.lease is not None and transfer.seconds:
             size = transfer.at - transfer.lease.start
             self._download.servers.brought(transfer.mirror, self._now(), size, transfer.seconds)
@@ -248,6 +261,12 @@ class Fetcher:
     def _on_reached(self, place: PlaceWork, seconds: float) -> None:
         if self._download.servers.answered(place, self._now(), seconds):
             self._woken.set()
+
+    async def _tell_once(self) -> None:
+        """So that nothing of what it cost is missing from the record."""
+        with suppress(ModelferryError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self._checkpoint.tell(self.telemetry())
 
     async def _tell(self) -> None:
         while True:

@@ -79,7 +79,9 @@ class Reactions:
             return
         if receipt.why == "digest":
             self._download.tally.faults[landed.place.place.mirror, 11] += 1
-            again = replace(again, rejected=lease.rejected + 1, fresh=True)
+            # Row 11: the next place is asked for that chunk, if there is one.
+            times, avoid = lease.rejected + 1, landed.place.place.mirror
+            again = replace(again, rejected=times, attempt=times, fresh=True, avoid=avoid)
             if again.rejected >= _REJECTIONS:
                 landed.place.refused = faults.spoiled(file, landed.place, lease.chunk, again.rejected)
                 if not file.usable:
@@ -172,6 +174,9 @@ class Reactions:
         )
         again = replace(again, avoid=missed.place.place.mirror)
         delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
+        servers = self._download.servers
+        if verdict.delay is not None and servers.another(file, missed.place):
+            delay = 0.0  # another place has time
         if lease.stream and file.entry.digest is None and not missed.place.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
             file.restarted(await self._checkpoint.restart(file.number, file.generation))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from modelferry.engine.mirrors import HALF_OPEN, QUARANTINED, Candidate, Mirror, MirrorWork, best, too_slow, worthwhile
-from modelferry.engine.pace import Pace
+from modelferry.engine.pace import Load, Pace
 from modelferry.engine.pace.connections import LEAST_TOLD
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
@@ -38,6 +38,7 @@ class Servers:
     warmed: set[Origin] = field(default_factory=set)
     rtts: dict[Origin, float] = field(default_factory=dict)
     level: int | None = None
+    loads: Mapping[str, Load] = field(default_factory=dict)
     _at: dict[Origin, set[str]] = field(default_factory=dict)
 
     @classmethod
@@ -60,6 +61,18 @@ class Servers:
             if origin in self.rtts:
                 work.pace = work.pace.met(self.rtts[origin])
         self._settle()
+
+    def take_stock(self, loads: Mapping[str, Load]) -> None:
+        """Take note of the requests that are running, by mirror."""
+        self.loads = loads
+        self.running = Counter({name: load.large + load.small for name, load in loads.items()})
+
+    def has_room(self, work: MirrorWork) -> bool:
+        """May another request be sent to a mirror, as far as its own pace goes?"""
+        return self._load(work).has_room(work.pace.allowed, work.pace.most)
+
+    def _load(self, work: MirrorWork) -> Load:
+        return self.loads.get(work.mirror.name) or Load(self.running[work.mirror.name], 0)
 
     def mirror(self, place: PlaceWork) -> MirrorWork:
         """What is known of the mirror of `place`."""
@@ -97,7 +110,7 @@ class Servers:
             work.health.may_ask(self.running[name]) for name, work in self.known.items() if not work.health.sound
         )
         at_work = (work for work in works if work.mirror.priority == self.level)
-        return not works or rising or any(self.running[one.mirror.name] < one.pace.allowed for one in at_work)
+        return not works or rising or any(self.has_room(one) for one in at_work)
 
     def _by_preference(self, file: FileWork) -> list[PlaceWork]:
         found = sorted(file.usable, key=lambda place: self.mirror(place).mirror.priority)
@@ -122,10 +135,16 @@ class Servers:
         sixteen."""
         work, name, origin = self.mirror(place), place.place.mirror, Origin.of(place.place.url)
         running = self.running[name]
-        allowed = work.pace.allowed if origin in self.reached or not asks[origin] else running
+        free = self.has_room(work) and (origin in self.reached or not asks[origin])
+        allowed = max(work.pace.allowed, running + 1) if free else running
         speed = work.meter.rate if running else 0.0
         rank = work.mirror.priority, work.mirror.weight
         return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed, work.pace.base)
+
+    def another(self, file: FileWork, place: PlaceWork) -> bool:
+        """Is there another place for parts of `file` than `place`, which does not want to be left alone?"""
+        free = [one for one in file.usable if Origin.of(one.place.url) not in self.paused]
+        return file.entry.digest is not None and any(one is not place for one in free)
 
     def disloyal(self, file: FileWork, now: float) -> bool:
         """Is it time for a file without a digest to begin anew from another place, since its own is down?"""
@@ -159,7 +178,7 @@ class Servers:
         others = [
             other.pace.stream_rate
             for other in (self.mirror(place) for place in file.usable)
-            if other is not work and other.health.sound and self.running[other.mirror.name] < other.pace.allowed
+            if other is not work and other.health.sound and self.has_room(other)
         ]
         bound = sum(one.mirror == assembly.mirror for one in file.assemblies.values())
         size, left = assembly.chunk.size, assembly.chunk.size - assembly.held - coming
@@ -251,7 +270,7 @@ class Servers:
             work.fed = now if work.received > before or not running else work.fed
             if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
                 work.health = work.health.delivered()
-            work.pace = work.pace.observe(now, work.received, running >= work.pace.allowed)
+            work.pace = work.pace.observe(now, work.received, self._load(work).fills(work.pace.allowed))
             if full and 0 < running < work.pace.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.
                 work.pace = replace(work.pace, since=None, mark=None)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.engine.pace import Pace, Stream, cut_of, laggards, silent, victim
+from modelferry.engine.pace import Load, Pace, Stream, cut_of, laggards, silent, victim
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Event, Landed, Transfer
 from modelferry.engine.wire import Origin
+
+#: Small tries that may wait for the checkpoint beside those that fetch. Each has a file open.
+_WAITING = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -25,18 +28,27 @@ class Tries:
         self.tasks[asyncio.create_task(work)] = transfer
 
     @property
-    def running(self) -> int:
-        """Those that have, or are about to have, a connection."""
-        return sum(transfer.origin is not None for transfer in self.tasks.values())
-
-    def by_mirror(self) -> Counter[str]:
-        """How many of those ask each mirror."""
-        return Counter(transfer.mirror for transfer in self.tasks.values() if transfer.origin is not None)
+    def load(self) -> Load:
+        """Of all of them."""
+        loads = self.loads.values()
+        return Load(sum(load.large for load in loads), sum(load.small for load in loads))
 
     @property
-    def small(self) -> int:
-        """Those that fetch a small lease."""
-        return sum(transfer.lease is not None and transfer.lease.small for transfer in self.tasks.values())
+    def loads(self) -> dict[str, Load]:
+        """Those that have, or are about to have, a connection, by mirror. With those that wait for the checkpoint to
+        commit, so that no more is fetched than the disk takes; but for some small ones, since a disk takes about as
+        long for one of them as for several, and other requests must not wait for it."""
+        large, small, waiting = Counter[str](), Counter[str](), Counter[str]()
+        for transfer in self.tasks.values():
+            if transfer.origin is not None:
+                kind = large if not transfer.small else waiting if transfer.reported else small
+                kind[transfer.mirror] += 1
+        spared = _WAITING
+        for name in waiting:
+            free = min(spared, waiting[name])
+            spared -= free
+            small[name] += waiting[name] - free
+        return {name: Load(large[name], small[name]) for name in {*large, *small}}
 
     def by_origin(self) -> Counter[Origin]:
         """How many ask each server."""

@@ -65,8 +65,8 @@ def presigned(url: str, keys: Keys, *, region: str, now: datetime, expires: int)
     ]
     query += [("X-Amz-Security-Token", keys.token)] if keys.token else []
     request = _canonical("GET", url, query, {"host": _host(url)}, "UNSIGNED-PAYLOAD")
-    query.append(("X-Amz-Signature", _signature(keys, scope, stamp, request)))
-    return urlsplit(url)._replace(query=_encoded(query), fragment="").geturl()
+    whole = f"{_encoded(query)}&X-Amz-Signature={_signature(keys, scope, stamp, request)}"
+    return urlsplit(url)._replace(query=whole, fragment="").geturl()
 
 
 def encoded_key(key: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelferry.manifest import Digest
+from modelferry.resource.stores import OCISource, S3Source
 
 MAX_FILES = 2000
+#: Patterns of ``include``, and of ``exclude``.
+MAX_PATTERNS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +31,4 @@ class HTTPSource:
 
 
 #: Any kind of source.
-Source = HTTPSource
+Source = HTTPSource | S3Source | OCISource

@@ -11,10 +11,15 @@ from typing import Any
 from modelferry.manifest import Manifest
 from modelferry.net.ways import SOURCE, Ways
 from modelferry.resource.source import HTTPSource, Source
-from modelferry.sources import http
+from modelferry.resource.stores import OCISource, S3Source
+from modelferry.sources import http, oci, s3
 from modelferry.sources.client import Client
 
-_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {HTTPSource: http.resolve}
+_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {
+    HTTPSource: http.resolve,
+    S3Source: s3.resolve,
+    OCISource: oci.resolve,
+}
 
 
 async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False) -> Manifest:

@@ -32,4 +32,4 @@ def test_a_mirror_that_crawls_is_not_waited_for() -> None:
 
 def test_a_long_line_beside_a_short_one() -> None:
     race = Race({"far": Line(30 * MB, rtt=0.25, cap=2 * MB), "near": Line(30 * MB, rtt=0.002)}, GB, 32).run()
-    assert race.rate >= 0.9 * 60 * MB
+    assert race.rate >= 0.85 * 60 * MB

@@ -50,6 +50,7 @@ def test_a_claim_md5_and_plain_http_are_read() -> None:
     spec = parse_artifact(other).spec
     assert spec.storage == ExistingClaim("models")
     assert spec.transfer.tls.allow_plain_http
+    assert isinstance(spec.source, HTTPSource)
     assert spec.source.files[0].digest == Digest("md5", "a" * 32)
 
 

@@ -6,7 +6,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
@@ -15,10 +17,15 @@ from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
 from modelferry.net.tls import refused
 from modelferry.net.ways import SOURCE, Way, Ways
+
+#: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
+#: large buffers. Together they have twice the memory of either kind alone, at most.
+_FAST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class Dialer:
 
     def __init__(self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory."""
-        self._buffer = buffer_size(connections)
+        self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
@@ -60,14 +67,39 @@ class Dialer:
         return len(self._open)
 
     async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
-        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer. The
-        caller closes the Answer.
+        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
+        more where that was renewed after a 401 or 403. The caller closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, or ProtocolError where what came is no response.
         """
         line = Line(Origin.of(request.url), self._ways.of(mirror))
-        request = replace(request, fields=await line.way.credential.headers(request.url))
+        credential = line.way.credential
+        shown = await credential.headers(request.url)
+        answer = await self._send(line, replace(request, fields=shown), fresh_connection)
+        try:
+            refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+                return answer
+        except BaseException:
+            answer.close()
+            raise
+        answer.close()
+        return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
+
+    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on `way`."""
+        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+        try:
+            body = bytearray()
+            async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
+                async for piece in pieces:
+                    body += piece
+            return answer.head.status, bytes(body[:LONGEST_ANSWER])
+        finally:
+            answer.close()
+
+    async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
             connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
@@ -100,12 +132,10 @@ class Dialer:
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
 
     async def close(self) -> None:
-        """Close every connection, and wait until they are closed."""
+        """Close every connection."""
         await self._ahead.close()
-        doomed = list(self._open)
-        for connection in doomed:
+        for connection in list(self._open):
             self._drop(connection)
-        await asyncio.gather(*(connection.closed for connection in doomed))
 
     async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
         clock = asyncio.get_running_loop().time
@@ -138,7 +168,8 @@ class Dialer:
     def _reusable(self, line: Line) -> Connection | None:
         idle = self._idle.get(line, [])
         while idle:
-            connection = idle.pop()
+            connection = max(reversed(idle), key=lambda one: one.size)
+            idle.remove(connection)
             if connection.quiet:
                 return connection
             self._drop(connection)
@@ -150,7 +181,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._limits.connect):
                 stream = await reach(line.origin.url, line.way.proxies, self._limits.connect)
-                connection = await self._adopt(line, stream)
+                connection = self._new(line, stream)
                 self._open.add(connection)
                 dialled = clock()
                 try:
@@ -161,23 +192,23 @@ class Dialer:
         except (OSError, TimeoutError) as error:
             by_way_of = line.way.proxies.of(line.origin.url)
             raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
-        # One round trip from end to end, which through a proxy only the handshake is: TLS 1.3, RFC 8446 section 2.
-        self.met(line.origin, clock() - dialled if line.origin.scheme == "https" else dialled - began)
+        self._meet(line, dialled - began, clock() - dialled)
         return connection
 
-    async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
-        try:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(line), sock=dialled)
-        except BaseException:
-            dialled.close()
-            raise
-        return connection
+    def _meet(self, line: Line, dialling: float, handshake: float) -> None:
+        """Each is a round trip (TLS 1.3: RFC 8446 section 2), and what is more of it is names, or processors at work.
+        Through a proxy only the handshake goes from end to end."""
+        direct = line.way.proxies.of(line.origin.url) is None
+        trips = ([dialling] if direct else []) + ([handshake] if line.origin.scheme == "https" else [])
+        if trips:
+            self.met(line.origin, min(trips))
 
-    def _new(self, line: Line) -> Connection:
+    def _new(self, line: Line, dialled: socket.socket) -> Connection:
+        large, small = self._buffers
+        size = large if sum(connection.size == large for connection in self._open) < _FAST else small
         if line.origin.scheme != "https":
-            return Connection(self._buffer)
-        return SecureConnection(self._buffer, line.way.context, line.origin.host)
+            return Connection(size, dialled)
+        return SecureConnection(size, dialled, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -254,9 +285,13 @@ class Answer:
 
     async def _more(self, left: int) -> memoryview:
         # To wait for `floor` bytes at a time is to enforce the floor rate.
+        wanted = min(left, max(1, self._limits.floor), self._connection.size)
+        await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
+        if (data := self._connection.ready(wanted)) is not None:
+            return data
         try:
             async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(min(left, max(1, self._limits.floor), self._connection.size))
+                return await self._connection.take(wanted)
         except TimeoutError:
             raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
 
