@@ -57,6 +57,11 @@ async def test_a_published_revision_is_not_fetched_again(serve: Serve, world: Wo
     ("name", "rule"),
     [
         ("row 1", Rule(ignore_range=True, times=2, first=3)),
+        ("row 2, the right slice", Rule(says_200=True)),
+        (
+            "row 2, another slice",
+            Rule(says_200=True, content_range=f"bytes 0-9/{5 * CHUNK + 1234}", covers=CHUNK, times=1),
+        ),
         ("row 3", Rule(content_range=f"bytes 5-{CHUNK + 4}/{5 * CHUNK + 1234}", covers=CHUNK, times=1)),
         ("row 4", Rule(shorten=1000, times=3)),
         ("row 5", Rule(content_range="", covers=CHUNK, times=1)),

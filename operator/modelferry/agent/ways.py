@@ -13,7 +13,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.ways import Way, Ways
-from modelferry.resource.source import HTTPSource
+from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Spec
 
 
@@ -41,6 +41,8 @@ def _credential(spec: Spec, secrets: Secrets) -> Credential:
         return NOBODY
     data = secrets.read(spec.auth.name, "spec.auth")
     inner = credentials.of_secret(data)
+    if isinstance(spec.source, ModelScopeSource) and (token := data.get("token")):
+        inner = credentials.session(token)
     if inner is None:
         raise InvalidSpec(
             f"spec.auth: Secret {spec.auth.name!r} has the keys {', '.join(sorted(data))}; give it token, or username"
@@ -54,7 +56,10 @@ def _credential(spec: Spec, secrets: Secrets) -> Credential:
 def _hosts(spec: Spec) -> frozenset[str]:
     match spec.source:
         case HTTPSource(files, manifest_url):
-            hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in (manifest_url, *(f.url for f in files))}
+            urls = [manifest_url, *(file.url for file in files)]
+        case HuggingFaceSource(endpoint=endpoint) | ModelScopeSource(endpoint=endpoint):
+            urls = [endpoint]
+    hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in urls}
     hosts.discard("")
     if len(hosts) > 1:
         raise InvalidSpec(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -28,6 +28,7 @@ from modelferry.errors import (
 )
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
+from modelferry.net.ratelimit import until_reset
 from modelferry.net.ways import Way
 from modelferry.sources.retry import Retry
 
@@ -35,7 +36,8 @@ from modelferry.sources.retry import Retry
 CONCURRENCY = 8
 
 _MAX_REDIRECTS = 5
-_LONGEST_WAIT_ASKED = 30.0
+#: Seconds; a Hub's quotas are counted over five minutes.
+_LONGEST_WAIT_ASKED = 300.0
 #: ``total`` bounds a server that drips its headers.
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 #: A body that the connection is kept for; anything longer is cheaper to close than to read.
@@ -55,6 +57,10 @@ class Head:
             return f"{self.status} {HTTPStatus(self.status).phrase}"
         except ValueError:
             return str(self.status)
+
+
+#: What a source knows of a refusal (a status from 400 on) by the words of its own API; None: nothing.
+Explain = Callable[[Head], ModelferryError | None]
 
 
 class Client:
@@ -80,29 +86,35 @@ class Client:
     ) -> None:
         await self._session.close()
 
-    async def head(self, url: str, file: str, headers: Mapping[str, str] | None = None) -> Head:
+    async def head(
+        self, url: str, file: str, headers: Mapping[str, str] | None = None, *, explain: Explain | None = None
+    ) -> Head:
         """The head of the answer to a GET of `url` on behalf of `file`; statuses below 400, and 416, are the caller's.
 
         Raises PlainHTTPRefused, NotFound, Denied, UnknownHost, CertificateRefused, ServerMisbehaves, SourceUnavailable.
         """
         async with self._slots:
-            head, _ = await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}, None))
+            head, _ = await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}, None, explain))
             return head
 
-    async def get(self, url: str, file: str, *, limit: int) -> tuple[Head, bytes]:
+    async def get(self, url: str, file: str, *, limit: int, explain: Explain | None = None) -> tuple[Head, bytes]:
         """The answer to a GET of `url` on behalf of `file`, whole; raises as `head`, and ServerMisbehaves where it has
         more than `limit` bytes."""
         async with self._slots:
-            head, body = await self._retry.run(lambda: self._follow(ascii_url(url), file, {}, limit))
+            head, body = await self._retry.run(lambda: self._follow(ascii_url(url), file, {}, limit, explain))
         announced = head.headers.get("content-length", "")
         if len(body) > limit or (announced.isdigit() and int(announced) > limit):
             raise ServerMisbehaves(f"{file}: {shown(url)}: longer than {limit} bytes; give another url", file=file)
         return head, body
 
-    async def _follow(self, url: str, file: str, headers: Mapping[str, str], limit: int | None) -> tuple[Head, bytes]:
+    async def _follow(
+        self, url: str, file: str, headers: Mapping[str, str], limit: int | None, explain: Explain | None
+    ) -> tuple[Head, bytes]:
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_scheme(url, file)
             head, body = await self._ask(url, file, headers, limit)
+            if head.status >= 400 and explain is not None and (known := explain(head)) is not None:
+                raise known
             if head.status not in (301, 302, 303, 307, 308):
                 return _judged(head, file), body
             url = _redirected(head, file)
@@ -182,9 +194,10 @@ def _judged(head: Head, file: str) -> Head:
 
 
 def _wait_asked(head: Head) -> float | None:
-    """Seconds in Retry-After, clamped; a date is left alone, for it would have us trust two clocks."""
+    """Seconds in Retry-After or RateLimit, clamped; a date is left alone, for it would have us trust two clocks."""
     value = head.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
+    asked = float(value) if value.isascii() and value.isdigit() else until_reset(head.headers.get("ratelimit", ""))
+    return None if asked is None else min(asked, _LONGEST_WAIT_ASKED)
 
 
 def _named(error: Exception, url: str, file: str) -> ModelferryError:

@@ -50,7 +50,7 @@ def test_a_claim_md5_and_plain_http_are_read() -> None:
     spec = parse_artifact(other).spec
     assert spec.storage == ExistingClaim("models")
     assert spec.transfer.tls.allow_plain_http
-    assert spec.source.files[0].digest == Digest("md5", "a" * 32)
+    assert spec.source == HTTPSource((HTTPFile("a", "http://h.example/a", Digest("md5", "a" * 32)),))
 
 
 def test_what_the_api_server_adds_is_no_fault() -> None:
