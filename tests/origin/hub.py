@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from urllib.parse import quote
 
@@ -36,10 +37,20 @@ class Repo:
     private: bool = False
     readers: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
+    def oids(self) -> dict[str, str]:
+        """Git's names of the files."""
+        return {path: git_sha1(body) for path, body in self.files.items()}
+
+    @cached_property
+    def sha256(self) -> dict[str, str]:
+        """Git LFS's names of the large files."""
+        return {path: hashlib.sha256(body).hexdigest() for path, body in self.files.items() if self.is_large(path)}
+
+    @cached_property
     def commit(self) -> str:
         """By the content, as Git's is."""
-        facts = "".join(f"{path} {git_sha1(body)}\n" for path, body in sorted(self.files.items()))
+        facts = "".join(f"{path} {oid}\n" for path, oid in sorted(self.oids.items()))
         return hashlib.sha1(facts.encode()).hexdigest()
 
     def is_large(self, path: str) -> bool:
@@ -53,11 +64,10 @@ class Repo:
             {"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders
         ]
         for path, body in self.files.items():
-            entry: dict[str, object] = {"type": "file", "path": path, "size": len(body), "oid": git_sha1(body)}
+            entry: dict[str, object] = {"type": "file", "path": path, "size": len(body), "oid": self.oids[path]}
             if self.is_large(path):
-                sha256 = hashlib.sha256(body).hexdigest()
-                entry["oid"] = git_sha1(b"a pointer to " + sha256.encode())
-                entry["lfs"] = {"oid": sha256, "size": len(body), "pointerSize": 134}
+                entry["oid"] = git_sha1(b"a pointer to " + self.sha256[path].encode())
+                entry["lfs"] = {"oid": self.sha256[path], "size": len(body), "pointerSize": 134}
             found.append(entry)
         return sorted(found, key=lambda entry: str(entry["path"]))
 
@@ -177,15 +187,16 @@ class Hub(WebServer):
             return _refused(404, "EntryNotFound", "Entry not found")
         body, fields = repo.files[path], {"X-Repo-Commit": repo.commit}
         if not repo.is_large(path):
-            where = f"/api/resolve-cache/{git_sha1(body)}?path={quote(path)}"
-            return Reply(307, {**fields, "Location": where, "ETag": f'"{git_sha1(body)}"'})
-        sha256 = hashlib.sha256(body).hexdigest()
+            oid = repo.oids[path]
+            where = f"/api/resolve-cache/{oid}?path={quote(path)}"
+            return Reply(307, {**fields, "Location": where, "ETag": f'"{oid}"'})
+        sha256 = repo.sha256[path]
         linked = {"X-Linked-Size": str(len(body)), "X-Linked-Etag": f'"{sha256}"', "Accept-Ranges": "bytes"}
         return Reply(302, {**fields, **linked, "Location": self._cdn.signed(sha256, body)})
 
     def _small(self, oid: str, path: str) -> Reply:
         for repo in self._repos.values():
-            if path in repo.files and git_sha1(repo.files[path]) == oid:
+            if repo.oids.get(path) == oid:
                 fields = {"ETag": f'"{oid}"', "X-Repo-Commit": repo.commit}
                 return Reply(fields=fields, content=self.replaced.get(path, repo.files[path]))
         return Reply(404)
