@@ -59,8 +59,8 @@ class Head:
             return str(self.status)
 
 
-#: What a source knows of a refusal (a status from 400 on) by the words of its own API; None: nothing.
-Explain = Callable[[Head], ModelferryError | None]
+#: What a source makes of a refusal (a status from 400 on) by its own protocol; None where it has nothing to say.
+Explain = Callable[[Head, bytes], ModelferryError | None]
 
 
 class Client:
@@ -113,7 +113,7 @@ class Client:
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_scheme(url, file)
             head, body = await self._ask(url, file, headers, limit)
-            if head.status >= 400 and explain is not None and (known := explain(head)) is not None:
+            if head.status >= 400 and explain is not None and (known := explain(head, body)) is not None:
                 raise known
             if head.status not in (301, 302, 303, 307, 308):
                 return _judged(head, file), body

@@ -104,7 +104,7 @@ class Hub:
             why = f"an entry of the list of files is unreadable ({type(error).__name__})"
             raise misbehaves(head, self._source.repo, why) from error
 
-    def _refusal(self, head: Head) -> Stalled | None:
+    def _refusal(self, head: Head, body: bytes) -> Stalled | None:
         """What the Hub means, by X-Error-Code: it answers 401 to many things."""
         source = self._source
         if not head.url.startswith(f"{source.endpoint}/"):

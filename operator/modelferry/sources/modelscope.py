@@ -90,7 +90,7 @@ def _place(source: ModelScopeSource, commit: str | None, file: Listed) -> Place:
     return Place(f"{source.endpoint}/api/v1/models/{source.repo}/repo?{urlencode(query, quote_via=quote)}")
 
 
-def _refusal(source: ModelScopeSource, head: Head) -> Stalled | None:
+def _refusal(source: ModelScopeSource, head: Head, body: bytes) -> Stalled | None:
     if head.status not in (401, 403):
         return None
     says = "is private, or asks for consent on its page; give a token that may read it by spec.auth"
