@@ -65,6 +65,8 @@ class HostileOrigin:
         self.contents = dict(contents or {})
         self.script = Script(rules)
         self.entries: list[Entry] = []
+        #: Requests as they came, with their fields.
+        self.asked: list[Asked] = []
         self.digest = digest
         self.rate = rate
         self._root = root
@@ -73,8 +75,9 @@ class HostileOrigin:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        #: Connections that were ever accepted.
+        #: Connections that were ever accepted, and the addresses that they came from.
         self.accepted = 0
+        self.peers: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
@@ -113,6 +116,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -128,7 +132,8 @@ class HostileOrigin:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        asked = parse(await reader.readuntil(b"\r\n\r\n"))
+        self.asked.append(asked)
         reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
         sent = 0
         try:
@@ -145,11 +150,9 @@ class HostileOrigin:
             writer.write(reply.raw)
             await writer.drain()
             return
-        head = [
-            f"HTTP/1.1 {reply.status} Said",
-            f"Date: {_now()}",
-            *(f"{name}: {value}" for name, value in reply.fields),
-        ]
+        date = _now()
+        fields = (f"{name}: {value.replace('{date}', date)}" for name, value in reply.fields)
+        head = [f"HTTP/1.1 {reply.status} Said", f"Date: {date}", *fields]
         writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if asked.method != "HEAD" else b""))
         if asked.method == "HEAD":
             return
@@ -222,7 +225,8 @@ class HostileOrigin:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 
 
-def _parse(head: bytes) -> Asked:
+def parse(head: bytes) -> Asked:
+    """A request's head."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))

@@ -128,7 +128,7 @@ def threaded(*servers: WebServer) -> Iterator[None]:
     def run(step: str) -> None:
         for server in servers:
             work = server.__aenter__() if step == "start" else server.__aexit__()
-            asyncio.run_coroutine_threadsafe(work, loop).result(30)
+            asyncio.run_coroutine_threadsafe(work, loop).result(90)
 
     try:
         run("start")

@@ -1,23 +1,24 @@
-"""One try at part of a chunk, or at one file as a stream: ask, judge, write, report. What comes of it is a value, not
-an error, unless no further try could help (the disk, the checkpoint)."""
+"""One try at part of a chunk, or at one file as a stream: ask, judge, write, report."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
-from modelferry.engine.pace import Meter
 from modelferry.engine.plan import Lease
 from modelferry.engine.storage.sink import Disk, Sink
+from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Streamed, Transfer
 from modelferry.engine.transport.dialer import Answer, Dialer
 from modelferry.engine.wire import Action, Expectation, Origin, ProtocolError, Request, Verdict, ended, judge
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    ProxyDenied,
+    ProxyRefused,
     ServerMisbehaves,
     SourceUnavailable,
     Stall,
@@ -27,88 +28,6 @@ from modelferry.errors import (
 
 #: Seconds that a try which is called off waits for the answer to its report.
 _LAST_WORD = 5.0
-
-
-@dataclass(slots=True)
-class Transfer:
-    """A try as it runs: ``received`` bytes of content that no row holds yet; ``origin`` is None while none is asked.
-
-    Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
-    beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
-    given up for being slow.
-    """
-
-    file: FileWork
-    origin: Origin | None = None
-    lease: Lease | None = None
-    received: int = 0
-    at: int = 0
-    end: int = 0
-    seconds: float = 0.0
-    meter: Meter = field(default_factory=Meter)
-    dropped: bool = False
-    answer: Answer | None = None
-
-    @classmethod
-    def of(cls, file: FileWork, lease: Lease) -> Transfer:
-        """A try at `lease`, asking the place whose turn it is."""
-        origin = Origin.of(file.place_for(lease.attempt).place.url)
-        return cls(file, origin, lease, at=lease.start, end=lease.end)
-
-    @property
-    def lease_now(self) -> Lease:
-        """Its task as it is now."""
-        assert self.lease is not None
-        return replace(self.lease, end=self.end)
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """A chunk was handed to the checkpoint, which answered `receipt`."""
-
-    lease: Lease
-    place: PlaceWork
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """Part of a chunk is written, and others are still to come."""
-
-    lease: Lease
-    place: PlaceWork
-
-
-@dataclass(frozen=True, slots=True)
-class Mixed:
-    """What is being answered cannot be joined with what is there of the chunk (`Assembly.joins`)."""
-
-    lease: Lease
-    place: PlaceWork
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """A try failed. The part is good up to file offset ``kept``; ``cause`` is the typed error behind the verdict, if
-    any. ``dropped``: this side broke it off, since it was slow. Of a stream, ``progressed`` says that chunks were
-    committed on the way."""
-
-    lease: Lease
-    place: PlaceWork
-    verdict: Verdict
-    kept: int = 0
-    cause: Stalled | None = None
-    progressed: bool = False
-    dropped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """A stream came whole; ``stale``: the checkpoint did not want it, because it is of another generation."""
-
-    lease: Lease
-    place: PlaceWork
-    stale: bool
 
 
 class _Fault(Exception):
@@ -244,6 +163,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
+            except (ProxyDenied, ProxyRefused) as error:
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
@@ -321,4 +242,6 @@ def _missed(
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
         return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
-    return Verdict(Action.WAIT, 32 if isinstance(error, Stall) else 31, error.message, SourceUnavailable)
+    if isinstance(error, Stall):
+        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+    return Verdict(Action.WAIT, 31, error.message, error.becomes)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.secret import SecretReference
+
 #: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
 #: 0.1 % loss, against 10 % with one.
 DEFAULT_CONNECTIONS = 16
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
+MAX_NO_PROXY = 64
 
 #: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
 TLS_VERSIONS = ("1.2", "1.3")
@@ -35,8 +38,23 @@ class TLS:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy that every connection goes through, but for the hosts in ``no_proxy`` (`manifest.proxies`).
+
+    ``auth``: the Secret with its username and password. ``pins``: of its certificate, where its ``url`` is https://.
+    """
+
+    url: str
+    auth: SecretReference | None = None
+    no_proxy: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download."""
+    """How bytes travel: ``connections`` is the number of concurrent streams of one download; with ``proxy`` None the
+    environment decides."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
+    proxy: Proxy | None = None

@@ -1,0 +1,175 @@
+"""What follows from each try that ends: what is fetched next, whom it is asked of, and which failure is the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from modelferry.engine import faults
+from modelferry.engine.checkpoint.api import Checkpoint
+from modelferry.engine.download import Download
+from modelferry.engine.lifecycle import SYNC_TRIES, Lifecycle
+from modelferry.engine.pace import backoff
+from modelferry.engine.plan import Lease
+from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Streamed
+from modelferry.engine.wire import Action, Origin
+from modelferry.engine.work import FileWork
+from modelferry.errors import UnknownHost
+from modelferry.manifest import Chunk
+from modelferry.manifest.urls import shown
+
+#: Tries after which a name that never resolved is taken for wrong.
+_NAME_TRIES = 4
+#: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
+_REJECTIONS = 4
+
+
+class Reactions:
+    """Changes a download by what its tries end as."""
+
+    def __init__(
+        self,
+        download: Download,
+        files: Lifecycle,
+        checkpoint: Checkpoint,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`clock` gives seconds, `jitter` numbers in [0, 1)."""
+        self._download = download
+        self._checkpoint = checkpoint
+        self._files = files
+        self._now = clock
+        self._jitter = jitter
+
+    async def on(self, event: Event) -> None:
+        """Decide what follows from `event`. Raises the error of a download that cannot go on."""
+        match event:
+            case Landed():
+                await self._on_landed(self._download.file_of(event.lease), event)
+            case Arrived():
+                event.place.deliver()
+                self._download.progress(self._now())
+            case Mixed():
+                await self._on_mixed(self._download.file_of(event.lease), event.lease.chunk)
+            case Streamed():
+                await self._on_streamed(self._download.file_of(event.lease), event)
+            case Missed():
+                await self._on_missed(self._download.file_of(event.lease), event)
+            case Finished():
+                await self._files.finished(event.file, event.finish)
+
+    async def _on_landed(self, file: FileWork, landed: Landed) -> None:
+        lease, receipt = landed.lease, landed.receipt
+        file.assemblies.pop(lease.chunk.index, None)
+        if receipt.committed:
+            landed.place.deliver()
+            self._download.progress(self._now())
+            file.missing.discard(lease.chunk.index)
+            if not file.missing:
+                if file.repairing is None or receipt.changed:
+                    self._files.digest(file)
+                else:
+                    self._files.compare_next(file)
+            return
+        self._download.retries += 1
+        again, delay = Lease.again(lease.chunk), 0.0
+        if receipt.why == "stale":
+            await self._files.resync(file)
+            return
+        if receipt.why == "digest":
+            self._download.tally.faults[landed.place.place.mirror, 11] += 1
+            again = replace(again, rejected=lease.rejected + 1, fresh=True)
+            if again.rejected >= _REJECTIONS:
+                raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
+        elif receipt.why == "disk":
+            again, delay = replace(again, unsynced=lease.unsynced + 1), backoff(1, self._jitter())
+            if again.unsynced >= SYNC_TRIES:
+                raise faults.unsynced(file)
+        self._download.backlog.push(again, self._now() + delay)
+
+    async def _on_mixed(self, file: FileWork, chunk: Chunk) -> None:
+        """Parts of two versions do not make a chunk: it is fetched again, in one request."""
+        self._download.retries += 1
+        await self._files.call_off(lambda transfer: transfer.lease is not None and transfer.lease.chunk == chunk)
+        self._download.backlog.drop_chunk(chunk)
+        file.assemblies.pop(chunk.index, None)
+        self._download.backlog.push(Lease.again(chunk))
+
+    async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
+        streamed.place.deliver()
+        self._download.progress(self._now())
+        if streamed.stale:
+            await self._files.resync(file)
+            return
+        if file.missing:
+            # What the checkpoint refused to commit passes by again.
+            file.unsynced += 1
+            if file.unsynced >= SYNC_TRIES:
+                raise faults.unsynced(file)
+        self._files.resume(file)
+
+    async def _on_missed(self, file: FileWork, missed: Missed) -> None:
+        lease, place, verdict, now = missed.lease, missed.place, missed.verdict, self._now()
+        self._download.retries += verdict.row != 4
+        self._download.tally.miss(place.place.mirror, verdict)
+        if missed.progressed or missed.kept > lease.start:
+            self._download.progress(self._now())
+        self._download.message = f"{shown(place.url)} {verdict.message}; trying again"
+        if missed.dropped and verdict.action is Action.WAIT:
+            rest = replace(self._keep(file, missed), attempt=lease.attempt, drops=lease.drops + 1)
+            self._download.backlog.push(rest, now)
+            return
+        place.route = ""
+        if verdict.action is Action.RESTART:
+            await self._files.restart(file, place)
+        elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range(lease.attempt + 1)):
+            # Chunks cannot be compared any more: a wrong digest means the whole file once more.
+            file.streaming, file.repairing = True, None
+            await self._files.call_off(lambda transfer: transfer.file is file)
+            self._download.backlog.drop(file.number)
+            self._files.resume(file)
+        elif self._is_hopeless(missed):
+            await self._refuse(file, missed)
+        elif self._download.budget.spent(now):
+            raise faults.unavailable(file, place, verdict, self._download.budget.patience)
+        else:
+            if verdict.row in (35, 36):
+                self._download.servers.busy(Origin.of(place.place.url), now, verdict.delay)
+            await self._again(file, missed)
+
+    def _is_hopeless(self, missed: Missed) -> bool:
+        """Is the place of no more use for this file?"""
+        if isinstance(missed.cause, UnknownHost):
+            never = Origin.of(missed.place.place.url) not in self._download.servers.reached
+            return never and missed.lease.attempt + 1 >= _NAME_TRIES
+        action = missed.verdict.action
+        return action is Action.REFUSE or (action is Action.SUSPECT and missed.place.strike(missed.lease.attempt + 1))
+
+    async def _again(self, file: FileWork, missed: Missed) -> None:
+        lease, verdict = missed.lease, missed.verdict
+        again = (
+            replace(lease, attempt=1 if missed.progressed else lease.attempt + 1)
+            if lease.stream
+            else self._keep(file, missed)
+        )
+        delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
+        if lease.stream and file.entry.digest is None and not missed.place.validator:
+            # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
+            file.restarted(await self._checkpoint.restart(file.number, file.generation))
+        self._download.backlog.push(again, self._now() + delay)
+
+    def _keep(self, file: FileWork, missed: Missed) -> Lease:
+        """What is left of a part that was good up to a point."""
+        file.assembly(missed.lease.chunk).held += missed.kept - missed.lease.start
+        return missed.lease.after(missed.kept)
+
+    async def _refuse(self, file: FileWork, missed: Missed) -> None:
+        missed.place.refused = faults.refusal(file, missed.place, missed.verdict, missed.cause)
+        if not file.usable:
+            raise next(place.refused for place in file.places if place.refused is not None)
+        if file.entry.digest is None:
+            # Without a digest nothing joins the bytes of two places: the next one begins anew.
+            await self._files.anew(file)
+        else:
+            self._download.backlog.push(missed.lease, self._now())

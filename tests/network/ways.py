@@ -1,0 +1,18 @@
+"""The ways to an origin that the catalogue of hostile servers is run over (`test_catalogue`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelferry.net.proxy import Exempt, Proxies, Proxy
+from origin.proxies import PASSWORD, USERNAME
+
+#: Straight, and through each of the proxies, by the name of the fixture that runs it.
+DIRECT = "direct"
+WAYS = (DIRECT, "squid", "dante")
+
+
+def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
+    """One proxy for everything but `exempt`."""
+    proxy = replace(Proxy.of(url), username=username, password=password)
+    return Proxies(proxy, proxy, tuple(map(Exempt.of, exempt)))
