@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from origin.web import Question, Reply, WebServer
 
@@ -27,10 +28,15 @@ class Model:
     readers: frozenset[str] = frozenset()
     tells_commit: bool = True
 
-    @property
+    @cached_property
+    def changed(self) -> dict[str, str]:
+        """The commit that changed each file last."""
+        return {path: hashlib.sha1(body).hexdigest() for path, body in self.files.items()}
+
+    @cached_property
     def commit(self) -> str:
         """By the content."""
-        return hashlib.sha1(repr(sorted(self.files.items())).encode()).hexdigest()
+        return hashlib.sha1(repr(sorted(self.changed.items())).encode()).hexdigest()
 
     def entries(self) -> list[dict[str, object]]:
         """The tree, with its directories."""
@@ -38,7 +44,7 @@ class Model:
         found: list[dict[str, object]] = [{"Path": path, "Type": "tree", "Size": 0, "Sha256": ""} for path in folders]
         for path, body in self.files.items():
             sha256 = hashlib.sha256(body).hexdigest()
-            revision = hashlib.sha1(body).hexdigest()
+            revision = self.changed[path]
             name = path.rpartition("/")[2]
             entry = {
                 "Path": path,
@@ -75,8 +81,7 @@ class ModelScope(WebServer):
             return _said(403, "no permission")
         if what == "":
             return _said(200, "success", {"Name": name})
-        commits = {hashlib.sha1(body).hexdigest() for body in model.files.values()}
-        if question.query.get("Revision") not in {model.commit, *model.refs, *commits}:
+        if question.query.get("Revision") not in {model.commit, *model.refs, *model.changed.values()}:
             return _said(404, "revision not found")
         return _listed(model) if what == "/repo/files" else _file(model, question.query.get("FilePath", ""))
 
