@@ -97,6 +97,7 @@ class Exchange:
         if not assembly.complete:
             return Arrived(transfer.lease_now, place)
         facts = (sink.inode, verdict.validator, place.place.mirror, tuple(assembly.digests))
+        transfer.reported = True
         receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
         return Landed(lease, place, receipt)
 
@@ -163,8 +164,10 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
-            except (ProxyDenied, ProxyRefused) as error:
-                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
+            except ProxyDenied as error:
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, ProxyDenied), error) from error
+            except ProxyRefused as error:
+                raise _Fault(Verdict(Action.REFUSE, 52, error.message, ProxyRefused), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
@@ -244,4 +247,6 @@ def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
         return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
         return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
-    return Verdict(Action.WAIT, 31, error.message, error.becomes)
+    if error.becomes is not SourceUnavailable:
+        return Verdict(Action.WAIT, 52, error.message, error.becomes)
+    return Verdict(Action.WAIT, 31, error.message, SourceUnavailable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.engine.pace import Pace
+from modelferry.engine.pace import Load, Pace
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
@@ -33,6 +33,10 @@ class Servers:
     def allowed(self) -> int:
         """Connections at once, to all together."""
         return self.pace.allowed
+
+    def has_room(self, load: Load) -> bool:
+        """May another request be sent beside those of `load`?"""
+        return load.has_room(self.pace.allowed, self.pace.most)
 
     def may_ask(self, origin: Origin, *, asked: bool) -> bool:
         """May another request go to `origin`, which is being ``asked`` already?
@@ -69,9 +73,9 @@ class Servers:
         if delay is not None:
             self.paused[origin] = now + delay
 
-    def observe(self, now: float, received: int, full: bool) -> None:
-        """As `Pace.observe`."""
-        self.pace = self.pace.observe(now, received, full)
+    def observe(self, now: float, received: int, load: Load) -> None:
+        """As `Pace.observe`, under `load`."""
+        self.pace = self.pace.observe(now, received, load.fills(self.pace.allowed))
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""

@@ -69,7 +69,6 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    spec["securityContext"] |= {"fsGroup": UID, "fsGroupChangePolicy": "OnRootMismatch"}
     if node:
         spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in seen.artifact.spec.nodes.tolerations]}
     name = f"{seen.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
@@ -120,6 +119,8 @@ def _tenant(settings: Settings) -> dict[str, Any]:
         "runAsNonRoot": True,
         "runAsUser": UID,
         "runAsGroup": UID,
+        "fsGroup": UID,  # Secrets are mounted for this group alone, and a claim may belong to root
+        "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     return _common(settings) | {"securityContext": security}

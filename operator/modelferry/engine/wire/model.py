@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from modelferry import __version__
@@ -31,8 +32,7 @@ class Origin:
     @classmethod
     def of(cls, url: str) -> Origin:
         """The origin of an absolute http or https `url`."""
-        parts = urlsplit(ascii_url(url))
-        return cls(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        return _origin_of(url)
 
     @property
     def url(self) -> str:
@@ -44,6 +44,13 @@ class Origin:
         """The Host field's value (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
+
+@lru_cache(maxsize=256)
+def _origin_of(url: str) -> Origin:
+    # Asked several times for each request, and told in a tenth of the time.
+    parts = urlsplit(ascii_url(url))
+    return Origin(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
 
 @dataclass(frozen=True, slots=True)
