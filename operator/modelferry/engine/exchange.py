@@ -156,6 +156,8 @@ class Exchange:
     async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none."""
         again = False
+        # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
+        routed = request.url != place.place.url
         while True:
             try:
                 answer = await self.dialer.ask(request, place.place.mirror, fresh_connection=again)
@@ -180,8 +182,9 @@ class Exchange:
                 request = replace(request, url=verdict.location)
             elif verdict.action is Action.RECONNECT and not again:
                 again = True
-            elif place.route and verdict.action is Action.REFUSE:
+            elif routed and verdict.action is Action.REFUSE:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
+                routed = False
                 place.route = ""
                 request = replace(request, url=place.place.url)
             else:

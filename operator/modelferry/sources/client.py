@@ -31,6 +31,7 @@ from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
 from modelferry.net.credentials import FORM, LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
+from modelferry.net.ratelimit import until_reset
 from modelferry.net.reach import check_forwarded
 from modelferry.net.ways import Way
 from modelferry.sources.connector import WayConnector
@@ -40,7 +41,8 @@ from modelferry.sources.retry import Retry
 CONCURRENCY = 8
 
 _MAX_REDIRECTS = 5
-_LONGEST_WAIT_ASKED = 30.0
+#: Seconds; a Hub's quotas are counted over five minutes.
+_LONGEST_WAIT_ASKED = 300.0
 #: ``total`` bounds a server that drips its headers.
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 #: Seconds for a connection, with the proxy and TLS on its way.
@@ -263,9 +265,10 @@ def _judged(head: Head, file: str) -> Head:
 
 
 def _wait_asked(head: Head) -> float | None:
-    """Seconds in Retry-After, clamped; a date is left alone, for it would have us trust two clocks."""
+    """Seconds in Retry-After or RateLimit, clamped; a date is left alone, for it would have us trust two clocks."""
     value = head.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
+    asked = float(value) if value.isascii() and value.isdigit() else until_reset(head.headers.get("ratelimit", ""))
+    return None if asked is None else min(asked, _LONGEST_WAIT_ASKED)
 
 
 def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> ModelferryError:
