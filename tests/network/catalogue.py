@@ -90,6 +90,7 @@ FROM = ("origin:from",)
 CASES = [
     Case(1, "the whole file to a range, twice", (Rule(ignore_range=True, covers=CHUNK, times=2),), (*AGAIN, 1), (1, 1)),
     Case(1, "the whole file to every range", (Rule(ignore_range=True),), met=(1,), many=(4, 4)),
+    Case(2, "the right slice in a 200", (Rule(says_200=True),)),
     Case(2, "a slice of it in a 200", once(ignore_range=True, content_range="bytes 0-9/{size}"), AGAIN, (2,)),
     Case(3, "another offset", once(content_range="bytes 5-{last}/{size}"), AGAIN, (3,)),
     Case(3, "more than was asked for", once(content_range=f"bytes {CHUNK}-{2 * CHUNK}/{{size}}"), AGAIN, (3,)),

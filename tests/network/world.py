@@ -17,6 +17,7 @@ from modelferry.messages import Progress
 from modelferry.net.credentials import NOBODY, Credential
 from modelferry.net.presigned import Presigner
 from modelferry.net.proxy import DIRECT, Proxies
+from modelferry.net.territory import Territory
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
@@ -50,6 +51,7 @@ class World:
     mirrors: tuple[Mirror, ...] = ()
     presigners: dict[str, Presigner] = field(default_factory=dict)
     proxies: Proxies = DIRECT
+    territory: Territory = field(default_factory=Territory)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -63,7 +65,7 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
-        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies)
+        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.territory)
         others = {name: replace(way, presigner=presigner) for name, presigner in self.presigners.items()}
         dialer = Dialer(Ways(way, others), self.limits)
         # No randomness in the waits, and short ones.

@@ -37,6 +37,7 @@ class Rule:
 
     - ``corrupt``: flips the byte at this offset of the file, where the reply holds it.
     - ``ignore_range``: sends the whole file with 200.
+    - ``says_200``: answers a range with status 200, and else as it should be.
     - ``content_range``: sends this Content-Range instead ("" for none at all); ``{first}``, ``{last}`` and ``{size}``
       stand for those of the honest answer.
     - ``shorten``: answers a range that is this many bytes shorter.
@@ -62,6 +63,7 @@ class Rule:
     times: int | None = None
     corrupt: int | None = None
     ignore_range: bool = False
+    says_200: bool = False
     content_range: str | None = None
     shorten: int = 0
     cut: int | None = None
@@ -228,7 +230,7 @@ def _content(
     names = {name.lower() for name, _ in rule.fields}
     fields = [*(field for field in fields if field[0].lower() not in names), *rule.fields]
     return Reply(
-        200 if whole else 206,
+        200 if whole or rule.says_200 else 206,
         tuple(fields),
         start,
         end,

@@ -19,7 +19,7 @@ from modelferry.manifest import Manifest
 from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.ways import SOURCE, Way, Ways
-from modelferry.resource.source import HTTPSource
+from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Spec
 from modelferry.resource.stores import OCISource, S3Source
 
@@ -96,6 +96,8 @@ def _inner(spec: Spec, data: Mapping[str, str] | None) -> Credential:
             return stores.of_registry(artifact, data, plain_http=spec.transfer.tls.allow_plain_http)
     if spec.auth is None or data is None:
         return NOBODY
+    if isinstance(spec.source, ModelScopeSource) and (token := data.get("token")):
+        return credentials.session(token)
     if (found := credentials.of_secret(data)) is None:
         raise InvalidSpec(
             f"spec.auth: Secret {spec.auth.name!r} has the keys {', '.join(sorted(data))}; give it token, or username"
@@ -108,9 +110,12 @@ def _inner(spec: Spec, data: Mapping[str, str] | None) -> Credential:
 def _hosts(spec: Spec) -> frozenset[str]:
     match spec.source:
         case HTTPSource(files, manifest_url):
-            hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in (manifest_url, *(f.url for f in files))}
+            urls = [manifest_url, *(file.url for file in files)]
+        case HuggingFaceSource(endpoint=endpoint) | ModelScopeSource(endpoint=endpoint):
+            urls = [endpoint]
         case S3Source() | OCISource() as store:
-            hosts = {urlsplit(store.base).netloc.lower()}
+            urls = [store.base]
+    hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in urls}
     hosts.discard("")
     if len(hosts) > 1:
         raise InvalidSpec(

@@ -19,6 +19,7 @@ from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
     Denied,
+    PrivateAddress,
     ProxyDenied,
     ProxyRefused,
     ServerMisbehaves,
@@ -30,6 +31,10 @@ from modelferry.errors import (
 
 #: Seconds that a try which is called off waits for the answer to its report.
 _LAST_WORD = 5.0
+#: The catalogue's rows of what the way to a server says.
+_ROWS: dict[type[Stalled], int] = {
+    CertificateRefused: 47, Denied: 37, PrivateAddress: 45, ProxyDenied: 51, ProxyRefused: 52
+}  # fmt: skip
 
 
 class _Fault(Exception):
@@ -178,21 +183,12 @@ class Exchange:
     async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none."""
         again, mirror = False, place.place.mirror
-        address = "" if place.route else await self.dialer.address(place.place.url, mirror)
-        request = replace(request, url=address or place.route)
+        # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
+        routed = request.url != place.place.url
+        address = "" if routed else await self.dialer.address(place.place.url, mirror)
+        request = replace(request, url=address or request.url)
         while True:
-            try:
-                answer = await self.dialer.ask(request, mirror, fresh_connection=again)
-            except UnknownHost as error:
-                raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
-            except CertificateRefused as error:
-                raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
-            except Denied as error:
-                raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
-            except ProxyDenied as error:
-                raise _Fault(Verdict(Action.REFUSE, 51, error.message, ProxyDenied), error) from error
-            except ProxyRefused as error:
-                raise _Fault(Verdict(Action.REFUSE, 52, error.message, ProxyRefused), error) from error
+            answer = await self._dial(request, mirror, again)
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(place, answer.waited)
@@ -201,11 +197,13 @@ class Exchange:
             answer.close()
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
+                self._follow(request.url, verdict.location, place)
                 request = replace(request, url=verdict.location)
             elif verdict.action is Action.RECONNECT and not again:
                 again = True
-            elif place.route and verdict.action is Action.REFUSE:
+            elif routed and verdict.action is Action.REFUSE:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
+                routed = False
                 place.route = ""
                 address = await self.dialer.address(place.place.url, mirror)
                 request = replace(request, url=address)
@@ -214,6 +212,21 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 38, f"{verdict.message} to a presigned URL", SourceUnavailable))
             else:
                 raise _Fault(verdict)
+
+    async def _dial(self, request: Request, mirror: str, fresh: bool) -> Answer:
+        """Any answer; raises _Fault where the way to the server says what is wrong."""
+        try:
+            return await self.dialer.ask(request, mirror, fresh_connection=fresh)
+        except UnknownHost as error:
+            raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
+        except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:
+            raise _Fault(Verdict(Action.REFUSE, _ROWS[type(error)], error.message, type(error)), error) from error
+
+    def _follow(self, url: str, to: str, place: PlaceWork) -> None:
+        try:
+            self.dialer.lead(url, to, place.place.mirror)
+        except PrivateAddress as error:
+            raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
 
     def _see(self, place: PlaceWork, verdict: Verdict) -> None:
         place.validator = verdict.validator or place.validator

@@ -67,13 +67,16 @@ NOBODY = Nobody()
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """An Authorization field that is the same for each request (RFC 9110 section 11.6.2)."""
+    """An Authorization field that is the same for each request (RFC 9110 section 11.6.2), and a Cookie where there is
+    one."""
 
     authorization: str = field(repr=False)
+    cookie: str = field(default="", repr=False)
 
     async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
-        return (("Authorization", self.authorization),)
+        cookie = (("Cookie", self.cookie),) if self.cookie else ()
+        return (("Authorization", self.authorization), *cookie)
 
     async def refused(self, refusal: Refusal, ask: Ask) -> bool:
         """See Credential."""
@@ -105,6 +108,12 @@ class Guarded:
 def bearer(token: str) -> Fixed:
     """A bearer token (RFC 6750 section 2.1)."""
     return Fixed(f"Bearer {token}")
+
+
+def session(token: str) -> Fixed:
+    """A ModelScope token: some of its servers read the bearer token, older ones the session's cookie, as modelscope_hub
+    0.5.1 knows (`_legacy_api._ensure_session_auth`)."""
+    return Fixed(f"Bearer {token}", f"m_session_id={token}")
 
 
 def basic(username: str, password: str) -> Fixed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 #: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
@@ -17,11 +17,16 @@ STAGGER = 0.25
 #: An address as `socket` takes it, with its family.
 Address = tuple[int, tuple[object, ...]]
 
+#: Which of a host's addresses may be dialled, as `Territory.admit`.
+Admit = Callable[[str, Iterable[str]], set[str]]
 
-async def dial(host: str, port: int) -> socket.socket:
+
+async def dial(host: str, port: int, admit: Admit = lambda host, addresses: set(addresses)) -> socket.socket:
     """The first connection that is made, non-blocking. Raises OSError (gaierror for the name), that of the first
-    address."""
-    addresses = interleaved(await resolve(host, port))
+    address, and what `admit` raises, which picks the addresses that may be dialled."""
+    found = await resolve(host, port)
+    admitted = admit(host, [str(where[0]) for _, where in found])
+    addresses = interleaved([address for address in found if address[1][0] in admitted])
     tries: list[asyncio.Task[socket.socket]] = []
     winner: asyncio.Task[socket.socket] | None = None
     try:

@@ -22,6 +22,7 @@ from modelferry.errors import (
     ModelferryError,
     NotFound,
     PlainHTTPRefused,
+    PrivateAddress,
     ServerBusy,
     ServerMisbehaves,
     SourceFault,
@@ -31,6 +32,7 @@ from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
 from modelferry.net.credentials import FORM, LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
+from modelferry.net.ratelimit import until_reset
 from modelferry.net.reach import check_forwarded
 from modelferry.net.ways import Way
 from modelferry.sources.connector import WayConnector
@@ -40,7 +42,8 @@ from modelferry.sources.retry import Retry
 CONCURRENCY = 8
 
 _MAX_REDIRECTS = 5
-_LONGEST_WAIT_ASKED = 30.0
+#: Seconds; a Hub's quotas are counted over five minutes.
+_LONGEST_WAIT_ASKED = 300.0
 #: ``total`` bounds a server that drips its headers.
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 #: Seconds for a connection, with the proxy and TLS on its way.
@@ -151,10 +154,19 @@ class Client:
                 raise error
             if head.status not in (301, 302, 303, 307, 308):
                 return _judged(head, file), body
-            url = _redirected(head, file)
+            url = self._led(head, file)
         raise ServerMisbehaves(
             f"{file}: {shown(url)}: more than {_MAX_REDIRECTS} redirects; give the url that they lead to", file=file
         )
+
+    def _led(self, head: Head, file: str) -> str:
+        """Where `head` redirects to."""
+        target = _redirected(head, file)
+        try:
+            self._way.territory.lead(urlsplit(head.url).hostname or "", urlsplit(target).hostname or "")
+        except PrivateAddress as error:
+            raise PrivateAddress(f"{file}: {shown(head.url)}: {error.message}", file=file) from None
+        return target
 
     def _check_scheme(self, url: str, file: str) -> None:
         if not self._allow_plain_http and not url.lower().startswith("https:"):
@@ -263,9 +275,10 @@ def _judged(head: Head, file: str) -> Head:
 
 
 def _wait_asked(head: Head) -> float | None:
-    """Seconds in Retry-After, clamped; a date is left alone, for it would have us trust two clocks."""
+    """Seconds in Retry-After or RateLimit, clamped; a date is left alone, for it would have us trust two clocks."""
     value = head.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
+    asked = float(value) if value.isascii() and value.isdigit() else until_reset(head.headers.get("ratelimit", ""))
+    return None if asked is None else min(asked, _LONGEST_WAIT_ASKED)
 
 
 def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> ModelferryError:

@@ -12,7 +12,7 @@ from modelferry.agent.ways import ways_of
 from modelferry.errors import InvalidSpec
 from modelferry.resource import transfer
 from modelferry.resource.secret import SecretReference
-from modelferry.resource.source import HTTPFile, HTTPSource
+from modelferry.resource.source import HTTPFile, HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Spec, secrets_of
 
 
@@ -60,6 +60,23 @@ def test_a_secret_without_a_usable_key_is_told_by_its_keys(tmp_path: Path) -> No
     with pytest.raises(InvalidSpec, match="has the keys tokn; give it token") as caught:
         ways_of(spec("https://a/1"), (), secrets(tmp_path, tokn="planted-secret"))
     assert "planted-secret" not in str(caught.value)
+
+
+async def test_a_hubs_token_goes_to_its_endpoint_alone(tmp_path: Path) -> None:
+    found = secrets(tmp_path, token="t")
+    hub = Spec(HuggingFaceSource("a/b", endpoint="https://hf-mirror.com/hf"), auth=SecretReference("hub"))
+    credential = ways_of(hub, (), found).of("source").credential
+    assert await credential.headers("https://hf-mirror.com/a/b/resolve/0/c") == (("Authorization", "Bearer t"),)
+    assert await credential.headers("https://huggingface.co/a/b/resolve/0/c") == ()
+
+
+async def test_model_scope_gets_its_token_as_a_cookie_too(tmp_path: Path) -> None:
+    spec = Spec(ModelScopeSource("a/b"), auth=SecretReference("hub"))
+    credential = ways_of(spec, (), secrets(tmp_path, token="t")).of("source").credential
+    assert await credential.headers("https://modelscope.cn/x") == (
+        ("Authorization", "Bearer t"),
+        ("Cookie", "m_session_id=t"),
+    )
 
 
 URL = "https://h/1"

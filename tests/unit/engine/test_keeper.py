@@ -16,6 +16,7 @@ from modelferry.engine.checkpoint.api import OpenedFile, Receipt, Written
 from modelferry.engine.checkpoint.keeper import Keeper
 from modelferry.engine.checkpoint.ready import Ready, retired
 from modelferry.engine.storage import files
+from modelferry.engine.verify import verify
 from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
@@ -330,3 +331,33 @@ def test_after_an_unclean_boot_nothing_is_believed(keeper: Keeper) -> None:
 )
 def test_which_revisions_go(previous: str | None, gone: list[str]) -> None:
     assert retired("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
+
+
+def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None:
+    name = hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
+    entry = FileEntry("d/a", len(DATA), Digest("git-sha1", name), (Place("https://x/"),))
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    keeper.open(pin((entry,)))
+    try:
+        # Out of order, so that the digest begins in the reading and is completed by what is on the disk.
+        fetch(keeper, 2, 3)
+        fetch(keeper, 0, 1)
+        assert keeper.finish(0).verified
+        keeper.publish()
+    finally:
+        keeper.close()
+    (tmp_path / ".modelferry" / "chunks.db").unlink()
+    assert verify(tmp_path).ok
+    (tmp_path / "current" / "d" / "a").write_bytes(DATA[:-1] + b"x")
+    assert not verify(tmp_path).ok
+
+
+def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
+    entry = FileEntry("d/a", len(DATA), Digest("git-sha1", hashlib.sha1(DATA).hexdigest()), (Place("https://x/"),))
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    keeper.open(pin((entry,)))
+    fetch(keeper, 0, 1, 2, 3)
+    finish = keeper.finish(0)
+    keeper.close()
+    assert not finish.verified
+    assert finish.expected == str(entry.digest)

@@ -127,6 +127,10 @@ class Dialer:
         except (KeyError, OSError, ModelferryError) as error:
             raise ConnectionFailed("has no presigned URL in its Secret at the moment") from error
 
+    def lead(self, url: str, to: str, mirror: str) -> None:
+        """A server of `mirror` redirects from `url` to `to`. Raises PrivateAddress where it may not."""
+        self._ways.of(mirror).territory.lead(Origin.of(url).host, Origin.of(to).host)
+
     def warm(self, url: str, mirror: str, count: int) -> None:
         """Begin to open `count` connections to the server of `url`, for those who will ask."""
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
@@ -180,7 +184,7 @@ class Dialer:
         began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
-                stream = await reach(line.origin.url, line.way.proxies, self._limits.connect)
+                stream = await reach(line.origin.url, line.way.proxies, self._limits.connect, line.way.territory)
                 connection = self._new(line, stream)
                 self._open.add(connection)
                 dialled = clock()

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 
 from modelferry.resource.fields import Fields
 from modelferry.resource.parse.source.http import http
+from modelferry.resource.parse.source.hub import hugging_face, model_scope
 from modelferry.resource.parse.source.stores import oci, s3
 from modelferry.resource.source import Source
 
 #: The field of each kind below ``spec.source``, and what reads it.
 KINDS: Mapping[str, Callable[[Fields], Source | None]] = {
     "http": http,
+    "huggingFace": hugging_face,
+    "modelScope": model_scope,
     "s3": s3,
     "oci": oci,
 }

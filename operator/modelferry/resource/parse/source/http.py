@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.manifest import Digest
-from modelferry.manifest.model import DIGEST_LENGTHS
+from modelferry.manifest.model import DIGEST_LENGTHS, LISTED
 from modelferry.manifest.paths import path_fault
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
@@ -40,7 +40,7 @@ def _file(fields: Fields) -> HTTPFile:
         fields.fault("url", fault)
     if fields.has("sha256") and fields.has("md5"):
         fields.fault("md5", "give sha256 or md5, not both")
-    digests = [digest for name in DIGEST_LENGTHS if (digest := _digest(fields, name))]
+    digests = [digest for name in LISTED if (digest := _digest(fields, name))]
     size = fields.number("size", None, 0, _MAX_SIZE)
     fields.done()
     return HTTPFile(path, url, digests[0] if digests else None, size)
