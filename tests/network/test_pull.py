@@ -42,8 +42,9 @@ CONTENTS = {
 SIZE = sum(map(len, CONTENTS.values()))
 CONNECTIONS = 2
 
-#: Holds back the last chunk, which is asked for when others are on the disk: time to interrupt in the middle.
-HELD_BACK = Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=5)
+#: Holds back a chunk that is asked for when others are on the disk (the smallest is asked for first): time to
+#: interrupt in the middle.
+HELD_BACK = Rule(path="asset/*", covers=2 * CHUNK_SIZE, delay=5)
 
 
 @dataclass(frozen=True)
