@@ -211,6 +211,7 @@ class Fetcher:
                 file.assembly(lease.chunk).mirror = place.place.mirror
             transfer = Transfer.of(file, lease, place)
             transfer.begun = now
+            download.tally.begin(transfer.mirror)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
         servers.take_stock(tries.loads)

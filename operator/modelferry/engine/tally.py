@@ -29,9 +29,13 @@ class Tally:
         """Count an answer that was of no use, or not of all."""
         self.faults[mirror, verdict.row] += 1
 
+    def begin(self, mirror: str) -> None:
+        """Count a try."""
+        add(self.streams, (STREAMS, mirror), 1, 0.0)
+
     def spend(self, mirror: str, seconds: float) -> None:
-        """Count a try that took `seconds`."""
-        add(self.streams, (STREAMS, mirror), 1, seconds)
+        """A try took `seconds`."""
+        add(self.streams, (STREAMS, mirror), 0, seconds)
 
     @property
     def rows(self) -> list[int]:
