@@ -38,11 +38,12 @@ class Download:
         self.budget = self.budget.progress(now)
         self.message = ""
 
-    def next(self, now: float) -> Lease | None:
-        """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one."""
+    def next(self, now: float, *, share: bool = True) -> Lease | None:
+        """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one, if it
+        may `share` that."""
         lease = self.backlog.pop(now, self._may_fetch)
         if lease is None:
-            busy = len(self.backlog) or self.servers.paused
+            busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self.tries.share(self.servers.pace, now)
         part, rest = next_part(self.servers.pace_of(self._origin(lease)), lease, self.backlog.bytes)
         if rest is not None:

@@ -110,7 +110,7 @@ class Fetcher:
 
     def telemetry(self) -> Telemetry:
         """What only this side knows, as it stands now."""
-        files = self._download.files
+        files, throttle = self._download.files, self._dialer.throttle
         repairing = any(file.repairing is not None and not file.verified for file in files)
         return Telemetry(
             in_flight=sum(transfer.received for transfer in self._download.tries.tasks.values())
@@ -118,9 +118,10 @@ class Fetcher:
             connections=self._dialer.connections,
             retries=self.retries,
             fetched=self._exchange.fetched if self._exchange is not None else 0,
-            phase="repairing" if repairing else "fetching",
-            message=self._download.message,
+            phase="paused" if throttle.paused else "repairing" if repairing else "fetching",
+            message=throttle.note if throttle.paused else self._download.message or throttle.note,
             active=self._exchange.disk.active() if self._exchange is not None else (),
+            limit=throttle.limit,
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.
@@ -147,7 +148,7 @@ class Fetcher:
         """Wait until a try ends, a server was reached, or a time has come that something waits for."""
         now, tasks = self._now(), self._download.tries.tasks
         times = self._download.times()
-        if tasks:
+        if tasks or self._dialer.throttle.paused:
             # What may be fetched already waits for a connection. With none at work it came due a moment ago.
             times = [time for time in times if time > now] + [now + _TICK]
         elif not times:
@@ -162,16 +163,23 @@ class Fetcher:
 
     def _dispatch(self, exchange: Exchange, now: float) -> None:
         download = self._download
-        servers, tries = download.servers, download.tries
+        servers, tries, throttle = download.servers, download.tries, self._dialer.throttle
         servers.resume(now)
-        tries.drop_laggards(servers.pace, now)
-        while tries.running < servers.allowed and (lease := download.next(now)):
+        if throttle.paused:
+            download.progress(now)  # patience does not run out
+        tries.lay_down(keep=throttle.streams)
+        # Where the limit is what bounds the streams, their rates say nothing of the servers.
+        free = not throttle.paused and not throttle.felt
+        if free:
+            tries.drop_laggards(servers.pace, now)
+        allowed = min(servers.allowed, throttle.streams)
+        while tries.running < allowed and (lease := download.next(now, share=free)):
             file = download.file_of(lease)
             place = servers.place_for(file, lease)
             transfer = Transfer.of(file, lease, place)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.observe(now, exchange.fetched, tries.running >= servers.allowed)
+        servers.observe(now, exchange.fetched, free and tries.running >= servers.allowed)
 
     def _measure(self, transfer: Transfer) -> None:
         if transfer.lease is not None and transfer.seconds:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.limits import Limits
+
 #: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
 #: 0.1 % loss, against 10 % with one.
 DEFAULT_CONNECTIONS = 16
@@ -36,7 +38,10 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download."""
+    """How bytes travel: ``connections`` is the number of concurrent streams of one download. ``limits``: what it may
+    receive. ``pod_network``: bytes per second that the pod's network link lets in, None for no limit."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
+    limits: Limits = field(default_factory=Limits)
+    pod_network: int | None = None

@@ -73,7 +73,8 @@ class Finish:
 class Telemetry:
     """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
     bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
-    offset) of what is being written to, where it was last written."""
+    offset) of what is being written to, where it was last written. ``limit``: bytes per second that may be received;
+    None for no limit. The phase is paused where it is 0."""
 
     in_flight: int = 0
     connections: int = 0
@@ -82,6 +83,7 @@ class Telemetry:
     phase: str = "fetching"
     message: str = ""
     active: tuple[tuple[str, int], ...] = ()
+    limit: int | None = None
 
 
 class Checkpoint(Protocol):

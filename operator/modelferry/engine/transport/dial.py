@@ -11,6 +11,8 @@ import socket
 from collections.abc import Sequence
 from itertools import zip_longest
 
+#: Bytes of a segment where the receive buffer is small: an Ethernet frame's 1500 without the IP and TCP headers.
+_SEGMENT = 1460
 #: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
 STAGGER = 0.25
 
@@ -18,16 +20,16 @@ STAGGER = 0.25
 Address = tuple[int, tuple[object, ...]]
 
 
-async def dial(host: str, port: int) -> socket.socket:
+async def dial(host: str, port: int, *, receive: int | None = None) -> socket.socket:
     """The first connection that is made, non-blocking. Raises OSError (gaierror for the name), that of the first
-    address."""
+    address. `receive`: bytes that the kernel may hold unread (SO_RCVBUF); it decides by itself where there is none."""
     addresses = interleaved(await resolve(host, port))
     tries: list[asyncio.Task[socket.socket]] = []
     winner: asyncio.Task[socket.socket] | None = None
     try:
         running: set[asyncio.Task[socket.socket]] = set()
         for address in addresses:
-            tries.append(asyncio.create_task(_connect(address)))
+            tries.append(asyncio.create_task(_connect(address, receive)))
             running.add(tries[-1])
             last = len(tries) == len(addresses)
             while running and winner is None:
@@ -62,12 +64,17 @@ def interleaved(addresses: Sequence[Address]) -> list[Address]:
     return [address for pair in zip_longest(first, others) for address in pair if address is not None]
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: Address, receive: int | None) -> socket.socket:
     family, where = address
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive is not None:
+            # Before it connects: the window's scale is agreed on then (RFC 7323). Segments no longer than Ethernet's,
+            # since a window of few segments moves in jumps: loopback's have 64 KiB.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
         await asyncio.get_running_loop().sock_connect(connection, where)
     except BaseException:
         connection.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.dial import dial
 from modelferry.engine.transport.secure import SecureConnection
+from modelferry.engine.transport.throttle import Room, Throttle
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
@@ -40,13 +41,17 @@ class Line:
 class Dialer:
     """Connections to any origin, reused where the last answer allows it."""
 
-    def __init__(self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16) -> None:
-        """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory."""
+    def __init__(
+        self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
+    ) -> None:
+        """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
+        `throttle`: what they may receive together."""
+        self.throttle = throttle or Throttle(connections)
         self._buffer = buffer_size(connections)
         self._ways = ways
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, Room | None] = {}
 
     @property
     def connections(self) -> int:
@@ -67,7 +72,8 @@ class Dialer:
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
-                return await self._exchange(line, connection, request)
+                paid = await self._pay_ahead(connection, request)
+                return await self._exchange(line, connection, request, paid)
             except _Unanswered as error:
                 self._drop(connection)
                 # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
@@ -84,7 +90,14 @@ class Dialer:
             self._drop(connection)
         await asyncio.gather(*(connection.closed for connection in doomed))
 
-    async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
+    async def _pay_ahead(self, connection: Connection, request: Request) -> int:
+        """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
+        room = self._open.get(connection)
+        length = request.end - request.start if request.end is not None else None
+        window = room.window if room is not None else 0
+        return await self.throttle.pay(window if length is None else min(window, length))
+
+    async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
         clock = asyncio.get_running_loop().time
         sent = clock()
         connection.send(request.encode())
@@ -95,7 +108,9 @@ class Dialer:
                     data = await self._take_first(connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
-                        return Answer(self, line, connection, head, data[used:], self._limits, clock() - sent)
+                        waited = clock() - sent
+                        self.throttle.answered(waited)
+                        return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -116,7 +131,8 @@ class Dialer:
         idle = self._idle.get(line, [])
         while idle:
             connection = idle.pop()
-            if connection.quiet:
+            room, wanted = self._open.get(connection), self.throttle.room
+            if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
             self._drop(connection)
         return None
@@ -124,8 +140,10 @@ class Dialer:
     async def _connect(self, line: Line) -> Connection:
         try:
             async with asyncio.timeout(self._limits.connect):
-                connection = await self._adopt(line, await dial(line.origin.host, line.origin.port))
-                self._open.add(connection)
+                room = self.throttle.room
+                dialled = await dial(line.origin.host, line.origin.port, receive=room.socket if room else None)
+                connection = await self._adopt(line, dialled, room)
+                self._open[connection] = room
                 try:
                     await connection.handshake()
                 except BaseException:
@@ -135,19 +153,20 @@ class Dialer:
             raise _connect_fault(line.origin, error, self._limits.connect) from error
         return connection
 
-    async def _adopt(self, line: Line, dialled: socket.socket) -> Connection:
+    async def _adopt(self, line: Line, dialled: socket.socket, room: Room | None) -> Connection:
         try:
             loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(line), sock=dialled)
+            _, connection = await loop.create_connection(lambda: self._new(line, room), sock=dialled)
         except BaseException:
             dialled.close()
             raise
         return connection
 
-    def _new(self, line: Line) -> Connection:
+    def _new(self, line: Line, room: Room | None) -> Connection:
+        size = min(self._buffer, room.buffer) if room else self._buffer
         if line.origin.scheme != "https":
-            return Connection(self._buffer)
-        return SecureConnection(self._buffer, line.way.context, line.origin.host)
+            return Connection(size)
+        return SecureConnection(size, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -157,7 +176,7 @@ class Dialer:
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         connection.abort()
 
 
@@ -173,8 +192,9 @@ class Answer:
         first: memoryview,
         limits: Limits,
         waited: float,
+        paid: int,
     ) -> None:
-        """`waited`: seconds from the request to its head."""
+        """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given."""
         self.head = head
         self.waited = waited
         self.peer = connection.peer
@@ -183,6 +203,7 @@ class Answer:
         self._connection = connection
         self._first = first
         self._limits = limits
+        self._paid = paid
         self._framing_body: Body | None = None
         #: The framing ended by itself; bytes followed it.
         self.whole = False
@@ -205,6 +226,8 @@ class Answer:
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
+            # What was just given out has made room for as much.
+            self._paid += await self._dialer.throttle.pay(min(len(data), length - self._paid))
             data = await self._more(body.left if body.left is not None else 1)
             if not data:
                 self.whole = body.close()
@@ -223,12 +246,14 @@ class Answer:
         self._dialer.release(self._line, self._connection, reusable)
 
     async def _more(self, left: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate.
+        # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
+        # smaller; the time that it takes is none of the server's.
+        wanted = min(left, max(1, self._limits.floor), self._connection.size)
         try:
             async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(min(left, max(1, self._limits.floor), self._connection.size))
+                return await self._connection.take(wanted)
         except TimeoutError:
-            raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
+            raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
 
 
 class _Unanswered(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelferry.manifest.pins import pin_fault
 from modelferry.resource.fields import Fields
+from modelferry.resource.parse.limits import limits, rate
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
     MAX_CONNECTIONS,
@@ -19,8 +20,9 @@ def transfer(fields: Fields) -> Transfer:
     """All of it, with the defaults."""
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
     tls = _tls(fields.map("tls"))
+    found, pod_network = limits(fields), rate(fields, "podNetworkBandwidth")
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, tls)
+    return Transfer(connections or DEFAULT_CONNECTIONS, tls, found, pod_network)
 
 
 def _tls(fields: Fields) -> TLS:
