@@ -54,55 +54,6 @@ async def test_a_published_revision_is_not_fetched_again(serve: Serve, world: Wo
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("row 1", Rule(ignore_range=True, times=2, first=3)),
-        ("row 3", Rule(content_range=f"bytes 5-{CHUNK + 4}/{5 * CHUNK + 1234}", covers=CHUNK, times=1)),
-        ("row 4", Rule(shorten=1000, times=3)),
-        ("row 5", Rule(content_range="", covers=CHUNK, times=1)),
-        ("row 9", Rule(cut=5000, covers=CHUNK, times=2)),
-        ("row 10", Rule(surplus=100, covers=CHUNK, times=1)),
-        ("row 10, announced", Rule(extra=100, covers=CHUNK, times=1)),
-        ("row 12 with a digest", Rule(etag='"other"', first=4, times=1)),
-        ("row 14 with a digest", Rule(etag='W/"weak"')),
-        ("row 15 with a digest", Rule(etag="", last_modified="")),
-        ("row 19", Rule(encoding="gzip", covers=CHUNK, times=1)),
-        ("row 23", Rule(chunked=True)),
-        ("row 24", Rule(close_delimited=True)),
-        ("row 24, cut", Rule(close_delimited=True, cut=5000, covers=CHUNK, times=2)),
-        ("row 25", Rule(chunked=True, cut=5000, covers=CHUNK, times=2)),
-        ("row 31", Rule(reset=20_000, covers=CHUNK, times=2)),
-        ("row 32", Rule(stall=5000, covers=CHUNK, times=1)),
-        ("row 33", Rule(delay=60.0, covers=CHUNK, times=1)),
-        ("row 34", Rule(status=502, covers=CHUNK, times=2)),
-        ("row 35", Rule(status=429, retry_after="1", covers=CHUNK, times=1)),
-        ("row 35, 503", Rule(status=503, covers=CHUNK, times=1)),
-        ("row 26", Rule(raw="HTTP/1.1 206 OK\r\n" + "X-Long: y\r\n" * 9000, covers=CHUNK, times=1)),
-        ("row 40", Rule(status=421, covers=CHUNK, times=1)),
-        ("row 55", Rule(raw="SSH-2.0-OpenSSH\r\n", covers=CHUNK, times=1)),
-        ("row 56", Rule(status=204, covers=CHUNK, times=1)),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_passing_fault_costs_a_retry_and_no_more(
-    serve: Serve, world: World, data: bytes, name: str, rule: Rule
-) -> None:
-    async with serve({"a": data}, rules=[rule]) as origin:
-        await world.pull(entry("a", data, origin.url("a")))
-        # Nothing but the chunk in question came twice.
-        assert origin.sent() <= len(data) + 2 * (len(data) if rule.ignore_range else CHUNK)
-    assert world.read("a") == data
-
-
-async def test_a_short_body_keeps_its_prefix(serve: Serve, world: World, data: bytes) -> None:
-    async with serve({"a": data}, rules=[Rule(cut=40_000, covers=CHUNK, times=1)]) as origin:
-        await world.pull(entry("a", data, origin.url("a")))
-        spans = [e.span for e in origin.requests("a")]
-        assert (CHUNK + 40_000, 2 * CHUNK) in spans
-        assert origin.sent() == len(data)
-
-
-@pytest.mark.parametrize(
     "rule", [Rule(ignore_range=True), Rule(ignore_range=True, fields=(("Accept-Ranges", "none"),))]
 )
 async def test_a_server_without_ranges_is_read_as_one_stream(

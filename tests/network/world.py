@@ -45,6 +45,9 @@ class World:
     allow_plain_http: bool = False
     credential: Credential = NOBODY
     progress: Progress | None = None
+    pins: tuple[str, ...] = ()
+    #: Rows of the catalogue that the last pull met.
+    met: list[int] = field(default_factory=list)
 
     async def pull(self, *files: FileEntry) -> Result:
         """Fetch `files` as one manifest; raises what the engine raises."""
@@ -54,11 +57,13 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience)
-        dialer = Dialer(Ways(Way(client_context(self.ca_file), self.credential)), self.limits)
+        dialer = Dialer(Ways(Way(client_context(self.ca_file, pins=self.pins), self.credential)), self.limits)
+        # No randomness in the waits, and short ones.
+        fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
         try:
-            # No randomness in the waits, and short ones.
-            return await Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98).run()
+            return await fetcher.run()
         finally:
+            self.met = fetcher.tally.rows
             self.progress = checkpoint.progress()
             await checkpoint.close()
 

@@ -28,27 +28,30 @@ class Rule:
 
     It meets requests for paths like ``path`` (a glob) whose range covers byte ``covers`` (any, where None), with a
     range or without (``ranged``), from the ``first`` such request on (from 1), ``times`` times (for ever, where
-    None).
+    None); and of this ``method`` alone, where one is given.
 
     What it does, all that are set at once:
 
     - ``corrupt``: flips the byte at this offset of the file, where the reply holds it.
     - ``ignore_range``: sends the whole file with 200.
-    - ``content_range``: sends this Content-Range instead ("" for none at all).
+    - ``content_range``: sends this Content-Range instead ("" for none at all); ``{first}``, ``{last}`` and ``{size}``
+      stand for those of the honest answer.
     - ``shorten``: answers a range that is this many bytes shorter.
     - ``cut``: closes after this many bytes of content; ``reset``: the same with a RST; ``stall``: then sends nothing
       more.
     - ``extra``: sends this many bytes more, and a Content-Length to match; ``surplus``: the same without telling.
-    - ``etag``, ``last_modified``: sends these instead ("" for none).
+    - ``etag``, ``last_modified``: sends these instead ("" for none); ``{date}`` stands for the answer's Date.
     - ``encoding``: says that it has this Content-Encoding.
     - ``status``: answers so, with ``retry_after`` if that is set; ``redirect``: 302 to there.
     - ``rate``: bytes per second of this reply. ``chunked``, ``close_delimited``: frames the content so.
-    - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: adds these.
+    - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
+      of the same names, or beside its own.
     - ``authorization``: answers 401 to whoever does not show this one.
     - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
     """
 
     path: str = "*"
+    method: str = ""
     covers: int | None = None
     ranged: bool | None = None
     first: int = 1
@@ -86,6 +89,8 @@ class Rule:
     def meets(self, asked: Asked) -> bool:
         """Is this request one of those?"""
         if not fnmatchcase(asked.path.lstrip("/"), self.path.lstrip("/")):
+            return False
+        if self.method and self.method != asked.method:
             return False
         if self.ranged is not None and self.ranged != (asked.start is not None):
             return False
@@ -194,10 +199,11 @@ def _content(
     fields += [("ETag", etag)] if etag else []
     fields += [("Last-Modified", modified)] if modified else []
     if not whole:
-        text = f"bytes {start}-{end - 1}/{served.size}" if rule.content_range is None else rule.content_range
+        text = "bytes {first}-{last}/{size}" if rule.content_range is None else rule.content_range
+        text = text.format(first=start, last=end - 1, size=served.size)
         fields += [("Content-Range", text)] if text else []
     elif rule.content_range:
-        fields.append(("Content-Range", rule.content_range))
+        fields.append(("Content-Range", rule.content_range.format(first=start, last=end - 1, size=served.size)))
     if framing == "length":
         fields.append(("Content-Length", str(end - start + rule.extra)))
     elif framing == "chunked":
@@ -210,7 +216,8 @@ def _content(
         # Of the true bytes: an honest origin behind a cache that spoils them.
         value = base64.b64encode(hashlib.sha256(served.read(start, end)).digest()).decode()
         fields.append(("Content-Digest", f"sha-256=:{value}:"))
-    fields += rule.fields
+    names = {name.lower() for name, _ in rule.fields}
+    fields = [*(field for field in fields if field[0].lower() not in names), *rule.fields]
     return Reply(
         200 if whole else 206,
         tuple(fields),

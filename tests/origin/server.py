@@ -65,6 +65,8 @@ class HostileOrigin:
         self.contents = dict(contents or {})
         self.script = Script(rules)
         self.entries: list[Entry] = []
+        #: Requests as they came, with their fields.
+        self.asked: list[Asked] = []
         self.digest = digest
         self.rate = rate
         self._root = root
@@ -129,6 +131,7 @@ class HostileOrigin:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        self.asked.append(asked)
         reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
         sent = 0
         try:
@@ -145,11 +148,9 @@ class HostileOrigin:
             writer.write(reply.raw)
             await writer.drain()
             return
-        head = [
-            f"HTTP/1.1 {reply.status} Said",
-            f"Date: {_now()}",
-            *(f"{name}: {value}" for name, value in reply.fields),
-        ]
+        date = _now()
+        fields = (f"{name}: {value.replace('{date}', date)}" for name, value in reply.fields)
+        head = [f"HTTP/1.1 {reply.status} Said", f"Date: {date}", *fields]
         writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if asked.method != "HEAD" else b""))
         if asked.method == "HEAD":
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from modelferry.engine.pace import Budget, next_part
 from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
+from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork
@@ -14,13 +15,16 @@ from modelferry.engine.work import FileWork
 
 @dataclass(slots=True)
 class Download:
-    """``retries``: tries that had to be made again; ``message``: what a person is told of the last trouble."""
+    """``tally``: what was met with. ``retries``: tries that had to be made again. ``message``: what a person is told of
+    the last trouble.
+    """
 
     servers: Servers
     budget: Budget
     files: list[FileWork] = field(default_factory=list)
     backlog: Backlog = field(default_factory=Backlog)
     tries: Tries = field(default_factory=Tries)
+    tally: Tally = field(default_factory=Tally)
     retries: int = 0
     message: str = ""
 

@@ -23,6 +23,7 @@ from modelferry.engine.plan import keeps
 from modelferry.engine.reactions import Reactions
 from modelferry.engine.servers import Servers
 from modelferry.engine.storage.sink import Disk
+from modelferry.engine.tally import Tally
 from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.wire import Origin
@@ -84,6 +85,11 @@ class Fetcher:
     def retries(self) -> int:
         """Tries that had to be made again."""
         return self._download.retries
+
+    @property
+    def tally(self) -> Tally:
+        """What was met with on the way."""
+        return self._download.tally
 
     async def run(self) -> Result:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""

@@ -78,6 +78,7 @@ class Reactions:
             await self._files.resync(file)
             return
         if receipt.why == "digest":
+            self._download.tally.faults[landed.place.place.mirror, 11] += 1
             again = replace(again, rejected=lease.rejected + 1, fresh=True)
             if again.rejected >= _REJECTIONS:
                 raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
@@ -111,6 +112,7 @@ class Reactions:
     async def _on_missed(self, file: FileWork, missed: Missed) -> None:
         lease, place, verdict, now = missed.lease, missed.place, missed.verdict, self._now()
         self._download.retries += verdict.row != 4
+        self._download.tally.miss(place.place.mirror, verdict)
         if missed.progressed or missed.kept > lease.start:
             self._download.progress(self._now())
         self._download.message = f"{shown(place.url)} {verdict.message}; trying again"
