@@ -20,6 +20,7 @@ from modelferry.controller.observe import Observer
 from modelferry.controller.queue import WorkQueue
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
+from modelferry.controller.sharing import Sharing
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
 #: Where kopf answers the kubelet's probes.
@@ -33,6 +34,7 @@ class Operator:
         self._kube, self._session = kube, session
         observer = Observer(kube, settings, session)
         self.queue = WorkQueue(Reconciler(kube, observer, settings, time.time).reconcile)
+        self._sharing = asyncio.create_task(Sharing(kube, observer, settings, time.time).run(), name="sharing")
         self._nodes: dict[str, object] = {}
 
     def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
@@ -47,6 +49,8 @@ class Operator:
 
     async def close(self) -> None:
         """End the tasks, then the connections."""
+        self._sharing.cancel()
+        await asyncio.gather(self._sharing, return_exceptions=True)
         await self.queue.close()
         await self._session.close()
         await self._kube.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.errors import InvalidSpec
+from modelferry.resource.bandwidth import bytes_per_second
 
 _PREFIX = "MODELFERRY_"
 
@@ -28,6 +29,7 @@ class Settings:
     ``node_root``: the directory on each node. ``trusted_ca``: PEM of further authorities for all downloads.
     ``through_proxy``: ask the sidecars through the API server (for an operator outside the cluster).
     ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
+    ``bandwidth``: bytes per second of all downloads together, None for no limit.
     ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
     """
 
@@ -40,6 +42,7 @@ class Settings:
     through_proxy: bool = False
     status_interval: float = 2.0
     resync: float = 60.0
+    bandwidth: int | None = None
     agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
 
 
@@ -52,7 +55,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     image = value("IMAGE")
     if not image:
         raise InvalidSpec(f"{_PREFIX}IMAGE is not set: give the image that download pods run, as the chart does")
-    ca_file = value("TRUSTED_CA_FILE")
+    ca_file, bandwidth = value("TRUSTED_CA_FILE"), value("BANDWIDTH")
     try:
         return Settings(
             namespace=value("NAMESPACE", "modelferry-system"),
@@ -65,6 +68,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             == "proxy",
             status_interval=float(value("STATUS_INTERVAL", "2")),
             resync=float(value("RESYNC", "60")),
+            bandwidth=bytes_per_second(bandwidth) if bandwidth else None,
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
         )
     except (ValueError, OSError) as error:

@@ -8,7 +8,18 @@ from modelferry.controller.actions import Action, Notice
 from modelferry.manifest import Manifest
 
 #: States of a node, in the order in which the status lists them: what needs a person comes first.
-STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Preparing", "Waiting", "Removing", "Ready")
+STATES = (
+    "Stalled",
+    "Retrying",
+    "Repairing",
+    "Verifying",
+    "Downloading",
+    "Paused",
+    "Preparing",
+    "Waiting",
+    "Removing",
+    "Ready",
+)
 
 
 #: The reason of a hold when the API server does not let a plan be carried out.
@@ -19,7 +30,7 @@ REFUSED = "Refused"
 class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
-    ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
+    ``limit``: bytes per second that it may receive now, None for no limit. ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
     Verified, Mismatch or Unknown (no digest is declared).
     """
 
@@ -34,6 +45,7 @@ class NodeState:
     eta: float | None = None
     retries: int = 0
     checksum: str = "Pending"
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
