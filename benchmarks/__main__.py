@@ -1,8 +1,8 @@
 """``python -m benchmarks [SCENARIO…]``: run the scenarios, print a table for each, and keep the results.
 
 ``python -m benchmarks report`` writes docs/benchmarks.md from the results that were kept (those with all tools and at
-least 3 rounds) and from what is written about them in benchmarks/findings. ``python -m benchmarks limit`` shows, second by
-second, what an origin sees of a limit that is changed in flight. ``--quick`` runs everything in small, to see
+least 3 rounds) and from what is written about them in benchmarks/findings. ``python -m benchmarks limit`` shows, second
+by second, what an origin sees of a limit that is changed in flight. ``--quick`` runs everything in small, to see
 whether it runs.
 """
 

@@ -1,7 +1,7 @@
 """``python -m benchmarks limit``: what the origin sees, second by second, of a download whose limit is changed.
 
-The two agents of a download pod run as a pod runs them, and their limit is changed as the kubelet changes it: in a file.
-The origin counts what the client's kernel has acknowledged (TCP_INFO, tcpi_bytes_acked), so neither side's buffers hide
+The two agents of a download pod run as a pod runs them, and their limit is changed as the kubelet changes it: in a
+file. The origin counts what the client's kernel has acknowledged (TCP_INFO, tcpi_bytes_acked), so neither side's buffers hide
 anything; TLS and the heads of requests are in the count.
 """
 
@@ -63,6 +63,7 @@ class _Origin:
     def __init__(self) -> None:
         self._open: set[socket.socket] = set()
         self._before = 0
+        self.began = asyncio.Event()
 
     @property
     def connections(self) -> int:
@@ -75,6 +76,7 @@ class _Origin:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raw = writer.get_extra_info("socket")
         self._open.add(raw)
+        self.began.set()
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 await self._answer(head, writer)
@@ -133,8 +135,7 @@ async def _measured(plan: Sequence[tuple[str, int]]) -> list[Second]:
         async with _running(Path(work), plan[0][0]) as origin:
             found: list[Second] = []
             async with asyncio.timeout(30):
-                while not origin.connections:
-                    await asyncio.sleep(0.001)
+                await origin.began.wait()
             for step, (rate, length) in enumerate(plan):
                 if step:
                     _set(Path(work), rate)

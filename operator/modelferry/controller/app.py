@@ -34,7 +34,8 @@ class Operator:
         self._kube, self._session = kube, session
         observer = Observer(kube, settings, session)
         self.queue = WorkQueue(Reconciler(kube, observer, settings, time.time).reconcile)
-        self._sharing = asyncio.create_task(Sharing(kube, observer, settings, time.time).run(), name="sharing")
+        self._sharing = Sharing(kube, observer, settings, time.time)
+        self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, object] = {}
 
     def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
@@ -47,10 +48,15 @@ class Operator:
         self._nodes[found.name] = found
         return found != before
 
+    def start(self) -> None:
+        """Begin what runs by itself."""
+        self._tasks.append(asyncio.create_task(self._sharing.run(), name="sharing"))
+
     async def close(self) -> None:
         """End the tasks, then the connections."""
-        self._sharing.cancel()
-        await asyncio.gather(self._sharing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.queue.close()
         await self._session.close()
         await self._kube.close()
@@ -65,6 +71,7 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     settings.watching.label_selectors["", "v1", "pods"] = ours  # the API server sends us no stranger's pods
     settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = ours
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
+    memo.operator.start()
 
 
 @kopf.on.cleanup()

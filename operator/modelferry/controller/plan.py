@@ -76,7 +76,7 @@ def _limits(seen: Observed, settings: Settings) -> Step:
     pods = [pod for pod in seen.pods_of("fetch") if pod.key == key and not pod.deleting and pod.finished is None]
     changed = [pod for pod in pods if pod.limits != wanted]
     freed = [pod for pod in pods if pod.share is not None and settings.bandwidth is None]
-    notices = tuple(Notice("LimitChanged", f"{pod.node or 'the claim'}: {wanted}") for pod in changed)
+    notices = tuple(Notice("LimitChanged", f"{pod.node or 'the claim'}: limits are {wanted}") for pod in changed)
     actions = [Annotate(pod.namespace, pod.name, names.ANNOTATION_LIMITS, wanted) for pod in changed]
     actions += [Annotate(pod.namespace, pod.name, names.ANNOTATION_SHARE, None) for pod in freed]
     return Step(tuple(actions), notices)

@@ -30,8 +30,9 @@ REFUSED = "Refused"
 class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
-    ``limit``: bytes per second that it may receive now, None for no limit. ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
-    Verified, Mismatch or Unknown (no digest is declared).
+    ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
+    Verified, Mismatch or Unknown (no digest is declared). ``limit``: bytes per second that it may receive now, None for
+    no limit.
     """
 
     node: str

@@ -1,7 +1,8 @@
 """Two immutable ConfigMaps of an artifact, named by what they hold: the input of its pods, and the resolved manifest.
 
-A changed spec makes a new input (but for bandwidth and windows, which reach the pods that run); only a changed source makes a new manifest. So the number of streams can be changed
-without asking the source again, and what `main` points at today does not slip into a model that was pinned yesterday.
+A changed spec makes a new input (but for bandwidth and windows, which reach the pods that run); only a changed source
+makes a new manifest. So the number of streams can be changed without asking the source again, and what `main` points at
+today does not slip into a model that was pinned yesterday.
 """
 
 from __future__ import annotations

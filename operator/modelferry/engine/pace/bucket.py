@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 #: Seconds' worth of bytes that an unused bucket saves up: what bridges a late look at the clock, and the most by which
-#: any second exceeds the rate (5 %).
-DEPTH = 0.05
+#: any second exceeds the rate (8 %).
+DEPTH = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +49,7 @@ class Bucket:
 
     def wait(self, now: float, wanted: int) -> float:
         """Seconds from `now` until `take` gives all of `wanted`, or half a bucket where that is less."""
-        due = min(float(wanted), max(1.0, self.depth / 2))
-        return max(0.0, (due - self.filled(now).tokens) / self.rate)
+        due = min(wanted, max(1, int(self.depth / 2)))
+        missing = due - self.filled(now).tokens
+        # A microsecond more: a sum of floats may come to 2.9999999 of 3 bytes, and would be waited for for ever.
+        return missing / self.rate + 1e-6 if missing > 0 else 0.0
