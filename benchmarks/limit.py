@@ -1,8 +1,8 @@
 """``python -m benchmarks limit``: what the origin sees, second by second, of a download whose limit is changed.
 
 The two agents of a download pod run as a pod runs them, and their limit is changed as the kubelet changes it: in a
-file. The origin counts what the client's kernel has acknowledged (TCP_INFO, tcpi_bytes_acked), so neither side's buffers hide
-anything; TLS and the heads of requests are in the count.
+file. The origin counts what the client's kernel has acknowledged (TCP_INFO, tcpi_bytes_acked), so neither side's
+buffers hide anything; TLS and the heads of requests are in the count.
 """
 
 from __future__ import annotations

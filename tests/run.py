@@ -25,8 +25,8 @@ def why_no_cluster() -> str:
     return ""
 
 
-def why_no_nginx() -> str:
-    """Why the real web server is not there."""
+def why_no_servers() -> str:
+    """Why the real web server and the real proxies are not there."""
     try:
         needs.ensure(needs.ORIGIN_PACKAGES)
     except ClusterError as error:
@@ -36,7 +36,9 @@ def why_no_nginx() -> str:
 
 def main() -> int:
     """Run both halves; the exit code is the first that is not 0."""
-    left_out = {part: why for part, why in {"e2e": why_no_cluster(), "nginx": why_no_nginx()}.items() if why}
+    left_out = {
+        part: why for part, why in {"e2e": why_no_cluster(), "nginx, squid, dante": why_no_servers()}.items() if why
+    }
     for part, why in left_out.items():
         print(f"left out: {part}: {why}", flush=True)
     if left_out and os.environ.get("CI") == "true":

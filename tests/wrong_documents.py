@@ -158,6 +158,51 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "spec.transfer.windows[0].timeZone",
         "windows[0].timeZone: must be a name of the IANA time zone database",
     ),
+    "a proxy of an unknown kind": (
+        _spec(transfer={"proxy": {"url": "socks4://proxy:1080"}}),
+        "url does not begin with http://, https:// or socks5h://",
+        "proxy.url: does not begin with http://, https:// or socks5h://",
+    ),
+    "a proxy without a url": (
+        _spec(transfer={"proxy": {"noProxy": ["h"]}}),
+        "spec.transfer.proxy.url: Required value",
+        "spec.transfer.proxy.url: is required",
+    ),
+    "a proxy's password in its url": (
+        _spec(transfer={"proxy": {"url": "http://me:secret@proxy:3128"}}),
+        "name it in auth.secretRef",
+        "proxy.url: carries a user name or password; put them into a Secret",
+    ),
+    "a proxy without a host": (
+        _spec(transfer={"proxy": {"url": "http://:3128"}}),
+        "url names no host",
+        "proxy.url: names no host",
+    ),
+    "a proxy with a path": (
+        _spec(transfer={"proxy": {"url": "http://proxy:3128/proxy.pac"}}),
+        "a proxy is a host and a port",
+        "proxy.url: has a path; a proxy is a host and a port",
+    ),
+    "a proxy with a space": (
+        _spec(transfer={"proxy": {"url": "http://pro xy:3128"}}),
+        "url holds a space",
+        "proxy.url: holds a space",
+    ),
+    "a proxy's Secret without a name": (
+        _spec(transfer={"proxy": {"url": "http://proxy:3128", "auth": {"secretRef": {}}}}),
+        "spec.transfer.proxy.auth.secretRef.name: Required value",
+        "spec.transfer.proxy.auth.secretRef.name: is required",
+    ),
+    "pins of a proxy without TLS": (
+        _spec(transfer={"proxy": {"url": "http://proxy:3128", "pins": [f"sha256/{'A' * 43}="]}}),
+        "pins are for a proxy with an https:// url",
+        "proxy.pins: only a proxy with an https:// url has a certificate",
+    ),
+    "a URL where a host is left out of the proxy": (
+        _spec(transfer={"proxy": {"url": "http://proxy:3128", "noProxy": ["https://h"]}}),
+        "must be a host, .domain, address, address/prefix or host:port",
+        "noProxy[0]: must be a host, .domain, address, address/prefix or host:port",
+    ),
     "files and a list of them": (
         _changed(lambda d: d["spec"]["source"]["http"].update(manifestURL="https://h/SHA256SUMS")),
         "give files or manifestURL, not both and not none",

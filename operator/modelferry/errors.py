@@ -23,7 +23,10 @@
         │   ├── SizeMismatch              the source has another length than declared
         │   ├── SourceChanged             the file kept changing while it was fetched
         │   ├── ServerMisbehaves          answers that no standard allows, from every place
+        │   ├── ProxyDenied               the proxy wants other credentials: 407
+        │   ├── ProxyRefused              the proxy does not let us to the server, or cannot reach it
         │   └── SourceUnavailable         transient failures without any progress, until the budget was spent
+        │       └── ProxyUnreachable        because of the proxy on the way
         └── MachineFault                exit code 4
             ├── InsufficientSpace         how many bytes are missing, where
             ├── DiskFault                 EIO and its kin
@@ -60,7 +63,11 @@ class Transient(ModelferryError):
 
 
 class ConnectionFailed(Transient):
-    """Refused, reset, timed out, or closed before the answer was whole."""
+    """Refused, reset, timed out, or closed before the answer was whole. ``becomes``: what it is where it lasts."""
+
+    def __init__(self, message: str, *, becomes: type[SourceFault] | None = None, file: str | None = None) -> None:
+        super().__init__(message, file=file)
+        self.becomes: type[SourceFault] = becomes or SourceUnavailable
 
 
 class Stall(Transient):
@@ -148,6 +155,18 @@ class ServerMisbehaves(SourceFault):
 
 class SourceUnavailable(SourceFault):
     """Transient failures without any progress, until the budget was spent."""
+
+
+class ProxyDenied(SourceFault):
+    """The proxy wants a user name and password, or others than those that it was given."""
+
+
+class ProxyRefused(SourceFault):
+    """The proxy answers, but does not let us to the server, or cannot reach it."""
+
+
+class ProxyUnreachable(SourceUnavailable):
+    """There is no connection to the proxy, and none is made without it."""
 
 
 class MachineFault(Stalled):

@@ -25,7 +25,8 @@ RUN_PACKAGES = {
     "nsenter": "util-linux",
 }
 BUILD_PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
-ORIGIN_PACKAGES = {"nginx": "nginx-light"}  # not for a cluster: for the servers that tests let it download from
+# Not for a cluster: the servers that tests let it download from, and the proxies between.
+ORIGIN_PACKAGES = {"nginx": "nginx-light", "squid": "squid", "danted": "dante-server", "openssl": "openssl"}
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")  # not on everybody's PATH, not even on every root's
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -9,7 +11,11 @@ import pytest
 
 from network.world import CHUNK, Serve, World
 from origin.certs import Authority, Leaf
+from origin.proxies import Dante, Squid, why_not
 from origin.server import HostileOrigin
+
+#: A name that no name server knows: squid and dante are told where it is.
+INNER = "models.only-the-proxy-knows.test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +42,33 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def leaf(authority: Authority) -> Leaf:
     """A good certificate for loopback."""
     return authority.leaf("127.0.0.1", "localhost")
+
+
+@pytest.fixture(scope="session")
+def inner_leaf(authority: Authority) -> Leaf:
+    """A good certificate for the name that the proxies alone can resolve."""
+    return authority.leaf(INNER, name="inner")
+
+
+@pytest.fixture(scope="session")
+def squid(leaf: Leaf) -> Iterator[Squid]:
+    """An HTTP proxy that wants credentials."""
+    _need(Squid)
+    with Squid(leaf=leaf, names={INNER: "127.0.0.1"}) as squid:
+        yield squid
+
+
+@pytest.fixture(scope="session")
+def dante() -> Iterator[Dante]:
+    """A SOCKS5 proxy that wants credentials."""
+    _need(Dante)
+    with Dante(names={INNER: "127.0.0.1"}) as dante:
+        yield dante
+
+
+def _need(kind: type[Squid] | type[Dante]) -> None:
+    if why := why_not(kind):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
 @pytest.fixture(scope="session")

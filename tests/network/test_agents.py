@@ -2,121 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from modelferry.engine.verify import verify
-from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Manifest, Place, encode
+from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
-from modelferry.messages import Outcome, Progress
+from network.pod import DEADLINE, Pod, peak_memory, until
 from origin.certs import Authority, Leaf
 from origin.model import ModelFile, make_model
 from origin.nginx import Nginx
 
 MIB = 1 << 20
 CONNECTIONS = 4
-_DEADLINE = 60.0
-_MODELFERRY = [sys.executable, "-c", "from modelferry.cli.main import main; raise SystemExit(main())"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for another process to get there."""
-    deadline = time.monotonic() + _DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {_DEADLINE:.0f} s for {what}"
-        time.sleep(0.02)
-
-
-class Pod:
-    """A directory, a manifest, and the two agents over them."""
-
-    def __init__(self, directory: Path, manifest: Manifest, ca_file: Path) -> None:
-        self.directory, self.ca_file = directory, ca_file
-        self.data = directory / "data"
-        self.data.mkdir(exist_ok=True)
-        (directory / "manifest").write_bytes(encode(manifest))
-        places = [f"{{path: {file.path}, url: '{file.places[0].url}'}}" for file in manifest.files]
-        (directory / "artifact.yaml").write_text(
-            "apiVersion: modelferry.dev/v1alpha1\nkind: ModelArtifact\nmetadata: {name: m}\n"
-            f"spec: {{source: {{http: {{files: [{', '.join(places)}]}}}}}}\n"
-        )
-        self._stack = ExitStack()
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def checkpoint(self) -> subprocess.Popen[bytes]:
-        """Start the sidecar."""
-        return self._start(
-            *("checkpoint", "--data", str(self.data), "--manifest", str(self.directory / "manifest")),
-            *("--socket", str(self.directory / "c.sock"), "--status-socket", str(self.directory / "s.sock")),
-        )
-
-    def fetch(self, connections: int = CONNECTIONS) -> subprocess.Popen[bytes]:
-        """Start the main container."""
-        return self._start(
-            *("fetch", "--artifact", str(self.directory / "artifact.yaml"), "--connections", str(connections)),
-            *("--manifest", str(self.directory / "manifest"), "--socket", str(self.directory / "c.sock")),
-            *("--outcome", str(self.directory / "outcome"), "--ca-file", str(self.ca_file)),
-        )
-
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([*_MODELFERRY, "agent", *arguments])
-        self._stack.callback(_end, process)
-        return process
-
-    def progress(self) -> Progress:
-        """What the sidecar answers; a blank one while it does not."""
-        with socket.socket(socket.AF_UNIX) as raw, suppress(OSError, http.client.HTTPException, ValueError):
-            raw.connect(str(self.directory / "s.sock"))
-            connection = http.client.HTTPConnection("pod")
-            connection.sock = raw
-            connection.request("GET", "/v1/progress")
-            return Progress.decode(connection.getresponse().read())
-        return Progress("gone")
-
-    @property
-    def outcome(self) -> Outcome:
-        outcome = Outcome.decode((self.directory / "outcome").read_text())
-        assert outcome is not None
-        return outcome
-
-    def is_whole(self, files: list[ModelFile]) -> bool:
-        """Are the published files the model's?"""
-        return all(
-            hashlib.sha256((self.data / "current" / file.path).read_bytes()).hexdigest() == file.sha256
-            for file in files
-        )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-
-
-def peak_memory(process: subprocess.Popen[bytes]) -> int:
-    """The largest resident set so far, in bytes; 0 where the process is gone."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 @dataclass(frozen=True)
@@ -202,7 +111,7 @@ def test_a_model_arrives_over_tls_within_the_bounds_of_memory(stage: Stage) -> N
     assert peaks[fetch.pid] <= 48 * MIB
     assert peaks[checkpoint.pid] <= 40 * MIB
     checkpoint.send_signal(signal.SIGTERM)
-    assert checkpoint.wait(_DEADLINE) == 0
+    assert checkpoint.wait(DEADLINE) == 0
     assert verify(pod.data).ok
 
 
@@ -212,7 +121,7 @@ def test_fetch_killed_in_the_middle_fetches_no_committed_chunk_again(slow: Scene
     until(lambda: slow.pod.progress().done >= slow.total // 2, "half of the model")
     fetch.kill()
     fetch.wait()
-    assert slow.pod.fetch().wait(_DEADLINE) == 0
+    assert slow.pod.fetch().wait(DEADLINE) == 0
     assert slow.pod.is_whole(slow.files)
     until(lambda: slow.sent >= slow.total, "nginx to write its log")
     assert slow.sent <= slow.total + CONNECTIONS * CHUNK_SIZE
@@ -225,7 +134,7 @@ def test_checkpoint_killed_in_the_middle_is_not_noticed_by_fetch(slow: Scene) ->
     checkpoint.kill()
     checkpoint.wait()
     slow.pod.checkpoint()
-    assert fetch.wait(_DEADLINE) == 0
+    assert fetch.wait(DEADLINE) == 0
     assert slow.pod.is_whole(slow.files)
     assert slow.pod.outcome.fetched == slow.total
 
@@ -237,7 +146,7 @@ def test_both_killed_at_once_lose_nothing_that_was_committed(slow: Scene) -> Non
         process.kill()
         process.wait()
     slow.pod.checkpoint()
-    assert slow.pod.fetch().wait(_DEADLINE) == 0
+    assert slow.pod.fetch().wait(DEADLINE) == 0
     assert slow.pod.is_whole(slow.files)
     assert slow.pod.outcome.fetched <= slow.total // 2 + CHUNK_SIZE
 
@@ -247,13 +156,13 @@ def test_sigterm_leaves_a_state_that_the_next_run_resumes_from(slow: Scene) -> N
     checkpoint, fetch = pod.checkpoint(), pod.fetch()
     until(lambda: pod.progress().done >= slow.total // 2, "half of the model")
     fetch.send_signal(signal.SIGTERM)
-    assert fetch.wait(_DEADLINE) == 128 + signal.SIGTERM
+    assert fetch.wait(DEADLINE) == 128 + signal.SIGTERM
     checkpoint.send_signal(signal.SIGTERM)
-    assert checkpoint.wait(_DEADLINE) == 0
+    assert checkpoint.wait(DEADLINE) == 0
     assert not (pod.directory / "outcome").exists()
     assert not (pod.data / "current").exists()
     pod.checkpoint()
-    assert pod.fetch().wait(_DEADLINE) == 0
+    assert pod.fetch().wait(DEADLINE) == 0
     assert pod.is_whole(slow.files)
     assert pod.outcome.fetched < slow.total
 
@@ -265,7 +174,7 @@ def test_a_second_checkpoint_on_the_same_directory_is_refused_by_pid(stage: Stag
     one.fetch()
     until(lambda: one.progress().done > 0, "the first to begin")
     two.checkpoint()
-    assert two.fetch().wait(_DEADLINE) == 4
+    assert two.fetch().wait(DEADLINE) == 4
     assert two.outcome.reason == "DirectoryBusy"
     assert str(first.pid) in two.outcome.message
 
@@ -280,7 +189,7 @@ def test_a_disk_too_small_is_refused_before_the_first_byte(stage: Stage, tmp_pat
     subprocess.run(["mount", "-o", "loop", str(image), str(scene.pod.data)], check=True)
     try:
         scene.pod.checkpoint()
-        assert scene.pod.fetch().wait(_DEADLINE) == 4
+        assert scene.pod.fetch().wait(DEADLINE) == 4
         assert scene.pod.outcome.reason == "InsufficientSpace"
         assert "MiB are missing" in scene.pod.outcome.message
         assert scene.nginx.requests() == []
@@ -293,7 +202,7 @@ def test_a_directory_of_somebody_else_is_left_alone(stage: Stage) -> None:
     pod = stage().pod
     (pod.data / "thesis.tex").write_text("mine")
     pod.checkpoint()
-    assert pod.fetch().wait(_DEADLINE) == 2
+    assert pod.fetch().wait(DEADLINE) == 2
     assert pod.outcome.reason == "ForeignDirectory"
     assert "thesis.tex" in pod.outcome.message
     assert {path.name for path in pod.data.iterdir()} == {"thesis.tex"}

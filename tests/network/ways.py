@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
-from network.world import World
+from modelferry.net.proxy import Exempt, Proxies, Proxy
+from origin.proxies import PASSWORD, USERNAME
 
-#: Lays a way: while its block runs, what `World` pulls goes over it.
-Way = Callable[[World], AbstractAsyncContextManager[None]]
-
-
-@asynccontextmanager
-async def direct(world: World) -> AsyncIterator[None]:
-    """Straight to the origin."""
-    yield
+#: Straight, and through each of the proxies, by the name of the fixture that runs it.
+DIRECT = "direct"
+WAYS = (DIRECT, "squid", "dante")
 
 
-WAYS: dict[str, Way] = {"direct": direct}
+def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
+    """One proxy for everything but `exempt`."""
+    proxy = replace(Proxy.of(url), username=username, password=password)
+    return Proxies(proxy, proxy, tuple(map(Exempt.of, exempt)))

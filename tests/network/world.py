@@ -14,6 +14,7 @@ from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.messages import Progress
 from modelferry.net.credentials import NOBODY, Credential
+from modelferry.net.proxy import DIRECT, Proxies
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
@@ -44,6 +45,7 @@ class World:
     boot_id: str = "boot-1"
     allow_plain_http: bool = False
     credential: Credential = NOBODY
+    proxies: Proxies = DIRECT
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -57,7 +59,8 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience)
-        dialer = Dialer(Ways(Way(client_context(self.ca_file, pins=self.pins), self.credential)), self.limits)
+        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies)
+        dialer = Dialer(Ways(way), self.limits)
         # No randomness in the waits, and short ones.
         fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
         try:

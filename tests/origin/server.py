@@ -75,8 +75,9 @@ class HostileOrigin:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        #: Connections that were ever accepted.
+        #: Connections that were ever accepted, and the addresses that they came from.
         self.accepted = 0
+        self.peers: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
@@ -115,6 +116,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -130,7 +132,7 @@ class HostileOrigin:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked = _parse(await reader.readuntil(b"\r\n\r\n"))
+        asked = parse(await reader.readuntil(b"\r\n\r\n"))
         self.asked.append(asked)
         reply = reply_to(asked, self._find(asked.path), self.script.apply(asked), digest=self.digest, rate=self.rate)
         sent = 0
@@ -223,7 +225,8 @@ class HostileOrigin:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 
 
-def _parse(head: bytes) -> Asked:
+def parse(head: bytes) -> Asked:
+    """A request's head."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))

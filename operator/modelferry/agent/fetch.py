@@ -20,7 +20,6 @@ from modelferry.agent.ending import add_outcome, leave
 from modelferry.agent.limits import Limiter
 from modelferry.agent.link import LinkClient
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.agent.secrets import Secrets
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.transport.throttle import Throttle
@@ -54,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
         spec = load_artifact(args.artifact).spec
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
-        roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+        roads = ways.asked_for(spec, args)
         allowed = limits.given(args.bandwidth, transfer.limits)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)

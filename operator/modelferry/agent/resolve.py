@@ -9,7 +9,6 @@ from pathlib import Path
 from modelferry import sources
 from modelferry.agent import ways
 from modelferry.agent.ending import add_outcome, ended
-from modelferry.agent.secrets import Secrets
 from modelferry.manifest import encode
 from modelferry.messages import Outcome
 from modelferry.messages.printed import print_manifest
@@ -27,15 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run; returns the exit code or raises ModelferryError."""
-    return ended(args.outcome, lambda: _resolve(args.artifact, args.ca_file, Secrets(args.secrets)))
+    return ended(args.outcome, lambda: _resolve(args))
 
 
-def _resolve(artifact: Path, ca_files: list[Path], secrets: Secrets) -> Outcome:
-    spec = load_artifact(artifact).spec
-    manifest = asyncio.run(
-        sources.resolve(
-            spec.source, ways.ways_of(spec, ca_files, secrets), allow_plain_http=spec.transfer.tls.allow_plain_http
-        )
-    )
+def _resolve(args: argparse.Namespace) -> Outcome:
+    spec = load_artifact(args.artifact).spec
+    roads = ways.asked_for(spec, args)
+    manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
     print(print_manifest(encode(manifest)), end="", flush=True)
     return Outcome(True, revision=manifest.revision, bytes=manifest.size)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from modelferry.agent import proxies
 from modelferry.agent.secrets import Secrets, add_secrets
 from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.errors import InvalidSpec
@@ -18,21 +23,49 @@ from modelferry.resource.spec import Spec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what is given beside the spec: ``--ca-file`` and ``--secrets``."""
+    """Declare what is given beside the spec: ``--ca-file``, ``--secrets`` and ``--proxy-secret``."""
     add_ca_file(parser)
     add_secrets(parser)
+    help_ = "the Secret with username and password for the proxy that the environment names"
+    parser.add_argument("--proxy-secret", default="", metavar="NAME", help=help_)
 
 
 def words(args: argparse.Namespace) -> list[str]:
     """The same arguments once more, for a child process."""
-    return [str(word) for file in args.ca_file for word in ("--ca-file", file)] + (
-        ["--secrets", str(args.secrets)] if args.secrets else []
+    found = [str(word) for file in args.ca_file for word in ("--ca-file", file)]
+    found += ["--secrets", str(args.secrets)] if args.secrets else []
+    return found + (["--proxy-secret", args.proxy_secret] if args.proxy_secret else [])
+
+
+def asked_for(spec: Spec, args: argparse.Namespace) -> Ways:
+    """`ways_of` with what `add_arguments` declared, and this process's environment."""
+    return ways_of(spec, args.ca_file, Secrets(args.secrets), environment=os.environ, proxy_secret=args.proxy_secret)
+
+
+def ways_of(
+    spec: Spec,
+    ca_files: Sequence[Path],
+    secrets: Secrets,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    proxy_secret: str = "",
+) -> Ways:
+    """How the servers of `spec` are reached; by the proxies of `environment` where the spec has none of its own.
+
+    Raises InvalidSpec where a bundle, a Secret or a proxy is missing or is none.
+    """
+    tls = spec.transfer.tls
+    proxy = spec.transfer.proxy
+
+    def context(pins: tuple[str, ...]) -> ssl.SSLContext:
+        return context_of(replace(tls, pins=pins), ca_files)
+
+    found = (
+        proxies.of_spec(proxy, secrets, context)
+        if proxy is not None
+        else proxies.of_environment(environment, secrets, proxy_secret, context)
     )
-
-
-def ways_of(spec: Spec, ca_files: Sequence[Path], secrets: Secrets) -> Ways:
-    """How the servers of `spec` are reached. Raises InvalidSpec where a bundle or a Secret is missing or is none."""
-    return Ways(Way(context_of(spec.transfer.tls, ca_files), _credential(spec, secrets)))
+    return Ways(Way(context_of(tls, ca_files), _credential(spec, secrets), found))
 
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:

@@ -18,7 +18,6 @@ from typing import Any
 
 from modelferry import sources
 from modelferry.agent import limits, ways
-from modelferry.agent.secrets import Secrets
 from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
@@ -125,7 +124,7 @@ def _pull(args: argparse.Namespace) -> Result:
     spec = artifact.spec
     limits.given(args.bandwidth, spec.transfer.limits)
     target = _directory(args.to)
-    roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+    roads = ways.asked_for(spec, args)
     manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))

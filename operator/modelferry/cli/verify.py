@@ -15,7 +15,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from modelferry import sources
 from modelferry.agent import ways
-from modelferry.agent.secrets import Secrets
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
@@ -82,7 +81,7 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
     tls = spec.transfer.tls
-    roads = ways.ways_of(spec, args.ca_file, Secrets(args.secrets))
+    roads = ways.asked_for(spec, args)
     source = await sources.resolve(spec.source, roads, allow_plain_http=tls.allow_plain_http)
     settings = Settings(spec.transfer.connections, tls.allow_plain_http)
     dialer = Dialer(roads, connections=settings.connections)

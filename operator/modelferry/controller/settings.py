@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.errors import InvalidSpec
+from modelferry.manifest.proxies import proxy_fault
 from modelferry.resource.bandwidth import bytes_per_second
 
 _PREFIX = "MODELFERRY_"
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 #: What a download pod asks for. The processes need 90 MB together; the rest of the limit is page cache.
 _AGENT_RESOURCES: dict[str, Any] = {
@@ -31,6 +33,8 @@ class Settings:
     ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
     ``bandwidth``: bytes per second of all downloads together, None for no limit.
     ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
+    ``proxy``: http_proxy and its kin for the pods of artifacts that have no proxy of their own; ``proxy_secret``: the
+    Secret with its credentials, in each artifact's namespace.
     """
 
     namespace: str
@@ -44,6 +48,8 @@ class Settings:
     resync: float = 60.0
     bandwidth: int | None = None
     agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
+    proxy: Mapping[str, str] = field(default_factory=dict)
+    proxy_secret: str = ""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -70,6 +76,26 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             resync=float(value("RESYNC", "60")),
             bandwidth=bytes_per_second(bandwidth) if bandwidth else None,
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
+            proxy=_proxy(environment, value("PROXY"), value("NO_PROXY")),
+            proxy_secret=value("PROXY_SECRET"),
         )
     except (ValueError, OSError) as error:
         raise InvalidSpec(f"the operator's settings in {_PREFIX}*: {error}") from error
+
+
+def _proxy(environment: Mapping[str, str], url: str, exempt: str) -> dict[str, str]:
+    """The environment of pods: what the chart says, or else what the operator's own environment says.
+
+    A pod's environment can be read by whoever may read the pod. So credentials come by a Secret alone.
+    """
+    if url:
+        found = {"http_proxy": url, "https_proxy": url, "no_proxy": exempt}
+    else:
+        found = {name: environment.get(name) or environment.get(name.upper(), "") for name in _PROXY_VARIABLES}
+    found = {name: text for name, text in found.items() if text}
+    for name, text in found.items():
+        named = text if "://" in text else f"http://{text}"
+        if name != "no_proxy" and (fault := proxy_fault(named)):
+            way_out = fault.replace("auth.secretRef", "the chart's proxy.secretName")
+            raise ValueError(f"{'PROXY' if url else name} {way_out}")
+    return found if set(found) - {"no_proxy"} else {}

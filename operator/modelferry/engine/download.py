@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.engine.pace import Budget, next_part
-from modelferry.engine.plan import Backlog, Lease
+from modelferry.engine.pace import LEAST, Budget, next_part
+from modelferry.engine.plan import Backlog, Lease, takes_small
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
@@ -45,7 +45,8 @@ class Download:
     def next(self, now: float, *, share: bool = True) -> Lease | None:
         """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one, if it
         may `share` that."""
-        lease = self.backlog.pop(now, self._may_fetch)
+        small = takes_small(self.tries.small, self.tries.running)
+        lease = self.backlog.pop(now, self._may_fetch, small=small)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self.tries.share(self.servers.pace, now)
@@ -53,6 +54,11 @@ class Download:
         if rest is not None:
             self.backlog.push(rest, now)
         return part
+
+    @property
+    def requests(self) -> int:
+        """About as many as could be sent at once."""
+        return len(self.backlog) + self.backlog.bytes // LEAST
 
     def times(self) -> list[float]:
         """Clock readings at which something may be fetched that may not be fetched yet."""

@@ -17,6 +17,8 @@ from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    ProxyDenied,
+    ProxyRefused,
     ServerMisbehaves,
     SourceUnavailable,
     Stall,
@@ -159,6 +161,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
+            except (ProxyDenied, ProxyRefused) as error:
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
@@ -235,4 +239,6 @@ def _missed(
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
         return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
-    return Verdict(Action.WAIT, 32 if isinstance(error, Stall) else 31, error.message, SourceUnavailable)
+    if isinstance(error, Stall):
+        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+    return Verdict(Action.WAIT, 31, error.message, error.becomes)

@@ -12,6 +12,9 @@ from modelferry.errors import (
     DiskFault,
     NotFound,
     PlainHTTPRefused,
+    ProxyDenied,
+    ProxyRefused,
+    ProxyUnreachable,
     ServerMisbehaves,
     SizeMismatch,
     SourceChanged,
@@ -29,6 +32,8 @@ _WAYS_OUT: dict[type[Stalled], str] = {
     SourceChanged: "apply the artifact again, so that the new version is resolved",
     ServerMisbehaves: "use another mirror, or mend the server",
     SourceUnavailable: "check the server and the way to it",
+    ProxyUnreachable: "check the proxy and the way to it; nothing is fetched past it",
+    ProxyRefused: "check the server, and the proxy's way to it",
     PlainHTTPRefused: "give an https:// URL, or allow plain http",
 }
 
@@ -36,17 +41,18 @@ _WAYS_OUT: dict[type[Stalled], str] = {
 def refusal(file: FileWork, place: PlaceWork, verdict: Verdict, cause: Stalled | None) -> Stalled:
     """The error that makes `place` of no more use for `file`."""
     path = file.entry.path
-    if isinstance(cause, CertificateRefused | UnknownHost):
+    if isinstance(cause, CertificateRefused | UnknownHost | ProxyDenied | ProxyRefused):
         return type(cause)(f"{path}: {cause.message}", reason=cause.reason, file=path)
     way_out = _WAYS_OUT.get(verdict.fault, "use another mirror")
     return verdict.fault(f"{path}: {shown(place.url)} {verdict.message}; {way_out}", file=path)
 
 
-def unavailable(file: FileWork, place: PlaceWork, message: str, patience: float) -> Stalled:
-    """The error of a download that made no progress for as long as `patience`, in seconds."""
-    return SourceUnavailable(
-        f"{file.entry.path}: no progress for {patience:.0f} s; the last time {shown(place.url)} {message};"
-        f" {_WAYS_OUT[SourceUnavailable]}",
+def unavailable(file: FileWork, place: PlaceWork, verdict: Verdict, patience: float) -> Stalled:
+    """The error of a download that made no progress for as long as `patience`, in seconds; `verdict` is the last."""
+    fault = verdict.fault if verdict.fault in (ProxyUnreachable, ProxyRefused) else SourceUnavailable
+    return fault(
+        f"{file.entry.path}: no progress for {patience:.0f} s; the last time {shown(place.url)} {verdict.message};"
+        f" {_WAYS_OUT[fault]}",
         file=file.entry.path,
     )
 

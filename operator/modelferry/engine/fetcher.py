@@ -95,24 +95,31 @@ class Fetcher:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
         if not self._settings.allow_plain_http:
             faults.refuse_plain_http(self._manifest)
-        opened = await self._checkpoint.open(self._manifest)
-        if not opened.published:
-            disk = Disk(opened.root, self._manifest.revision)
-            told = (self._settings.allow_plain_http, self._on_reached, self._now)
-            self._exchange = Exchange(self._dialer, disk, self._checkpoint, *told)
-            telling = asyncio.create_task(self._tell())
-            try:
-                await self._fetch(opened, self._exchange)
-                await self._checkpoint.publish()
-            finally:
-                telling.cancel()
-                await self._files.call_off(lambda transfer: True)
-                await asyncio.gather(telling, return_exceptions=True)
-                await self._dialer.close()
-                disk.close()
+        self._dialer.met = self._on_met
+        self._begin()
+        try:
+            opened = await self._checkpoint.open(self._manifest)
+            if not opened.published:
+                await self._fetch_onto(Disk(opened.root, self._manifest.revision), opened)
+        finally:
+            await self._dialer.close()
         fetched = self.telemetry().fetched
         size = self._manifest.size
         return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
+
+    async def _fetch_onto(self, disk: Disk, opened: Opened) -> None:
+        told = (self._settings.allow_plain_http, self._on_reached, self._now)
+        self._exchange = Exchange(self._dialer, disk, self._checkpoint, *told)
+        telling = asyncio.create_task(self._tell())
+        try:
+            await self._fetch(opened, self._exchange)
+            await self._checkpoint.publish()
+        finally:
+            telling.cancel()
+            await self._files.call_off(lambda transfer: True)
+            await asyncio.gather(telling, return_exceptions=True)
+            await self._dialer.close()
+            disk.close()
 
     def telemetry(self) -> Telemetry:
         """What only this side knows, as it stands now."""
@@ -174,6 +181,7 @@ class Fetcher:
         if throttle.paused:
             download.progress(now)  # patience does not run out
         tries.lay_down(keep=throttle.streams)
+        self._warm()
         # Where the limit is what bounds the streams, their rates say nothing of the servers.
         free = not throttle.paused and not throttle.felt
         if free:
@@ -186,6 +194,24 @@ class Fetcher:
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
         servers.observe(now, exchange.fetched, free and tries.running >= servers.allowed)
+
+    def _begin(self) -> None:
+        """Connect to the first server already: what the checkpoint has takes its time to tell."""
+        for file in self._manifest.files[:1]:
+            self._dialer.warm(file.places[0].url, file.places[0].mirror, 1)
+
+    def _warm(self) -> None:
+        """While the first request is on its way, open the connections that are needed when it is answered."""
+        download = self._download
+        if (lease := download.backlog.peek()) is not None:
+            place = download.servers.place_for(download.file_of(lease), lease)
+            if download.servers.to_warm(Origin.of(place.place.url)):
+                count = min(download.servers.allowed, download.requests, self._dialer.throttle.streams)
+                self._dialer.warm(place.place.url, place.place.mirror, count - 1)
+
+    def _on_met(self, rtt: float) -> None:
+        self._download.servers.met(rtt)
+        self._woken.set()
 
     def _measure(self, transfer: Transfer) -> None:
         if transfer.lease is not None and transfer.seconds:

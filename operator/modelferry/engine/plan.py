@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.manifest import Chunk, FileEntry
 
+#: Bytes of the largest chunk that is called small: what a stream brings within some round trips.
+SMALL = 256 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -48,6 +51,11 @@ class Lease:
         """Bytes to fetch."""
         return self.end - self.start
 
+    @property
+    def small(self) -> bool:
+        """Does it cost a round trip rather than a line's bytes?"""
+        return self.chunk.size <= SMALL
+
     def split(self, at: int) -> tuple[Lease, Lease]:
         """The bytes before file offset `at`, and the others."""
         return replace(self, end=at), replace(self, start=at, reopen=False)
@@ -59,14 +67,19 @@ class Lease:
         return replace(self, attempt=self.attempt + 1)
 
 
+_Ready = tuple[int, int, int, Lease]
+
+
 class Backlog:
-    """Leases that wait: those that may be fetched now in the manifest's order, the others by the time when they may.
+    """Leases that wait: those that may be fetched now in the manifest's order, small ones and others for themselves;
+    the rest by the time when they may.
 
     The manifest's order keeps the whole-file digests at work while chunks arrive.
     """
 
     def __init__(self) -> None:
-        self._ready: list[tuple[int, int, int, Lease]] = []
+        #: Others, and small ones.
+        self._ready: tuple[list[_Ready], list[_Ready]] = ([], [])
         self._later: list[tuple[float, int, int, int, Lease]] = []
         #: Bytes of all leases in it.
         self.bytes = 0
@@ -76,23 +89,22 @@ class Backlog:
         self.bytes += lease.size
         heapq.heappush(self._later, (ready, lease.chunk.file, lease.chunk.index, lease.start, lease))
 
-    def pop(self, now: float, may: Callable[[Lease], bool] = lambda lease: True) -> Lease | None:
-        """The first lease that may be fetched at `now`, and that `may` allows; None where there is none."""
+    def pop(
+        self, now: float, may: Callable[[Lease], bool] = lambda lease: True, *, small: bool = False
+    ) -> Lease | None:
+        """The first lease that may be fetched at `now`, and that `may` allows, a ``small`` one for choice, or one that
+        is not; None where there is none."""
         while self._later and self._later[0][0] <= now:
             _, file, index, start, lease = heapq.heappop(self._later)
-            heapq.heappush(self._ready, (file, index, start, lease))
-        held = []
-        found = None
-        while self._ready and found is None:
-            item = heapq.heappop(self._ready)
-            if may(item[-1]):
-                found = item[-1]
-                self.bytes -= found.size
-            else:
-                held.append(item)
-        for item in held:
-            heapq.heappush(self._ready, item)
+            heapq.heappush(self._ready[lease.small], (file, index, start, lease))
+        found = _first(self._ready[small], may) or _first(self._ready[not small], may)
+        self.bytes -= found.size if found is not None else 0
         return found
+
+    def peek(self) -> Lease | None:
+        """The first of those that may be fetched, whether they are small or not."""
+        firsts = [ready[0] for ready in self._ready if ready]
+        return min(firsts)[-1] if firsts else None
 
     def next_ready(self) -> float | None:
         """When the next waiting lease may be fetched; None where none waits for a time."""
@@ -107,14 +119,37 @@ class Backlog:
         self._keep(lambda lease: (lease.chunk.file, lease.chunk.index) != (chunk.file, chunk.index))
 
     def _keep(self, which: Callable[[Lease], bool]) -> None:
-        self._ready = [item for item in self._ready if which(item[-1])]
+        for ready in self._ready:
+            ready[:] = [item for item in ready if which(item[-1])]
+            heapq.heapify(ready)
         self._later = [item for item in self._later if which(item[-1])]
-        self.bytes = sum(item[-1].size for item in self._ready) + sum(item[-1].size for item in self._later)
-        heapq.heapify(self._ready)
         heapq.heapify(self._later)
+        self.bytes = sum(item[-1].size for ready in self._ready for item in ready)
+        self.bytes += sum(item[-1].size for item in self._later)
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._later)
+        return sum(len(ready) for ready in self._ready) + len(self._later)
+
+
+def _first(ready: list[_Ready], may: Callable[[Lease], bool]) -> Lease | None:
+    """Take out the first of the heap that `may` allows."""
+    held = []
+    found = None
+    while ready and found is None:
+        item = heapq.heappop(ready)
+        if may(item[-1]):
+            found = item[-1]
+        else:
+            held.append(item)
+    for item in held:
+        heapq.heappush(ready, item)
+    return found
+
+
+def takes_small(small: int, running: int) -> bool:
+    """Is a small lease next, where `small` of the `running` tries are at small ones? Half of them are, so that large
+    files fill the line while small ones, which each wait for a round trip, pass beside them."""
+    return 2 * small <= running
 
 
 def keeps(entry: FileEntry, opened: OpenedFile) -> bool:

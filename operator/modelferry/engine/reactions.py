@@ -132,7 +132,7 @@ class Reactions:
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
         elif self._download.budget.spent(now):
-            raise faults.unavailable(file, place, verdict.message, self._download.budget.patience)
+            raise faults.unavailable(file, place, verdict, self._download.budget.patience)
         else:
             if verdict.row in (35, 36):
                 self._download.servers.busy(Origin.of(place.place.url), now, verdict.delay)

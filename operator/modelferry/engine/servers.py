@@ -13,11 +13,13 @@ from modelferry.engine.work import FileWork, PlaceWork
 @dataclass(slots=True)
 class Servers:
     """``pace`` is one for all servers; who asks for it names the server anyway. ``paused``: until when a server is left
-    alone, since it said so. ``reached``: servers that have answered well."""
+    alone, since it said so. ``reached``: servers that have answered well; ``warmed``: those that connections were
+    opened to before."""
 
     pace: Pace
     paused: dict[Origin, float] = field(default_factory=dict)
     reached: set[Origin] = field(default_factory=set)
+    warmed: set[Origin] = field(default_factory=set)
 
     def place_for(self, file: FileWork, lease: Lease) -> PlaceWork:
         """The place of `file` that `lease` is fetched from next."""
@@ -38,6 +40,17 @@ class Servers:
         Until a server has answered well once, one try at a time asks it: a wrong URL costs one request, not sixteen.
         """
         return origin not in self.paused and (origin in self.reached or not asked)
+
+    def met(self, rtt: float) -> None:
+        """Take note of a connection's round trip, in seconds."""
+        self.pace = self.pace.met(rtt)
+
+    def to_warm(self, origin: Origin) -> bool:
+        """Is it time to open connections to `origin`, which has not answered yet? Once, when its distance is known."""
+        due = bool(self.pace.rtt) and origin not in self.reached and origin not in self.warmed
+        if due:
+            self.warmed.add(origin)
+        return due
 
     def answered(self, origin: Origin, seconds: float) -> bool:
         """Take note of a good answer whose head came after `seconds`; True where it is the first one from `origin`."""

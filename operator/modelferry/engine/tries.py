@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.engine.pace import Pace, Stream, cut_of, laggards, victim
+from modelferry.engine.pace import Pace, Stream, cut_of, laggards, silent, victim
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Event, Landed, Transfer
 from modelferry.engine.wire import Origin
@@ -28,6 +28,11 @@ class Tries:
         """Those that have, or are about to have, a connection."""
         return sum(transfer.origin is not None for transfer in self.tasks.values())
 
+    @property
+    def small(self) -> int:
+        """Those that fetch a small lease."""
+        return sum(transfer.lease is not None and transfer.lease.small for transfer in self.tasks.values())
+
     def asks(self, origin: Origin) -> bool:
         """Does any of them ask `origin`?"""
         return any(transfer.origin == origin for transfer in self.tasks.values())
@@ -47,13 +52,7 @@ class Tries:
     def drop_laggards(self, pace: Pace, now: float) -> None:
         """Have those break off that are slow beside the others; they end as Missed, with what they have."""
         for stream in laggards(self.streams(now), pace, now):
-            task = self._task(stream)
-            transfer = self.tasks[task]
-            transfer.dropped = True
-            if transfer.answer is not None:
-                transfer.answer.abort()
-            else:
-                task.cancel()
+            self._drop(stream)
 
     def lay_down(self, keep: int) -> None:
         """Have all parts but `keep` break off, since a limit is not enough for more: servers do not wait for hours.
@@ -69,15 +68,28 @@ class Tries:
             task.cancel()
 
     def share(self, pace: Pace, now: float) -> Lease | None:
-        """Half of what the slowest still has to fetch, as a task for another; None where all end soon."""
-        stream = victim(self.streams(now), pace, now)
-        if stream is None:
+        """Half of what the slowest still has to fetch, as a task for another; None where all end soon. Those that bring
+        nothing at all break off."""
+        streams = self.streams(now)
+        for stream in silent(streams, pace, now):
+            self._drop(stream)
+        found = victim([one for one in streams if not self.tasks[self._task(one)].dropped], pace, now)
+        if found is None:
             return None
-        transfer = self.tasks[self._task(stream)]
+        transfer = self.tasks[self._task(found)]
         assert transfer.lease is not None
-        _, half = transfer.lease_now.split(cut_of(stream))
+        _, half = transfer.lease_now.split(cut_of(found, pace))
         transfer.end = half.start
         return half
+
+    def _drop(self, stream: Stream) -> None:
+        task = self._task(stream)
+        transfer = self.tasks[task]
+        transfer.dropped = True
+        if transfer.answer is not None:
+            transfer.answer.abort()
+        else:
+            task.cancel()
 
     async def call_off(self, which: Callable[[Transfer], bool]) -> list[Landed]:
         """Stop those that `which` picks; returns what they committed with their last breath."""

@@ -28,7 +28,7 @@ _WAYS_OUT = {
     "HostMismatch": "use a host name that the certificate lists",
     "TLSVersion": 'enable TLS 1.3 on the server, or set spec.transfer.tls.minVersion to "1.2"',
     "CertificateRefused": "check the server's certificate",
-    "PinMismatch": "where the server's certificate was renewed, add its pin to spec.transfer.tls.pins",
+    "PinMismatch": "where the server's certificate was renewed, add its pin to {pins}",
 }
 
 
@@ -54,8 +54,11 @@ def client_context(*ca_files: Path, oldest: str = "1.3", pins: Sequence[str] = (
     return context
 
 
-def refused(host: str, error: ssl.SSLError) -> CertificateRefused | None:
-    """What a failed handshake with `host` says of its certificate or version; None where it says nothing (a reset)."""
+def refused(host: str, error: ssl.SSLError, *, pins: str = "spec.transfer.tls.pins") -> CertificateRefused | None:
+    """What a failed handshake with `host` says of its certificate or version; None where it says nothing (a reset).
+
+    `pins`: the field that lists what is pinned.
+    """
     if isinstance(error, PinMismatch):
         reason, cause = "PinMismatch", str(error.args[0])
     elif isinstance(error, ssl.SSLCertVerificationError):
@@ -67,4 +70,4 @@ def refused(host: str, error: ssl.SSLError) -> CertificateRefused | None:
         reason, cause = "TLSVersion", "it does not speak TLS on this port"
     else:
         return None
-    return CertificateRefused(f"{host}: {cause}; {_WAYS_OUT[reason]}", reason=reason)
+    return CertificateRefused(f"{host}: {cause}; {_WAYS_OUT[reason].format(pins=pins)}", reason=reason)

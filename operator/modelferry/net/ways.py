@@ -1,4 +1,4 @@
-"""How the servers of each mirror are reached: whom to trust, and what to show them."""
+"""How the servers of each mirror are reached: whom to trust, what to show them, and through which proxy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from modelferry.net.credentials import NOBODY, Credential
+from modelferry.net.proxy import DIRECT, Proxies
 
 #: The mirror that a manifest's places belong to where nothing else is said.
 SOURCE = "source"
@@ -21,6 +22,7 @@ class Way:
 
     context: ssl.SSLContext
     credential: Credential = NOBODY
+    proxies: Proxies = DIRECT
 
 
 class Ways:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import Source
 from modelferry.resource.transfer import Transfer
 
@@ -39,14 +40,6 @@ class ExistingClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretReference:
-    """A Secret in the artifact's namespace. The kubelet mounts it into the pods that need it; the operator cannot read
-    it."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """The whole of ``spec``. ``auth``: what the source's servers want to see."""
 
@@ -67,5 +60,7 @@ class Artifact:
 
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:
-    """The names of all Secrets that a pod needs to reach the source and the mirrors, sorted."""
-    return tuple(sorted({reference.name for reference in (spec.auth,) if reference is not None}))
+    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxy, sorted."""
+    proxy = spec.transfer.proxy
+    wanted = (spec.auth, proxy.auth if proxy else None)
+    return tuple(sorted({reference.name for reference in wanted if reference is not None}))

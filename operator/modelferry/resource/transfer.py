@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.resource.limits import Limits
+from modelferry.resource.secret import SecretReference
 
 #: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
 #: 0.1 % loss, against 10 % with one.
 DEFAULT_CONNECTIONS = 16
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
+MAX_NO_PROXY = 64
 
 #: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
 TLS_VERSIONS = ("1.2", "1.3")
@@ -37,11 +39,26 @@ class TLS:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """The proxy that every connection goes through, but for the hosts in ``no_proxy`` (`manifest.proxies`).
+
+    ``auth``: the Secret with its username and password. ``pins``: of its certificate, where its ``url`` is https://.
+    """
+
+    url: str
+    auth: SecretReference | None = None
+    no_proxy: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
-    """How bytes travel: ``connections`` is the number of concurrent streams of one download. ``limits``: what it may
-    receive. ``pod_network``: bytes per second that the pod's network link lets in, None for no limit."""
+    """How bytes travel: ``connections`` is the number of concurrent streams of one download; with ``proxy`` None the
+    environment decides. ``limits``: what it may receive. ``pod_network``: bytes per second that the pod's network link
+    lets in, None for no limit."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
+    proxy: Proxy | None = None
     limits: Limits = field(default_factory=Limits)
     pod_network: int | None = None

@@ -24,11 +24,15 @@ from modelferry.errors import (
     PlainHTTPRefused,
     ServerBusy,
     ServerMisbehaves,
+    SourceFault,
     UnknownHost,
 )
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
+from modelferry.net.proxy import Proxy
+from modelferry.net.reach import check_forwarded
 from modelferry.net.ways import Way
+from modelferry.sources.connector import WayConnector
 from modelferry.sources.retry import Retry
 
 #: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough to be welcome.
@@ -37,7 +41,9 @@ CONCURRENCY = 8
 _MAX_REDIRECTS = 5
 _LONGEST_WAIT_ASKED = 30.0
 #: ``total`` bounds a server that drips its headers.
-_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+#: Seconds for a connection, with the proxy and TLS on its way.
+_PATIENCE = 10.0
 #: A body that the connection is kept for; anything longer is cheaper to close than to read.
 _SHORT_BODY = 1024
 
@@ -67,7 +73,7 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._way.context, limit=CONCURRENCY),
+            connector=WayConnector(self._way, limit=CONCURRENCY, patience=_PATIENCE),
             headers={"Accept-Encoding": "identity", "User-Agent": f"modelferry/{__version__}"},
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -123,15 +129,29 @@ class Client:
         try:
             # encoded=True: a signed URL is sent as it was signed, not as yarl would spell it.
             shown_to_it = {**headers, **dict(await self._way.credential.headers(url))}
+            proxy = self._way.proxies.of(url)
+            forwarder = proxy if proxy is not None and proxy.forwards(url) else None
+            # To aiohttp `proxy` means the absolute form; the connection is the connector's in any case.
+            absolute = URL(str(forwarder)) if forwarder else None
+            shown_to_it |= dict(forwarder.fields) if forwarder else {}
             async with self._session.get(
-                URL(url, encoded=True), headers=shown_to_it, allow_redirects=False
+                URL(url, encoded=True), headers=shown_to_it, allow_redirects=False, proxy=absolute
             ) as response:
+                if forwarder:
+                    fields = {name.lower(): value for name, value in response.headers.items()}
+                    check_forwarded(url, forwarder, response.status, fields)
                 body = await _body(response, limit)
                 names = {name.lower() for name in response.headers}
                 # The first of a repeated header; the parser has refused repeated lengths before.
                 return Head(response.status, {name: response.headers[name] for name in names}, url), body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _named(error, url, file) from error
+            raise _named(error, url, file, self._way.proxies.of(url)) from error
+        except ConnectionFailed as error:
+            raise ConnectionFailed(
+                f"{file}: {shown(url)}: {error.message}", becomes=error.becomes, file=file
+            ) from error
+        except SourceFault as error:
+            raise type(error)(f"{file}: {shown(url)}: {error.message}", reason=error.reason, file=file) from error
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int | None) -> bytes:
@@ -187,22 +207,22 @@ def _wait_asked(head: Head) -> float | None:
     return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
 
 
-def _named(error: Exception, url: str, file: str) -> ModelferryError:
+def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> ModelferryError:
     where = f"{file}: {shown(url)}"
     host = urlsplit(url).hostname or ""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        cause = error.os_error
-        if getattr(cause, "errno", None) == socket.EAI_AGAIN:
-            return ConnectionFailed(
-                f"{where}: the name server does not answer for {host}", reason="UnknownHost", file=file
-            )
+    # aiohttp wraps what the connector raised.
+    cause = error.__cause__ if isinstance(error, aiohttp.ClientOSError) and error.__cause__ else error
+    if isinstance(cause, socket.gaierror):
+        if cause.errno == socket.EAI_AGAIN:
+            message = f"{where}: the name server does not answer for {host}"
+            return ConnectionFailed(message, becomes=UnknownHost, file=file)
         return UnknownHost(f"{where}: no such host {host}; check the url and this machine's name servers", file=file)
-    tls_error = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
-    if isinstance(tls_error, ssl.SSLError) and (refusal := tls.refused(host, tls_error)):
+    if isinstance(cause, ssl.SSLError) and (refusal := tls.refused(host, cause)):
         return type(refusal)(f"{where}: {refusal.message}", reason=refusal.reason, file=file)
     if isinstance(error, aiohttp.ClientResponseError):
         return ServerMisbehaves(f"{where}: the answer is not HTTP: {error.message}; give another url", file=file)
     if isinstance(error, TimeoutError):
-        return ConnectionFailed(f"{where}: no answer in time", file=file)
-    number = error.errno if isinstance(error, OSError) else None
+        way = f", by way of the proxy {proxy}" if proxy else ""
+        return ConnectionFailed(f"{where}: no answer in time{way}", file=file)
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
     return ConnectionFailed(f"{where}: {os.strerror(number) if number else 'the connection was lost'}", file=file)

@@ -11,7 +11,7 @@ from itertools import count
 from math import inf
 from typing import TypeVar
 
-from modelferry.errors import ServerBusy, SourceFault, SourceUnavailable, Stalled, Transient, UnknownHost
+from modelferry.errors import ConnectionFailed, ServerBusy, SourceFault, SourceUnavailable, Stalled, Transient
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Retry:
         self._given_up = False
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """The result of `attempt`. Raises what it raises, but for Transient: SourceUnavailable (or UnknownHost)."""
+        """The result of `attempt`. Raises what it raises, but for Transient: SourceUnavailable, or what it becomes."""
         for failures in count(1):
             if self._given_up and failures == 1:
                 raise SourceUnavailable("not asked for, because the source had been given up before")
@@ -70,7 +70,7 @@ class Retry:
 
 
 def _exhausted(error: Transient, tries: int) -> SourceFault:
-    kind = UnknownHost if error.reason == "UnknownHost" else SourceUnavailable
+    kind = error.becomes if isinstance(error, ConnectionFailed) else SourceUnavailable
     times = "once" if tries == 1 else f"{tries} times"
     return kind(
         f"{error.message}; tried {times}. Check the server and the way to it, then start again", file=error.file

@@ -9,8 +9,9 @@ import pytest
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.ways import ways_of
 from modelferry.errors import InvalidSpec
+from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import HTTPFile, HTTPSource
-from modelferry.resource.spec import SecretReference, Spec
+from modelferry.resource.spec import Spec
 
 
 def spec(*urls: str) -> Spec:

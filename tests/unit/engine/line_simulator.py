@@ -131,7 +131,7 @@ class Download:
                 return None
             assert isinstance(stream.key, _Try)
             self.shared += 1
-            _, half = stream.key.lease.split(cut_of(stream))
+            _, half = stream.key.lease.split(cut_of(stream, self._pace))
             half = Lease(half.chunk, half.start, stream.key.end)
             stream.key.end = half.start
             return half

@@ -194,7 +194,7 @@ def test_a_part_that_is_slow_every_time_is_left_alone() -> None:
 def test_an_idle_connection_takes_half_of_what_is_slow_and_would_end_last() -> None:
     found = victim(streams(2e5, 1e5, 1.5e6), known(1e6), 4.0)
     assert found is not None
-    assert (found.key, cut_of(found)) == (1, 4 * MIB)
+    assert (found.key, cut_of(found, known(1e6, rtt=0.0))) == (1, 4 * MIB)
 
 
 def test_on_a_weak_line_the_last_parts_are_shared_though_none_is_slow() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -148,3 +149,28 @@ def test_what_the_system_says_of_the_disk(number: int, kind: type[Exception], re
 )
 def test_sizes_as_a_person_reads_them(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_signal_while_space_is_allocated_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fallocate:
+        calls = 0
+        argtypes: tuple[object, ...] = ()
+
+        def __call__(self, fd: int, mode: int, offset: int, size: int) -> int:
+            self.calls += 1
+            if self.calls < 3:
+                ctypes.set_errno(errno.EINTR)
+                return -1
+            os.ftruncate(fd, size)
+            return 0
+
+    class Library:
+        fallocate = Fallocate()
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library)
+    with (tmp_path / "file").open("wb") as file:
+        files.allocate(file.fileno(), 4096)
+    assert (tmp_path / "file").stat().st_size == 4096
+    assert Library.fallocate.calls == 3

@@ -24,7 +24,8 @@ MANIFEST_KEY = "manifest.json.gz"
 def input_key(seen: Observed, settings: Settings) -> str:
     """Stands for everything that a pod works by from its start: where it changes, there are new pods, and one that
     failed is tried anew at once."""
-    return names.fingerprint([seen.namespace, seen.name, settled(seen.document["spec"]), settings.trusted_ca])
+    default = [dict(settings.proxy), settings.proxy_secret]
+    return names.fingerprint([seen.namespace, seen.name, settled(seen.document["spec"]), settings.trusted_ca, default])
 
 
 def source_key(seen: Observed) -> str:

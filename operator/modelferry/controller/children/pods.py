@@ -44,10 +44,10 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     """Asks the source what there is and prints the manifest."""
     key = config.input_key(seen, settings)
     arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
-    arguments += [*_ca(seen, settings), *_secrets(seen)]
-    mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen)]
-    container = _container(settings, "resolve", arguments, mounts)
-    volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen)]
+    arguments += [*_ca(seen, settings), *_secrets(seen, settings)]
+    mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
+    container = _container(settings, "resolve", arguments, mounts) | _proxy(seen, settings)
+    volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen, settings)]
     spec = _tenant(settings) | {"containers": [container], "volumes": volumes_}
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
@@ -65,7 +65,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
         "volumes": [
             _input(seen, settings),
             *_bundle_volumes(seen),
-            *_secret_volumes(seen),
+            *_secret_volumes(seen, settings),
             {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
             _limits_volume(),
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
@@ -163,10 +163,10 @@ def _fetch(seen: Observed, settings: Settings) -> Object:
     arguments = [
         "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
         "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
-        "--limits", _LIMITS, "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen),
+        "--limits", _LIMITS, "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen, settings),
     ]  # fmt: skip
-    mounts = [*_work_mounts(), _mount("limits", _LIMITS), *_bundle_mounts(seen), *_secret_mounts(seen)]
-    return _container(settings, "fetch", arguments, mounts)
+    mounts = [*_work_mounts(), _mount("limits", _LIMITS), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
+    return _container(settings, "fetch", arguments, mounts) | _proxy(seen, settings)
 
 
 def _checkpoint(settings: Settings, data: str) -> Object:
@@ -234,23 +234,40 @@ def _bundle_volumes(seen: Observed) -> list[Object]:
     return [{"name": "bundle", bundle.kind: name | items}]
 
 
-def _secret_names(seen: Observed) -> tuple[str, ...]:
-    return secrets_of(seen.artifact.spec) if seen.artifact else ()
+def _default_proxy(seen: Observed, settings: Settings) -> bool:
+    """Whether the operator's proxy is this artifact's: the spec's own replaces all of it."""
+    return bool(settings.proxy) and seen.artifact is not None and seen.artifact.spec.transfer.proxy is None
 
 
-def _secrets(seen: Observed) -> list[str]:
-    return ["--secrets", _SECRETS] if _secret_names(seen) else []
+def _proxy(seen: Observed, settings: Settings) -> Object:
+    if not _default_proxy(seen, settings):
+        return {}
+    return {"env": [{"name": name, "value": value} for name, value in sorted(settings.proxy.items())]}
 
 
-def _secret_mounts(seen: Observed) -> list[Object]:
-    return [_mount(f"secret-{number}", f"{_SECRETS}/{name}") for number, name in enumerate(_secret_names(seen))]
+def _secret_names(seen: Observed, settings: Settings) -> tuple[str, ...]:
+    wanted = set(secrets_of(seen.artifact.spec)) if seen.artifact else set()
+    if settings.proxy_secret and _default_proxy(seen, settings):
+        wanted.add(settings.proxy_secret)
+    return tuple(sorted(wanted))
 
 
-def _secret_volumes(seen: Observed) -> list[Object]:
+def _secrets(seen: Observed, settings: Settings) -> list[str]:
+    proxy = settings.proxy_secret if _default_proxy(seen, settings) else ""
+    words = ["--secrets", _SECRETS] if _secret_names(seen, settings) else []
+    return words + (["--proxy-secret", proxy] if proxy else [])
+
+
+def _secret_mounts(seen: Observed, settings: Settings) -> list[Object]:
+    wanted = _secret_names(seen, settings)
+    return [_mount(f"secret-{number}", f"{_SECRETS}/{name}") for number, name in enumerate(wanted)]
+
+
+def _secret_volumes(seen: Observed, settings: Settings) -> list[Object]:
     """Optional, as the bundle is. The sidecar, which other pods may talk to, gets none of them."""
     return [
         {"name": f"secret-{number}", "secret": {"secretName": name, "optional": True, "defaultMode": 0o440}}
-        for number, name in enumerate(_secret_names(seen))
+        for number, name in enumerate(_secret_names(seen, settings))
     ]
 
 

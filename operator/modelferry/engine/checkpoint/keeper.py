@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -181,7 +182,7 @@ class Keeper:
             for state in self.states:
                 with self._opened(state) as fd:
                     os.fsync(fd)
-            for directory in sorted(_directories(manifest)):
+            for directory in sorted(recovery.directories(manifest)):
                 tree.sync(layout.incoming(manifest.revision, directory))
             tree.make(layout.REVISIONS)
             tree.rename(layout.incoming(manifest.revision), layout.published(manifest.revision))
@@ -310,15 +311,6 @@ class Keeper:
             os.close(fd)
 
 
-def _directories(manifest: Manifest) -> Iterable[str]:
-    """Every directory within a revision, relative to it; "" is the revision's own."""
-    found = {""}
-    for entry in manifest.files:
-        segments = entry.path.split("/")[:-1]
-        found |= {"/".join(segments[: count + 1]) for count in range(len(segments))}
-    return found
-
-
 @contextmanager
 def _disk_faults() -> Iterator[None]:
     """What the operating system and SQLite say of the disk, as MachineFault."""
@@ -327,4 +319,6 @@ def _disk_faults() -> Iterator[None]:
     except OSError as error:
         raise files.disk_fault("keeping the model's records", error) from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise files.disk_fault("writing chunks.db", OSError(errno.ENOSPC, str(error))) from error
         raise DiskFault(f"chunks.db: {error}; check the disk") from error

@@ -24,6 +24,11 @@ def acquire(tree: Tree) -> int:
         raise DirectoryBusy(
             f"{tree.root}: process {holder} is working in it; wait for it or stop it", reason="DirectoryBusy"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    except BaseException:
+        # On a full disk, say: kept open, it would lock this very process out of its next try.
+        os.close(fd)
+        raise
     return fd

@@ -122,9 +122,20 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
     check_room(str(tree.root), manifest.size, allocated, free, capacity)
     for state in lacking:
         create(tree, layout.incoming(manifest.revision, state.entry.path), state.entry.size)
-    parents = {layout.incoming(manifest.revision, state.entry.path).rpartition("/")[0] for state in lacking}
-    for parent in sorted(parents):
-        tree.sync(parent)
+    # Also those that were there: whoever made them may have been killed before it synced their directory.
+    for directory in ("", layout.STATE, layout.INCOMING):
+        tree.sync(directory)
+    for directory in sorted(directories(manifest)):
+        tree.sync(layout.incoming(manifest.revision, directory))
+
+
+def directories(manifest: Manifest) -> set[str]:
+    """Every directory within a revision, relative to it; "" is the revision's own."""
+    found = {""}
+    for entry in manifest.files:
+        segments = entry.path.split("/")[:-1]
+        found |= {"/".join(segments[: count + 1]) for count in range(len(segments))}
+    return found
 
 
 def create(tree: Tree, path: str, size: int) -> None:

@@ -5,12 +5,13 @@ decisions as the fetcher does (tests/unit/engine/line_simulator.py).
 """
 
 from modelferry.engine.pace.connections import Pace
-from modelferry.engine.pace.parts import next_part
+from modelferry.engine.pace.parts import LEAST, next_part
 from modelferry.engine.pace.patience import FIRST_DELAY, MAX_DELAY, Budget, backoff
-from modelferry.engine.pace.streams import Meter, Stream, cut_of, laggards, victim
+from modelferry.engine.pace.streams import Meter, Stream, cut_of, laggards, silent, victim
 
 __all__ = [
     "FIRST_DELAY",
+    "LEAST",
     "MAX_DELAY",
     "Budget",
     "Meter",
@@ -20,5 +21,6 @@ __all__ = [
     "cut_of",
     "laggards",
     "next_part",
+    "silent",
     "victim",
 ]

@@ -1,9 +1,10 @@
 """The number of connections, which follows what the line pays for. Pure.
 
-A search by trials: with the rate of the present number known, more are tried, and kept if they paid. At first the
-number doubles, since a line may carry 2 or 100 streams; after two trials in a row that did not pay it grows by a
-quarter at a time, with longer and longer rests between trials that fail. A busy answer (429, 503) takes the last step
-back, or halves; after one, the number never doubles again.
+The first number follows from the round trip: a long way needs many streams, whatever it carries, and finding that out
+by doubling takes seconds. From there it is a search by trials: with the rate of the present number known, more are
+tried, and kept if they paid. At first the number doubles, since a line may carry 2 or 100 streams; after two trials in
+a row that did not pay it grows by a quarter at a time, with longer and longer rests between trials that fail. A busy
+answer (429, 503) takes the last step back, or halves; after one, the number never doubles again.
 
 Why at all: on a long line with losses the sender's congestion control bounds each stream (Mathis et al. 1997: MSS / RTT
 * 1.22 / sqrt(loss)), and on others the server does; the client's one lever is how many streams there are.
@@ -15,6 +16,9 @@ from dataclasses import dataclass, replace
 
 #: Connections at the start: few enough for any server, and at most 4 doublings from the most that are allowed (128).
 START = 8
+#: Where the round trip is long, for each second of it, what fills 100 Mbit/s where one packet of 400 is lost: 12 MB/s
+#: divided by the 1448 * 1.22 * 20 bytes that one stream then brings in a round trip; and the most, a doubling from 128.
+START_BY_RTT, MOST_AT_START = 340, 64
 #: What a trial multiplies the number by, at first and later; and how much faster the line must be for it to be kept. A
 #: line that is full gets no faster at all; one that is not gets nearly as much faster as the number grew.
 DOUBLE, GENTLE = 2.0, 1.25
@@ -56,6 +60,14 @@ class Pace:
     def start(cls, most: int) -> Pace:
         """Before anything is known of the line."""
         return cls(most, min(START, most), min(START, most))
+
+    def met(self, rtt: float) -> Pace:
+        """After a connection was made and its round trip seen, in seconds. The first one sets the number to begin
+        with."""
+        if self.rtt:
+            return replace(self, rtt=min(self.rtt, rtt))
+        begin = min(self.most, max(START, min(int(START_BY_RTT * rtt), MOST_AT_START)))
+        return replace(self, rtt=rtt, allowed=begin, base=begin)
 
     def answered(self, seconds: float) -> Pace:
         """After a response head came `seconds` after its request, the time to connect not included."""

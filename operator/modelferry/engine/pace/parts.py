@@ -11,19 +11,23 @@ from __future__ import annotations
 from modelferry.engine.pace.connections import Pace
 from modelferry.engine.plan import Lease
 
-#: Bytes of the smallest part, and what parts are a multiple of.
-LEAST = 1 << 20
+#: Bytes of the smallest part, and what parts are a multiple of; and the same at the end, when there is less than that
+#: left for each connection.
+LEAST, LAST_LEAST = 1 << 20, 1 << 17
 #: Seconds that a part takes: long beside the round trip that each request costs. At the end, at least: what streams may
-#: end apart.
+#: end apart. Round trips for the same.
 SPAN, LAST_SPAN = 8.0, 0.5
+SPAN_RTT, LAST_RTT = 80, 5
 
 
 def part_size(pace: Pace, waiting: int) -> int:
     """Bytes that the next request asks for, with `waiting` bytes not yet asked for: a fair share of them at most."""
-    span = max(SPAN, 80 * pace.rtt) * pace.stream_rate
-    last = max(LAST_SPAN, 10 * pace.rtt) * pace.stream_rate
-    size = min(span, max(last, waiting / pace.allowed))
-    return max(LEAST, int(size) // LEAST * LEAST)
+    span = max(SPAN, SPAN_RTT * pace.rtt) * pace.stream_rate
+    last = max(LAST_SPAN, LAST_RTT * pace.rtt) * pace.stream_rate
+    fair = waiting / pace.allowed
+    size = min(span, max(last, fair))
+    least = LAST_LEAST if pace.stream_rate and fair < LEAST else LEAST
+    return max(least, int(size) // least * least)
 
 
 def next_part(pace: Pace, lease: Lease, waiting: int) -> tuple[Lease, Lease | None]:

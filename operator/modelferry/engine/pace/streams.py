@@ -19,6 +19,8 @@ SLOW, SIBLINGS, DROPS = 0.25, 4, 3
 #: Seconds that the rest of a stream must still take before others take half of it, and bytes of the least such half:
 #: the donor's connection is closed when it comes to the cut, and what is on its way then is lost.
 LONG, LEAST_CUT = 2.0, 256 << 10
+#: The same on a weak line, where connections are many, and a few bytes take long: round trips, seconds, bytes.
+WEAK_RTT, WEAK_LONG, WEAK_CUT = 4, 0.5, 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,20 @@ def laggards(streams: Sequence[Stream], pace: Pace, now: float) -> list[Stream]:
     ]
 
 
+def silent(streams: Sequence[Stream], pace: Pace, now: float) -> list[Stream]:
+    """Streams of which nothing comes any more, while others bring bytes: at the end, when connections are idle, they
+    are not waited for as long as `laggards` are."""
+    usual = _usual(streams, pace, now)
+    return [
+        stream
+        for stream in streams
+        if stream.meter.seconds >= max(RECENT, 10 * pace.rtt)
+        and not stream.meter.recent
+        and usual(stream)
+        and stream.drops < DROPS
+    ]
+
+
 def victim(streams: Sequence[Stream], pace: Pace, now: float) -> Stream | None:
     """The stream whose rest an idle connection should share: the one that would end last; None where all end soon.
 
@@ -105,17 +121,25 @@ def victim(streams: Sequence[Stream], pace: Pace, now: float) -> Stream | None:
     way; so it is for streams that are slow beside others, and for lines where even the smallest part takes long.
     """
     usual = _usual(streams, pace, now)
-    weak = 0 < pace.stream_rate < LEAST / LONG
+    weak = is_weak(pace)
+    long, cut, young = LONG, LEAST_CUT, YOUNG
+    if weak:
+        long, cut, young = max(WEAK_LONG, WEAK_RTT * pace.rtt), WEAK_CUT, max(SAMPLE, 2 * pace.rtt)
     slow = [
         stream
         for stream in streams
         if not stream.whole
-        and stream.left >= 2 * LEAST_CUT
-        and stream.meter.seconds >= YOUNG
-        and stream.eta > max(LONG, 10 * pace.rtt)
+        and stream.left >= 2 * cut
+        and stream.meter.seconds >= young
+        and stream.eta > long
         and (weak or stream.meter.rate < SLOW * usual(stream))
     ]
     return max(slow, key=lambda stream: (stream.eta, stream.left), default=None)
+
+
+def is_weak(pace: Pace) -> bool:
+    """Does even the smallest part take a stream long?"""
+    return 0 < pace.stream_rate < LEAST / LONG
 
 
 def _usual(streams: Sequence[Stream], pace: Pace, now: float) -> Callable[[Stream], float]:
@@ -135,6 +159,9 @@ def _usual(streams: Sequence[Stream], pace: Pace, now: float) -> Callable[[Strea
     return lambda stream: medians.get(stream.origin, lately)
 
 
-def cut_of(stream: Stream) -> int:
-    """The file offset where the donor ends and the other one begins: each gets half of what is left."""
-    return stream.at + max(stream.left // 2, LEAST_CUT)
+def cut_of(stream: Stream, pace: Pace) -> int:
+    """The file offset where the donor ends and the other one begins: each gets half of what is left when the other one
+    begins, a round trip from now."""
+    coming = int(stream.meter.recent * pace.rtt)
+    half = max((stream.left + coming) // 2, WEAK_CUT if is_weak(pace) else LEAST_CUT)
+    return min(stream.at + half, stream.end - 1)

@@ -58,7 +58,9 @@ def allocate(fd: int, size: int) -> None:
     code = errno.ENOSYS
     if fallocate is not None:
         fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-        code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
+        code = errno.EINTR
+        while code == errno.EINTR:  # a signal, after which Python's own calls would go on (PEP 475)
+            code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
     try:
         if code in _CANNOT:
             os.ftruncate(fd, size)

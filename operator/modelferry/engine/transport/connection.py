@@ -43,9 +43,9 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def peer(self) -> str:
-        """The address at the other end."""
+        """The address at the other end; empty where a socket of our own stands between."""
         assert self._transport is not None
-        return str(self._transport.get_extra_info("peername", ("",))[0])
+        return str((self._transport.get_extra_info("peername") or ("",))[0])
 
     @property
     def quiet(self) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
+from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
-from modelferry.engine.transport.dial import dial
+from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.transport.throttle import Room, Throttle
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.net.proxy import Proxy
+from modelferry.net.reach import reach
 from modelferry.net.tls import refused
 from modelferry.net.ways import SOURCE, Way, Ways
 
@@ -52,6 +55,9 @@ class Dialer:
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
         self._open: dict[Connection, Room | None] = {}
+        self._ahead: Ahead[Line, Connection] = Ahead(self._connect)
+        #: Told of each connection that is made, with its round trip in seconds.
+        self.met: Callable[[float], None] = lambda rtt: None
 
     @property
     def connections(self) -> int:
@@ -62,18 +68,21 @@ class Dialer:
         """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer. The
         caller closes the Answer.
 
-        Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, or ProtocolError
-        where what came is no response.
+        Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
+        ProxyRefused, or ProtocolError where what came is no response.
         """
         line = Line(Origin.of(request.url), self._ways.of(mirror))
         request = replace(request, fields=await line.way.credential.headers(request.url))
+        request = addressed(request, line.way.proxies)
         while True:
-            connection = None if fresh_connection else self._reusable(line)
+            connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
                 paid = await self._pay_ahead(connection, request)
-                return await self._exchange(line, connection, request, paid)
+                answer = await self._exchange(line, connection, request, paid)
+                check(request, line.way.proxies, answer.head)
+                return answer
             except _Unanswered as error:
                 self._drop(connection)
                 # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
@@ -83,8 +92,13 @@ class Dialer:
                 self._drop(connection)
                 raise
 
+    def warm(self, url: str, mirror: str, count: int) -> None:
+        """Begin to open `count` connections to the server of `url`, for those who will ask."""
+        self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
+
     async def close(self) -> None:
         """Close every connection, and wait until they are closed."""
+        await self._ahead.close()
         doomed = list(self._open)
         for connection in doomed:
             self._drop(connection)
@@ -138,19 +152,26 @@ class Dialer:
         return None
 
     async def _connect(self, line: Line) -> Connection:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
                 room = self.throttle.room
-                dialled = await dial(line.origin.host, line.origin.port, receive=room.socket if room else None)
-                connection = await self._adopt(line, dialled, room)
+                receive = room.socket if room else None
+                stream = await reach(line.origin.url, line.way.proxies, self._limits.connect, receive=receive)
+                connection = await self._adopt(line, stream, room)
                 self._open[connection] = room
+                dialled = clock()
                 try:
                     await connection.handshake()
                 except BaseException:
                     self._drop(connection)
                     raise
         except (OSError, TimeoutError) as error:
-            raise _connect_fault(line.origin, error, self._limits.connect) from error
+            by_way_of = line.way.proxies.of(line.origin.url)
+            raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
+        # One round trip from end to end, which through a proxy only the handshake is: TLS 1.3, RFC 8446 section 2.
+        self.met(clock() - dialled if line.origin.scheme == "https" else dialled - began)
         return connection
 
     async def _adopt(self, line: Line, dialled: socket.socket, room: Room | None) -> Connection:
@@ -260,7 +281,7 @@ class _Unanswered(Exception):
     """The connection ended before the first byte of an answer."""
 
 
-def _connect_fault(origin: Origin, error: BaseException, limit: float) -> ModelferryError:
+def _connect_fault(origin: Origin, error: BaseException, limit: float, proxy: Proxy | None) -> ModelferryError:
     if isinstance(error, socket.gaierror):
         return UnknownHost(
             f"{origin.host} does not resolve ({reason_of(error)}); check the name and this machine's DNS"
@@ -269,7 +290,8 @@ def _connect_fault(origin: Origin, error: BaseException, limit: float) -> Modelf
         told: CertificateRefused | None = refused(origin.authority, error)
         return told or ConnectionFailed(f"failed in the TLS handshake: {error.reason or reason_of(error)}")
     if isinstance(error, TimeoutError) and not error.args:
-        return ConnectionFailed(f"did not answer within {limit:.0f} s")
+        way = f" by way of the proxy {proxy}" if proxy else ""
+        return ConnectionFailed(f"did not answer within {limit:.0f} s{way}")
     return ConnectionFailed(f"cannot be reached: {reason_of(error)}")
 
 

@@ -35,6 +35,11 @@ class Origin:
         return cls(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
 
     @property
+    def url(self) -> str:
+        """Without a path."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
     def authority(self) -> str:
         """The Host field's value (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -46,7 +51,8 @@ class Request:
     """GET of the bytes from `start` to `end` (exclusive) of `url`; of the whole file where `end` is None.
 
     ``fresh`` asks caches on the way to fetch anew: set after they handed out wrong bytes. ``fields``: what this URL's
-    server wants to see besides; secrets may be among them.
+    server wants to see besides; secrets may be among them. ``absolute``: for a proxy that forwards it (RFC 9112 section
+    3.2.2).
     """
 
     url: str
@@ -54,14 +60,16 @@ class Request:
     end: int | None = None
     fresh: bool = False
     fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    absolute: bool = False
 
     def encode(self) -> bytes:
         """The request head as it goes on the wire. Built from nothing each time: a redirect inherits no field."""
         parts = urlsplit(ascii_url(self.url))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        origin = Origin.of(self.url)
         lines = [
-            f"GET {target} HTTP/1.1",
-            f"Host: {Origin.of(self.url).authority}",
+            f"GET {origin.url if self.absolute else ''}{target} HTTP/1.1",
+            f"Host: {origin.authority}",
             f"User-Agent: modelferry/{__version__}",
             "Accept: */*",
             "Accept-Encoding: identity",

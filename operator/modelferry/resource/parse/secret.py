@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.resource.fields import Fields
-from modelferry.resource.spec import SecretReference
+from modelferry.resource.secret import SecretReference
 
 
 def auth(parent: Fields, key: str = "auth") -> SecretReference | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from modelferry.manifest.pins import pin_fault
+from modelferry.manifest.proxies import no_proxy_fault, proxy_fault
 from modelferry.resource.fields import Fields
 from modelferry.resource.parse.limits import limits, rate
+from modelferry.resource.parse.secret import auth
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
     MAX_CONNECTIONS,
+    MAX_NO_PROXY,
     MAX_PINS,
     TLS,
     TLS_VERSIONS,
     BundleReference,
+    Proxy,
     Transfer,
 )
 
@@ -20,9 +24,30 @@ def transfer(fields: Fields) -> Transfer:
     """All of it, with the defaults."""
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
     tls = _tls(fields.map("tls"))
+    way = proxy(fields.map("proxy")) if fields.has("proxy") else None
     found, pod_network = limits(fields), rate(fields, "podNetworkBandwidth")
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, tls, found, pod_network)
+    return Transfer(connections or DEFAULT_CONNECTIONS, tls, way, found, pod_network)
+
+
+def proxy(fields: Fields) -> Proxy | None:
+    """A proxy; None where its url is none."""
+    url = fields.text("url", required=True)
+    fault = proxy_fault(url) if url else None
+    if fault:
+        fields.fault("url", fault)
+    secret = auth(fields)
+    exempt = []
+    for path, entry in fields.items("noProxy", MAX_NO_PROXY):
+        if wrong := no_proxy_fault(entry) if isinstance(entry, str) else "must be a string":
+            fields.faults.add(path, wrong)
+        else:
+            exempt.append(entry)
+    pins = _pins(fields)
+    if pins and not url.startswith("https:"):
+        fields.fault("pins", "only a proxy with an https:// url has a certificate; leave them out")
+    fields.done()
+    return Proxy(url, secret, tuple(exempt), pins) if url and not fault else None
 
 
 def _tls(fields: Fields) -> TLS:
@@ -30,15 +55,20 @@ def _tls(fields: Fields) -> TLS:
     oldest = fields.text("minVersion", "1.3")
     if oldest not in TLS_VERSIONS:
         fields.fault("minVersion", f'must be "1.2" or "1.3", not {oldest!r}')
+    pins = _pins(fields)
+    ca = _bundle(fields.map("ca")) if fields.has("ca") else None
+    fields.done()
+    return TLS(allow_plain_http, oldest, pins, ca)
+
+
+def _pins(fields: Fields) -> tuple[str, ...]:
     pins = []
     for path, pin in fields.items("pins", MAX_PINS):
         if fault := pin_fault(pin) if isinstance(pin, str) else "must be a string":
             fields.faults.add(path, fault)
         else:
             pins.append(pin)
-    ca = _bundle(fields.map("ca")) if fields.has("ca") else None
-    fields.done()
-    return TLS(allow_plain_http, oldest, tuple(pins), ca)
+    return tuple(pins)
 
 
 def _bundle(fields: Fields) -> BundleReference | None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelferry.engine.transport import dial as module
-from modelferry.engine.transport.dial import Address, dial, interleaved
+from modelferry.net import dial as module
+from modelferry.net.dial import Address, dial, interleaved
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

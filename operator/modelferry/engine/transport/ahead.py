@@ -1,0 +1,52 @@
+"""Connections that are opened before anybody asks for one: on a long way, TCP and TLS take two round trips."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from modelferry.errors import ModelferryError
+
+Line = TypeVar("Line")
+Connection = TypeVar("Connection")
+
+
+class Ahead(Generic[Line, Connection]):
+    """Opens connections by `connect`, and keeps them until they are taken. One that fails is forgotten: who needs it
+    connects once more, and gets the error."""
+
+    def __init__(self, connect: Callable[[Line], Awaitable[Connection]]) -> None:
+        self._connect = connect
+        self._opening: dict[Line, list[asyncio.Task[Connection | None]]] = {}
+
+    def open(self, line: Line, count: int) -> None:
+        """Have `count` of them under way, or ready."""
+        tasks = self._opening.setdefault(line, [])
+        tasks += [asyncio.create_task(self._try(line)) for _ in range(count - len(tasks))]
+
+    async def take(self, line: Line) -> Connection | None:
+        """One of them, as soon as it is open; None where there is none."""
+        tasks = self._opening.get(line)
+        if not tasks:
+            return None
+        task = tasks.pop(0)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            tasks.insert(0, task)  # For the next one.
+            raise
+
+    async def close(self) -> None:
+        """Open no more. Those that are open are their maker's to close."""
+        tasks = [task for found in self._opening.values() for task in found]
+        self._opening.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _try(self, line: Line) -> Connection | None:
+        with suppress(ModelferryError):
+            return await self._connect(line)
+        return None

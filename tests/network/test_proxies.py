@@ -1,0 +1,320 @@
+"""Through a real squid and a real dante: with their credentials, never past them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from modelferry.errors import (
+    CertificateRefused,
+    ModelferryError,
+    ProxyDenied,
+    ProxyRefused,
+    ProxyUnreachable,
+    SourceUnavailable,
+)
+from modelferry.net.pins import pins_of
+from modelferry.net.proxy import Proxies, Proxy, from_environment
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way
+from modelferry.sources.client import Client
+from modelferry.sources.retry import Retry
+from network.conftest import INNER
+from network.ways import through
+from network.world import CHUNK, Serve, World, entry
+from origin.certs import Authority, Leaf
+from origin.proxies import PASSWORD, SHUT, USERNAME, Dante, Squid
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+AnyProxy = Squid | Dante
+
+
+@pytest.fixture(params=["squid", "dante"])
+def proxy(request: pytest.FixtureRequest) -> Iterator[AnyProxy]:
+    """One after the other, each running before and after."""
+    found: AnyProxy = request.getfixturevalue(request.param)
+    yield found
+    found.start()
+
+
+@pytest.fixture
+def asked_names(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names that this process asks the system for."""
+    asked: set[str] = set()
+
+    async def resolve(self: asyncio.BaseEventLoop, host: str, *args: object, **more: object) -> object:
+        asked.add(host)
+        return await resolved(self, host, *args, **more)
+
+    resolved: Callable[..., Awaitable[object]] = asyncio.BaseEventLoop.getaddrinfo
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    return asked
+
+
+async def resolve_size(world: World, url: str, *, budget: float = 5.0, plain_http: bool = False) -> str:
+    """What a source's client says of `url`, on the way of `world`."""
+    way = Way(client_context(world.ca_file, pins=()), world.credential, world.proxies)
+    async with Client(way, retry=Retry(budget), allow_plain_http=plain_http) as client:
+        return str(await client.head(url, "a", {"Range": "bytes=0-0"}))
+
+
+async def both_fail(world: World, kind: type[ModelferryError], says: str, url: str, data: bytes) -> list[str]:
+    """Engine and source end with `kind`, and the same words; neither shows the password."""
+    world.patience = 0.5
+    with pytest.raises(kind, match=says) as fetching:
+        await world.pull(entry("a", data, url))
+    with pytest.raises(kind, match=says) as resolving:
+        await resolve_size(world, url, budget=0.5, plain_http=world.allow_plain_http)
+    for caught in (fetching, resolving):
+        assert caught.value.file == "a"
+        assert PASSWORD not in caught.value.message
+    return [fetching.value.reason, resolving.value.reason]
+
+
+async def connected(origin: HostileOrigin, count: int) -> None:
+    """Wait for `count` connections."""
+    for _ in range(2000):
+        if origin.accepted >= count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{origin.accepted} connections, not {count}")
+
+
+async def test_a_name_that_the_proxy_alone_can_resolve(
+    serve: Serve, world: World, data: bytes, inner_leaf: Leaf, proxy: AnyProxy, asked_names: set[str]
+) -> None:
+    world.proxies = through(proxy.url)
+    async with serve({"a": data}, tls=inner_leaf.context()) as origin:
+        url = origin.url("a").replace("127.0.0.1", INNER)
+        assert await resolve_size(world, url) == "206 Partial Content"
+        await world.pull(entry("a", data, url))
+        assert origin.peers == {proxy.outgoing}
+    assert world.read("a") == data
+    assert asked_names == {"127.0.0.1"}
+    if isinstance(proxy, Squid):
+        assert f"CONNECT {urlsplit(url).netloc} {USERNAME}" in proxy.log
+
+
+async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
+    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+) -> None:
+    world.proxies, world.allow_plain_http = through(proxy.url), True
+    async with serve({"a": data}, tls=None) as origin:
+        url = origin.url("a").replace("127.0.0.1", INNER)
+        assert await resolve_size(world, url, plain_http=True) == "206 Partial Content"
+        await world.pull(entry("a", data, url))
+        assert origin.peers == {proxy.outgoing}
+        assert not {name for asked in origin.asked for name, _ in asked.fields} & {"proxy-authorization"}
+    assert world.read("a") == data
+    if isinstance(proxy, Squid):
+        assert f"GET {url} {USERNAME}" in proxy.log
+        assert f"CONNECT {urlsplit(url).netloc}" not in proxy.log
+
+
+@pytest.mark.parametrize(
+    ("credentials", "says"), [((USERNAME, "wrong"), "does not take the user"), (("", ""), "wants a user")]
+)
+async def test_wrong_and_missing_credentials_are_told(
+    serve: Serve, world: World, data: bytes, proxy: AnyProxy, credentials: tuple[str, str], says: str
+) -> None:
+    world.proxies = through(proxy.url, *credentials)
+    async with serve({"a": data}) as origin:
+        reasons = await both_fail(world, ProxyDenied, f"proxy {proxy.url} {says}", origin.url("a"), data)
+        assert origin.accepted == 0
+    assert set(reasons) == {"ProxyDenied"}
+
+
+async def test_a_407_to_a_forwarded_request_is_the_proxys(
+    serve: Serve, world: World, data: bytes, squid: Squid
+) -> None:
+    world.proxies, world.allow_plain_http = through(squid.url, USERNAME, "wrong"), True
+    async with serve({"a": data}, tls=None) as origin:
+        await both_fail(world, ProxyDenied, r"does not take the user name or password.*407", origin.url("a"), data)
+        assert origin.accepted == 0
+
+
+async def test_what_the_proxy_forbids_is_refused_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
+    world.proxies, world.allow_plain_http = through(proxy.url), True
+    url = f"https://127.0.0.1:{SHUT}/a"
+    await both_fail(world, ProxyRefused, f"proxy {proxy.url} does not let us to 127.0.0.1:{SHUT}", url, data)
+    if isinstance(proxy, Squid):
+        plain = url.replace("https", "http")
+        await both_fail(world, ProxyRefused, "does not let us to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
+
+
+async def test_a_server_that_the_proxy_cannot_reach_is_waited_for(world: World, data: bytes, proxy: AnyProxy) -> None:
+    world.proxies = through(proxy.url)
+    says = f"proxy {proxy.url} does not reach 127.0.0.1:1 .*(503|refused)"
+    assert await both_fail(world, ProxyRefused, says, "https://127.0.0.1:1/a", data) == ["ProxyRefused"] * 2
+
+
+async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
+    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+) -> None:
+    world.proxies = through(proxy.url)
+    proxy.kill()
+    async with serve({"a": data}) as origin:
+        says = f"cannot be reached by way of the proxy {proxy.url}: Connect"
+        assert await both_fail(world, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
+        assert origin.accepted == 0
+    assert issubclass(ProxyUnreachable, SourceUnavailable)
+
+
+async def test_a_proxy_that_dies_in_the_middle_is_waited_for_and_used_again(
+    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+) -> None:
+    world.proxies, world.patience = through(proxy.url), 60.0
+    # Each answer is held back in its middle, so that the proxy dies under all of them.
+    async with serve({"a": data}, rules=[Rule(stall=CHUNK // 2, times=4)]) as origin:
+        pull = asyncio.create_task(world.pull(entry("a", data, origin.url("a"))))
+        async with asyncio.timeout(30):
+            await connected(origin, 2)
+            await asyncio.to_thread(proxy.kill)
+            before = origin.accepted
+            await asyncio.to_thread(proxy.start)
+            await pull
+        assert origin.accepted > before
+        assert origin.peers == {proxy.outgoing}
+    assert world.read("a") == data
+
+
+async def test_hosts_of_noproxy_are_reached_directly(serve: Serve, world: World, data: bytes, squid: Squid) -> None:
+    squid.kill()
+    try:
+        world.proxies = through(squid.url, USERNAME, PASSWORD, "127.0.0.0/8")
+        async with serve({"a": data}) as origin:
+            assert await resolve_size(world, origin.url("a")) == "206 Partial Content"
+            await world.pull(entry("a", data, origin.url("a")))
+            assert origin.peers == {"127.0.0.1"}
+    finally:
+        squid.start()
+
+
+async def test_the_environment_names_the_proxy(serve: Serve, world: World, data: bytes, squid: Squid) -> None:
+    url = squid.url.replace("://", f"://{USERNAME}:{PASSWORD}@")
+    world.proxies = from_environment({"https_proxy": url, "no_proxy": "example.com"})
+    async with serve({"a": data}) as origin:
+        await world.pull(entry("a", data, origin.url("a")))
+        assert origin.peers == {squid.outgoing}
+
+
+# TLS to the proxy itself, and the origin's TLS within it.
+
+
+def veiled(squid: Squid, context: ssl.SSLContext) -> Proxies:
+    """squid, by TLS."""
+    proxies = through(squid.tls_url)
+    proxy = replace(proxies.https, context=context) if proxies.https else None
+    return replace(proxies, http=proxy, https=proxy)
+
+
+def pin_of(leaf: Leaf) -> str:
+    """Of its public key."""
+    return pins_of(ssl.PEM_cert_to_DER_cert(leaf.cert.read_text()))[1]
+
+
+async def test_tls_within_tls(serve: Serve, world: World, data: bytes, leaf: Leaf, squid: Squid) -> None:
+    world.proxies = veiled(squid, client_context(world.ca_file, pins=(pin_of(leaf),)))
+    async with serve({"a": data}) as origin:
+        assert await resolve_size(world, origin.url("a")) == "206 Partial Content"
+        await world.pull(entry("a", data, origin.url("a")))
+        assert origin.peers == {squid.outgoing}
+    async with serve({"b": data}, tls=None) as plain:
+        world.allow_plain_http = True
+        await world.pull(entry("b", data, plain.url("b")))
+        assert plain.peers == {squid.outgoing}
+    assert world.read("b") == data
+
+
+async def test_the_origins_certificate_is_verified_through_the_proxy(
+    world: World, data: bytes, tmp_path: Path, squid: Squid
+) -> None:
+    world.proxies = veiled(squid, client_context(world.ca_file))
+    stranger = Authority(tmp_path, "other").leaf("127.0.0.1")
+    async with HostileOrigin({"a": data}, tls=stranger.context()) as origin:
+        assert (
+            await both_fail(world, CertificateRefused, "127.0.0.1", origin.url("a"), data) == ["UnknownAuthority"] * 2
+        )
+        assert not origin.entries
+
+
+@pytest.mark.parametrize("kind", ["not pinned", "another authority's"])
+async def test_a_proxy_that_cannot_prove_who_it_is_gets_no_credentials(
+    serve: Serve, world: World, data: bytes, squid: Squid, kind: str
+) -> None:
+    if kind == "not pinned":
+        context, says = client_context(world.ca_file, pins=("sha256/" + "A" * 43 + "=",)), "proxy.pins"
+    else:
+        context, says = client_context(), "trusted CA bundle"
+    world.proxies = veiled(squid, context)
+    before = squid.log.count("CONNECT")
+    async with serve({"a": data}) as origin:
+        reasons = await both_fail(world, CertificateRefused, f"proxy {squid.tls_url}.*{says}", origin.url("a"), data)
+        assert origin.accepted == 0
+    assert set(reasons) == {"PinMismatch" if kind == "not pinned" else "UnknownAuthority"}
+    assert squid.log.count("CONNECT") == before
+
+
+# Proxies that do not know what they say.
+
+
+@asynccontextmanager
+async def saying(answer: bytes, *, wait: bool = False) -> AsyncIterator[str]:
+    """``host:port`` of a server that answers whatever comes by `answer`, and ends, unless it is to `wait`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            await reader.read(1000)
+            writer.write(answer)
+            await writer.drain()
+            if wait:
+                await reader.read()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "kind", "says"),
+    [
+        ("http", b"SSH-2.0-OpenSSH\r\n", ProxyRefused, "answers CONNECT by no HTTP response"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\nHello", ProxyRefused, "bytes before anything was asked for"),
+        ("http", b"", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
+        ("http", b"HTTP/1.1 200 OK\r\nA: ", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
+        ("http", b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n", ProxyDenied, "takes NTLM alone"),
+        ("socks5h", b"HTTP/1.1 400 Bad Request\r\n\r\n", ProxyRefused, "does not speak SOCKS5"),
+        ("socks5h", b"\x05\x80", ProxyRefused, "a method that it was not offered"),
+        ("socks5h", b"\x05", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", CertificateRefused, "does not speak TLS on this port"),
+    ],
+)
+async def test_what_is_no_proxy_is_told(
+    serve: Serve, world: World, data: bytes, scheme: str, answer: bytes, kind: type[ModelferryError], says: str
+) -> None:
+    async with saying(answer) as address, serve({"a": data}) as origin:
+        proxy = Proxy.of(f"{scheme}://{address}")
+        proxy = replace(proxy, context=client_context(world.ca_file)) if scheme == "https" else proxy
+        world.proxies = Proxies(proxy, proxy)
+        await both_fail(world, kind, f"the proxy {scheme}://{address}.*({says})", origin.url("a"), data)
+        assert origin.accepted == 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_proxy_that_never_answers_is_named(world: World, data: bytes, scheme: str) -> None:
+    world.limits, world.patience = replace(world.limits, connect=0.2), 0.5
+    async with saying(b"", wait=True) as address:
+        proxy = Proxy.of(f"{scheme}://{address}")
+        world.proxies = Proxies(proxy, proxy)
+        with pytest.raises(SourceUnavailable, match=f"by way of the proxy {scheme}://{address}"):
+            await world.pull(entry("a", data, "https://127.0.0.1:1/a"))

@@ -1,0 +1,134 @@
+"""A network in memory: the real dialer and connections over transports that answer by the hostile origin's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from modelferry.engine.transport.connection import Connection
+from modelferry.engine.transport.dialer import Dialer, Limits, Line
+from modelferry.net.ways import Way, Ways
+from origin.rules import Asked, Reply, Rule, Served, reply_to
+from origin.server import parse
+
+#: What a connection attempt may meet with, in the stead of an answer.
+REFUSED = "connection refused"
+
+#: Nothing here shakes hands.
+_UNUSED = Ways(Way(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
+
+
+class ScriptedNetwork(Dialer):
+    """Answers request number n (from 0) by ``script[n]``, and honestly where it has nothing for it."""
+
+    def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
+        super().__init__(_UNUSED, Limits(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
+        self.asked: list[Asked] = []
+        self._contents = contents
+        self._script = script
+        self._digest = digest
+
+    async def _connect(self, line: Line) -> Connection:
+        await asyncio.sleep(0.01)
+        connection = Connection(16 * 1024)
+        connection.connection_made(_Transport(self, connection))
+        self._open[connection] = None
+        return connection
+
+    def answer(self, head: bytes) -> Reply:
+        """The reply to a request."""
+        asked = parse(head)
+        rule = self._script.get(len(self.asked))
+        self.asked.append(asked)
+        content = self._contents.get(asked.path.lstrip("/"))
+        served = None
+        if content is not None:
+            etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+            served = Served(len(content), etag, "", lambda start, end: content[start:end])
+        return reply_to(asked, served, [rule] if rule else [], digest=self._digest, rate=None)
+
+    def content(self, reply: Reply) -> bytes:
+        """The bytes of its body, before the framing."""
+        path = self.asked[-1].path.lstrip("/")
+        body = bytearray(self._contents.get(path, b"")[reply.start : reply.end])
+        for flip in reply.flips:
+            body[flip - reply.start] ^= 0xFF
+        return bytes(body) + bytes(reply.extra)
+
+
+class _Transport(asyncio.Transport):
+    """One connection's far end. Everything that it sends comes in pieces of 10 KiB, each in a turn of its own."""
+
+    def __init__(self, network: ScriptedNetwork, connection: Connection) -> None:
+        super().__init__()
+        self._network = network
+        self._connection = connection
+        self._coming = bytearray()
+        self._ending = ""
+        self._paused = False
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: Any) -> None:
+        """A request: there is one at a time."""
+        reply = self._network.answer(bytes(data))
+        self._loop.call_later(0.01 + reply.delay, self._reply, *_rendered(reply, self._network.content(reply)))
+
+    def _reply(self, data: bytes, ending: str) -> None:
+        self._coming += data
+        self._ending = ending
+        self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        if self._closed or self._paused:
+            return
+        if self._coming:
+            room = self._connection.get_buffer(-1)
+            count = min(len(room), len(self._coming), 10 * 1024)
+            room[:count] = self._coming[:count]
+            del self._coming[:count]
+            self._connection.buffer_updated(count)
+            self._loop.call_soon(self._deliver)
+        elif self._ending == "eof":
+            self._connection.eof_received()
+            self._lose(None)
+        elif self._ending == "reset":
+            self._lose(ConnectionResetError("Connection reset by peer"))
+
+    def _lose(self, error: Exception | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._connection.connection_lost(error)
+
+    def abort(self) -> None:
+        """The near end closes."""
+        self._loop.call_soon(self._lose, None)
+
+    close = abort
+
+    def pause_reading(self) -> None:
+        """Wait for room."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """There is room."""
+        self._paused = False
+        self._loop.call_soon(self._deliver)
+
+
+def _rendered(reply: Reply, content: bytes) -> tuple[bytes, str]:
+    """The bytes of a reply, and what follows: "" (the connection stands), eof or reset."""
+    if reply.raw is not None:
+        return reply.raw, "eof"
+    head = [f"HTTP/1.1 {reply.status} Said", *(f"{name}: {value}" for name, value in reply.fields), "", ""]
+    limits = [limit for limit in (reply.cut, reply.reset, reply.stall) if limit is not None]
+    sent = content[: min(limits)] if limits else content
+    if reply.framing == "chunked":
+        sent = (b"%x\r\n%b\r\n" % (len(sent), sent) if sent else b"") + (b"" if limits else b"0\r\n\r\n")
+    ending = "reset" if reply.reset is not None else "" if reply.stall is not None else "eof"
+    if reply.keeps_alive and not limits:
+        ending = ""
+    return "\r\n".join(head).encode("latin-1") + reply.body + sent, ending
