@@ -119,7 +119,7 @@ WRONG: dict[str, tuple[Document, str, str]] = {
     ),
     "a rate without a unit": (
         _spec(transfer={"bandwidth": "40"}),
-        "spec.transfer.bandwidth: Invalid value: must be a whole number from 1 to 999999 and a unit, per second",
+        "must be a whole number from 1 to 999999 and a unit, per second: kbit, Mbit, Gbit (bits)",
         "spec.transfer.bandwidth: must be a whole number from 1 to 999999 and a unit, per second",
     ),
     "a rate in a unit of storage": (

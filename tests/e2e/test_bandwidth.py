@@ -15,8 +15,8 @@ from origin.nginx import Nginx, Request
 
 #: Bytes per second of the two limits: 40 and 80 Mbit/s.
 LOW, HIGH = 5_000_000, 10_000_000
-#: How far a rate may be from its limit. The origin's log has a line for each request, whose bytes did not come evenly;
-#: and on a busy machine the best second tells of the limit, the mean of the machine.
+#: How far a rate may be from its limit: the log has a line for each request, whose bytes did not come evenly, and counts
+#: what the origin's own kernel has taken. `python -m benchmarks limit` measures second by second.
 LEAST, MOST = 0.5, 1.3
 
 
@@ -40,7 +40,7 @@ def on_one_node(platform: Platform) -> dict[str, object]:
 
 
 def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
-    root, found = model(112 * MIB)
+    root, found = model(160 * MIB)
     with Nginx(root, leaf=leaf, host=installed.host_address) as nginx:
         served = files(nginx, found)
 
@@ -50,7 +50,7 @@ def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: K
 
         kit.apply(with_limit("40Mbit"))
         node = installed.node_names[0]
-        kit.wait_bytes("limited", node, 0.3)
+        kit.wait_bytes("limited", node, 0.15)
         (pod,) = kit.pods("limited")
         assert kit.copy("limited", node)["limitPerSecond"] == LOW
         assert "limited to 40 Mbit/s" in kit.condition("limited", "Reconciling")["message"]
@@ -68,7 +68,7 @@ def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: K
     ended = max(request.time for request in requests)
     before, after = seconds(requests, began, raised), seconds(requests, applied, ended)
     assert LEAST * LOW < rate(requests, began, raised) < MOST * LOW, before
-    assert 1.2 * LOW < max(after) < MOST * HIGH, (before, after)
+    assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
 def test_a_window_pauses_and_its_end_goes_on(kit: Kit, installed: Platform, small: Served) -> None:

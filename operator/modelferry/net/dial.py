@@ -71,15 +71,20 @@ async def _connect(address: Address, receive: int | None) -> socket.socket:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive is not None:
-            # Before it connects: the window's scale is agreed on then (RFC 7323). Segments no longer than Ethernet's,
-            # since a window of few segments moves in jumps: loopback's have 64 KiB.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+            _narrow(connection, receive)
         await asyncio.get_running_loop().sock_connect(connection, where)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _narrow(connection: socket.socket, receive: int) -> None:
+    """Have the kernel hold at most about twice `receive` bytes, from before it connects, when the window's scale is
+    agreed on (RFC 7323). Segments no longer than Ethernet's, since a window of few segments moves in jumps: loopback's
+    have 64 KiB."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:

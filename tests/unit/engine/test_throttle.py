@@ -92,7 +92,7 @@ async def test_the_limit_is_felt_while_somebody_waits_for_it() -> None:
 
 def test_a_small_limit_is_for_few_connections() -> None:
     counts = {rate: limited_streams(rate) for rate in (None, 0, 125, 32_000, 250_000, 5_000_000)}
-    assert counts == {None: 16, 0: 0, 125: 1, 32_000: 1, 250_000: 3, 5_000_000: 16}
+    assert counts == {None: 16, 0: 0, 125: 1, 32_000: 1, 250_000: 1, 5_000_000: 9}
 
 
 def limited_streams(rate: int | None) -> int:
@@ -105,11 +105,11 @@ def test_room_grows_with_the_round_trip_so_that_the_window_does_not_bound_the_ra
     throttle = Throttle(8, lambda: 0.0)
     throttle.set(5_000_000)
     near = throttle.room
-    throttle.answered(0.18)
+    throttle.answered(0.24)
     far = throttle.room
     assert near is not None
     assert far is not None
-    assert far.socket * 8 >= 5_000_000 * 0.18
+    assert far.socket * 8 >= 5_000_000 * 0.24
     assert not near.fits(far)
     assert not near.fits(None)
     assert near.fits(near)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from modelferry.engine.pace.bucket import Bucket
 
 #: Bytes per second that a stream gets at least, by there being fewer of them: a server sees it move.
-LEAST_STREAM = 64 << 10
+LEAST_STREAM = 512 << 10
 #: Seconds' worth of bytes that may be under way, of all connections: several round trips, so that the limit and not the
-#: window bounds the rate.
-_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.1, 1.0, 4
+#: window bounds the rate; and no tiny buffers, since the kernel counts what it needs to hold a segment, which may be
+#: several times its bytes, and drops what has no room: those come again, late.
+_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.25, 1.0, 4
 #: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments of an Ethernet line.
 _LEAST_WINDOW, _MOST_WINDOW = 32 << 10, 2 << 20
 #: Seconds for which the limit counts as what bounds the download after somebody had to wait for it.
@@ -28,8 +29,11 @@ _FELT = 1.0
 @dataclass(frozen=True, slots=True)
 class Room:
     """How a connection is built under a limit. ``window``: bytes that may have arrived and not been asked for, paid for
-    in advance; of these ``socket`` are the kernel's (SO_RCVBUF, of which Linux takes up to twice as much), and
-    ``buffer`` is the size of each of the connection's buffers, of which a third one may have been given out."""
+    in advance: SO_RCVBUF is ``socket``, of which Linux takes up to twice as much, and ``buffer`` is the size of each of
+    the connection's two buffers, of which a third one may have been given out.
+
+    Not by TCP_WINDOW_CLAMP: Linux sets that anew when it has seen the first segments.
+    """
 
     window: int
 
