@@ -15,8 +15,8 @@ from origin.nginx import Nginx, Request
 
 #: Bytes per second of the two limits: 40 and 80 Mbit/s.
 LOW, HIGH = 5_000_000, 10_000_000
-#: How far a rate may be from its limit: the log has a line for each request, whose bytes did not come evenly, and counts
-#: what the origin's own kernel has taken. `python -m benchmarks limit` measures second by second.
+#: How far a rate may be from its limit: the log has a line for each request, whose bytes did not come evenly, and
+#: counts what the origin's own kernel has taken. `python -m benchmarks limit` measures second by second.
 LEAST, MOST = 0.5, 1.3
 
 
