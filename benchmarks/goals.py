@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.stats import CHECKED, MB, OURS, Row
+from benchmarks.stats import CHECKED, MB, OURS, UNCHECKED, Row
 
 #: The tools with more than one stream for a file.
 _MULTI = ("axel", "aria2c", "hf_transfer")
@@ -108,6 +108,21 @@ def within(label: str, megabytes: float) -> Goal:
         return f"{told} MB", max(peaks.values()) <= megabytes
 
     return Goal(f"peak memory of {label} at most {megabytes:g} MB", judge)
+
+
+def costs(most: float | None = None) -> Goal:
+    """Verification and durability add at most this share to the time; None: it is only to be told."""
+
+    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+        on, off = _ours(rows), next((row for row in rows if row.tool == UNCHECKED), None)
+        if on is None or off is None or on.seconds is None or off.seconds is None or on.unfinished or off.unfinished:
+            return "nothing to compare", None
+        more = on.seconds.median / off.seconds.median - 1
+        told = f"{more:+.1%} ({on.seconds.median:.2f} against {off.seconds.median:.2f} s)"
+        return told, None if most is None else more <= most
+
+    limit = "to be told" if most is None else f"at most {most:.0%} more time"
+    return Goal(f"verification and durability: {limit}", judge)
 
 
 def never_fails(runs: int) -> Goal:

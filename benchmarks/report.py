@@ -64,7 +64,7 @@ def table(result: Result) -> Table:
     limit = result.limit
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("", lambda row: row.name),
-        ("time, s", lambda row: _cell(row.seconds, "{:.2f}", f"> {limit:g}" if row.unfinished == row.runs else "")),
+        ("time, s", lambda row: _cell(row.seconds, "{:.2f}", _cut_off(row, limit))),
         ("MB/s", lambda row: _cell(row.rate, "{:.4g}")),
         ("CPU s/GB", lambda row: _cell(row.cpu, "{:.2f}")),
         ("memory, MB", lambda row: _cell(_scaled(row.rss, 1 / MB), "{:.0f}")),
@@ -75,6 +75,13 @@ def table(result: Result) -> Table:
     filled = [(head, [show(row) for row in result.rows]) for head, show in columns]
     kept = [(head, cells) for head, cells in filled if not head or any(cell not in ("", _NOTHING) for cell in cells)]
     return [head for head, _ in kept], list(zip(*(cells for _, cells in kept), strict=True))
+
+
+def _cut_off(row: Row, limit: float) -> str:
+    """What stands for the time of a tool that never ended by itself."""
+    if not row.unfinished or row.unfinished < row.runs or row.served is None:
+        return ""
+    return f"not within {limit:g}; {row.served.median / MB:.3g} MB came"
 
 
 def _failed(row: Row) -> str:

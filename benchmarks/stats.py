@@ -12,6 +12,8 @@ MB, GB = 10**6, 10**9
 
 #: The name of the tool that all of this is about.
 OURS = "modelferry"
+#: The same without verification and durability.
+UNCHECKED = f"{OURS} unchecked"
 #: What stands behind a tool's name in the row where sha256sum follows it.
 CHECKED = " + sha256sum"
 

@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks.measure import Command, Launch
 from benchmarks.payload import Made
-from benchmarks.stats import OURS
+from benchmarks.stats import OURS, UNCHECKED
 from modelferry.manifest import Digest, FileEntry, Place, encode
 from modelferry.manifest.model import pin
 
@@ -117,6 +117,20 @@ def modelferry(options: tuple[str, ...] = ()) -> Tool:
     shown = " ".join(["", *options])
     called = f"modelferry agent fetch{shown} … beside modelferry agent checkpoint …"
     return Tool(OURS + shown, lambda job: _agents(job, options), called, _our_version, root="current")
+
+
+def unchecked() -> Tool:
+    """The same with a checkpoint that checks nothing and makes nothing durable."""
+
+    def launch(job: Job) -> Launch:
+        agents = _agents(job, ())
+        data, *shared = [str(job.target), "--manifest", f"{job.scratch}/manifest", "--socket", f"{job.scratch}/link"]
+        script = str(Path(__file__).with_name("unchecked.py"))
+        words = (sys.executable, "-P", script, "--data", data, *shared)
+        return Launch(agents.main, (Command(words, "unchecked"),))
+
+    called = "modelferry agent fetch … beside benchmarks/unchecked.py …"
+    return Tool(UNCHECKED, launch, called, _our_version, root="current")
 
 
 def _agents(job: Job, options: tuple[str, ...]) -> Launch:

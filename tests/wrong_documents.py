@@ -34,20 +34,152 @@ def _spec(**fields: Any) -> Document:
     return _changed(lambda d: d["spec"].update(fields))
 
 
+def _s3(**fields: Any) -> Document:
+    bucket = {"bucket": "models", "prefix": "chattts"} | fields
+    return _spec(source={"s3": {name: value for name, value in bucket.items() if value is not None}})
+
+
+def _oci(reference: str | None) -> Document:
+    return _spec(source={"oci": {} if reference is None else {"reference": reference}})
+
+
+def _hub(**fields: Any) -> Document:
+    """Of a repository on a Hub; None takes a field away."""
+    fields = {"repo": "2Noise/ChatTTS"} | fields
+    return _spec(source={"huggingFace": {name: value for name, value in fields.items() if value is not None}})
+
+
 _PLAIN = {"path": "a.bin", "url": "https://h/a"}
 
 #: what is wrong -> (the document, words of the API server's message, words of the command's message)
 WRONG: dict[str, tuple[Document, str, str]] = {
     "two sources": (
         _changed(lambda d: d["spec"]["source"].update(huggingFace={"repo": "2Noise/ChatTTS"})),
-        'unknown field "spec.source.huggingFace"',
-        "spec.source.huggingFace: is not a field",
+        "exactly one source is required: set one of",
+        "spec.source: exactly one source is required",
+    ),
+    "a source that is none": (
+        _spec(source={"ftp": {}}),
+        'unknown field "spec.source.ftp"',
+        "spec.source.ftp: is not a field",
+    ),
+    "no repository": (_hub(repo=None), "repo: Required value", "huggingFace.repo: is required"),
+    "an address for a repository": (
+        _hub(repo="https://huggingface.co/2Noise/ChatTTS"),
+        "repo must be owner/name or name, as in the repository's address",
+        "huggingFace.repo: must be owner/name or name",
+    ),
+    "a revision that Git does not know": (
+        _hub(revision="main..dev"),
+        "revision must be the name of a branch or a tag, or a commit",
+        "huggingFace.revision: must be the name of a branch",
+    ),
+    "a revision with a space": (
+        _hub(revision="my branch"),
+        "revision must be the name of a branch or a tag, or a commit",
+        "huggingFace.revision: must be the name of a branch",
+    ),
+    "a pattern of nothing": (
+        _hub(include=["*.json", ""]),
+        "should be at least 1 chars long",
+        "huggingFace.include[1]: must be a pattern",
+    ),
+    "too many patterns": (
+        _hub(exclude=["*"] * 65),
+        "must have at most 64 items",
+        "huggingFace.exclude: must have at most 64 items",
+    ),
+    "a kind of repository that is none": (
+        _hub(repoType="space"),
+        'supported values: "model", "dataset"',
+        "huggingFace.repoType: must be model or dataset, not 'space'",
+    ),
+    "an endpoint without a scheme": (
+        _hub(endpoint="hf-mirror.com"),
+        "endpoint does not begin with https://",
+        "huggingFace.endpoint: does not begin with https://",
+    ),
+    "an endpoint with a query": (
+        _hub(endpoint="https://hf-mirror.com/?a=b"),
+        "endpoint has a query or a fragment",
+        "huggingFace.endpoint: has a query",
+    ),
+    "an unknown field of a hub": (
+        _hub(token="hf_abc"),
+        'unknown field "spec.source.huggingFace.token"',
+        "huggingFace.token: is not a field",
+    ),
+    "a model without an owner": (
+        _spec(source={"modelScope": {"repo": "ChatTTS"}}),
+        "repo must be owner/name, as in the model's address",
+        "modelScope.repo: must be owner/name",
+    ),
+    "a model's revision with a star": (
+        _spec(source={"modelScope": {"repo": "a/b", "revision": "v*"}}),
+        "revision must be the name of a branch or a tag, or a commit",
+        "modelScope.revision: must be the name of a branch",
+    ),
+    "a model's endpoint by ftp": (
+        _spec(source={"modelScope": {"repo": "a/b", "endpoint": "ftp://h"}}),
+        "endpoint does not begin with https://",
+        "modelScope.endpoint: does not begin with https://",
     ),
     "no source": (
         _spec(source={}),
-        "exactly one source is required: set spec.source.http",
+        "exactly one source is required: set one of http, huggingFace, modelScope, s3, oci",
+        "exactly one source is required: set one of http, huggingFace, modelScope, s3, oci",
+    ),
+    "a bucket and a registry": (
+        _spec(source=_s3()["spec"]["source"] | _oci("h.example/m:v1")["spec"]["source"]),
+        "exactly one source is required",
         "exactly one source is required",
     ),
+    "a bucket without a name": (_s3(bucket=None), "source.s3.bucket: Required", "source.s3.bucket: is required"),
+    "a bucket that is none": (_s3(bucket="My_Bucket"), "bucket must be 3 to 63 of", "bucket: must be 3 to 63 of"),
+    "a prefix with a slash": (_s3(prefix="/models"), "not begin with a slash", "not begin with a slash"),
+    "a region that is none": (_s3(region="EU west"), "must be a region's name", "region: must be a region's name"),
+    "an endpoint with the bucket": (
+        _s3(endpoint="https://s3.example.com/models"),
+        "the bucket has a field of its own",
+        "endpoint: must be a scheme and a host alone; the bucket has a field of its own",
+    ),
+    "a bucket's endpoint without a scheme": (
+        _s3(endpoint="s3.example.com"),
+        "endpoint does not begin with https://",
+        "endpoint: does not begin with https://",
+    ),
+    "a style that is none": (
+        _s3(style="dns"),
+        'supported values: "path", "virtual"',
+        "style: must be path or virtual, not 'dns'",
+    ),
+    "an empty pattern": (_s3(include=[""]), "include[0]", "include[0]: must be a pattern of 1 to 256 characters"),
+    "an account that is none": (
+        _s3(serviceAccountName="Models!"),
+        "must be a service account's name",
+        "serviceAccountName: must be a service account's name",
+    ),
+    "a reference without a host": (
+        _oci("models/chattts:v1"),
+        "must be HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST",
+        "reference: must be HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST",
+    ),
+    "a reference with a scheme": (
+        _oci("https://h.example/m:v1"),
+        "must be HOST/REPOSITORY:TAG",
+        "reference: must be HOST/REPOSITORY:TAG",
+    ),
+    "a reference without a tag": (
+        _oci("h.example:5000/models/chattts"),
+        "names neither a tag nor a digest; add :TAG",
+        "reference: names neither a tag nor a digest; add :TAG",
+    ),
+    "a short digest in a reference": (
+        _oci("h.example/m@sha256:abc"),
+        "must be HOST/REPOSITORY:TAG",
+        "reference: must be HOST/REPOSITORY:TAG",
+    ),
+    "no reference": (_oci(None), "source.oci.reference: Required", "source.oci.reference: is required"),
     "an unknown field": (_spec(revsion="main"), 'unknown field "spec.revsion"', "spec.revsion: is not a field"),
     "no files": (_spec(source={"http": {"files": []}}), "should have at least 1 items", "must list at least one file"),
     "a path that climbs out": (

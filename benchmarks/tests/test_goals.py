@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from benchmarks import goals
 from benchmarks.goals import Goal
-from benchmarks.stats import CHECKED, OURS, Row, Spread
+from benchmarks.stats import CHECKED, OURS, UNCHECKED, Row, Spread
 
 
 def row(
@@ -17,6 +18,10 @@ def row(
     cpus = Spread(cpu, cpu, cpu) if cpu is not None else None
     name = tool + CHECKED * checked
     return Row(name, tool, 3, rate=rates, cpu=cpus, **more)  # type: ignore[arg-type]
+
+
+def took(tool: str, seconds: float) -> Row:
+    return Row(tool, tool, 3, seconds=Spread(seconds, seconds, seconds))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,11 @@ def row(
         (goals.leaner(), [row(OURS, cpu=2.1), row("axel", cpu=3.0), row("aria2c", cpu=2.0)], False),
         (goals.fills(0.95, 10e6, "it"), [row(OURS, rate=9.5)], True),
         (goals.fills(0.95, 10e6, "it"), [row(OURS, rate=9.4)], False),
+        (goals.costs(0.05), [took(OURS, 10.4), took(UNCHECKED, 10.0)], True),
+        (goals.costs(0.05), [took(OURS, 10.6), took(UNCHECKED, 10.0)], False),
+        (goals.costs(), [took(OURS, 20.0), took(UNCHECKED, 10.0)], None),
+        (goals.costs(0.05), [took(OURS, 10.0)], None),
+        (goals.costs(0.05), [took(OURS, 10.0), replace(took(UNCHECKED, 10.0), unfinished=1)], None),
         (goals.reaches(60), [row(OURS, rate=7.5)], True),
         (goals.reaches(60), [row(OURS, rate=7.4)], False),
         (goals.saves(0.9, "wget"), [row(OURS, rate=20), row("wget", rate=2)], True),

@@ -55,7 +55,7 @@ def test_a_tool_that_was_always_stopped_shows_the_limit() -> None:
     stopped = replace(RUNS[0], ended="unfinished", check_seconds=0.0, served=10**8)
     head, body = table(replace(RESULT, limit=2.0, rows=rows([stopped], 10**9)))
     line = dict(zip(head, body[0], strict=True))
-    assert (line["time, s"], line["MB/s"], line["failed"]) == ("> 2", "50", "0 of 1, 1 stopped")
+    assert (line["time, s"], line["MB/s"], line["failed"]) == ("not within 2; 100 MB came", "50", "0 of 1, 1 stopped")
 
 
 def test_the_terminal_and_the_page_say_which_goals_were_reached() -> None:

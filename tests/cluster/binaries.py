@@ -45,8 +45,8 @@ def _build_kubernetes(directory: Path) -> None:
     major, minor = version.removeprefix("v").split(".")[:2]
     setting = "-X k8s.io/component-base/version"
     flags = f"{setting}.gitVersion={version} {setting}.gitMajor={major} {setting}.gitMinor={minor}"
-    _go_build(TESTKUBE_SOURCE, ".", directory / "testkube", flags)
-    _go_build(TESTKUBE_SOURCE, "./pause", directory / "pause")
+    go_build(TESTKUBE_SOURCE, ".", directory / "testkube", flags)
+    go_build(TESTKUBE_SOURCE, "./pause", directory / "pause")
     for program in PROGRAMS:
         (directory / program).symlink_to("testkube")
 
@@ -54,7 +54,7 @@ def _build_kubernetes(directory: Path) -> None:
 def _build_helm(directory: Path) -> None:
     version = _required_version(HELM_SOURCE / "go.mod", "helm.sh/helm/v3")
     flags = f"-X helm.sh/helm/v3/internal/version.version={version}"
-    _go_build(HELM_SOURCE, "helm.sh/helm/v3/cmd/helm", directory / "helm", flags)
+    go_build(HELM_SOURCE, "helm.sh/helm/v3/cmd/helm", directory / "helm", flags)
 
 
 def _required_version(go_mod: Path, module: str) -> str:
@@ -64,7 +64,8 @@ def _required_version(go_mod: Path, module: str) -> str:
     return found[1]
 
 
-def _go_build(source: Path, package: str, output: Path, flags: str = "") -> None:
+def go_build(source: Path, package: str, output: Path, flags: str = "") -> None:
+    """Builds `package`, of the module in `source` or one that it requires, into `output`."""
     # -s -w: no debug information, which halves the file. -mod=readonly: go.mod and go.sum are what is built from.
     command: list[Word] = [
         _go(),

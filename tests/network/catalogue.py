@@ -90,6 +90,7 @@ FROM = ("origin:from",)
 CASES = [
     Case(1, "the whole file to a range, twice", (Rule(ignore_range=True, covers=CHUNK, times=2),), (*AGAIN, 1), (1, 1)),
     Case(1, "the whole file to every range", (Rule(ignore_range=True),), met=(1,), many=(4, 4)),
+    Case(2, "the right slice in a 200", (Rule(says_200=True),)),
     Case(2, "a slice of it in a 200", once(ignore_range=True, content_range="bytes 0-9/{size}"), AGAIN, (2,)),
     Case(3, "another offset", once(content_range="bytes 5-{last}/{size}"), AGAIN, (3,)),
     Case(3, "more than was asked for", once(content_range=f"bytes {CHUNK}-{2 * CHUNK}/{{size}}"), AGAIN, (3,)),
@@ -139,6 +140,16 @@ CASES = [
         error=DigestMismatch,
         says="every chunk was fetched again",
     ),
+    Case(
+        11,
+        "wrong bytes always, with Content-Digest, and another place",
+        (Rule(corrupt=BAD),),
+        met=(11,),
+        other=(2,),
+        digest=True,
+        places=BOTH,
+    ),
+    Case(11, "wrong bytes always, and another place", (Rule(corrupt=BAD),), other=(0, 1, 2), places=BOTH),
     Case(12, "another ETag, with a digest", (Rule(etag='"v2"', first=3),)),
     Case(12, "another ETag, without", (Rule(etag='"v2"', first=3),), (0, 1, 2, *ALL), (12,), algorithm=None),
     Case(
@@ -250,6 +261,15 @@ CASES = [
     Case(35, "429 for a second", once(status=429, retry_after="1"), AGAIN, (35,)),
     Case(35, "503", once(status=503), AGAIN, (35,)),
     Case(36, "429 until 1994", once(status=429, retry_after="Sun, 06 Nov 1994 08:49:37 GMT"), AGAIN, (35,)),
+    Case(
+        36,
+        "429 for a day, and another place",
+        (Rule(status=429, retry_after="86400"),),
+        (0,),
+        (36,),
+        other=ALL,
+        places=BOTH,
+    ),
     Case(37, "401", (Rule(status=401),), (0,), (37,), Denied, "answered 401"),
     Case(
         38,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from modelferry.cli.main import main
 from modelferry.engine.checkpoint.keeper import read_boot_id
 from modelferry.engine.inspection import Inspection, inspect
 from modelferry.errors import DamagedState, ForeignDirectory, NotFound
+from modelferry.manifest import Place
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 
@@ -89,6 +91,41 @@ async def test_a_published_revision_says_when_and_that_it_is_current(serve: Serv
     [_, _, _, line, *_] = lines_of(look(world))
     assert line.startswith(f"revision {current.revision}: current, published 20")
     assert line.endswith(" UTC, 100% of 321 KiB done, 1 of 1 file verified")
+
+
+async def test_what_it_cost_is_shown_over_all_its_runs(serve: Serve, world: World, data: bytes) -> None:
+    await stopped(serve, world, data)
+    files = entry("a", data, "https://x/"), entry("b", b"hello", "https://x/")
+    async with serve({"a": data, "b": b"hello"}, rules=[Rule(status=503, times=2)]) as origin:
+        await world.pull(*(replace(file, places=(Place(origin.url(file.path), "m0"),)) for file in files))
+    [revision] = look(world).revisions
+    costs = {(cost.what, cost.mirror): cost for cost in revision.costs}
+    assert costs["row 35", "m0"].times == 2
+    assert costs["row 39", "m0"].times == 1
+    # Chunks 0 to 3 in the first run; two answers of no use, chunks 3 to 5 and the other file in the second.
+    assert costs["streams", "m0"].times == 4 + 2 + 4
+    assert costs["streams", "m0"].seconds > 0
+    assert {what for what, mirror in costs if not mirror} >= {"recovering", "recording", "publishing"}
+    lines = lines_of(look(world))
+    assert any(line.startswith("  m0: 10 requests, ") for line in lines)
+    assert (
+        "  retries: 2 by m0 (row 35 of docs/hostile-servers.md), 1 by m0 (row 39 of docs/hostile-servers.md)" in lines
+    )
+    assert any(line.startswith("  on the disk: ") for line in lines)
+
+
+async def test_a_database_from_before_costs_were_counted_is_read_and_gets_them(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    await stopped(serve, world, data)
+    db = sqlite3.connect(world.directory / ".modelferry" / "chunks.db")
+    db.execute("DROP TABLE costs")
+    db.close()
+    assert look(world).revisions[0].costs == ()
+    async with serve({"a": data, "b": b"hello"}) as origin:
+        result = await world.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
+    assert result.notes == ()
+    assert look(world).revisions[0].costs
 
 
 async def test_chunks_that_a_boot_damaged_are_shown_as_bad(serve: Serve, world: World, data: bytes) -> None:

@@ -76,6 +76,30 @@ async def test_a_file_that_comes_as_one_stream_is_asked_for_once(serve: Serve, w
     assert world.read("a") == data
 
 
+async def test_connections_are_open_before_the_first_answer_but_send_nothing(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    async with serve({"a": data}, rules=[Rule(raw="HTTP/1.1 404 Gone\r\n\r\n", delay=0.5)]) as origin:
+        with pytest.raises(Stalled):
+            await world.pull(entry("a", data, origin.url("a")))
+        assert origin.accepted == world.connections
+        assert len(origin.requests("a")) == 1
+
+
+async def test_a_file_of_one_small_chunk_opens_no_connection_that_it_does_not_need(serve: Serve, world: World) -> None:
+    async with serve({"a": b"small"}, rules=[Rule(delay=0.5)]) as origin:
+        await world.pull(entry("a", b"small", origin.url("a")))
+        assert origin.accepted == 1
+
+
+async def test_many_small_files_come_beside_a_large_one(serve: Serve, world: World, data: bytes) -> None:
+    files = {f"small/{number}": bytes([number]) * 100 for number in range(40)} | {"z": data}
+    async with serve(files) as origin:
+        await world.pull(*(entry(path, content, origin.url(path)) for path, content in files.items()))
+        assert origin.accepted <= world.connections
+    assert all(world.read(path) == content for path, content in files.items())
+
+
 @pytest.mark.usefixtures("short_memory")
 async def test_a_stalled_stream_is_replaced_before_its_time_is_over(serve: Serve, world: World) -> None:
     data = Random(1).randbytes(40 * CHUNK)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -21,7 +25,7 @@ from modelferry.errors import (
     SourceUnavailable,
 )
 from modelferry.net.pins import pins_of
-from modelferry.net.proxy import Proxies, Proxy, from_environment
+from modelferry.net.proxy import Proxies, Proxy
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way
 from modelferry.sources.client import Client
@@ -164,7 +168,7 @@ async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
     world.proxies = through(proxy.url)
     proxy.kill()
     async with serve({"a": data}) as origin:
-        says = f"cannot be reached by way of the proxy {proxy.url}: Connect"
+        says = f"cannot be reached by way of the proxy {proxy.url}: Connection refused"
         assert await both_fail(world, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
         assert origin.accepted == 0
     assert issubclass(ProxyUnreachable, SourceUnavailable)
@@ -200,12 +204,63 @@ async def test_hosts_of_noproxy_are_reached_directly(serve: Serve, world: World,
         squid.start()
 
 
-async def test_the_environment_names_the_proxy(serve: Serve, world: World, data: bytes, squid: Squid) -> None:
-    url = squid.url.replace("://", f"://{USERNAME}:{PASSWORD}@")
-    world.proxies = from_environment({"https_proxy": url, "no_proxy": "example.com"})
+# The command, as a user runs it.
+
+
+async def modelferry(*words: str | Path, **environment: str) -> tuple[int, str]:
+    """Run the command; its exit code, and all that it printed."""
+    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("modelferry")), *map(str, words)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=clean | environment,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+def written(directory: Path, url: str, data: bytes, **transfer: object) -> Path:
+    """An artifact of one file."""
+    file = {"path": "a", "url": url, "sha256": hashlib.sha256(data).hexdigest()}
+    spec = {"source": {"http": {"files": [file]}}, "transfer": transfer}
+    head = {"apiVersion": "modelferry.dev/v1alpha1", "kind": "ModelArtifact", "metadata": {"name": "m"}}
+    path = directory / "model.json"
+    path.write_text(json.dumps(head | {"spec": spec}))
+    return path
+
+
+async def test_pull_and_repair_by_the_environments_proxy(
+    serve: Serve, world: World, data: bytes, inner_leaf: Leaf, tmp_path: Path, proxy: AnyProxy
+) -> None:
+    by = {"https_proxy": proxy.url.replace("://", f"://{USERNAME}:{PASSWORD}@")}
+    async with serve({"a": data}, tls=inner_leaf.context()) as origin:
+        artifact = written(tmp_path, origin.url("a").replace("127.0.0.1", INNER), data)
+        trust = ("--ca-file", world.ca_file)
+        code, said = await modelferry("pull", artifact, "--to", tmp_path / "m", *trust, **by)
+        assert code == 0, said
+        world.corrupt(tmp_path / "m/current/a", 5)
+        code, said = await modelferry("verify", tmp_path / "m", "--repair", artifact, *trust, **by)
+        assert (code, "1 file repaired" in said) == (0, True), said
+        assert origin.peers == {proxy.outgoing}
+    assert (tmp_path / "m/current/a").read_bytes() == data
+
+
+async def test_pull_by_the_specs_proxy_with_a_secret_whatever_the_environment_says(
+    serve: Serve, world: World, data: bytes, tmp_path: Path, proxy: AnyProxy
+) -> None:
+    secret = tmp_path / "secrets/proxy"
+    secret.mkdir(parents=True)
+    (secret / "username").write_text(USERNAME)
+    (secret / "password").write_text(PASSWORD)
     async with serve({"a": data}) as origin:
-        await world.pull(entry("a", data, origin.url("a")))
-        assert origin.peers == {squid.outgoing}
+        own = {"url": proxy.url, "auth": {"secretRef": {"name": "proxy"}}}
+        artifact = written(tmp_path, origin.url("a"), data, proxy=own)
+        words = ("--to", tmp_path / "m", "--ca-file", world.ca_file, "--secrets", tmp_path / "secrets")
+        code, said = await modelferry("pull", artifact, *words, all_proxy="http://127.0.0.1:1", no_proxy="*")
+        assert code == 0, said
+        assert origin.peers == {proxy.outgoing}
+        assert PASSWORD not in said
 
 
 # TLS to the proxy itself, and the origin's TLS within it.

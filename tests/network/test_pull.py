@@ -9,11 +9,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import struct
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -261,10 +262,13 @@ async def test_a_wrong_digest_is_told_with_both_and_nothing_is_published(world: 
 
 
 async def test_a_wrong_yaml_is_the_users_fault_and_every_field_is_named(world: World) -> None:
-    world.write(lambda files: (files[0].update(path="../x"), files[1].update(size=-1)), surprise=1)
+    world.write(
+        lambda files: (files[0].update(path="../x"), files[1].update(size=-1), files[2].update(sha256="abc")),
+        surprise=1,
+    )
     done = await world.pull()
     assert (done.code, done.out) == (2, "")
-    for field in ("files[0].path", "files[1].size", "spec.transfer.surprise"):
+    for field in ("files[0].path", "files[1].size", "files[2].sha256", "spec.transfer.surprise"):
         assert field in done.err
     assert len(done.err.splitlines()) == 1
     assert world.origin.accepted == 0
@@ -355,8 +359,51 @@ async def test_one_directory_has_one_pull_at_a_time(world: World) -> None:
         second = await world.pull()
         assert second.code == 4
         assert second.err.splitlines()[-1].startswith("modelferry: DirectoryBusy: ")
+        assert f"process {children(first.pid)['checkpoint']} is working in it" in second.err
         world.origin.script.clear()
         assert (await ended(first)).code == 0
+
+
+@pytest.mark.parametrize("damage", ["garbage", "another version", "cut"])
+async def test_a_database_that_cannot_be_used_is_set_aside_and_what_verifies_is_kept(world: World, damage: str) -> None:
+    await world.pull("--quiet")
+    database = world.target / ".modelferry" / "chunks.db"
+    if damage == "another version":
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    else:
+        database.write_bytes(b"not a database" * 1000 if damage == "garbage" else database.read_bytes()[:5000])
+    world.origin.entries.clear()
+    done = await world.pull()
+    assert done.code == 0
+    assert "it was set aside as chunks.db.damaged-1" in done.err + done.out
+    assert database.with_name("chunks.db.damaged-1").exists()
+    assert world.origin.sent() <= len(CONTENTS), "more than the first byte of each file"
+    assert world.current() == CONTENTS
+
+
+async def test_ctrl_c_at_a_terminal_leaves_a_line_and_a_clean_screen(world: World) -> None:
+    world.origin.script.add(HELD_BACK)
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    async with world.started(terminal=terminal) as process:
+        os.close(terminal)
+        reading = asyncio.create_task(asyncio.to_thread(read_to_the_end, ours))
+        async with asyncio.timeout(30):
+            while not any(entry.sent > 1 for entry in world.origin.entries):  # noqa: ASYNC110 -- no event for it
+                await asyncio.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        agents = children(process.pid)
+        await process.communicate()
+        drawn = await reading
+    await gone(agents)
+    assert process.returncode == 130
+    last = drawn.rstrip().rpartition("modelferry: interrupted")[2]
+    assert "the same command resumes" in last
+    assert "Traceback" not in drawn
+    # The cursor is shown again, and stands in a line of its own.
+    assert drawn.rfind("\x1b[?25h") >= drawn.rfind("\x1b[?25l")
+    assert drawn.endswith("\n")
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])

@@ -150,7 +150,7 @@ def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage
 
 
 @pytest.mark.parametrize("who", ["fetch", "checkpoint", "origin"])
-def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_byte(stage: Stage, who: str) -> None:
+def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_chunk(stage: Stage, who: str) -> None:
     scene = stage(64 * MIB, rate=8 * MIB)
     checkpoint, fetch = scene.pod.checkpoint(), scene.pod.fetch()
     pid = {"fetch": fetch.pid, "checkpoint": checkpoint.pid, "origin": scene.origin.pid}[who]
@@ -161,7 +161,8 @@ def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_byte(stag
     os.kill(pid, signal.SIGCONT)
     assert fetch.wait(DEADLINE) == 0
     assert scene.whole
-    assert scene.pod.outcome.fetched == len(scene.data)
+    # No chunk came twice; what was on its way in a stream that was cut for being slow may have.
+    assert len(scene.data) <= scene.pod.outcome.fetched < len(scene.data) + 4 * MIB
 
 
 @pytest.fixture

@@ -75,12 +75,10 @@ socks pass {{
 }}
 """
 
-#: dante asks the system for accounts and names: it gets files of its own for that, in a mount namespace of its own.
-_PRIVATELY = """\
-mount --make-rprivate / &&
-for name in passwd shadow hosts; do mount --bind {run}/$name /etc/$name || exit 1; done &&
-exec {danted} -f {run}/dante.conf
-"""
+#: dante asks the system for accounts and names: it gets an /etc of its own, in a mount namespace of its own. (Of
+#: the directory: a mount over one file falls off when somebody installs a package and the real file is replaced.)
+_PRIVATELY = "mount --make-rprivate / && mount --bind {run}/etc /etc && exec {danted} -f {run}/dante.conf"
+_OF_ETC = ("group", "nsswitch.conf", "resolv.conf", "host.conf", "services", "protocols", "ld.so.cache", "localtime")
 
 _DEADLINE = 15.0
 
@@ -98,7 +96,7 @@ class _Proxy:
         self.run = Path(tempfile.mkdtemp(prefix=f"origin-{self.program}-"))
         self.run.chmod(0o755)
         hosts = [Path("/etc/hosts").read_text().rstrip("\n"), *(f"{address} {name}" for name, address in names.items())]
-        (self.run / "hosts").write_text("\n".join([*hosts, ""]))
+        self.hosts = "\n".join([*hosts, ""])
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -169,6 +167,7 @@ class Squid(_Proxy):
         told = {"host": host, "port": self.port, "run": self.run, "shut": SHUT, "https": https}
         told["outgoing"] = f"tcp_outgoing_address {outgoing}" if outgoing else ""
         (self.run / "squid.conf").write_text(_SQUID.format(**told))
+        (self.run / "hosts").write_text(self.hosts)
         (self.run / "auth").write_text(_AUTH.format(username=USERNAME, password=PASSWORD))
         (self.run / "auth").chmod(0o755)
         if os.geteuid() == 0:
@@ -202,9 +201,15 @@ class Dante(_Proxy):
         asked = ["openssl", "passwd", "-6", "-stdin"]
         password = subprocess.run(asked, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
         accounts = f"{Path('/etc/passwd').read_text()}{USERNAME}:x:64999:65534::/nonexistent:/usr/sbin/nologin\n"
-        (self.run / "passwd").write_text(accounts)
-        (self.run / "shadow").touch(0o600)
-        (self.run / "shadow").write_text(f"{USERNAME}:{password}:19000:0:99999:7:::\n")
+        etc = self.run / "etc"
+        etc.mkdir()
+        for name in _OF_ETC:
+            if (Path("/etc") / name).exists():
+                shutil.copy(Path("/etc") / name, etc)
+        (etc / "hosts").write_text(self.hosts)
+        (etc / "passwd").write_text(accounts)
+        (etc / "shadow").touch(0o600)
+        (etc / "shadow").write_text(f"{USERNAME}:{password}:19000:0:99999:7:::\n")
 
     @property
     def log(self) -> str:

@@ -34,6 +34,7 @@ class Rule:
 
     - ``corrupt``: flips the byte at this offset of the file, where the reply holds it.
     - ``ignore_range``: sends the whole file with 200.
+    - ``says_200``: answers a range with status 200, and else as it should be.
     - ``content_range``: sends this Content-Range instead ("" for none at all); ``{first}``, ``{last}`` and ``{size}``
       stand for those of the honest answer.
     - ``shorten``: answers a range that is this many bytes shorter.
@@ -46,7 +47,7 @@ class Rule:
     - ``rate``: bytes per second of this reply. ``chunked``, ``close_delimited``: frames the content so.
     - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
       of the same names, or beside its own.
-    - ``authorization``: answers 401 to whoever does not show this one.
+    - ``authorization``: answers 401, with ``fields``, to whoever does not show this one.
     - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
     """
 
@@ -58,6 +59,7 @@ class Rule:
     times: int | None = None
     corrupt: int | None = None
     ignore_range: bool = False
+    says_200: bool = False
     content_range: str | None = None
     shorten: int = 0
     cut: int | None = None
@@ -171,7 +173,7 @@ def reply_to(asked: Asked, served: Served | None, rules: list[Rule], *, digest: 
             return Reply(0, (), raw=rule.raw.encode("latin-1"), delay=rule.delay)
     for rule in rules:
         if rule.authorization and dict(asked.fields).get("authorization") != rule.authorization:
-            return _bodiless(401)
+            return _bodiless(401, *rule.fields)
         if rule.redirect:
             return _bodiless(302, ("Location", rule.redirect))
         if rule.status is not None:
@@ -219,7 +221,7 @@ def _content(
     names = {name.lower() for name, _ in rule.fields}
     fields = [*(field for field in fields if field[0].lower() not in names), *rule.fields]
     return Reply(
-        200 if whole else 206,
+        200 if whole or rule.says_200 else 206,
         tuple(fields),
         start,
         end,

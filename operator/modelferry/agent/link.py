@@ -24,7 +24,7 @@ from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, OpenedF
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
 
-VERSION = 2
+VERSION = 3
 #: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
 #: of them; this is enough for 9 million, 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -171,7 +171,8 @@ class LinkServer:
                 return await checkpoint.publish()
             case "tell":
                 active = tuple((str(path), int(offset)) for path, offset in arguments["active"])
-                return await checkpoint.tell(Telemetry(**arguments | {"active": active}))
+                costs = tuple((str(what), str(by), int(n), float(s)) for what, by, n, s in arguments["costs"])
+                return await checkpoint.tell(Telemetry(**arguments | {"active": active, "costs": costs}))
             case "fail":
                 return await checkpoint.fail(error_of(arguments))
         raise InvalidSpec(f"checkpoint does not know {what!r}: use one image")

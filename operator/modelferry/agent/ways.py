@@ -11,15 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from modelferry.agent import proxies
+from modelferry.agent import proxies, stores
 from modelferry.agent.secrets import Secrets, add_secrets
 from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.errors import InvalidSpec
 from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.ways import Way, Ways
-from modelferry.resource.source import HTTPSource
+from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Spec
+from modelferry.resource.stores import OCISource, S3Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,24 +71,42 @@ def ways_of(
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:
     """What the source wants to see, shown to the Secret's own list of hosts, or else to the source's host."""
-    if spec.auth is None:
+    data = secrets.read(spec.auth.name, "spec.auth") if spec.auth else None
+    inner = _inner(spec, data)
+    if inner is NOBODY:
         return NOBODY
-    data = secrets.read(spec.auth.name, "spec.auth")
-    inner = credentials.of_secret(data)
-    if inner is None:
+    hosts = credentials.hosts_of((data or {}).get("allowedHosts", "")) or _hosts(spec)
+    return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
+
+
+def _inner(spec: Spec, data: Mapping[str, str] | None) -> Credential:
+    match spec.source:
+        case S3Source() as bucket:
+            return stores.of_bucket(bucket, data)
+        case OCISource() as artifact:
+            return stores.of_registry(artifact, data, plain_http=spec.transfer.tls.allow_plain_http)
+    if spec.auth is None or data is None:
+        return NOBODY
+    if isinstance(spec.source, ModelScopeSource) and (token := data.get("token")):
+        return credentials.session(token)
+    if (found := credentials.of_secret(data)) is None:
         raise InvalidSpec(
             f"spec.auth: Secret {spec.auth.name!r} has the keys {', '.join(sorted(data))}; give it token, or username"
             " and password",
             reason="SecretMissing",
         )
-    hosts = credentials.hosts_of(data.get("allowedHosts", "")) or _hosts(spec)
-    return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
+    return found
 
 
 def _hosts(spec: Spec) -> frozenset[str]:
     match spec.source:
         case HTTPSource(files, manifest_url):
-            hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in (manifest_url, *(f.url for f in files))}
+            urls = [manifest_url, *(file.url for file in files)]
+        case HuggingFaceSource(endpoint=endpoint) | ModelScopeSource(endpoint=endpoint):
+            urls = [endpoint]
+        case S3Source() | OCISource() as store:
+            urls = [store.base]
+    hosts = {urlsplit(url).netloc.rpartition("@")[2].lower() for url in urls}
     hosts.discard("")
     if len(hosts) > 1:
         raise InvalidSpec(

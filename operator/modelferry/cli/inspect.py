@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelferry.cli.display import counted
+from modelferry.cli.display import counted, duration
 from modelferry.cli.reporters import print_event
-from modelferry.engine.inspection import FileView, Inspection, RevisionView, inspect
+from modelferry.engine.inspection import CostView, FileView, Inspection, RevisionView, inspect
+from modelferry.engine.tally import ROW, STREAMS
 from modelferry.engine.units import size_text
 from modelferry.messages.chunks import BAD, DONE, runs
 
@@ -68,7 +70,25 @@ def _revision(view: RevisionView) -> list[str]:
         facts.append(f"{verified} of {counted(len(view.files), 'file')} verified")
     else:
         facts.append("no rows in chunks.db")
-    return [f"revision {view.revision}: {', '.join(facts)}", *_table([_HEADER, *map(_row, view.files)])]
+    rows = _table([_HEADER, *map(_row, view.files)])
+    return [f"revision {view.revision}: {', '.join(facts)}", *rows, *_spent(view.costs)]
+
+
+def _spent(costs: Sequence[CostView]) -> list[str]:
+    """Retries, and where the time went: streams run side by side, this machine's work beside them."""
+    rows = sorted((cost for cost in costs if cost.what.startswith(ROW)), key=lambda cost: (-cost.times, cost.what))
+    streams = sorted((cost for cost in costs if cost.what == STREAMS), key=lambda cost: cost.mirror)
+    work = sorted((cost for cost in costs if not cost.mirror), key=lambda cost: -cost.seconds)
+    lines = [
+        f"  {cost.mirror}: {counted(cost.times, 'request')}, {duration(cost.seconds)} in all, side by side"
+        for cost in streams
+    ]
+    if rows:
+        told = (f"{cost.times} by {cost.mirror} ({cost.what} of docs/hostile-servers.md)" for cost in rows)
+        lines.append(f"  retries: {', '.join(told)}")
+    if work:
+        lines.append(f"  on the disk: {', '.join(f'{cost.what} {cost.seconds:.1f} s' for cost in work)}")
+    return lines
 
 
 def _standing(view: RevisionView) -> str:

@@ -52,6 +52,8 @@ class Result:
     seconds: float
     peak_fetch: int
     peak_checkpoint: int
+    #: What a person should know: something damaged was set aside, or was lost and fetched again.
+    notes: str = ""
 
     @property
     def speed(self) -> float:
@@ -71,6 +73,7 @@ class Result:
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
             "speed": round(self.speed),
+            "notes": self.notes,
             "peakMemory": {"fetch": self.peak_fetch, "checkpoint": self.peak_checkpoint},
         }
 
@@ -112,6 +115,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_event("result", result.as_json())
     elif not args.quiet:
+        if result.notes:
+            print(f"modelferry: {result.notes}", file=sys.stderr)
         print(f"modelferry: {result}")
     return 0
 
@@ -148,6 +153,7 @@ def _pull(args: argparse.Namespace) -> Result:
         seconds=time.monotonic() - start,
         peak_fetch=crew.peak(FETCH),
         peak_checkpoint=crew.peak(CHECKPOINT),
+        notes=outcome.message,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.engine.pace import LEAST, Budget, next_part
-from modelferry.engine.plan import Backlog, Lease, takes_small
+from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
 from modelferry.engine.tries import Tries
@@ -45,8 +45,7 @@ class Download:
     def next(self, now: float, *, share: bool = True) -> Lease | None:
         """What an idle connection fetches: the next part; where all are being fetched, half of the slowest one, if it
         may `share` that."""
-        small = takes_small(self.tries.small, self.tries.running)
-        lease = self.backlog.pop(now, self._may_fetch, small=small)
+        lease = self.backlog.pop(now, self._may_fetch, small=self.tries.load.wants_small)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self.tries.share(self.servers.pace, now)

@@ -17,6 +17,7 @@ from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
+    Denied,
     ProxyDenied,
     ProxyRefused,
     ServerMisbehaves,
@@ -97,6 +98,7 @@ class Exchange:
         if not assembly.complete:
             return Arrived(transfer.lease_now, place)
         facts = (sink.inode, verdict.validator, place.place.mirror, tuple(assembly.digests))
+        transfer.reported = True
         receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
         return Landed(lease, place, receipt)
 
@@ -154,6 +156,8 @@ class Exchange:
     async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none."""
         again = False
+        # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
+        routed = request.url != place.place.url
         while True:
             try:
                 answer = await self.dialer.ask(request, place.place.mirror, fresh_connection=again)
@@ -161,8 +165,12 @@ class Exchange:
                 raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
             except CertificateRefused as error:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
-            except (ProxyDenied, ProxyRefused) as error:
-                raise _Fault(Verdict(Action.REFUSE, 51, error.message, type(error)), error) from error
+            except Denied as error:
+                raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
+            except ProxyDenied as error:
+                raise _Fault(Verdict(Action.REFUSE, 51, error.message, ProxyDenied), error) from error
+            except ProxyRefused as error:
+                raise _Fault(Verdict(Action.REFUSE, 52, error.message, ProxyRefused), error) from error
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(Origin.of(place.place.url), answer.waited)
@@ -174,8 +182,9 @@ class Exchange:
                 request = replace(request, url=verdict.location)
             elif verdict.action is Action.RECONNECT and not again:
                 again = True
-            elif place.route and verdict.action is Action.REFUSE:
+            elif routed and verdict.action is Action.REFUSE:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
+                routed = False
                 place.route = ""
                 request = replace(request, url=place.place.url)
             else:
@@ -241,4 +250,6 @@ def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
         return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
         return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
-    return Verdict(Action.WAIT, 31, error.message, error.becomes)
+    if error.becomes is not SourceUnavailable:
+        return Verdict(Action.WAIT, 52, error.message, error.becomes)
+    return Verdict(Action.WAIT, 31, error.message, SourceUnavailable)

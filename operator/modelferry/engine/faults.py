@@ -41,7 +41,7 @@ _WAYS_OUT: dict[type[Stalled], str] = {
 def refusal(file: FileWork, place: PlaceWork, verdict: Verdict, cause: Stalled | None) -> Stalled:
     """The error that makes `place` of no more use for `file`."""
     path = file.entry.path
-    if isinstance(cause, CertificateRefused | UnknownHost | ProxyDenied | ProxyRefused):
+    if isinstance(cause, CertificateRefused | UnknownHost | Denied | ProxyDenied | ProxyRefused):
         return type(cause)(f"{path}: {cause.message}", reason=cause.reason, file=path)
     way_out = _WAYS_OUT.get(verdict.fault, "use another mirror")
     return verdict.fault(f"{path}: {shown(place.url)} {verdict.message}; {way_out}", file=path)

@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelferry.engine import faults
@@ -28,10 +29,14 @@ from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork
+from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 
 #: Seconds after which the pace and the streams are looked at, whether something happened or not.
 _TICK = 0.25
+
+#: Seconds that a last word to the checkpoint may take.
+_LAST_WORD = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,11 @@ class Fetcher:
         telling = asyncio.create_task(self._tell())
         try:
             await self._fetch(opened, self._exchange)
+            await self._tell_once()
             await self._checkpoint.publish()
+        except ModelferryError:
+            await self._tell_once()
+            raise
         finally:
             telling.cancel()
             await self._files.call_off(lambda transfer: True)
@@ -134,6 +143,7 @@ class Fetcher:
             phase="paused" if throttle.paused else "repairing" if repairing else "fetching",
             message=throttle.note if throttle.paused else self._download.message or throttle.note,
             active=self._exchange.disk.active() if self._exchange is not None else (),
+            costs=self.tally.costs,
             limit=throttle.limit,
         )
 
@@ -180,40 +190,44 @@ class Fetcher:
         servers.resume(now)
         if throttle.paused:
             download.progress(now)  # patience does not run out
-        tries.lay_down(keep=throttle.streams)
-        self._warm()
+        if throttle.limit is not None:
+            tries.lay_down(keep=throttle.streams)
+        self._warm(now)
         # Where the limit is what bounds the streams, their rates say nothing of the servers.
         free = not throttle.paused and not throttle.felt
         if free:
             tries.drop_laggards(servers.pace, now)
-        allowed = min(servers.allowed, throttle.streams)
-        while tries.running < allowed and (lease := download.next(now, share=free)):
+        while servers.has_room(tries.load, throttle.streams) and (lease := download.next(now, share=free)):
             file = download.file_of(lease)
             place = servers.place_for(file, lease)
             transfer = Transfer.of(file, lease, place)
+            transfer.begun = now
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
-        servers.observe(now, exchange.fetched, free and tries.running >= servers.allowed)
+        servers.observe(now, exchange.fetched, tries.load, free=free)
 
     def _begin(self) -> None:
         """Connect to the first server already: what the checkpoint has takes its time to tell."""
         for file in self._manifest.files[:1]:
             self._dialer.warm(file.places[0].url, file.places[0].mirror, 1)
 
-    def _warm(self) -> None:
+    def _warm(self, now: float) -> None:
         """While the first request is on its way, open the connections that are needed when it is answered."""
         download = self._download
-        if (lease := download.backlog.peek()) is not None:
+        if (lease := download.backlog.peek(now)) is not None:
             place = download.servers.place_for(download.file_of(lease), lease)
-            if download.servers.to_warm(Origin.of(place.place.url)):
+            origin = Origin.of(place.place.url)
+            if download.servers.to_warm(origin):
                 count = min(download.servers.allowed, download.requests, self._dialer.throttle.streams)
-                self._dialer.warm(place.place.url, place.place.mirror, count - 1)
+                self._dialer.warm(place.place.url, place.place.mirror, count - download.tries.asks(origin))
 
     def _on_met(self, rtt: float) -> None:
         self._download.servers.met(rtt)
         self._woken.set()
 
     def _measure(self, transfer: Transfer) -> None:
+        if transfer.lease is not None:
+            self._download.tally.spend(transfer.mirror, self._now() - transfer.begun)
         if transfer.lease is not None and transfer.seconds:
             size = transfer.at - transfer.lease.start
             self._download.servers.brought(transfer.origin, self._now(), size, transfer.seconds)
@@ -221,6 +235,12 @@ class Fetcher:
     def _on_reached(self, origin: Origin, seconds: float) -> None:
         if self._download.servers.answered(origin, seconds):
             self._woken.set()
+
+    async def _tell_once(self) -> None:
+        """So that nothing of what it cost is missing from the record."""
+        with suppress(ModelferryError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self._checkpoint.tell(self.telemetry())
 
     async def _tell(self) -> None:
         while True:

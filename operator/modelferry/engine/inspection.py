@@ -37,6 +37,16 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True)
+class CostView:
+    """What a revision has cost: ``what`` and ``mirror`` as in `engine.tally`."""
+
+    what: str
+    mirror: str
+    times: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionView:
     """A revision that has rows, or stands on the disk. ``published``: seconds since 1970, None before. ``ready``: its
     marker is there, so consumers may use it; ``current``: they are pointed at it."""
@@ -46,6 +56,7 @@ class RevisionView:
     ready: bool
     current: bool
     files: tuple[FileView, ...] = ()
+    costs: tuple[CostView, ...] = ()
 
     @property
     def size(self) -> int:
@@ -118,13 +129,14 @@ class _Rows:
     boot_id: str
     files: dict[str, list[FileView]]
     published: dict[str, float]
+    costs: dict[str, list[CostView]]
 
     @classmethod
     def read(cls, path: Path) -> _Rows:
         """Raises DamagedState."""
         # A crash between the file's creation and its first commit leaves it empty.
         if not path.exists() or path.stat().st_size == 0:
-            return cls("missing", "", {}, {})
+            return cls("missing", "", {}, {}, {})
         try:
             with closing(connect_read_only(path)) as db:
                 # One transaction: what is read belongs together, however fast a download commits.
@@ -133,11 +145,19 @@ class _Rows:
                 if meta.get("schema") != VERSION:
                     raise DamagedState(f"{path} is of version {meta.get('schema')}; this Modelferry reads {VERSION}")
                 published = dict(db.execute("SELECT revision, at FROM published"))
-                return cls("whole", meta.get("boot_id", ""), _files(db), published)
+                return cls("whole", meta.get("boot_id", ""), _files(db), published, _costs(db))
         except sqlite3.Error as error:
             raise DamagedState(
                 f"{path}: {error}; the next pull sets it aside, and goes on from what its digests prove"
             ) from error
+
+
+def _costs(db: sqlite3.Connection) -> dict[str, list[CostView]]:
+    found: dict[str, list[CostView]] = {}
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'costs'").fetchone() != (0,):
+        for revision, *cost in db.execute("SELECT revision, what, mirror, times, seconds FROM costs"):
+            found.setdefault(revision, []).append(CostView(*cost))
+    return found
 
 
 def _files(db: sqlite3.Connection) -> dict[str, list[FileView]]:
@@ -172,7 +192,8 @@ def _revisions(tree: Tree, rows: _Rows) -> tuple[RevisionView, ...]:
         marker = ready.read(tree, revision)
         published = rows.published.get(revision, marker.published if marker else None)
         known = tuple(rows.files.get(revision, ()))
-        views.append(RevisionView(revision, published, marker is not None, revision == current, known))
+        facts = (published, marker is not None, revision == current, known, tuple(rows.costs.get(revision, ())))
+        views.append(RevisionView(revision, *facts))
     return tuple(sorted(views, key=lambda view: (not view.current, -(view.published or 0), view.revision)))
 
 

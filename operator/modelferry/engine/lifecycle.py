@@ -4,6 +4,7 @@ source's version is another one, it begins anew."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from modelferry.engine import faults
 from modelferry.engine.checkpoint.api import Checkpoint, Finish
@@ -75,7 +76,9 @@ class Lifecycle:
         file.repairing = index + 1
         file.missing = {index}
         self._download.message = f"{file.entry.path}: wrong digest; comparing chunk {index + 1} of {len(file.chunks)}"
-        self._download.backlog.push(Lease.of(file.chunks[index], reopen=True))
+        # From another place than the first, where there is one (row 11).
+        turn = min(1, len(file.usable) - 1)
+        self._download.backlog.push(replace(Lease.of(file.chunks[index], reopen=True), attempt=turn))
 
     async def restart(self, file: FileWork, place: PlaceWork) -> None:
         """`place` has another version of the file. Raises SourceChanged where that happens again and again."""

@@ -94,15 +94,14 @@ class Backlog:
     ) -> Lease | None:
         """The first lease that may be fetched at `now`, and that `may` allows, a ``small`` one for choice, or one that
         is not; None where there is none."""
-        while self._later and self._later[0][0] <= now:
-            _, file, index, start, lease = heapq.heappop(self._later)
-            heapq.heappush(self._ready[lease.small], (file, index, start, lease))
+        self._look(now)
         found = _first(self._ready[small], may) or _first(self._ready[not small], may)
         self.bytes -= found.size if found is not None else 0
         return found
 
-    def peek(self) -> Lease | None:
-        """The first of those that may be fetched, whether they are small or not."""
+    def peek(self, now: float) -> Lease | None:
+        """The first of those that may be fetched at `now`, whether they are small or not."""
+        self._look(now)
         firsts = [ready[0] for ready in self._ready if ready]
         return min(firsts)[-1] if firsts else None
 
@@ -117,6 +116,11 @@ class Backlog:
     def drop_chunk(self, chunk: Chunk) -> None:
         """Forget the leases of `chunk`."""
         self._keep(lambda lease: (lease.chunk.file, lease.chunk.index) != (chunk.file, chunk.index))
+
+    def _look(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, file, index, start, lease = heapq.heappop(self._later)
+            heapq.heappush(self._ready[lease.small], (file, index, start, lease))
 
     def _keep(self, which: Callable[[Lease], bool]) -> None:
         for ready in self._ready:
@@ -144,12 +148,6 @@ def _first(ready: list[_Ready], may: Callable[[Lease], bool]) -> Lease | None:
     for item in held:
         heapq.heappush(ready, item)
     return found
-
-
-def takes_small(small: int, running: int) -> bool:
-    """Is a small lease next, where `small` of the `running` tries are at small ones? Half of them are, so that large
-    files fill the line while small ones, which each wait for a round trip, pass beside them."""
-    return 2 * small <= running
 
 
 def keeps(entry: FileEntry, opened: OpenedFile) -> bool:

@@ -79,7 +79,8 @@ class Reactions:
             return
         if receipt.why == "digest":
             self._download.tally.faults[landed.place.place.mirror, 11] += 1
-            again = replace(again, rejected=lease.rejected + 1, fresh=True)
+            # Row 11: the next place is asked for that chunk, if there is one.
+            again = replace(again, rejected=lease.rejected + 1, attempt=lease.rejected + 1, fresh=True)
             if again.rejected >= _REJECTIONS:
                 raise faults.spoiled(file, landed.place, lease.chunk, again.rejected)
         elif receipt.why == "disk":
@@ -154,6 +155,9 @@ class Reactions:
             else self._keep(file, missed)
         )
         delay = backoff(again.attempt, self._jitter()) if verdict.delay is None else verdict.delay
+        servers = self._download.servers
+        if verdict.delay is not None and Origin.of(servers.place_for(file, again).place.url) not in servers.paused:
+            delay = 0.0  # another place has time
         if lease.stream and file.entry.digest is None and not missed.place.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
             file.restarted(await self._checkpoint.restart(file.number, file.generation))

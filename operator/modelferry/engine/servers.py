@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.engine.pace import Pace
+from modelferry.engine.pace import Load, Pace
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
@@ -22,8 +22,10 @@ class Servers:
     warmed: set[Origin] = field(default_factory=set)
 
     def place_for(self, file: FileWork, lease: Lease) -> PlaceWork:
-        """The place of `file` that `lease` is fetched from next."""
-        return file.place_for(lease.attempt)
+        """The place of `file` that `lease` is fetched from next: with a digest, one that did not ask to be left alone,
+        where there is one."""
+        turns = [file.place_for(lease.attempt + step) for step in range(len(file.usable))]
+        return next((place for place in turns if Origin.of(place.place.url) not in self.paused), turns[0])
 
     def pace_of(self, origin: Origin | None) -> Pace:
         """What is known of the way to `origin`."""
@@ -33,6 +35,10 @@ class Servers:
     def allowed(self) -> int:
         """Connections at once, to all together."""
         return self.pace.allowed
+
+    def has_room(self, load: Load, streams: int) -> bool:
+        """May another request be sent beside those of `load`, where a limit is enough for so many `streams`?"""
+        return load.has_room(min(self.pace.allowed, streams), min(self.pace.most, streams))
 
     def may_ask(self, origin: Origin, *, asked: bool) -> bool:
         """May another request go to `origin`, which is being ``asked`` already?
@@ -69,9 +75,9 @@ class Servers:
         if delay is not None:
             self.paused[origin] = now + delay
 
-    def observe(self, now: float, received: int, full: bool) -> None:
-        """As `Pace.observe`."""
-        self.pace = self.pace.observe(now, received, full)
+    def observe(self, now: float, received: int, load: Load, *, free: bool = True) -> None:
+        """As `Pace.observe`, under `load`; where a limit bounds the rate, and so it is not `free`, it tells nothing."""
+        self.pace = self.pace.observe(now, received, free and load.fills(self.pace.allowed))
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""

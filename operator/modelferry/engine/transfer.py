@@ -20,11 +20,14 @@ class Transfer:
 
     Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
     beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
-    given up for being slow.
+    given up for being slow. ``reported``: all of it came, and the checkpoint is asked to commit it. ``small``: its
+    lease is. ``mirror`` is asked since clock reading ``begun``.
     """
 
     file: FileWork
     origin: Origin | None = None
+    mirror: str = ""
+    begun: float = 0.0
     lease: Lease | None = None
     received: int = 0
     at: int = 0
@@ -32,12 +35,15 @@ class Transfer:
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
     dropped: bool = False
+    reported: bool = False
+    small: bool = False
     answer: Answer | None = None
 
     @classmethod
     def of(cls, file: FileWork, lease: Lease, place: PlaceWork) -> Transfer:
         """A try at `lease`, asking `place`."""
-        return cls(file, Origin.of(place.place.url), lease, at=lease.start, end=lease.end)
+        origin, mirror = Origin.of(place.place.url), place.place.mirror
+        return cls(file, origin, mirror, lease=lease, at=lease.start, end=lease.end, small=lease.small)
 
     @property
     def lease_now(self) -> Lease:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.engine.pace import Pace, Stream, cut_of, laggards, silent, victim
+from modelferry.engine.pace import Load, Pace, Stream, cut_of, laggards, silent, victim
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Event, Landed, Transfer
 from modelferry.engine.wire import Origin
+
+#: Small tries that may wait for the checkpoint beside those that fetch. Each has a file open.
+_WAITING = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -24,14 +27,21 @@ class Tries:
         self.tasks[asyncio.create_task(work)] = transfer
 
     @property
-    def running(self) -> int:
-        """Those that have, or are about to have, a connection."""
-        return sum(transfer.origin is not None for transfer in self.tasks.values())
-
-    @property
-    def small(self) -> int:
-        """Those that fetch a small lease."""
-        return sum(transfer.lease is not None and transfer.lease.small for transfer in self.tasks.values())
+    def load(self) -> Load:
+        """Those that have, or are about to have, a connection. With those that wait for the checkpoint to commit, so
+        that no more is fetched than the disk takes; but for some small ones, since a disk takes about as long for one
+        of them as for several, and other requests must not wait for it."""
+        large = small = waiting = 0
+        for transfer in self.tasks.values():
+            if transfer.origin is None:
+                continue
+            if not transfer.small:
+                large += 1
+            elif transfer.reported:
+                waiting += 1
+            else:
+                small += 1
+        return Load(large, small + max(0, waiting - _WAITING))
 
     def asks(self, origin: Origin) -> bool:
         """Does any of them ask `origin`?"""
@@ -61,6 +71,7 @@ class Tries:
             (task, transfer)
             for task, transfer in self.tasks.items()
             if transfer.lease is not None and not transfer.lease.stream and not transfer.dropped
+            if transfer.at < transfer.end
         ]
         parts.sort(key=lambda part: part[1].end - part[1].at)
         for task, transfer in parts[keep:]:

@@ -126,7 +126,7 @@ def _same(reader: Reader, fd: int, chunk: Chunk, digest: bytes | None) -> bool:
 def _same_whole(
     reader: Reader, fd: int, chunks: list[Chunk], file: ready.ReadyFile, seen: Callable[[int], None]
 ) -> bool:
-    frontier = Frontier(Digest.parse(file.digest).algorithm)
+    frontier = Frontier(Digest.parse(file.digest).algorithm, file.size)
     try:
         for chunk in chunks:
             reader.feed(fd, chunk, (0, frontier))

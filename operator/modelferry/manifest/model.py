@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 from modelferry.manifest.paths import path_fault
 
+#: Git's name of a blob: SHA-1 over ``blob <size>``, a zero byte, and the content (git-hash-object(1)).
+GIT_SHA1 = "git-sha1"
+
 #: Hex digits of each digest that a source may declare for a whole file.
-DIGEST_LENGTHS = {"sha256": 64, "md5": 32}
+DIGEST_LENGTHS = {"sha256": 64, "md5": 32, GIT_SHA1: 40}
+
+#: Those of them that a person or a checksum list gives.
+LISTED = ("sha256", "md5")
 
 #: Hex digits of the content id that make a revision: 48 bits, and short enough to read out and to fit a label.
 _REVISION_LENGTH = 12
@@ -18,7 +24,8 @@ _REVISION_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A whole file's digest as its source declares it: ``algorithm`` is sha256 or md5, ``hex`` is lower case."""
+    """A whole file's digest as its source declares it: ``algorithm`` is sha256, md5 or git-sha1, ``hex`` is lower
+    case."""
 
     algorithm: str
     hex: str

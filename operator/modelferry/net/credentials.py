@@ -7,7 +7,7 @@ A credential is asked for its fields with the very URL that is about to be reque
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -15,27 +15,49 @@ from urllib.parse import urlsplit
 #: Header fields of one request, in order.
 HeaderFields = tuple[tuple[str, str], ...]
 
+#: GETs a URL with these fields and no credential, or POSTs a form (URL-encoded) where that is not empty; returns status
+#: and body, of at most `LONGEST_ANSWER` bytes. Whoever makes requests lends it to a credential, so that what it asks
+#: goes the same way: by the same proxy, with the same trust. Raises what a request raises.
+Ask = Callable[[str, HeaderFields, bytes], Awaitable[tuple[int, bytes]]]
+FORM = "application/x-www-form-urlencoded"
+LONGEST_ANSWER = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was answered by 401 or 403, with ``challenge`` (WWW-Authenticate, or empty), although this
+    credential had ``shown`` its fields."""
+
+    url: str
+    challenge: str
+    shown: HeaderFields = field(default=(), repr=False)
+
 
 class Credential(Protocol):
     """One way of being let in. It never shows its secret in `repr`."""
 
-    async def headers(self, url: str) -> HeaderFields:
-        """The fields for a GET of `url`; none where `url` is no business of this credential."""
+    async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
+        """The fields for a request for `url`; none where `url` is no business of this credential. `fields`: what the
+        request carries besides, for a signature may have to cover it."""
 
-    async def refused(self, url: str, challenge: str) -> bool:
-        """`url` was answered by 401 or 403, with `challenge` (WWW-Authenticate, or empty). True where another try may
-        succeed, since what is shown has been renewed."""
+    async def refused(self, refusal: Refusal, ask: Ask) -> bool:
+        """True where another try may succeed, since what is shown has been renewed, which `ask` may serve for."""
+
+
+async def renewed(credential: Credential, refusal: Refusal, status: int, ask: Ask) -> bool:
+    """Whether a request that was answered by `status` is to be made once more, with what `credential` shows then."""
+    return status in (401, 403) and await credential.refused(refusal, ask)
 
 
 @dataclass(frozen=True, slots=True)
 class Nobody:
     """Asks without any credential."""
 
-    async def headers(self, url: str) -> HeaderFields:
+    async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
         return ()
 
-    async def refused(self, url: str, challenge: str) -> bool:
+    async def refused(self, refusal: Refusal, ask: Ask) -> bool:
         """See Credential."""
         return False
 
@@ -45,15 +67,18 @@ NOBODY = Nobody()
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """An Authorization field that is the same for each request (RFC 9110 section 11.6.2)."""
+    """An Authorization field that is the same for each request (RFC 9110 section 11.6.2), and a Cookie where there is
+    one."""
 
     authorization: str = field(repr=False)
+    cookie: str = field(default="", repr=False)
 
-    async def headers(self, url: str) -> HeaderFields:
+    async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
-        return (("Authorization", self.authorization),)
+        cookie = (("Cookie", self.cookie),) if self.cookie else ()
+        return (("Authorization", self.authorization), *cookie)
 
-    async def refused(self, url: str, challenge: str) -> bool:
+    async def refused(self, refusal: Refusal, ask: Ask) -> bool:
         """See Credential."""
         return False
 
@@ -69,23 +94,26 @@ class Guarded:
 
     def may_see(self, url: str) -> bool:
         """Whether the server behind `url` is one that the credential is meant for."""
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        safe = parts.scheme == "https" or self.plain_http
-        return safe and (host in self.hosts or f"{host}:{port}" in self.hosts)
+        return (self.plain_http or urlsplit(url).scheme == "https") and hosts_allow(self.hosts, url)
 
-    async def headers(self, url: str) -> HeaderFields:
+    async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
-        return await self.inner.headers(url) if self.may_see(url) else ()
+        return await self.inner.headers(url, method, fields) if self.may_see(url) else ()
 
-    async def refused(self, url: str, challenge: str) -> bool:
+    async def refused(self, refusal: Refusal, ask: Ask) -> bool:
         """See Credential."""
-        return self.may_see(url) and await self.inner.refused(url, challenge)
+        return self.may_see(refusal.url) and await self.inner.refused(refusal, ask)
 
 
 def bearer(token: str) -> Fixed:
     """A bearer token (RFC 6750 section 2.1)."""
     return Fixed(f"Bearer {token}")
+
+
+def session(token: str) -> Fixed:
+    """A ModelScope token: some of its servers read the bearer token, older ones the session's cookie, as modelscope_hub
+    0.5.1 knows (`_legacy_api._ensure_session_auth`)."""
+    return Fixed(f"Bearer {token}", f"m_session_id={token}")
 
 
 def basic(username: str, password: str) -> Fixed:
@@ -100,6 +128,13 @@ def of_secret(data: Mapping[str, str]) -> Credential | None:
     if "username" in data and "password" in data:
         return basic(data["username"], data["password"])
     return None
+
+
+def hosts_allow(hosts: frozenset[str], url: str) -> bool:
+    """Whether the server behind `url` is among `hosts` (as Guarded has them)."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    return host in hosts or f"{host}:{port}" in hosts
 
 
 def hosts_of(text: str) -> frozenset[str]:

@@ -115,12 +115,15 @@ class Proxies:
 
 DIRECT = Proxies()
 
+_LOOPBACK = tuple(map(Exempt.of, ("localhost", "127.0.0.0/8", "::1")))
+
 
 def from_environment(environment: Mapping[str, str]) -> Proxies:
     """What http_proxy, https_proxy, all_proxy and no_proxy say, lower case before upper case.
 
-    In a CGI program HTTP_PROXY may be a client's header field ("httpoxy"), so it is passed over where REQUEST_METHOD is
-    set. Raises InvalidSpec that names the variable where it names no proxy.
+    This machine itself (localhost and loopback addresses) is reached directly: what the environment says is meant for
+    the world outside. In a CGI program HTTP_PROXY may be a client's header field ("httpoxy"), so it is passed over
+    where REQUEST_METHOD is set. Raises InvalidSpec that names the variable where it names no proxy.
     """
 
     def value(name: str) -> tuple[str, str]:
@@ -142,7 +145,7 @@ def from_environment(environment: Mapping[str, str]) -> Proxies:
     entries = value("no_proxy")[1].replace(",", " ").split()
     # Other programs' own words (<local>) are passed over.
     exempt = tuple(Exempt.of(entry) for entry in entries if no_proxy_fault(entry) is None)
-    return Proxies(proxy("http_proxy") or every, proxy("https_proxy") or every, exempt)
+    return Proxies(proxy("http_proxy") or every, proxy("https_proxy") or every, (*_LOOPBACK, *exempt))
 
 
 def with_credentials(proxy: Proxy, username: str, password: str, where: str) -> Proxy:

@@ -6,6 +6,7 @@ Engine and sources both get their connections here.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -73,14 +74,13 @@ async def _to(proxy: Proxy, limit: float, receive: int | None) -> socket.socket:
                 stream = await veiled(stream, proxy.context, proxy.host)
             return stream
     except TimeoutError as error:
-        words = error.strerror or f"no answer within {limit:.0f} s"
-        raise _unreachable(proxy, words) from error
+        raise _unreachable(proxy, _words(error) or f"no answer within {limit:.0f} s") from error
     except ssl.SSLError as error:
         raise refused(f"the proxy {proxy}", error, pins="spec.transfer.proxy.pins") or _unreachable(
             proxy, f"the TLS handshake failed: {error.reason or error}"
         ) from error
     except OSError as error:
-        raise _unreachable(proxy, error.strerror or str(error)) from error
+        raise _unreachable(proxy, _words(error)) from error
 
 
 async def _agree(stream: socket.socket, handshake: Handshake, proxy: Proxy) -> None:
@@ -93,7 +93,14 @@ async def _agree(stream: socket.socket, handshake: Handshake, proxy: Proxy) -> N
                 raise _unreachable(proxy, "it closed the connection before the tunnel stood")
             await loop.sock_sendall(stream, handshake.receive(data))
     except OSError as error:
-        raise _unreachable(proxy, error.strerror or str(error)) from error
+        raise _unreachable(proxy, _words(error)) from error
+
+
+def _words(error: OSError) -> str:
+    """The system's own, without the address that asyncio adds."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _unreachable(proxy: Proxy, why: str) -> ConnectionFailed:

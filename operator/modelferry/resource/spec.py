@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import Source
+from modelferry.resource.stores import S3Source
 from modelferry.resource.transfer import Transfer
 
 
@@ -57,6 +58,11 @@ class Artifact:
     name: str
     namespace: str
     spec: Spec
+
+
+def service_account_of(spec: Spec) -> str:
+    """The service account that the pods which reach the source run as; empty where none is asked for."""
+    return spec.source.service_account if isinstance(spec.source, S3Source) else ""
 
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from modelferry.resource.limits import Limits
 from modelferry.resource.secret import SecretReference
 
-#: Concurrent streams of one download where the spec says nothing. 16 filled 61 % of a 100 Mbit/s line of 180 ms with
-#: 0.1 % loss, against 10 % with one.
-DEFAULT_CONNECTIONS = 16
+#: Concurrent streams of one download, at most, where the spec says nothing. As many fill a 100 Mbit/s line of 180 ms
+#: with 1 % loss; on a fast line the engine stays with about 8.
+DEFAULT_CONNECTIONS = 64
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
 MAX_NO_PROXY = 64

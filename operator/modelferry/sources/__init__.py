@@ -10,18 +10,25 @@ from typing import Any
 
 from modelferry.manifest import Manifest
 from modelferry.net.ways import SOURCE, Ways
-from modelferry.resource.source import HTTPSource, Source
-from modelferry.sources import http
+from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource, Source
+from modelferry.resource.stores import OCISource, S3Source
+from modelferry.sources import http, huggingface, modelscope, oci, s3
 from modelferry.sources.client import Client
 
-_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {HTTPSource: http.resolve}
+_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {
+    HTTPSource: http.resolve,
+    HuggingFaceSource: huggingface.resolve,
+    ModelScopeSource: modelscope.resolve,
+    S3Source: s3.resolve,
+    OCISource: oci.resolve,
+}
 
 
 async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False) -> Manifest:
     """Ask `source` what there is, and pin it.
 
-    `ways` says how its servers are reached. Raises PlainHTTPRefused, or a SourceFault: NotFound, Denied, UnknownHost,
-    CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
+    `ways` says how its servers are reached. Raises PlainHTTPRefused, InvalidSpec, or a SourceFault: NotFound, Denied,
+    UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
     async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
         return await _RESOLVERS[type(source)](source, client)

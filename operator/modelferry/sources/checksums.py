@@ -11,12 +11,12 @@ from urllib.parse import quote, urljoin
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
-from modelferry.manifest.model import DIGEST_LENGTHS
+from modelferry.manifest.model import DIGEST_LENGTHS, LISTED
 from modelferry.manifest.paths import path_fault
 from modelferry.resource.source import MAX_FILES, HTTPFile
 
 _LINE = re.compile(r"(?P<hex>[0-9A-Fa-f]+) [ *](?P<path>.+)")
-_ALGORITHMS = {length: name for name, length in DIGEST_LENGTHS.items()}
+_ALGORITHMS = {DIGEST_LENGTHS[name]: name for name in LISTED}
 
 
 def files_of(text: str, url: str) -> tuple[HTTPFile, ...]:

@@ -6,8 +6,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
@@ -29,7 +29,9 @@ from modelferry.errors import (
 )
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
+from modelferry.net.credentials import FORM, LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
+from modelferry.net.ratelimit import until_reset
 from modelferry.net.reach import check_forwarded
 from modelferry.net.ways import Way
 from modelferry.sources.connector import WayConnector
@@ -39,7 +41,8 @@ from modelferry.sources.retry import Retry
 CONCURRENCY = 8
 
 _MAX_REDIRECTS = 5
-_LONGEST_WAIT_ASKED = 30.0
+#: Seconds; a Hub's quotas are counted over five minutes.
+_LONGEST_WAIT_ASKED = 300.0
 #: ``total`` bounds a server that drips its headers.
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 #: Seconds for a connection, with the proxy and TLS on its way.
@@ -61,6 +64,22 @@ class Head:
             return f"{self.status} {HTTPStatus(self.status).phrase}"
         except ValueError:
             return str(self.status)
+
+
+#: What a source makes of an answer of 300 and more by its own protocol; None where it has nothing to say.
+Explain = Callable[[Head, bytes], ModelferryError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One request, wherever it is redirected to. ``limit``: bytes of the body; None: nobody wants it."""
+
+    file: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    method: str = "GET"
+    explain: Explain = lambda head, body: None
+    form: bytes = field(default=b"", repr=False)
 
 
 class Client:
@@ -86,29 +105,52 @@ class Client:
     ) -> None:
         await self._session.close()
 
-    async def head(self, url: str, file: str, headers: Mapping[str, str] | None = None) -> Head:
-        """The head of the answer to a GET of `url` on behalf of `file`; statuses below 400, and 416, are the caller's.
+    async def head(
+        self,
+        url: str,
+        file: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        explain: Explain = lambda head, body: None,
+    ) -> Head:
+        """The head of the answer to a GET (or HEAD) of `url` on behalf of `file`; statuses below 400, and 416, are the
+        caller's.
 
-        Raises PlainHTTPRefused, NotFound, Denied, UnknownHost, CertificateRefused, ServerMisbehaves, SourceUnavailable.
+        Raises PlainHTTPRefused, NotFound, Denied, UnknownHost, CertificateRefused, ServerMisbehaves, SourceUnavailable,
+        and what `explain` makes of the answer.
         """
+        wanted = _Wanted(file, headers or {}, method=method, explain=explain)
         async with self._slots:
-            head, _ = await self._retry.run(lambda: self._follow(ascii_url(url), file, headers or {}, None))
+            head, _ = await self._retry.run(lambda: self._follow(ascii_url(url), wanted))
             return head
 
-    async def get(self, url: str, file: str, *, limit: int) -> tuple[Head, bytes]:
+    async def get(
+        self,
+        url: str,
+        file: str,
+        *,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
+        explain: Explain = lambda head, body: None,
+    ) -> tuple[Head, bytes]:
         """The answer to a GET of `url` on behalf of `file`, whole; raises as `head`, and ServerMisbehaves where it has
         more than `limit` bytes."""
+        wanted = _Wanted(file, headers or {}, limit, explain=explain)
         async with self._slots:
-            head, body = await self._retry.run(lambda: self._follow(ascii_url(url), file, {}, limit))
+            head, body = await self._retry.run(lambda: self._follow(ascii_url(url), wanted))
         announced = head.headers.get("content-length", "")
         if len(body) > limit or (announced.isdigit() and int(announced) > limit):
             raise ServerMisbehaves(f"{file}: {shown(url)}: longer than {limit} bytes; give another url", file=file)
         return head, body
 
-    async def _follow(self, url: str, file: str, headers: Mapping[str, str], limit: int | None) -> tuple[Head, bytes]:
+    async def _follow(self, url: str, wanted: _Wanted) -> tuple[Head, bytes]:
+        file = wanted.file
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_scheme(url, file)
-            head, body = await self._ask(url, file, headers, limit)
+            head, body = await self._let_in(url, wanted)
+            if head.status >= 300 and (error := wanted.explain(head, body)):
+                raise error
             if head.status not in (301, 302, 303, 307, 308):
                 return _judged(head, file), body
             url = _redirected(head, file)
@@ -124,34 +166,55 @@ class Client:
                 file=file,
             )
 
-    async def _ask(self, url: str, file: str, headers: Mapping[str, str], limit: int | None) -> tuple[Head, bytes]:
-        """One request, and its body as `_body` reads it."""
+    async def _let_in(self, url: str, wanted: _Wanted) -> tuple[Head, bytes]:
+        """The answer to one request, or to a second one where what is shown was renewed after a 401 or 403."""
+        credential, carried = self._way.credential, tuple(wanted.headers.items())
+
+        async def small(url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+            self._check_scheme(url, wanted.file)
+            method, kind = ("POST", {"Content-Type": FORM}) if form else ("GET", {})
+            asked = _Wanted(wanted.file, kind, LONGEST_ANSWER, method, form=form)
+            head, body = await self._ask(url, asked, fields)
+            return head.status, body
+
+        shown_to_it = await credential.headers(url, wanted.method, carried)
+        head, body = await self._ask(url, wanted, shown_to_it)
+        refusal = Refusal(url, head.headers.get("www-authenticate", ""), shown_to_it)
+        if await renewed(credential, refusal, head.status, small):
+            return await self._ask(url, wanted, await credential.headers(url, wanted.method, carried))
+        return head, body
+
+    async def _ask(self, url: str, wanted: _Wanted, fields: HeaderFields) -> tuple[Head, bytes]:
+        """One request that carries `fields` besides, and its body as `_body` reads it."""
         try:
             # encoded=True: a signed URL is sent as it was signed, not as yarl would spell it.
-            shown_to_it = {**headers, **dict(await self._way.credential.headers(url))}
             proxy = self._way.proxies.of(url)
             forwarder = proxy if proxy is not None and proxy.forwards(url) else None
-            # To aiohttp `proxy` means the absolute form; the connection is the connector's in any case.
-            absolute = URL(str(forwarder)) if forwarder else None
-            shown_to_it |= dict(forwarder.fields) if forwarder else {}
-            async with self._session.get(
-                URL(url, encoded=True), headers=shown_to_it, allow_redirects=False, proxy=absolute
+            async with self._session.request(
+                wanted.method,
+                URL(url, encoded=True),
+                headers={**wanted.headers, **dict(fields), **(dict(forwarder.fields) if forwarder else {})},
+                data=wanted.form or None,
+                allow_redirects=False,
+                # To aiohttp `proxy` means the absolute form; the connection is the connector's in any case.
+                proxy=URL(str(forwarder)) if forwarder else None,
             ) as response:
                 if forwarder:
-                    fields = {name.lower(): value for name, value in response.headers.items()}
-                    check_forwarded(url, forwarder, response.status, fields)
-                body = await _body(response, limit)
+                    told = {name.lower(): value for name, value in response.headers.items()}
+                    check_forwarded(url, forwarder, response.status, told)
+                body = await _body(response, wanted.limit)
                 names = {name.lower() for name in response.headers}
                 # The first of a repeated header; the parser has refused repeated lengths before.
                 return Head(response.status, {name: response.headers[name] for name in names}, url), body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _named(error, url, file, self._way.proxies.of(url)) from error
+            raise _named(error, url, wanted.file, self._way.proxies.of(url)) from error
         except ConnectionFailed as error:
             raise ConnectionFailed(
-                f"{file}: {shown(url)}: {error.message}", becomes=error.becomes, file=file
+                f"{wanted.file}: {shown(url)}: {error.message}", becomes=error.becomes, file=wanted.file
             ) from error
         except SourceFault as error:
-            raise type(error)(f"{file}: {shown(url)}: {error.message}", reason=error.reason, file=file) from error
+            message = f"{wanted.file}: {shown(url)}: {error.message}"
+            raise type(error)(message, reason=error.reason, file=wanted.file) from error
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int | None) -> bytes:
@@ -202,9 +265,10 @@ def _judged(head: Head, file: str) -> Head:
 
 
 def _wait_asked(head: Head) -> float | None:
-    """Seconds in Retry-After, clamped; a date is left alone, for it would have us trust two clocks."""
+    """Seconds in Retry-After or RateLimit, clamped; a date is left alone, for it would have us trust two clocks."""
     value = head.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT_ASKED) if value.isascii() and value.isdigit() else None
+    asked = float(value) if value.isascii() and value.isdigit() else until_reset(head.headers.get("ratelimit", ""))
+    return None if asked is None else min(asked, _LONGEST_WAIT_ASKED)
 
 
 def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> ModelferryError:

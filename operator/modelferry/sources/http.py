@@ -6,17 +6,17 @@ A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 2
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 
-from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch, SourceFault, Stalled, UserFault
+from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
 from modelferry.manifest import FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.manifest.urls import ascii_url, shown
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources.checksums import files_of
 from modelferry.sources.client import Client, Head
+from modelferry.sources.together import together
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
 _LIST = "the checksum list"
@@ -36,21 +36,9 @@ class Facts:
 async def resolve(source: HTTPSource, client: Client) -> Manifest:
     """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
     files = source.files or await _listed(source.manifest_url, client)
-    asked = [_entry(file, client) for file in files]
-    entries: list[FileEntry] = []
-    faults: list[Stalled] = []
-    for result in await asyncio.gather(*asked, return_exceptions=True):
-        match result:
-            case FileEntry():
-                entries.append(result)
-            case UserFault() | SourceFault():
-                faults.append(result)
-            case _:
-                raise result
-    if faults:
-        raise _together(faults)
+    entries = await together(_entry(file, client) for file in files)
     try:
-        return pin(tuple(entries))
+        return pin(entries)
     except ValueError as error:
         raise InvalidSpec(f"spec.source.http.files: {error}") from error
 
@@ -109,11 +97,3 @@ async def _entry(file: HTTPFile, client: Client) -> FileEntry:
 
 def _misbehaves(head: Head, file: str, why: str) -> ServerMisbehaves:
     return ServerMisbehaves(f"{file}: {shown(head.url)}: {head}: {why}; give another url", file=file)
-
-
-def _together(faults: list[Stalled]) -> Stalled:
-    first, others = faults[0], len(faults) - 1
-    if not others:
-        return first
-    files = "1 other file" if others == 1 else f"{others} other files"
-    return type(first)(f"{first.message} ({files} failed too)", reason=first.reason, file=first.file)

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
+#: Seconds without any success that a server may fill by asking for time: three of a Hub's windows of five minutes.
+_LONGEST_ASKED = 900.0
 
 
 def pause(failures: int, asked: float | None, chance: float) -> float:
@@ -30,7 +32,8 @@ def pause(failures: int, asked: float | None, chance: float) -> float:
 class Retry:
     """Repeats requests of one source after transient faults, until `budget` seconds passed without any success.
 
-    The budget is shared: a source that is down is given up once, not once for each of its 2,000 files.
+    The budget is shared: a source that is down is given up once, not once for each of its 2,000 files. A server that
+    says when to come back is believed, for 15 minutes at most.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Retry:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._budget, self._clock, self._sleep, self._chance = budget, clock, sleep, chance
-        self._last_success = clock()
+        self._last_success = self._asked_until = clock()
         self._given_up = False
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -53,8 +56,9 @@ class Retry:
             try:
                 result = await attempt()
             except Transient as error:
-                wait = pause(failures, error.retry_after if isinstance(error, ServerBusy) else None, self._chance())
-                if self._given_up or self._clock() + wait > self._last_success + self._budget:
+                asked = error.retry_after if isinstance(error, ServerBusy) else None
+                wait = pause(failures, asked, self._chance())
+                if self._given_up or self._clock() + wait > self._until(asked):
                     self._given_up = True
                     raise _exhausted(error, failures) from error
                 log.warning("%s; trying again in %.1f s", error.message, wait)
@@ -67,6 +71,13 @@ class Retry:
                 self._last_success = self._clock()
                 return result
         raise AssertionError("count() does not end")
+
+    def _until(self, asked: float | None) -> float:
+        """The clock reading at which the source is given up, where it asks for `asked` seconds."""
+        if asked is not None:
+            self._asked_until = max(self._asked_until, self._clock() + asked)
+        waited_for = min(self._asked_until, self._last_success + _LONGEST_ASKED)
+        return max(self._last_success, waited_for) + self._budget
 
 
 def _exhausted(error: Transient, tries: int) -> SourceFault:

@@ -91,13 +91,13 @@ async def test_everything_arrives_as_it_was(server: LinkServer, client: LinkClie
     await client.reopen(0, 3)
     assert await client.restart(0, 2) == OpenedFile(3, False, (0, 1))
     assert await client.finish(0) == Finish(False, "md5:1", "md5:2", (4, 5))
-    await client.tell(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),)))
+    await client.tell(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)))
     await client.fail(NotFound("gone", file="a"))
     assert recorder.asked == [
         "open",
         WRITTEN,
         ("reopen", 0, 3),
-        Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),)),
+        Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)),
         (NotFound, "gone"),
     ]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelferry.controller.children import config, pods, volumes
-from modelferry.controller.settings import Settings
+from modelferry.controller.settings import Settings, from_environment
+from modelferry.errors import InvalidSpec
 from modelferry.resource.parse import load_artifact
 from unit.controller.objects import MANIFEST, SETTINGS, document, observed
 
@@ -24,6 +27,7 @@ def test_a_pod_in_a_tenants_namespace_has_no_token_and_no_privilege(pod: dict[st
     assert isinstance(security, dict)
     assert security["runAsNonRoot"] is True
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security["fsGroup"] == security["runAsGroup"], "a Secret of mode 0440 could not be read"
     assert "hostPath" not in json.dumps(spec)
     containers = [*spec.get("initContainers", []), *spec["containers"]]  # type: ignore[misc]
     for container in containers:
@@ -49,6 +53,77 @@ def test_secrets_are_mounted_into_resolve_and_fetch_alone() -> None:
     assert mount not in fetch["initContainers"][0]["volumeMounts"]
     volume = {"secretName": "hub", "optional": True, "defaultMode": 0o440}
     assert {"name": "secret-0", "secret": volume} in fetch["volumes"]
+    for spec in (fetch, pods.resolve_pod(seen, SETTINGS, 1)["spec"]):
+        assert (
+            spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"]
+        )  # 0440, for root and the group
+
+
+def test_the_pods_run_as_the_account_of_a_web_identity_and_get_no_api_token() -> None:
+    seen = observed(document({"source": {"s3": {"bucket": "models", "serviceAccountName": "reader"}}}))
+    for pod in (pods.resolve_pod(seen, SETTINGS, 1), pods.fetch_pod(seen, SETTINGS, "node-0", 1)):
+        assert pod["spec"]["serviceAccountName"] == "reader"
+        assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pods.helper_pod(seen, SETTINGS, "prepare", "node-0", 1)["spec"]
+
+
+PROXIED = replace(SETTINGS, proxy={"https_proxy": "http://p:3128", "no_proxy": ".svc"}, proxy_secret="egress")
+
+
+def connecting(body: dict[str, object] | None, settings: Settings) -> list[dict[str, Any]]:
+    """The containers that connect to sources."""
+    seen = observed(body)
+    found = [pods.resolve_pod(seen, settings, 1), pods.fetch_pod(seen, settings, "node-0", 1)]
+    return [pod["spec"]["containers"][0] for pod in found]
+
+
+def test_the_operators_proxy_goes_to_the_containers_that_connect() -> None:
+    mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/egress", "readOnly": True}
+    for container in connecting(None, PROXIED):
+        assert container["env"] == [
+            {"name": "https_proxy", "value": "http://p:3128"},
+            {"name": "no_proxy", "value": ".svc"},
+        ]
+        assert container["args"][-4:] == ["--secrets", "/etc/modelferry/secrets", "--proxy-secret", "egress"]
+        assert mount in container["volumeMounts"]
+    sidecar = pods.fetch_pod(SEEN, PROXIED, "node-0", 1)["spec"]["initContainers"][0]
+    assert "env" not in sidecar
+    assert mount not in sidecar["volumeMounts"]
+    assert config.input_name(SEEN, SETTINGS) != config.input_name(SEEN, PROXIED)
+
+
+def test_an_artifacts_own_proxy_replaces_all_of_the_operators() -> None:
+    own = {"url": "http://own:3128", "auth": {"secretRef": {"name": "own"}}}
+    for container in connecting(document({"transfer": {"proxy": own}}), PROXIED):
+        assert "env" not in container
+        assert "--proxy-secret" not in container["args"]
+        assert [mount["mountPath"] for mount in container["volumeMounts"] if "secret" in mount["name"]] == [
+            "/etc/modelferry/secrets/own"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, {}),
+        ({"no_proxy": "h"}, {}),
+        ({"HTTPS_PROXY": "p:1", "NO_PROXY": "h"}, {"https_proxy": "p:1", "no_proxy": "h"}),
+        (
+            {"MODELFERRY_PROXY": "http://p:1", "MODELFERRY_NO_PROXY": ".svc", "https_proxy": "http://q:2"},
+            {"http_proxy": "http://p:1", "https_proxy": "http://p:1", "no_proxy": ".svc"},
+        ),
+    ],
+)
+def test_the_charts_proxy_or_else_the_operators_own_environment(
+    environment: dict[str, str], proxy: dict[str, str]
+) -> None:
+    assert from_environment({"MODELFERRY_IMAGE": "i"} | environment).proxy == proxy
+
+
+def test_credentials_in_the_operators_environment_are_refused_since_pods_would_show_them() -> None:
+    with pytest.raises(InvalidSpec, match=r"https_proxy carries a user name .*chart's proxy\.secretName") as caught:
+        from_environment({"MODELFERRY_IMAGE": "i", "https_proxy": "http://me:planted-secret@p:1"})
+    assert "planted-secret" not in caught.value.message
 
 
 def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:

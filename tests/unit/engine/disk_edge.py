@@ -224,6 +224,22 @@ class DiskEdge:
         return DiskEdge(faults, durable=self.durable, lost=self.lost, names=self.names, renames=self.renames)
 
 
+def die_at(patch: pytest.MonkeyPatch, step: int, *calls: str) -> None:
+    """From call number `step` on, none of these of `os` happens any more: for code that is run without a model of the
+    disk."""
+    edge = DiskEdge((Fault(step, "kill"),))
+
+    def mortal(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            edge.meet(name)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in calls:
+        patch.setattr(os, name, mortal(name, getattr(os, name)))
+
+
 def _path(fd: int) -> Path:
     return Path(f"/proc/self/fd/{fd}").readlink()
 

@@ -2,7 +2,8 @@
 gigabytes in a fraction of a second, on a clock of its own.
 
 What a line does to a stream, simplified: three round trips before the first byte on a new connection (TCP, TLS 1.3, the
-request) and one on a kept one; slow start from 10 segments, doubling each round trip; then the least of what losses
+request) and one on a kept one, or on one that was opened ahead, while the first request was on its way; slow start from
+10 segments, doubling each round trip; then the least of what losses
 permit (Mathis et al. 1997), what the server permits a stream, and a share of the link in proportion to the demand.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-from modelferry.engine.pace import Meter, Pace, Stream, backoff, cut_of, laggards, next_part, victim
+from modelferry.engine.pace import Load, Meter, Pace, Stream, backoff, cut_of, laggards, next_part, silent, victim
 from modelferry.engine.plan import Backlog, Lease
 from modelferry.manifest import chunks_of
 
@@ -93,6 +94,10 @@ class Download:
             self._pace = Pace(self.connections, self.connections, self.connections)
         for chunk in chunks_of(0, self.size):
             self._backlog.push(Lease.of(chunk))
+        if self.adaptive:
+            self._pace = self._pace.met(self.line.rtt)
+            self._idle = [self._connection() for _ in range(self._pace.allowed)]
+            self._now = 3 * self.line.rtt
         while self._done < self.size:
             self._dispatch()
             self._advance()
@@ -115,7 +120,7 @@ class Download:
         while len(self._tries) < self._pace.allowed and (lease := self._next()):
             self._start(lease)
         if self.adaptive:
-            full = len(self._tries) >= self._pace.allowed
+            full = Load(len(self._tries), 0).fills(self._pace.allowed)
             self._pace = self._pace.observe(now, int(self._received), full)
         if not self.history or self.history[-1][1] != self._pace.allowed:
             self.history.append((now, self._pace.allowed))
@@ -126,9 +131,14 @@ class Download:
         if not self.adaptive:
             return lease
         if lease is None:
-            stream = None if len(self._backlog) else victim(self._streams(), self._pace, self._now)
-            if stream is None:
+            if len(self._backlog):
                 return None
+            for stream in silent(self._streams(), self._pace, self._now):
+                self._drop(stream)
+            found = victim(self._streams(), self._pace, self._now)
+            if found is None:
+                return None
+            stream = found
             assert isinstance(stream.key, _Try)
             self.shared += 1
             _, half = stream.key.lease.split(cut_of(stream, self._pace))
@@ -152,13 +162,15 @@ class Download:
     def _start(self, lease: Lease) -> None:
         rtt = self.line.rtt
         kept = self._idle.pop() if self._idle else None
-        if kept is None:
-            self._opened += 1
-        connection = kept or _Connection(self._opened, 10 * SEGMENT / rtt)
+        connection = kept or self._connection()
         first_byte = self._now + (rtt if kept else 3 * rtt)
         one = _Try(lease, connection, self._now, first_byte, lease.end, lease.start)
         one.refused = sum(not other.refused for other in self._tries) >= self.line.busy_above
         self._tries.append(one)
+
+    def _connection(self) -> _Connection:
+        self._opened += 1
+        return _Connection(self._opened, 10 * SEGMENT / self.line.rtt)
 
     def _drop(self, stream: Stream) -> None:
         one = stream.key

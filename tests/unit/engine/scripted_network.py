@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any
 
 from modelferry.engine.transport.connection import Connection
 from modelferry.engine.transport.dialer import Dialer, Limits, Line
@@ -33,8 +33,7 @@ class ScriptedNetwork(Dialer):
 
     async def _connect(self, line: Line) -> Connection:
         await asyncio.sleep(0.01)
-        connection = Connection(16 * 1024)
-        connection.connection_made(_Transport(self, connection))
+        connection = _Scripted(self)
         self._open[connection] = None
         return connection
 
@@ -59,64 +58,59 @@ class ScriptedNetwork(Dialer):
         return bytes(body) + bytes(reply.extra)
 
 
-class _Transport(asyncio.Transport):
-    """One connection's far end. Everything that it sends comes in pieces of 10 KiB, each in a turn of its own."""
+class _Scripted(Connection):
+    """What is sent comes back in pieces of 10 KiB, each in a turn of its own. The socket is never used."""
 
-    def __init__(self, network: ScriptedNetwork, connection: Connection) -> None:
-        super().__init__()
+    def __init__(self, network: ScriptedNetwork) -> None:
+        super().__init__(16 * 1024, socket.socket())
         self._network = network
-        self._connection = connection
         self._coming = bytearray()
+        self._arrived = bytearray()
         self._ending = ""
-        self._paused = False
-        self._closed = False
-        self._loop = asyncio.get_running_loop()
+        self._wanted = 1
 
-    def write(self, data: Any) -> None:
+    def abort(self) -> None:
+        """See Connection."""
+        self._coming.clear()
+        super().abort()
+
+    def _send(self, data: bytes) -> None:
         """A request: there is one at a time."""
-        reply = self._network.answer(bytes(data))
-        self._loop.call_later(0.01 + reply.delay, self._reply, *_rendered(reply, self._network.content(reply)))
+        if not self.ended:
+            reply = self._network.answer(bytes(data))
+            self._loop.call_later(0.01 + reply.delay, self._reply, *_rendered(reply, self._network.content(reply)))
 
     def _reply(self, data: bytes, ending: str) -> None:
         self._coming += data
         self._ending = ending
-        self._loop.call_soon(self._deliver)
+        self._loop.call_soon(self._arrive)
 
-    def _deliver(self) -> None:
-        if self._closed or self._paused:
+    def _arrive(self) -> None:
+        if self.ended:
             return
+        self._arrived += self._coming[: 10 * 1024]
+        del self._coming[: 10 * 1024]
+        self._on_readable(self._wanted)
         if self._coming:
-            room = self._connection.get_buffer(-1)
-            count = min(len(room), len(self._coming), 10 * 1024)
-            room[:count] = self._coming[:count]
-            del self._coming[:count]
-            self._connection.buffer_updated(count)
-            self._loop.call_soon(self._deliver)
-        elif self._ending == "eof":
-            self._connection.eof_received()
-            self._lose(None)
-        elif self._ending == "reset":
-            self._lose(ConnectionResetError("Connection reset by peer"))
+            self._loop.call_soon(self._arrive)
 
-    def _lose(self, error: Exception | None) -> None:
-        if not self._closed:
-            self._closed = True
-            self._connection.connection_lost(error)
+    def _receive(self, into: memoryview) -> int:
+        if self._arrived:
+            count = min(len(into), len(self._arrived))
+            into[:count] = self._arrived[:count]
+            del self._arrived[:count]
+            return count
+        if self._coming or not self._ending:
+            return -1
+        if self._ending == "reset":
+            self._fail(ConnectionResetError("Connection reset by peer"))
+        self.ended = True
+        return 0
 
-    def abort(self) -> None:
-        """The near end closes."""
-        self._loop.call_soon(self._lose, None)
-
-    close = abort
-
-    def pause_reading(self) -> None:
-        """Wait for room."""
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        """There is room."""
-        self._paused = False
-        self._loop.call_soon(self._deliver)
+    async def _readable(self, wanted: int) -> None:
+        if not self.ended:
+            self._wanted, self._waiter = wanted, self._loop.create_future()
+            await self._waiter
 
 
 def _rendered(reply: Reply, content: bytes) -> tuple[bytes, str]:

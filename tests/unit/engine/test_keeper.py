@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -16,13 +16,16 @@ from modelferry.engine.checkpoint.api import OpenedFile, Receipt, Written
 from modelferry.engine.checkpoint.keeper import Keeper
 from modelferry.engine.checkpoint.ready import Ready, retired
 from modelferry.engine.storage import files
+from modelferry.engine.verify import verify
 from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
+from unit.engine.disk_edge import Killed, die_at
 
 CHUNK = 4096
 #: Calls that change the disk while a model of one file in one directory is published.
 STEPS = 20
+CALLS = ("fsync", "rename", "symlink", "mkdir", "unlink", "fchmod")
 DATA = Random(3).randbytes(3 * CHUNK + 100)
 
 
@@ -110,6 +113,44 @@ def test_a_chunk_is_synced_before_its_row_is_committed(keeper: Keeper, monkeypat
     assert seen == ["pending"]
 
 
+def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {f"small/{number}": Random(number).randbytes(100 + number) for number in range(5)}
+    entries = tuple(
+        FileEntry(name, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Place("https://x/"),))
+        for name, content in contents.items()
+    )
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    try:
+        keeper.open(pin(entries))
+        incoming = tmp_path / ".modelferry" / "incoming" / keeper.manifest.revision
+        for name, content in contents.items():
+            (incoming / name).write_bytes(content if name != "small/3" else bytes(len(content)))
+        inodes = [(incoming / name).stat().st_ino for name in contents]
+        # The sync of one fails; the bytes of another are wrong.
+        synced: list[int] = []
+
+        def sync(fd: int) -> None:
+            synced.append(os.fstat(fd).st_ino)
+            if synced[-1] == inodes[1]:
+                raise DiskFault("syncing failed")
+
+        monkeypatch.setattr(files, "sync_data", sync)
+        commits: list[str] = []
+        keeper.ledger._db.set_trace_callback(commits.append)
+        receipts = keeper.commit([Written(number, 0, 0, inode, "", "") for number, inode in enumerate(inodes)])
+        assert receipts == [Receipt(number != 1, "disk" if number == 1 else "") for number in range(5)]
+        assert sorted(synced) == sorted(inodes)
+        assert commits.count("COMMIT") == 1
+        assert [state.verified for state in keeper.states] == [True, False, True, False, True]
+        assert [row.verified for row in keeper.ledger.files(keeper.manifest.revision)] == [
+            state.verified for state in keeper.states
+        ]
+        assert keeper.finish(1).missing == (0,)
+        assert keeper.finish(3).got == f"sha256:{hashlib.sha256(bytes(103)).hexdigest()}"
+    finally:
+        keeper.close()
+
+
 def test_a_failed_sync_leaves_the_chunk_pending_and_is_not_tried_again(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,9 +209,10 @@ def test_a_file_is_not_finished_while_chunks_are_missing(keeper: Keeper) -> None
 
 
 def test_damage_on_the_disk_is_told_by_chunk(keeper: Keeper) -> None:
-    fetch(keeper, 0, 1, 2, 3)
+    fetch(keeper, 3)
+    fetch(keeper, 0, 1, 2)
     write(keeper, 2, data=bytes(len(DATA)))
-    # What was hashed when it was committed is not read again; the next process has to.
+    # What was hashed when it was committed is not read again; the next process has to, for 3 came out of order.
     follower = again(keeper)
     follower.open(manifest())
     assert follower.finish(0).missing == (2,)
@@ -227,8 +269,8 @@ def test_killed_at_any_step_of_publishing_the_next_start_completes_it(
 ) -> None:
     fetch(keeper, 0, 1, 2, 3)
     keeper.finish(0)
-    with monkeypatch.context() as patch, suppress(_Killed):
-        die_at(patch, step)
+    with monkeypatch.context() as patch, suppress(Killed):
+        die_at(patch, step, *CALLS)
         keeper.publish()
     current = keeper.root / "current"
     assert not current.exists() or (current / ".modelferry-ready.json").exists()
@@ -246,30 +288,8 @@ def test_those_are_all_steps(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) ->
     fetch(keeper, 0, 1, 2, 3)
     keeper.finish(0)
     with monkeypatch.context() as patch:
-        die_at(patch, STEPS + 1)
+        die_at(patch, STEPS + 1, *CALLS)
         keeper.publish()
-
-
-class _Killed(BaseException):
-    pass
-
-
-def die_at(patch: pytest.MonkeyPatch, step: int) -> None:
-    """From call number `step` on, nothing that changes the disk happens any more."""
-    count = 0
-
-    def mortal(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            nonlocal count
-            count += 1
-            if count >= step:
-                raise _Killed
-            return real(*arguments, **options)
-
-        return call
-
-    for name in ("fsync", "rename", "symlink", "mkdir", "unlink", "fchmod"):
-        patch.setattr(os, name, mortal(getattr(os, name)))
 
 
 def test_a_second_process_is_refused_by_name(keeper: Keeper) -> None:
@@ -311,3 +331,33 @@ def test_after_an_unclean_boot_nothing_is_believed(keeper: Keeper) -> None:
 )
 def test_which_revisions_go(previous: str | None, gone: list[str]) -> None:
     assert retired("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
+
+
+def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None:
+    name = hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
+    entry = FileEntry("d/a", len(DATA), Digest("git-sha1", name), (Place("https://x/"),))
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    keeper.open(pin((entry,)))
+    try:
+        # Out of order, so that the digest begins in the reading and is completed by what is on the disk.
+        fetch(keeper, 2, 3)
+        fetch(keeper, 0, 1)
+        assert keeper.finish(0).verified
+        keeper.publish()
+    finally:
+        keeper.close()
+    (tmp_path / ".modelferry" / "chunks.db").unlink()
+    assert verify(tmp_path).ok
+    (tmp_path / "current" / "d" / "a").write_bytes(DATA[:-1] + b"x")
+    assert not verify(tmp_path).ok
+
+
+def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
+    entry = FileEntry("d/a", len(DATA), Digest("git-sha1", hashlib.sha1(DATA).hexdigest()), (Place("https://x/"),))
+    keeper = Keeper(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    keeper.open(pin((entry,)))
+    fetch(keeper, 0, 1, 2, 3)
+    finish = keeper.finish(0)
+    keeper.close()
+    assert not finish.verified
+    assert finish.expected == str(entry.digest)

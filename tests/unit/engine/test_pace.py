@@ -10,6 +10,7 @@ from modelferry.engine.pace import (
     FIRST_DELAY,
     MAX_DELAY,
     Budget,
+    Load,
     Meter,
     Pace,
     Stream,
@@ -17,6 +18,7 @@ from modelferry.engine.pace import (
     cut_of,
     laggards,
     next_part,
+    silent,
     victim,
 )
 from modelferry.engine.plan import Lease
@@ -56,6 +58,21 @@ def test_while_more_connections_pay_their_number_doubles_up_to_what_is_allowed()
     assert watch(Pace.start(100), 1e6, 0.75).allowed == 16
     assert watch(Pace.start(100), 1e6, 10.0).allowed == 100
     assert watch(Pace.start(3), 1e6, 10.0).allowed == 3
+
+
+@pytest.mark.parametrize(("rtt", "count"), [(0.0002, 8), (0.02, 8), (0.05, 17), (0.18, 61), (0.6, 64)])
+def test_the_longer_the_way_the_more_connections_begin(rtt: float, count: int) -> None:
+    assert Pace.start(128).met(rtt).allowed == count
+    assert Pace.start(16).met(rtt).allowed == min(count, 16)
+
+
+def test_only_the_first_connection_says_how_many_begin() -> None:
+    pace = Pace.start(128).met(0.02).met(0.4)
+    assert (pace.allowed, pace.rtt) == (8, 0.02)
+
+
+def test_a_server_that_is_busy_at_once_is_asked_by_as_few_as_one_that_is_near() -> None:
+    assert Pace.start(128).met(0.18).busy(0.0).allowed == 4
 
 
 def test_more_connections_that_do_not_pay_are_given_back() -> None:
@@ -119,6 +136,18 @@ def test_before_anything_is_known_a_part_is_small() -> None:
 @pytest.mark.parametrize(("rate", "size"), [(1e4, MIB), (0.5 * MIB, 4 * MIB), (1.4 * MIB, 16 * MIB), (1e9, 16 * MIB)])
 def test_a_part_is_what_a_stream_brings_in_some_seconds(rate: float, size: int) -> None:
     assert next_part(known(rate), Lease.of(chunk()), 1 << 40)[0].size == size
+
+
+def test_on_a_long_way_the_first_parts_are_shorter_until_they_have_told_the_rate() -> None:
+    far = Pace.start(64).met(0.18)
+    assert next_part(far, Lease.of(chunk()), 1 << 40)[0].size == MIB // 4
+    assert next_part(far.brought(0.0, MIB // 4, 0.9), Lease.of(chunk()), 1 << 40)[0].size > MIB // 4
+
+
+def test_at_the_end_of_a_weak_line_parts_are_less_than_a_mebibyte() -> None:
+    weak = known(3e5, rtt=0.18)
+    assert next_part(weak, Lease(chunk(), 0, MIB), 32 * MIB)[0].size == MIB
+    assert next_part(weak, Lease(chunk(), 0, MIB), 2 * MIB)[0].size == 3 * MIB // 8
 
 
 def test_where_round_trips_are_long_parts_are_longer() -> None:
@@ -212,3 +241,54 @@ def test_what_ends_soon_anyway_or_is_little_or_may_not_be_divided_is_not_shared(
     assert victim(streams(2e5, left=500_000), pace, 4.0) is None
     assert victim([replace(stream, whole=True) for stream in streams(2e5)], pace, 4.0) is None
     assert victim(streams(2e5, seconds=0.5), pace, 4.0) is None
+
+
+def test_on_a_weak_line_little_is_shared_and_the_other_ones_round_trip_counts() -> None:
+    weak = known(2e5, rtt=0.18)
+    found = victim(streams(2e5, 1e5, left=256_000), weak, 4.0)
+    assert found is not None
+    assert found.key == 1
+    assert cut_of(found, weak) == (256_000 + 18_000) // 2
+    assert victim(streams(2e5, left=50_000), weak, 4.0) is None
+
+
+def test_what_is_silent_at_the_end_is_not_waited_for() -> None:
+    pace = known(1e6)
+    assert [s.key for s in silent(streams(1e6, 1e6, 1e6, 0.0, left=1000), pace, 5.0)] == [3]
+    assert not silent(streams(1e6, 1e6, 1e6, 1e3), pace, 5.0)
+    assert not silent(streams(1e6, 1e6, 1e6, 0.0, seconds=1.0), pace, 5.0)
+    assert not silent(streams(0.0, 0.0, 0.0, 0.0), replace(pace, told=-10.0), 5.0)
+    assert not silent([replace(streams(0.0)[0], drops=3)], pace, 4.0)
+
+
+# Small requests beside large ones.
+
+
+def test_four_small_requests_weigh_as_much_as_a_large_one() -> None:
+    assert Load(7, 3).has_room(8, 128)
+    assert not Load(7, 4).has_room(8, 128)
+    assert Load(0, 31).has_room(8, 128)
+    assert not Load(0, 32).has_room(8, 128)
+
+
+def test_small_requests_take_no_more_connections_than_there_may_be_nor_than_are_of_use() -> None:
+    assert not Load(4, 4).has_room(8, 8)
+    assert Load(0, 31).has_room(16, 128)
+    assert not Load(0, 32).has_room(16, 128)
+    assert Load(100, 0).has_room(128, 128)
+
+
+def test_small_and_large_requests_have_half_each() -> None:
+    load, order = Load(0, 0), ""
+    while load.has_room(2, 128):
+        small = load.wants_small
+        load = Load(load.large + (not small), load.small + small)
+        order += "s" if small else "L"
+    assert order == "sLsss"
+
+
+def test_small_requests_alone_say_nothing_of_the_line() -> None:
+    assert Load(8, 0).fills(8)
+    assert Load(4, 16).fills(8)
+    assert not Load(0, 32).fills(8)
+    assert not Load(7, 0).fills(8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.plan import Backlog, Lease, keeps
+from modelferry.engine.plan import SMALL, Backlog, Lease, keeps
 from modelferry.manifest import Chunk, Digest, FileEntry, Place
 
 
@@ -89,3 +89,30 @@ def test_without_a_digest_only_one_version_from_one_mirror_is_completed(
 
 def test_a_verified_file_is_kept_in_any_case() -> None:
     assert keeps(UNPINNED, OpenedFile(0, True, (), (("m", ""),)))
+
+
+def large(index: int) -> Lease:
+    return Lease.of(Chunk(1, index, index * 2 * SMALL, (index + 1) * 2 * SMALL))
+
+
+def test_small_and_large_ones_are_taken_by_choice_and_each_in_order() -> None:
+    backlog = Backlog()
+    for one in (large(1), lease(2, 0), large(0), lease(0, 0)):
+        backlog.push(one)
+    assert backlog.peek(0.0) == lease(0, 0)
+    assert backlog.pop(0.0) == large(0)
+    assert backlog.pop(0.0, small=True) == lease(0, 0)
+    assert backlog.pop(0.0, small=True) == lease(2, 0)
+    assert backlog.pop(0.0, small=True) == large(1)
+    assert backlog.bytes == 0
+
+
+def test_the_bytes_that_wait_are_counted_through_everything() -> None:
+    backlog = Backlog()
+    for one in (large(0), lease(0, 0), lease(2, 0)):
+        backlog.push(one)
+    assert backlog.bytes == 2 * SMALL + 20
+    backlog.pop(0.0)
+    assert backlog.bytes == 20
+    backlog.drop(0)
+    assert backlog.bytes == 10

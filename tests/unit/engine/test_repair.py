@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ from modelferry.engine.verify import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
+from unit.engine.disk_edge import Killed, die_at
 
 CHUNK = 4096
 #: Calls that change the disk while a file of four chunks in one directory is repaired, two of them anew.
 STEPS = 26
+CALLS = ("fsync", "fdatasync", "rename", "mkdir", "unlink", "rmdir", "fchmod", "copy_file_range")
 DATA = Random(3).randbytes(3 * CHUNK + 100)
 
 
@@ -106,8 +107,8 @@ def test_only_damaged_chunks_are_missing(damaged: Damaged) -> None:
 def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_the_next_repair_completes_it(
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    with monkeypatch.context() as patch, suppress(_Killed):
-        die_at(patch, step)
+    with monkeypatch.context() as patch, suppress(Killed):
+        die_at(patch, step, *CALLS)
         damaged.repair()
     assert damaged.now in (damaged.before, DATA)
     damaged.report = verify(damaged.directory)
@@ -119,30 +120,8 @@ def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_t
 
 def test_those_are_all_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        die_at(patch, STEPS + 1)
+        die_at(patch, STEPS + 1, *CALLS)
         damaged.repair()
-
-
-class _Killed(BaseException):
-    pass
-
-
-def die_at(patch: pytest.MonkeyPatch, step: int) -> None:
-    """From call number `step` on, nothing that changes the disk happens any more."""
-    count = 0
-
-    def mortal(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            nonlocal count
-            count += 1
-            if count >= step:
-                raise _Killed
-            return real(*arguments, **options)
-
-        return call
-
-    for name in ("fsync", "fdatasync", "rename", "mkdir", "unlink", "rmdir", "fchmod", "copy_file_range"):
-        patch.setattr(os, name, mortal(getattr(os, name)))
 
 
 def test_what_a_stopped_repair_fetched_is_not_fetched_again(damaged: Damaged) -> None:

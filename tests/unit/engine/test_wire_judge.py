@@ -29,6 +29,8 @@ DATE = ("date", "Sun, 22 Nov 2026 10:00:10 GMT")
 
 RANGE = (("content-range", "bytes 100-199/1000"), ("content-length", "100"), ("etag", '"v1"'))
 FULL = (("content-length", "1000"), ("etag", '"v1"'))
+HUNDRED, FIFTY, NONE = ("content-length", "100"), ("content-length", "50"), ("content-length", "-")
+CHUNKED = ("transfer-encoding", "chunked")
 
 
 def partial(*fields: tuple[str, str]) -> Head:
@@ -61,6 +63,8 @@ def test_a_good_file_is_taken_whole() -> None:
 
 
 TAKEN = [
+    (2, ASK, full(("content-range", "bytes 100-199/1000"), HUNDRED), PINNED, 100),
+    (2, WHOLE, full(("content-range", "bytes 0-999/1000")), PINNED, 1000),
     (4, ASK, partial(("content-range", "bytes 100-149/1000"), ("content-length", "50")), PINNED, 50),
     (7, ASK, partial(("content-range", "bytes 100-199/*")), PINNED, 100),
     (9, ASK, partial(("content-length", "60")), PINNED, 60),
@@ -82,7 +86,12 @@ def test_rows_that_are_taken(row: int, request_: Request, head: Head, expectatio
 REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
     (1, ASK, full(), PINNED, Action.STREAM, ServerMisbehaves),
     (2, ASK, full(("content-range", "bytes 100-199/1000")), PINNED, Action.SUSPECT, ServerMisbehaves),
-    (2, WHOLE, full(("content-range", "bytes 0-999/1000")), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (2, ASK, full(("content-range", "bytes 0-99/1000"), HUNDRED), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (2, ASK, full(("content-range", "bytes 100-149/1000"), FIFTY), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (2, ASK, full(("content-range", "bytes */1000"), HUNDRED), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (2, ASK, full(("content-range", "bytes 100-199/1000"), CHUNKED, NONE), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (2, WHOLE, full(("content-range", "bytes 0-99/1000"), HUNDRED), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (6, ASK, full(("content-range", "bytes 100-199/900"), HUNDRED), PINNED, Action.REFUSE, SizeMismatch),
     (3, ASK, partial(("content-range", "bytes 0-99/1000")), PINNED, Action.SUSPECT, ServerMisbehaves),
     (3, ASK, partial(("content-range", "bytes 100-299/1000")), PINNED, Action.SUSPECT, ServerMisbehaves),
     (3, WHOLE, partial(), PINNED, Action.SUSPECT, ServerMisbehaves),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -35,7 +36,9 @@ def test_a_file_has_as_many_chunks_as_it_fills(size: int, count: int) -> None:
     assert chunk_count(size) == len(list(chunks_of(0, size))) == count
 
 
-@pytest.mark.parametrize("text", ["sha1:" + "a" * 40, "sha256:" + "A" * 64, "md5:" + "a" * 31, "a" * 64, ""])
+@pytest.mark.parametrize(
+    "text", ["sha1:" + "a" * 40, "git-sha1:" + "a" * 64, "sha256:" + "A" * 64, "md5:" + "a" * 31, "a" * 64, ""]
+)
 def test_a_digest_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not one of|lower-case hexadecimal"):
         Digest.parse(text)
@@ -119,3 +122,17 @@ def test_every_flipped_bit_is_noticed() -> None:
     for position in range(10, len(data)):  # behind gzip's header, whose time and system are nobody's business
         with pytest.raises(ValueError, match=r"."):
             decode(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+
+
+def test_a_repository_of_2000_long_paths_fits_into_a_configmap() -> None:
+    random = Random(1)
+
+    def file(number: int) -> FileEntry:
+        # Random letters do not compress: no names of a real repository are worse, nor as long.
+        path = f"{number:04}/{random.randbytes(72).hex()}/{random.randbytes(72).hex()}.bin"
+        url = f"https://hub.models.example.com/mirror/organisation/name/resolve/{'a' * 40}/{path}"
+        return FileEntry(path, random.randrange(1 << 40), Digest("sha256", random.randbytes(32).hex()), (Place(url),))
+
+    manifest = Manifest("a" * 40, tuple(file(number) for number in range(2000)))
+    assert decode(encoded := encode(manifest)) == manifest
+    assert len(encoded) < 1 << 20

@@ -118,6 +118,11 @@ def test_the_environment(environment: dict[str, str], http: str, https: str) -> 
     assert (shown_by(environment, "http://h.test/"), shown_by(environment, "https://h.test/")) == (http, https)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8443", "[::1]"])
+def test_the_environment_does_not_come_between_this_machine_and_itself(host: str) -> None:
+    assert shown_by({"all_proxy": "http://a:1"}, f"https://{host}/") == "direct"
+
+
 def test_a_wrong_variable_is_named_without_what_it_holds() -> None:
     with pytest.raises(InvalidSpec, match=r"environment's HTTPS_PROXY does not begin with http://") as caught:
         from_environment({"HTTPS_PROXY": "ftp://me:secret@p"})

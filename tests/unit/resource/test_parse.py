@@ -15,7 +15,7 @@ import wrong_documents
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.parse import load_artifact, parse_artifact
-from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource
+from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.transfer import DEFAULT_CONNECTIONS, TLS, Transfer
 from unit.resource.wrong_fields import RIGHT, SHA, WRONG, Wrong, document
@@ -50,7 +50,7 @@ def test_a_claim_md5_and_plain_http_are_read() -> None:
     spec = parse_artifact(other).spec
     assert spec.storage == ExistingClaim("models")
     assert spec.transfer.tls.allow_plain_http
-    assert spec.source.files[0].digest == Digest("md5", "a" * 32)
+    assert spec.source == HTTPSource((HTTPFile("a", "http://h.example/a", Digest("md5", "a" * 32)),))
 
 
 def test_what_the_api_server_adds_is_no_fault() -> None:
@@ -144,3 +144,16 @@ def test_a_file_that_is_not_one_artifact_is_refused(tmp_path: Path, content: byt
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="No such file"):
         load_artifact(tmp_path / "absent.yaml")
+
+
+def test_a_repository_on_a_hub_is_read_with_its_defaults() -> None:
+    hub = deepcopy(RIGHT)
+    hub["spec"]["source"] = {"huggingFace": {"repo": "bert", "endpoint": "https://hf-mirror.com/"}}
+    assert parse_artifact(hub).spec.source == HuggingFaceSource("bert", "main", endpoint="https://hf-mirror.com")
+    hub["spec"]["source"] = {"modelScope": {"repo": "a/b", "include": ["*.json"], "exclude": ["x/"], "revision": "v1"}}
+    assert parse_artifact(hub).spec.source == ModelScopeSource("a/b", "v1", ("*.json",), ("x/",))
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "huggingface.yaml"])
+def test_the_examples_are_right(name: str) -> None:
+    assert load_artifact(Path(__file__).parents[3] / "examples" / name).name == "chattts"

@@ -31,6 +31,7 @@ def test_each_line_is_a_file_beside_the_list() -> None:
         ("", "lists no file"),
         (f"{SHA}  a\n{SHA[:-1]}  b\n", "line 2 is not one of sha256sum"),
         ("<html>\n", "line 1 is not one"),
+        (f"{'0' * 40}  a\n", "line 1 is not one of sha256sum or md5sum"),
         (f"{SHA}  ../../etc/passwd\n", "line 1: path '../../etc/passwd' has a '..' segment"),
         (f"{SHA}  /etc/passwd\n", "is absolute"),
         (f"\\{SHA}  a\\nb\n", "line 1 is not one"),

@@ -101,3 +101,25 @@ async def test_the_server_is_given_the_time_that_it_asked_for() -> None:
 def test_a_pause_is_spread_so_that_many_pods_do_not_come_back_at_once(failures: int) -> None:
     shortest, longest = pause(failures, None, 0.0), pause(failures, None, 1.0)
     assert 0 < shortest == longest / 2 <= 4
+
+
+async def test_a_server_that_says_when_to_come_back_is_believed_beyond_the_budget() -> None:
+    world = World()
+    assert await world.retry(60).run(world.failing(3, ServerBusy("a: 429", retry_after=280.0))) == "whole"
+    assert world.slept == [280.0] * 3
+
+
+async def test_one_that_says_so_again_and_again_is_given_up_after_a_quarter_of_an_hour() -> None:
+    world = World()
+    with pytest.raises(SourceUnavailable, match="a: 429; tried 4 times"):
+        await world.retry(60).run(world.failing(ALWAYS, ServerBusy("a: 429", retry_after=300.0)))
+    assert world.now == 900
+
+
+async def test_what_one_busy_answer_asked_for_is_no_time_for_faults_that_follow() -> None:
+    world = World()
+    retry = world.retry(60)
+    await retry.run(world.failing(1, ServerBusy("a: 429", retry_after=200.0)))
+    with pytest.raises(SourceUnavailable):
+        await retry.run(world.failing(ALWAYS, ConnectionFailed("a: refused")))
+    assert 200 < world.now <= 260

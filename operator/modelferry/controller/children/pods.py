@@ -12,7 +12,7 @@ from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
 from modelferry.resource.limits import live
-from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of
+from modelferry.resource.spec import ExistingClaim, Toleration, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
@@ -48,7 +48,7 @@ def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
     container = _container(settings, "resolve", arguments, mounts) | _proxy(seen, settings)
     volumes_ = [_input(seen, settings), *_bundle_volumes(seen), *_secret_volumes(seen, settings)]
-    spec = _tenant(settings) | {"containers": [container], "volumes": volumes_}
+    spec = _tenant(settings) | _account(seen) | {"containers": [container], "volumes": volumes_}
     return _pod(seen, f"{seen.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
@@ -59,7 +59,8 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(seen.name)
     data = f"{_DATA}/{seen.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = config.input_key(seen, settings)
-    spec = _tenant(settings) | {
+    spec = _tenant(settings) | _account(seen)
+    spec |= {
         "initContainers": [_checkpoint(settings, data)],
         "containers": [_fetch(seen, settings)],
         "volumes": [
@@ -72,7 +73,6 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    spec["securityContext"] |= {"fsGroup": UID, "fsGroupChangePolicy": "OnRootMismatch"}
     if node:
         spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in seen.artifact.spec.nodes.tolerations]}
     name = f"{seen.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
@@ -141,6 +141,8 @@ def _tenant(settings: Settings) -> dict[str, Any]:
         "runAsNonRoot": True,
         "runAsUser": UID,
         "runAsGroup": UID,
+        "fsGroup": UID,  # Secrets are mounted for this group alone, and a claim may belong to root
+        "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     return _common(settings) | {"securityContext": security}
@@ -243,6 +245,12 @@ def _proxy(seen: Observed, settings: Settings) -> Object:
     if not _default_proxy(seen, settings):
         return {}
     return {"env": [{"name": name, "value": value} for name, value in sorted(settings.proxy.items())]}
+
+
+def _account(seen: Observed) -> Object:
+    """For a web identity alone: no token of the API is mounted, whatever the account may do there."""
+    name = service_account_of(seen.artifact.spec) if seen.artifact else ""
+    return {"serviceAccountName": name} if name else {}
 
 
 def _secret_names(seen: Observed, settings: Settings) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ The order of things, and why each stands where it does. ``A < B`` means that A i
 2. A chunk is written into place, read back and hashed, fdatasync'ed  <  its row says ``done`` (COMMIT,
    synchronous=FULL). So a crash between the two costs one chunk's transfer, and never leaves a row that lies. A sync
    that failed is not tried again, because Linux marks the pages clean on failure and the second sync would succeed
-   without the data: the chunk stays pending. Several chunks share one sync and one COMMIT.
+   without the data: the chunk stays pending. Several chunks of a file share one sync; all files share one COMMIT, which
+   also says ``verified`` of the files that they complete with the right whole digest.
 3. Before a chunk that is done is written again (repair), its row is committed as ``pending``  <  the first byte of it
    is overwritten. Before a file begins anew, its generation is committed; the old one's bytes are in another inode,
    which a late writer cannot confuse with the new one (a report names the inode that was written to).

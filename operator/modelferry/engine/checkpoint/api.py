@@ -73,8 +73,9 @@ class Finish:
 class Telemetry:
     """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
     bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
-    offset) of what is being written to, where it was last written. ``limit``: bytes per second that may be received;
-    None for no limit. The phase is paused where it is 0."""
+    offset) of what is being written to, where it was last written. ``costs``: (what, mirror, times, seconds) since the
+    beginning, as in `engine.tally`. ``limit``: bytes per second that may be received; None for no limit. The phase is
+    paused where it is 0."""
 
     in_flight: int = 0
     connections: int = 0
@@ -83,6 +84,7 @@ class Telemetry:
     phase: str = "fetching"
     message: str = ""
     active: tuple[tuple[str, int], ...] = ()
+    costs: tuple[tuple[str, str, int, float], ...] = ()
     limit: int | None = None
 
 

@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from modelferry.engine.storage.files import read_span
 from modelferry.manifest import Chunk, FileEntry
+from modelferry.manifest.model import GIT_SHA1
 
 #: Bytes read at a time: beyond 1 MiB reading gets no faster, and the process must stay small.
 BUFFER = 1024 * 1024
@@ -46,19 +47,20 @@ class ShortRead(Exception):
 class Frontier:
     """The whole-file digest of a file's chunks from 0 to ``next``, grown as they are done."""
 
-    def __init__(self, algorithm: str) -> None:
-        self.algorithm = algorithm
+    def __init__(self, algorithm: str, size: int) -> None:
+        """`size`: the whole file's bytes."""
+        self.algorithm, self._size = algorithm, size
         self.reset()
 
     @classmethod
     def of(cls, entry: FileEntry) -> Frontier:
         """By the algorithm of the declared digest; a file whose digest nobody declared gets one, to be recorded."""
-        return cls(entry.digest.algorithm if entry.digest else "sha256")
+        return cls(entry.digest.algorithm if entry.digest else "sha256", entry.size)
 
     def reset(self) -> None:
         """Begin again: something below ``next`` changed."""
         self.next = 0
-        self._hasher = hashlib.new(self.algorithm, usedforsecurity=False)
+        self._hasher = _whole(self.algorithm, self._size)
 
     def update(self, data: memoryview, /) -> None:
         """More of chunk ``next``."""
@@ -66,6 +68,13 @@ class Frontier:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self._hasher.hexdigest()}"
+
+
+def _whole(algorithm: str, size: int) -> hashlib._Hash:
+    """The hasher of a whole file of `size` bytes, before the first of them."""
+    if algorithm == GIT_SHA1:
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.new(algorithm, usedforsecurity=False)
 
 
 class Reader:

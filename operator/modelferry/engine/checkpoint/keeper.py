@@ -7,8 +7,8 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -21,9 +21,14 @@ from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
 from modelferry.engine.checkpoint.lock import acquire
 from modelferry.engine.checkpoint.state import FileState
 from modelferry.engine.storage import files, layout
+from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
-from modelferry.errors import DiskFault, MachineFault
+from modelferry.engine.tally import Costs
+from modelferry.errors import DiskFault
 from modelferry.manifest import Manifest
+
+#: Files that are open at once while a revision is synced.
+_SYNCED_AT_ONCE = 64
 
 
 def read_boot_id() -> str:
@@ -40,6 +45,27 @@ class _Checked:
 
     row: ChunkRow
     changed: bool
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Chunks of one file that are committed together: ``passed`` are those that are as they should be."""
+
+    state: FileState
+    fd: int
+    reports: dict[int, Written]
+    passed: dict[int, _Checked] = field(default_factory=dict)
+
+    @property
+    def completes(self) -> bool:
+        """With these the file is whole, and its digest, which grew while they were read, is right."""
+        state, expected = self.state, self.state.entry.digest
+        if state.verified or state.phase == "repairing" or state.frontier.next < len(state.rows):
+            return False
+        done = {item.row.index for item in self.passed.values()}
+        return all(row.done or row.index in done for row in state.rows) and (
+            expected is None or str(state.frontier) == str(expected)
+        )
 
 
 class Keeper:
@@ -59,6 +85,7 @@ class Keeper:
         self._ledger: Ledger | None = None
         self._manifest: Manifest | None = None
         self._reader = Reader()
+        self._syncer = Syncer()
 
     @property
     def tree(self) -> Tree:
@@ -92,28 +119,53 @@ class Keeper:
             notes += recovered.notes
             return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes))
 
+    def spend(self, costs: Costs) -> None:
+        """Add to what the manifest's revision has cost."""
+        if self._ledger is not None and self._manifest is not None:
+            self._ledger.spend(self._manifest.revision, costs)
+
+    def settle(self) -> None:
+        """Write down what was spent; a disk that does not let us costs no more than that."""
+        with suppress(sqlite3.Error):
+            if self._ledger is not None:
+                self._ledger.settle()
+
     def close(self) -> None:
         """Let go of everything; may be called more than once."""
-        if self._ledger is not None:
-            self._ledger.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        if self._tree is not None:
-            self._tree.close()
-        self._ledger, self._lock, self._tree = None, -1, None
+        try:
+            self.settle()
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+            if self._lock >= 0:
+                os.close(self._lock)
+            if self._tree is not None:
+                self._tree.close()
+            self._syncer.close()
+            self._ledger, self._lock, self._tree = None, -1, None
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
-        """Read back, hash, sync and commit several chunks; the receipts are in the order of the reports."""
+        """Read back, hash, sync and commit several chunks, and with them the whole digests of files that they
+        complete; the receipts are in the order of the reports."""
         receipts: dict[int, Receipt] = {}
-        checked: dict[int, _Checked] = {}
         order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
-        with _disk_faults():
-            for file, group in groupby(order, key=lambda i: reports[i].file):
-                self._check_file(self.states[file], {i: reports[i] for i in group}, receipts, checked)
-            self.ledger.commit(item.row for item in checked.values())
-        for i, item in checked.items():
-            self.states[reports[i].file].mark_done(item.row)
-            receipts[i] = Receipt(True, changed=item.changed)
+        with _disk_faults(), ExitStack() as stack:
+            batches = [
+                self._batch(self.states[file], {i: reports[i] for i in group}, receipts, stack)
+                for file, group in groupby(order, key=lambda i: reports[i].file)
+            ]
+            for batch in batches:
+                self._read_back_all(batch, receipts)
+            self._sync([batch for batch in batches if batch.passed], receipts)
+            whole = [batch.state for batch in batches if batch.completes]
+            rows = [item.row for batch in batches for item in batch.passed.values()]
+            self.ledger.commit(rows, [(state.id, str(state.frontier)) for state in whole])
+        for batch in batches:
+            for i, item in batch.passed.items():
+                batch.state.mark_done(item.row)
+                receipts[i] = Receipt(True, changed=item.changed)
+        for state in whole:
+            state.mark_verified()
         return [receipts[i] for i in range(len(reports))]
 
     def reopen(self, file: int, index: int) -> None:
@@ -179,9 +231,8 @@ class Keeper:
         if self.published:
             return
         with _disk_faults():
-            for state in self.states:
-                with self._opened(state) as fd:
-                    os.fsync(fd)
+            for start in range(0, len(self.states), _SYNCED_AT_ONCE):
+                self._sync_whole(self.states[start : start + _SYNCED_AT_ONCE])
             for directory in sorted(recovery.directories(manifest)):
                 tree.sync(layout.incoming(manifest.revision, directory))
             tree.make(layout.REVISIONS)
@@ -198,7 +249,7 @@ class Keeper:
         if self._tree is not None:
             return []
         self.root.mkdir(exist_ok=True)
-        self._tree = Tree(self.root)
+        self._tree, self._syncer = Tree(self.root), Syncer()
         try:
             recovery.claim(self._tree)
             self._lock = acquire(self._tree)
@@ -211,31 +262,37 @@ class Keeper:
     def _show(self, states: list[FileState]) -> None:
         self.states = states
 
-    def _check_file(
-        self, state: FileState, reports: dict[int, Written], receipts: dict[int, Receipt], checked: dict[int, _Checked]
-    ) -> None:
-        """Read back and sync the chunks of one file: those that pass are added to `checked`, the others get
-        receipts."""
-        passed: dict[int, _Checked] = {}
-        with self._opened(state) as fd:
-            inode = os.fstat(fd).st_ino
-            for i, report in reports.items():
-                if (report.generation, report.inode) != (state.generation, inode):
-                    receipts[i] = Receipt(False, "stale")
-                    continue
-                row = self._read_back(state, fd, report)
-                if isinstance(row, Receipt):
-                    receipts[i] = row
-                else:
-                    passed[i] = row
-            try:
-                files.sync_data(fd)
-            except MachineFault:
+    def _batch(
+        self, state: FileState, reports: dict[int, Written], receipts: dict[int, Receipt], stack: ExitStack
+    ) -> _Batch:
+        """Open the file for as long as `stack` does, and have what is reported of it on its way to the disk."""
+        fd = stack.enter_context(self._opened(state))
+        batch = _Batch(state, fd, reports)
+        current = (state.generation, os.fstat(fd).st_ino)
+        for i in [i for i, report in reports.items() if (report.generation, report.inode) != current]:
+            del reports[i]
+            receipts[i] = Receipt(False, "stale")
+        for report in reports.values():
+            chunk = state.chunk(report.index)
+            files.begin_writing(fd, chunk.start, chunk.end)
+        return batch
+
+    def _read_back_all(self, batch: _Batch, receipts: dict[int, Receipt]) -> None:
+        for i, report in batch.reports.items():
+            row = self._read_back(batch.state, batch.fd, report)
+            if isinstance(row, Receipt):
+                receipts[i] = row
+            else:
+                batch.passed[i] = row
+
+    def _sync(self, batches: list[_Batch], receipts: dict[int, Receipt]) -> None:
+        faults = self._syncer.sync([batch.fd for batch in batches], files.sync_data)
+        for batch, fault in zip(batches, faults, strict=True):
+            if fault is not None:
                 # Not tried again: the kernel has marked the pages clean, and the next sync would lie.
-                state.frontier.reset()
-                receipts |= dict.fromkeys(passed, Receipt(False, "disk"))
-                return
-        checked |= passed
+                batch.state.frontier.reset()
+                receipts |= dict.fromkeys(batch.passed, Receipt(False, "disk"))
+                batch.passed.clear()
 
     def _read_back(self, state: FileState, fd: int, report: Written) -> _Checked | Receipt:
         chunk = state.chunk(report.index)
@@ -282,6 +339,13 @@ class Keeper:
                     raise DiskFault(f"{state.entry.path} became shorter while it was read; check the disk") from None
                 raise
             frontier.next += 1
+
+    def _sync_whole(self, states: list[FileState]) -> None:
+        with ExitStack() as stack:
+            fds = [stack.enter_context(self._opened(state)) for state in states]
+            for fault in self._syncer.sync(fds, files.sync_whole):
+                if fault is not None:
+                    raise fault
 
     def _retire(self, previous: str | None) -> None:
         names = self.tree.names(layout.REVISIONS)

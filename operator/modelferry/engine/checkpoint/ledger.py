@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from modelferry.engine.tally import Costs
 from modelferry.manifest import Manifest, chunks_of
 
 #: Of the schema below; another one's database is set aside, never guessed at.
@@ -47,6 +48,20 @@ CREATE TABLE published (
     manifest TEXT NOT NULL,             -- the manifest's digest
     bytes INTEGER NOT NULL,
     at REAL NOT NULL                    -- seconds since 1970
+) WITHOUT ROWID;
+"""
+
+_VERIFY = "UPDATE files SET state = 'verified', digest = ? WHERE id = ?"
+#: Not part of the schema's version, since nothing depends on it: a chunks.db without it gets it, and a Modelferry that
+#: does not know it passes it by.
+_COSTS = """
+CREATE TABLE IF NOT EXISTS costs (
+    revision TEXT NOT NULL,
+    what TEXT NOT NULL,                 -- as in engine.tally
+    mirror TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (revision, what, mirror)
 ) WITHOUT ROWID;
 """
 
@@ -89,6 +104,7 @@ class Ledger:
     def __init__(self, path: Path, *, boot_id: str, now: float) -> None:
         """Open or make it; raises DamagedDatabase, or sqlite3.Error where the disk does not let us."""
         fresh = not path.exists()
+        self._owed: list[tuple[str, str, str, int, float]] = []
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(fresh, boot_id, now)
@@ -109,6 +125,8 @@ class Ledger:
                 raise DamagedDatabase(f"is of version {self._meta('schema')}; this Modelferry reads {VERSION}")
             if (fault := self._one("PRAGMA quick_check")) != "ok":
                 raise DamagedDatabase(f"is damaged: {fault}")
+            if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'costs'"):
+                self._db.execute(_COSTS)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
@@ -124,7 +142,7 @@ class Ledger:
     def _create(self, boot_id: str, now: float) -> None:
         rows = [("schema", VERSION), ("boot_id", boot_id), ("created", str(now))]
         values = ", ".join(f"({_quoted(key)}, {_quoted(value)})" for key, value in rows)
-        self._db.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES {values}; COMMIT;")
+        self._db.executescript(f"BEGIN; {_SCHEMA} {_COSTS} INSERT INTO meta VALUES {values}; COMMIT;")
 
     def close(self) -> None:
         """Close it; SQLite folds the log into the database."""
@@ -187,14 +205,16 @@ class Ledger:
         )
         return [ChunkRow(*row) for row in rows]
 
-    def commit(self, rows: Iterable[ChunkRow]) -> None:
-        """These chunks are done. Their bytes are on stable storage already."""
+    def commit(self, rows: Iterable[ChunkRow], whole: Iterable[tuple[int, str]] = ()) -> None:
+        """These chunks are done, and with them the (file, digest) of `whole` as in `verify`. Their bytes are on stable
+        storage already."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE chunks SET status = 'done', etag = ?, mirror = ?, generation = ?, digest = ?"
                 ' WHERE file = ? AND "index" = ?',
                 ((row.etag, row.mirror, row.generation, row.digest, row.file, row.index) for row in rows),
             )
+            self._db.executemany(_VERIFY, ((digest, file) for file, digest in whole))
 
     def drop(self, chunks: Iterable[tuple[int, int]], *, boot_id: str | None = None) -> None:
         """These (file, index) are pending again, their files not verified; with `boot_id` the rest is as of that
@@ -217,7 +237,7 @@ class Ledger:
     def verify(self, file: int, digest: str) -> None:
         """File `file` as a whole has `digest`, which is the expected one where there is one."""
         with self._transaction():
-            self._db.execute("UPDATE files SET state = 'verified', digest = ? WHERE id = ?", (digest, file))
+            self._db.execute(_VERIFY, (digest, file))
 
     def publish(self, manifest: Manifest, now: float) -> None:
         """The revision's files stand where consumers read them."""
@@ -239,8 +259,26 @@ class Ledger:
     def forget(self, revision: str) -> None:
         """Nothing of the revision is on this disk any more."""
         with self._transaction():
-            self._db.execute("DELETE FROM published WHERE revision = ?", (revision,))
-            self._db.execute("DELETE FROM files WHERE revision = ?", (revision,))
+            for table in ("published", "files", "costs"):
+                self._db.execute(f"DELETE FROM {table} WHERE revision = ?", (revision,))
+
+    def spend(self, revision: str, costs: Costs) -> None:
+        """Add to what `revision` has cost. It is written with whatever is committed next, so that it costs nothing."""
+        self._owed += [(revision, *key, *cost) for key, cost in costs.items()]
+
+    def settle(self) -> None:
+        """Write what was spent."""
+        if self._owed:
+            with self._transaction():
+                pass
+
+    def _pay(self) -> None:
+        self._db.executemany(
+            "INSERT INTO costs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET times = times + excluded.times, seconds = seconds + excluded.seconds",
+            self._owed,
+        )
+        self._owed = []
 
     def _meta(self, key: str) -> str:
         return str(self._one("SELECT value FROM meta WHERE key = ?", key) or "")
@@ -254,6 +292,7 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._pay()
             self._db.execute("COMMIT")
         except BaseException:
             # A commit that failed may have left the transaction open, and then no other could begin.

@@ -13,6 +13,7 @@ from typing import TypeVar
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
 from modelferry.engine.checkpoint.keeper import Keeper, read_boot_id
 from modelferry.engine.checkpoint.progress import Meter, letters_of, progress_of
+from modelferry.engine.tally import Costs, since
 from modelferry.errors import MachineFault, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import ChunkMap, Progress
@@ -37,6 +38,7 @@ class LocalCheckpoint:
         self._monotonic = monotonic
         self._meter = Meter()
         self._telemetry = Telemetry()
+        self._told: Costs = {}
         self._received = 0
         self._phase = "starting"
         self._message = ""
@@ -53,7 +55,8 @@ class LocalCheckpoint:
         """See api.Checkpoint."""
         self._revision, self._received = manifest.revision, 0
         self._phase, self._message = "recovering", ""
-        opened = await self._do(self._keeper.open, manifest)
+        self._told = {}
+        opened = await self._do(self._keeper.open, manifest, cost="recovering")
         self._phase = "published" if opened.published else "fetching"
         self._message = "; ".join(opened.notes)
         return opened
@@ -75,18 +78,25 @@ class LocalCheckpoint:
         return await self._do(self._keeper.restart, file, generation)
 
     async def finish(self, file: int) -> Finish:
-        """See api.Checkpoint."""
-        return await self._do(self._keeper.finish, file)
+        """See api.Checkpoint. A file that its last chunk completed needs no work of the thread's."""
+        if self._keeper.states[file].verified:
+            return Finish(True)
+        return await self._do(self._keeper.finish, file, cost="comparing")
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
-        await self._do(self._keeper.publish)
+        await self._do(self._keeper.publish, cost="publishing")
+        await self._do(self._keeper.settle)
         self._phase, self._message = "published", ""
         self._telemetry = Telemetry(retries=self._telemetry.retries, fetched=self._telemetry.fetched)
 
     async def tell(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
         self._telemetry = telemetry
+        grown = since(telemetry.costs, self._told)
+        self._told = {(what, mirror): (times, seconds) for what, mirror, times, seconds in telemetry.costs}
+        if grown:
+            await self._do(self._keeper.spend, grown)
         # Taken together when they are told: a chunk that is committed before the next word is still in flight in this
         # one, and must not count twice until then.
         self._received = self._done + telemetry.in_flight
@@ -96,6 +106,7 @@ class LocalCheckpoint:
     async def fail(self, error: ModelferryError) -> None:
         """See api.Checkpoint."""
         self._phase, self._message = "failed", error.message
+        await self._do(self._keeper.settle)
 
     def progress(self) -> Progress:
         """As it stands now. Asking is what the speed is measured by: ask at least every few seconds."""
@@ -138,7 +149,7 @@ class LocalCheckpoint:
         while self._reports:
             batch, self._reports = self._reports, []
             try:
-                receipts = await self._do(self._keeper.commit, [report for report, _ in batch])
+                receipts = await self._do(self._keeper.commit, [report for report, _ in batch], cost="recording")
             except BaseException as error:
                 for _, waiting in batch:
                     if not waiting.done():
@@ -152,8 +163,18 @@ class LocalCheckpoint:
             # With nothing else to do, the whole digests catch up, one chunk at a time so that nobody waits for long.
             # What it finds wrong with the disk is found again, and told, when the file is finished.
             with contextlib.suppress(MachineFault):
-                while not self._reports and await self._do(self._keeper.catch_up):
+                while not self._reports and await self._do(self._keeper.catch_up, cost="comparing"):
                     pass
 
-    async def _do(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments))
+    async def _do(self, work: Callable[..., T], *arguments: object, cost: str = "") -> T:
+        """Do `work` in the keeper's thread; what it took is noted as `cost`."""
+
+        def timed() -> T:
+            begun = self._monotonic()
+            try:
+                return work(*arguments)
+            finally:
+                if cost:
+                    self._keeper.spend({(cost, ""): (1, self._monotonic() - begun)})
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, timed)

@@ -120,8 +120,10 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
             lacking.append(state)
     free, capacity = tree.free()
     check_room(str(tree.root), manifest.size, allocated, free, capacity)
+    for parent in sorted({layout.incoming(manifest.revision, name) for name in directories(manifest)}):
+        tree.make(parent)
     for state in lacking:
-        create(tree, layout.incoming(manifest.revision, state.entry.path), state.entry.size)
+        _place(tree, layout.incoming(manifest.revision, state.entry.path), state.entry.size)
     # Also those that were there: whoever made them may have been killed before it synced their directory.
     for directory in ("", layout.STATE, layout.INCOMING):
         tree.sync(directory)
@@ -139,14 +141,20 @@ def directories(manifest: Manifest) -> set[str]:
 
 
 def create(tree: Tree, path: str, size: int) -> None:
-    """A new, preallocated file at `path`, in an inode of its own. The caller syncs the directory."""
-    parent, _, _ = path.rpartition("/")
-    tree.make(parent)
+    """A new, preallocated file at `path`, in an inode of its own, and its directories. The caller syncs the last one.
+
+    The file itself is not synced: that of its first chunk makes its size durable, and until then a crash may leave
+    one of another size, which is made anew.
+    """
+    tree.make(path.rpartition("/")[0])
+    _place(tree, path, size)
+
+
+def _place(tree: Tree, path: str, size: int) -> None:
     tree.remove(path)
     fd = tree.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         files.allocate(fd, size)
-        os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -5,6 +5,7 @@ decisions as the fetcher does (tests/unit/engine/line_simulator.py).
 """
 
 from modelferry.engine.pace.connections import Pace
+from modelferry.engine.pace.load import Load
 from modelferry.engine.pace.parts import LEAST, next_part
 from modelferry.engine.pace.patience import FIRST_DELAY, MAX_DELAY, Budget, backoff
 from modelferry.engine.pace.streams import Meter, Stream, cut_of, laggards, silent, victim
@@ -14,6 +15,7 @@ __all__ = [
     "LEAST",
     "MAX_DELAY",
     "Budget",
+    "Load",
     "Meter",
     "Pace",
     "Stream",

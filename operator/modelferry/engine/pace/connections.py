@@ -19,10 +19,12 @@ START = 8
 #: Where the round trip is long, for each second of it, what fills 100 Mbit/s where one packet of 400 is lost: 12 MB/s
 #: divided by the 1448 * 1.22 * 20 bytes that one stream then brings in a round trip; and the most, a doubling from 128.
 START_BY_RTT, MOST_AT_START = 340, 64
+#: Connections that need a reason: what one brings is told with more care.
+MANY = 16
 #: What a trial multiplies the number by, at first and later; and how much faster the line must be for it to be kept. A
 #: line that is full gets no faster at all; one that is not gets nearly as much faster as the number grew.
 DOUBLE, GENTLE = 2.0, 1.25
-PAID = {DOUBLE: 1.05, GENTLE: 1.03}
+PAID = {DOUBLE: 1.1, GENTLE: 1.03}
 #: A quarter more connections that make the line so much faster are nearly all worth it: doubling begins again.
 PAID_WELL = 1.15
 #: Bytes of the least answer that tells a stream's rate: a smaller one tells the round trip.
@@ -90,7 +92,9 @@ class Pace:
         """After the server said that it has too much to do. What it says at once to several streams counts once."""
         if now < self.deaf:
             return self
-        fewer = self.base if self.base < self.allowed else max(1, self.allowed // 2)
+        # Before anything was measured, the round trip alone spoke for more than START.
+        known = self.allowed if self.base_rate or self.deaf else min(self.allowed, START)
+        fewer = self.base if self.base < self.allowed else max(1, known // 2)
         rested = replace(self, rest=max(self.rest, BUSY_REST))
         return replace(rested._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
 
@@ -111,8 +115,9 @@ class Pace:
 
     @property
     def _window(self) -> float:
-        """Seconds over which a rate is taken: several round trips, and longer where a smaller difference counts."""
-        window = min(max(4 * self.rtt, 0.25), 2.0)
+        """Seconds over which a rate is taken: several round trips, and longer where there is more to be lost by an
+        error, or where a smaller difference counts."""
+        window = min(max(4 * self.rtt, 0.25 if self.allowed < MANY else 0.75), 2.0)
         return window if self.factor == DOUBLE else 4 * window
 
     def _judge(self, now: float, rate: float) -> Pace:

@@ -18,15 +18,20 @@ LEAST, LAST_LEAST = 1 << 20, 1 << 17
 #: end apart. Round trips for the same.
 SPAN, LAST_SPAN = 8.0, 0.5
 SPAN_RTT, LAST_RTT = 80, 5
+#: On a long way, where streams may be slow, the first answers are to tell their rate soon: seconds of round trip, and
+#: bytes.
+FAR, FIRST = 0.05, 1 << 18
 
 
 def part_size(pace: Pace, waiting: int) -> int:
     """Bytes that the next request asks for, with `waiting` bytes not yet asked for: a fair share of them at most."""
+    if not pace.stream_rate:
+        return FIRST if pace.rtt > FAR else LEAST
     span = max(SPAN, SPAN_RTT * pace.rtt) * pace.stream_rate
     last = max(LAST_SPAN, LAST_RTT * pace.rtt) * pace.stream_rate
     fair = waiting / pace.allowed
     size = min(span, max(last, fair))
-    least = LAST_LEAST if pace.stream_rate and fair < LEAST else LEAST
+    least = LAST_LEAST if fair < LEAST else LEAST
     return max(least, int(size) // least * least)
 
 

@@ -6,12 +6,15 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from modelferry.errors import DiskFault, InsufficientSpace, MachineFault
 
 #: File systems that cannot preallocate (NFS before 4.2, some FUSE): the file gets its size, and the space check
 #: stands alone.
 _CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
@@ -46,6 +49,21 @@ def sync_data(fd: int) -> None:
         raise disk_fault("syncing", error) from error
 
 
+def sync_whole(fd: int) -> None:
+    """fsync; raises DiskFault."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise disk_fault("syncing", error) from error
+
+
+def begin_writing(fd: int, start: int, end: int) -> None:
+    """Have the kernel begin to write out `start` to `end`, so that a sync soon after waits less. A hint: what it
+    answers says nothing, and a write that fails is told by the sync."""
+    if (begin := _libc("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)) is not None:
+        begin(fd, start, end - start, _SYNC_FILE_RANGE_WRITE)
+
+
 def allocate(fd: int, size: int) -> None:
     """Give the file its size and its space.
 
@@ -54,10 +72,9 @@ def allocate(fd: int, size: int) -> None:
     """
     if size == 0:
         return
-    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    fallocate = _libc("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     code = errno.ENOSYS
     if fallocate is not None:
-        fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
         code = errno.EINTR
         while code == errno.EINTR:  # a signal, after which Python's own calls would go on (PEP 475)
             code = ctypes.get_errno() if fallocate(fd, 0, 0, size) else 0
@@ -68,6 +85,14 @@ def allocate(fd: int, size: int) -> None:
             raise OSError(code, os.strerror(code))
     except OSError as error:
         raise disk_fault("preallocating", error, size) from error
+
+
+def _libc(name: str, *arguments: Any) -> Any:
+    """Function `name` of the C library with these argument types; None where it has none."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is not None:
+        function.argtypes = arguments
+    return function
 
 
 def disk_fault(doing: str, error: OSError, size: int = 0) -> MachineFault:

@@ -1,31 +1,66 @@
-"""The fetching side's way to the disk: writes in threads, so that a slow disk never holds the event loop."""
+"""The fetching side's way to the disk.
+
+A write into the page cache is a copy of a tenth of a millisecond, which the event loop makes itself: to hand it to a
+thread costs as much again. A disk that cannot keep up makes the writer wait, though (the kernel holds back who dirties
+more than it can write), so after a slow write the next ones go to threads for a while, and the loop lives on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.tree import Tree
 
-#: Writers at once: a write into the page cache is a copy, and more threads than cores only wait for each other.
+#: Writers at once, while the disk is slow.
 _THREADS = 4
+#: Seconds of a write that was no mere copy: a hundred times what one takes.
+SLOW = 0.02
+#: Seconds for which the loop does not write itself after a slow write, and after several in a row: so it is held for a
+#: fiftieth of the time at most, at the 0.2 s for which Linux holds a writer back.
+REST, LONGEST_REST = 1.0, 30.0
+
+
+class Tempo:
+    """May the event loop write to the disk itself? Decided by how long its writes took."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds."""
+        self.clock = clock
+        self._rest = REST
+        self._until = 0.0
+
+    @property
+    def quick(self) -> bool:
+        """It may."""
+        return self.clock() >= self._until
+
+    def took(self, seconds: float) -> None:
+        """A write of its own took `seconds`."""
+        if seconds < SLOW:
+            self._rest = REST
+            return
+        self._until = self.clock() + self._rest
+        self._rest = min(2 * self._rest, LONGEST_REST)
 
 
 class Disk:
     """The incoming files of one revision."""
 
-    def __init__(self, root: str, revision: str) -> None:
-        """Raises DiskFault where `root` cannot be opened."""
+    def __init__(self, root: str, revision: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds. Raises DiskFault where `root` cannot be opened."""
         try:
             self._tree = Tree(root)
         except OSError as error:
             raise files.disk_fault(f"opening {root}", error) from error
         self._revision = revision
         self._threads = ThreadPoolExecutor(_THREADS, "write")
+        self._tempo = Tempo(clock)
         self._sinks: dict[Sink, str] = {}
 
     def close(self) -> None:
@@ -42,7 +77,7 @@ class Disk:
             fd = self._tree.open(layout.incoming(self._revision, path), os.O_WRONLY)
         except OSError as error:
             raise files.disk_fault(f"opening {path}", error) from error
-        sink = Sink(fd, loop, self._threads)
+        sink = Sink(fd, loop, self._threads, self._tempo)
         self._sinks[sink] = path
         try:
             yield sink
@@ -58,8 +93,9 @@ class Disk:
 class Sink:
     """One incoming file, open for writing. ``inode`` names what is written to, whatever its path becomes."""
 
-    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor, tempo: Tempo) -> None:
         self._fd = fd
+        self._tempo = tempo
         self._loop = loop
         self._threads = threads
         self.inode = os.fstat(fd).st_ino
@@ -70,6 +106,16 @@ class Sink:
         """Write all of `data` at `offset`; raises DiskFault. When it returns or raises, `data` and file are let go
         of."""
         self.at = offset
+        if not self._tempo.quick:
+            await self._write_aside(data, offset)
+            return
+        began = self._tempo.clock()
+        try:
+            files.write_at(self._fd, data, offset)
+        finally:
+            self._tempo.took(self._tempo.clock() - began)
+
+    async def _write_aside(self, data: memoryview, offset: int) -> None:
         work = self._loop.run_in_executor(self._threads, files.write_at, self._fd, data, offset)
         try:
             await asyncio.shield(work)

@@ -23,9 +23,12 @@ class Tree:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # The directory that was last worked in: thousands of files in one are not each reached from the root.
+        self._held, self._held_fd = "", -1
 
     def close(self) -> None:
         """Let go of the root."""
+        self._let_go()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -119,6 +122,7 @@ class Tree:
 
     def rename(self, old: str, new: str) -> None:
         """Rename durably: both directories are synced."""
+        self._let_go()
         with self._at(old) as (old_fd, old_name), self._at(new) as (new_fd, new_name):
             os.rename(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
             os.fsync(new_fd)
@@ -126,6 +130,8 @@ class Tree:
 
     def remove(self, path: str) -> None:
         """Remove `path` with all below it, if it is there. No link is followed."""
+        if self._held == path or self._held.startswith(f"{path}/"):
+            self._let_go()
         with contextlib.suppress(FileNotFoundError), self._at(path) as (parent, name):
             try:
                 os.unlink(name, dir_fd=parent)
@@ -163,8 +169,23 @@ class Tree:
     @contextlib.contextmanager
     def _at(self, path: str) -> Iterator[tuple[int, str]]:
         parent, _, name = path.rpartition("/")
-        with self.directory(parent) as fd:
+        if parent and parent == self._held:
+            fd = os.dup(self._held_fd)
+        else:
+            with self.directory(parent) as found:
+                fd = os.dup(found)
+            self._let_go()
+            self._held, self._held_fd = parent, os.dup(fd)
+        try:
             yield fd, name
+        finally:
+            os.close(fd)
+
+    def _let_go(self) -> None:
+        """Of the directory that was last worked in: what stands at its path may be another one from here on."""
+        if self._held_fd >= 0:
+            os.close(self._held_fd)
+        self._held, self._held_fd = "", -1
 
 
 def _remove_directory(name: str, parent: int) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
 
-from modelferry.errors import ModelferryError
+from modelferry.errors import ConnectionFailed, ModelferryError
 
 Line = TypeVar("Line")
 Connection = TypeVar("Connection")
 
 
 class Ahead(Generic[Line, Connection]):
-    """Opens connections by `connect`, and keeps them until they are taken. One that fails is forgotten: who needs it
-    connects once more, and gets the error."""
+    """Opens connections by `connect`, and keeps them until they are taken. One that cannot be made is forgotten, since
+    who needs it connects once more; a refusal, of a certificate say, is told to who takes it."""
 
     def __init__(self, connect: Callable[[Line], Awaitable[Connection]]) -> None:
         self._connect = connect
-        self._opening: dict[Line, list[asyncio.Task[Connection | None]]] = {}
+        self._opening: dict[Line, list[asyncio.Task[Connection | ModelferryError | None]]] = {}
 
     def open(self, line: Line, count: int) -> None:
         """Have `count` of them under way, or ready."""
@@ -27,16 +26,20 @@ class Ahead(Generic[Line, Connection]):
         tasks += [asyncio.create_task(self._try(line)) for _ in range(count - len(tasks))]
 
     async def take(self, line: Line) -> Connection | None:
-        """One of them, as soon as it is open; None where there is none."""
+        """One of them, as soon as it is open; None where there is none. Raises what `connect` raised, but for
+        ConnectionFailed."""
         tasks = self._opening.get(line)
         if not tasks:
             return None
         task = tasks.pop(0)
         try:
-            return await asyncio.shield(task)
+            made = await asyncio.shield(task)
         except asyncio.CancelledError:
             tasks.insert(0, task)  # For the next one.
             raise
+        if isinstance(made, ModelferryError):
+            raise made
+        return made
 
     async def close(self) -> None:
         """Open no more. Those that are open are their maker's to close."""
@@ -46,7 +49,10 @@ class Ahead(Generic[Line, Connection]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _try(self, line: Line) -> Connection | None:
-        with suppress(ModelferryError):
+    async def _try(self, line: Line) -> Connection | ModelferryError | None:
+        try:
             return await self._connect(line)
-        return None
+        except ConnectionFailed:
+            return None
+        except ModelferryError as error:
+            return error

@@ -1,55 +1,55 @@
-"""One connection that receives into its own two buffers: while one is written to the disk, the other is filled.
+"""One connection, pulled from: a socket that is read when somebody wants its bytes, into one buffer of its own.
 
-Memory is bounded by that: two buffers a connection, and reading pauses when one is full and the other not yet given
-back. Nothing is copied between the socket (or OpenSSL) and the write to the file.
+What comes is written to the disk before more is asked for, so one buffer is enough, and while a slow disk is waited
+for, the kernel's buffers fill and push back on the peer. Nothing is copied between the socket (or OpenSSL) and the
+write to the file, and where the line is fast no task sleeps: bytes that are there already are given at once (`ready`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from modelferry.errors import ConnectionFailed
 
-#: Bytes of all connections' buffers together, of the 48 MB that the process may have.
+#: Bytes of all connections' buffers together, of the 48 MB that the process may have: OpenSSL's may grow as large.
 _ALL_BUFFERS = 4 * 1024 * 1024
-#: Bytes of one buffer: from one TLS record to what makes the hand-over to a writer thread (60 us) cost less than 5 % of
-#: the time in which a fast line fills it.
-_LEAST, _MOST = 16 * 1024, 128 * 1024
+#: Bytes of one buffer: from one TLS record to what makes the calls for it (some 30 us) cost less than 10 % of the time
+#: in which it is received, decrypted and written.
+_LEAST, _MOST = 16 * 1024, 256 * 1024
 
 
 def buffer_size(connections: int) -> int:
-    """Bytes of each of a connection's two buffers, where there are `connections` at once."""
-    return min(max(_ALL_BUFFERS // (2 * max(1, connections)), _LEAST), _MOST)
+    """Bytes of a connection's buffer, where there are `connections` at once."""
+    return min(max(_ALL_BUFFERS // max(1, connections), _LEAST), _MOST)
 
 
-class Connection(asyncio.BufferedProtocol):
-    """Pulled from with `take`; pushes back on the peer by itself."""
+class Connection:
+    """An open TCP connection, whose `dialled` socket it owns from here on. Used by one task at a time."""
 
-    def __init__(self, size: int) -> None:
-        """`size`: bytes of each of the two buffers."""
+    def __init__(self, size: int, dialled: socket.socket) -> None:
+        """`size`: bytes of the buffer."""
         self.size = size
-        self._buffers = (memoryview(bytearray(size)), memoryview(bytearray(size)))
-        self._filling = 0
+        self._loop = asyncio.get_running_loop()
+        self._socket = dialled
+        dialled.setblocking(False)
+        self._buffer = memoryview(bytearray(size))
         self._filled = 0
-        self._wanted = 0
+        self._given = False
+        self._unsent = bytearray()
         self._waiter: asyncio.Future[None] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._paused = False
         self._failure: BaseException | None = None
         self.ended = False
-        self.closed = asyncio.get_running_loop().create_future()
+        #: The address at the other end; empty where it is a socket of this process.
+        self.peer = _peer_of(dialled)
         #: Requests that this connection has carried.
         self.used = 0
 
     @property
-    def peer(self) -> str:
-        """The address at the other end; empty where a socket of our own stands between."""
-        assert self._transport is not None
-        return str((self._transport.get_extra_info("peername") or ("",))[0])
-
-    @property
     def quiet(self) -> bool:
         """Still open, and nothing came that nobody asked for (RFC 9112 section 11.2)."""
+        self._forget()
+        self._pull(1)
         return not self.ended and self._filled == 0
 
     async def handshake(self) -> None:
@@ -57,71 +57,109 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, data: bytes) -> None:
         """Send a request head: small, so there is nothing to wait for."""
-        assert self._transport is not None
         self.used += 1
-        self._transport.write(data)
+        self._send(data)
+
+    def ready(self, wanted: int) -> memoryview | None:
+        """What `take` gives, without waiting; None where fewer than `wanted` bytes are there and more may come."""
+        self._forget()
+        wanted = min(wanted, self.size)
+        self._pull(wanted)
+        if self._filled < wanted and not self.ended:
+            return None
+        if not self._filled and self._failure is not None:
+            raise ConnectionFailed(f"the connection broke: {reason_of(self._failure)}") from self._failure
+        self._given = True
+        return self._buffer[: self._filled]
 
     async def take(self, wanted: int) -> memoryview:
         """At least `wanted` bytes (or a whole buffer), or fewer where the peer ended; empty where nothing is left.
 
         The view is good until the next call. Raises ConnectionFailed where the connection broke and nothing is left.
         """
-        self._wanted = min(wanted, self.size)
-        while self._filled < self._wanted and not self.ended:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        view = self._buffers[self._filling][: self._filled]
-        if not view and self._failure is not None:
-            raise ConnectionFailed(f"the connection broke: {reason_of(self._failure)}") from self._failure
-        self._filling ^= 1
-        self._filled = 0
-        self._make_room()
+        while (view := self.ready(wanted)) is None:
+            await self._readable(min(wanted, self.size))
         return view
 
     def abort(self) -> None:
-        """Close at once; what was received is dropped."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._free()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._add(nbytes)
-
-    def eof_received(self) -> None:
-        self._end()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._failure = self._failure or exc
-        self._end()
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def _free(self) -> memoryview:
-        return self._buffers[self._filling][self._filled :]
-
-    def _add(self, count: int) -> None:
-        self._filled += count
-        if self._filled == self.size and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
-        if self._filled >= self._wanted:
-            self._wake()
-
-    def _make_room(self) -> None:
-        """A buffer was given out, and another is empty."""
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def _end(self) -> None:
+        """Close at once. What was received already can still be taken."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
         self.ended = True
         self._wake()
+
+    def _forget(self) -> None:
+        """What was given out is used up."""
+        if self._given:
+            self._given, self._filled = False, 0
+
+    def _pull(self, wanted: int) -> None:
+        """Bring what is there into the buffer, at least until `wanted` bytes are in it."""
+        while self._filled < wanted and not self.ended:
+            count = self._receive(self._buffer[self._filled :])
+            if count <= 0:
+                return
+            self._filled += count
+
+    def _receive(self, into: memoryview) -> int:
+        """Bytes that came from the socket; -1 where none are there yet, 0 where the peer ended."""
+        try:
+            count = self._socket.recv_into(into)
+        except (BlockingIOError, InterruptedError):
+            return -1
+        except OSError as error:
+            self._fail(error)
+            return 0
+        if count == 0:
+            self.ended = True
+        return count
+
+    async def _readable(self, wanted: int) -> None:
+        """Wait until `wanted` bytes are in the buffer, or the connection ends."""
+        if self.ended:
+            return
+        self._waiter = self._loop.create_future()
+        self._loop.add_reader(self._socket, self._on_readable, wanted)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if self._socket.fileno() >= 0:
+                self._loop.remove_reader(self._socket)
+
+    def _on_readable(self, wanted: int) -> None:
+        self._pull(wanted)
+        if self._filled >= wanted or self.ended:
+            self._wake()
+
+    def _send(self, data: bytes) -> None:
+        if not self._unsent:
+            data = data[self._write(data) :]
+        if data:
+            self._unsent += data
+            self._loop.add_writer(self._socket, self._on_writable)
+
+    def _write(self, data: bytes) -> int:
+        """How many bytes the socket took; all, where it is broken and takes none any more."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._fail(error)
+            return len(data)
+
+    def _on_writable(self) -> None:
+        self._loop.remove_writer(self._socket)
+        data = bytes(self._unsent)
+        self._unsent.clear()
+        self._send(data)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self.abort()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -132,3 +170,11 @@ def reason_of(error: BaseException) -> str:
     """An OS error's own words, which are stable, without its address tuple, which is not."""
     strerror = getattr(error, "strerror", None)
     return str(strerror or error or type(error).__name__)
+
+
+def _peer_of(dialled: socket.socket) -> str:
+    try:
+        name = dialled.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""

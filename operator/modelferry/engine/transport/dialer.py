@@ -6,7 +6,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
@@ -16,10 +18,15 @@ from modelferry.engine.transport.throttle import Room, Throttle
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
 from modelferry.net.tls import refused
 from modelferry.net.ways import SOURCE, Way, Ways
+
+#: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
+#: large buffers. Together they have twice the memory of either kind alone, at most.
+_FAST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Dialer:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
         `throttle`: what they may receive together."""
         self.throttle = throttle or Throttle(connections)
-        self._buffer = buffer_size(connections)
+        self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
@@ -65,14 +72,39 @@ class Dialer:
         return len(self._open)
 
     async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
-        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer. The
-        caller closes the Answer.
+        """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
+        more where that was renewed after a 401 or 403. The caller closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, or ProtocolError where what came is no response.
         """
         line = Line(Origin.of(request.url), self._ways.of(mirror))
-        request = replace(request, fields=await line.way.credential.headers(request.url))
+        credential = line.way.credential
+        shown = await credential.headers(request.url)
+        answer = await self._send(line, replace(request, fields=shown), fresh_connection)
+        try:
+            refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+                return answer
+        except BaseException:
+            answer.close()
+            raise
+        answer.close()
+        return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
+
+    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on `way`."""
+        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+        try:
+            body = bytearray()
+            async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
+                async for piece in pieces:
+                    body += piece
+            return answer.head.status, bytes(body[:LONGEST_ANSWER])
+        finally:
+            answer.close()
+
+    async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
             connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
@@ -97,12 +129,10 @@ class Dialer:
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
 
     async def close(self) -> None:
-        """Close every connection, and wait until they are closed."""
+        """Close every connection."""
         await self._ahead.close()
-        doomed = list(self._open)
-        for connection in doomed:
+        for connection in list(self._open):
             self._drop(connection)
-        await asyncio.gather(*(connection.closed for connection in doomed))
 
     async def _pay_ahead(self, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
@@ -144,7 +174,8 @@ class Dialer:
     def _reusable(self, line: Line) -> Connection | None:
         idle = self._idle.get(line, [])
         while idle:
-            connection = idle.pop()
+            connection = max(reversed(idle), key=lambda one: one.size)
+            idle.remove(connection)
             room, wanted = self._open.get(connection), self.throttle.room
             if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
@@ -159,7 +190,7 @@ class Dialer:
                 room = self.throttle.room
                 receive = room.socket if room else None
                 stream = await reach(line.origin.url, line.way.proxies, self._limits.connect, receive=receive)
-                connection = await self._adopt(line, stream, room)
+                connection = self._new(line, stream, room)
                 self._open[connection] = room
                 dialled = clock()
                 try:
@@ -170,24 +201,25 @@ class Dialer:
         except (OSError, TimeoutError) as error:
             by_way_of = line.way.proxies.of(line.origin.url)
             raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
-        # One round trip from end to end, which through a proxy only the handshake is: TLS 1.3, RFC 8446 section 2.
-        self.met(clock() - dialled if line.origin.scheme == "https" else dialled - began)
+        self._meet(line, dialled - began, clock() - dialled)
         return connection
 
-    async def _adopt(self, line: Line, dialled: socket.socket, room: Room | None) -> Connection:
-        try:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(lambda: self._new(line, room), sock=dialled)
-        except BaseException:
-            dialled.close()
-            raise
-        return connection
+    def _meet(self, line: Line, dialling: float, handshake: float) -> None:
+        """Each is a round trip (TLS 1.3: RFC 8446 section 2), and what is more of it is names, or processors at work.
+        Through a proxy only the handshake goes from end to end."""
+        direct = line.way.proxies.of(line.origin.url) is None
+        trips = ([dialling] if direct else []) + ([handshake] if line.origin.scheme == "https" else [])
+        if trips:
+            self.met(min(trips))
 
-    def _new(self, line: Line, room: Room | None) -> Connection:
-        size = min(self._buffer, room.buffer) if room else self._buffer
+    def _new(self, line: Line, dialled: socket.socket, room: Room | None) -> Connection:
+        large, small = self._buffers
+        size = large if sum(connection.size == large for connection in self._open) < _FAST else small
+        if room is not None:
+            size = min(size, room.buffer)
         if line.origin.scheme != "https":
-            return Connection(size)
-        return SecureConnection(size, line.way.context, line.origin.host)
+            return Connection(size, dialled)
+        return SecureConnection(size, dialled, line.way.context, line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -270,6 +302,9 @@ class Answer:
         # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
         # smaller; the time that it takes is none of the server's.
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
+        await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
+        if (data := self._connection.ready(wanted)) is not None:
+            return data
         try:
             async with asyncio.timeout(self._limits.stall):
                 return await self._connection.take(wanted)

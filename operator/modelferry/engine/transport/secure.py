@@ -1,104 +1,89 @@
-"""A connection that speaks TLS itself, over OpenSSL's memory buffers, and decrypts straight into its own two.
+"""A connection that speaks TLS itself, over OpenSSL's memory buffers, and decrypts straight into its own buffer.
 
 Why not asyncio's: it keeps a buffer of 256 KiB and up to 512 KiB of ciphertext for each connection (47.5 MB of RSS
 with 16 of them, measured; 35.5 MB like this), and when a peer closes while reading is paused it drops what it has not
-passed on yet.
+passed on yet. Why not `ssl.SSLSocket`: OpenSSL reads a socket twice for each record of 16 KiB.
 """
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import ssl
 
 from modelferry.engine.transport.connection import Connection
 
-#: Ciphertext as it comes from the socket: four records at most. One buffer for all connections: between a connection's
-#: `get_buffer` and its `buffer_updated` nothing else runs, and then it is empty again.
-_RECORD_OVERHEAD = 256
-_CIPHERTEXT = memoryview(bytearray(4 * (16 * 1024 + _RECORD_OVERHEAD)))
+#: What a record adds to its 16 KiB of content at most (RFC 8446 section 5.2), rounded up.
+_RECORD, _RECORD_OVERHEAD = 16 * 1024, 256
+#: Ciphertext as it comes from the socket. One buffer for all connections: it is emptied in the call that fills it.
+_CIPHERTEXT = memoryview(bytearray(16 * (_RECORD + _RECORD_OVERHEAD)))
 
 
 class SecureConnection(Connection):
     """TLS with the server called `host`, whose certificate `context` verifies. `handshake` comes before anything
     else."""
 
-    def __init__(self, size: int, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(size)
-        # What comes at once fills the plaintext's buffer about once, so that little has to wait within OpenSSL.
+    def __init__(self, size: int, dialled: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(size, dialled)
+        # What comes at once fills the buffer about once, so that little has to wait within OpenSSL.
         self._ciphertext = _CIPHERTEXT[: size + _RECORD_OVERHEAD]
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def handshake(self) -> None:
-        """Raises ssl.SSLError where no agreement is reached, ConnectionResetError where the server leaves."""
-        self._shake()
-        await self._agreed
+        """Raises ssl.SSLError where no agreement is reached, OSError where the server leaves."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                self._flush()  # in case of an error, the alert that tells the server why
+            await self._ciphertext_came()
 
     def send(self, data: bytes) -> None:
         self.used += 1
         self._tls.write(data)
         self._flush()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._ciphertext
+    async def _ciphertext_came(self) -> None:
+        while (count := super()._receive(self._ciphertext)) < 0:
+            # Nothing can be wanted of the plaintext yet: any byte from the socket ends the wait.
+            await self._readable(0)
+        if count == 0:
+            raise self._failure or ConnectionResetError("closed the connection within the TLS handshake")
+        self._incoming.write(self._ciphertext[:count])
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self._incoming.write(self._ciphertext[:nbytes])
-        if not self._agreed.done():
-            self._shake()
-        if self._agreed.done():
-            self._decrypt()
+    def _receive(self, into: memoryview) -> int:
+        """Plaintext: what OpenSSL holds, and where it holds none, from the socket."""
+        while (count := self._decrypt(into)) < 0:
+            received = super()._receive(self._ciphertext)
+            if received <= 0:
+                return received
+            self._incoming.write(self._ciphertext[:received])
+        return count
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._agreed.done():
-            self._agreed.set_exception(exc or ConnectionResetError("closed the connection within the TLS handshake"))
-            self._agreed.exception()  # seen: whoever waits gets it as well
-        super().connection_lost(exc)
-
-    def _shake(self) -> None:
+    def _decrypt(self, into: memoryview) -> int:
+        """As many records as there are, and have room in `into`; -1 where there is none, 0 where no more will come."""
+        count, room = 0, len(into)
+        read = self._tls.read
         try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
-        except ssl.SSLError as error:
-            self._flush()  # the alert that tells the server why
-            if not self._agreed.done():
-                self._agreed.set_exception(error)
-            self.abort()
-        else:
-            self._flush()
-            self._agreed.set_result(None)
-
-    def _decrypt(self) -> None:
-        """Plaintext into the free part of the buffer, as far as it goes."""
-        free = self._free()
-        count = 0
-        try:
-            while count < len(free):
+            while count < room:
                 # With a buffer it returns a count; its type only knows the other form.
-                read = int(self._tls.read(len(free) - count, free[count:]))
-                if read == 0:
-                    self._end()  # close_notify
+                got = int(read(room - count, into[count:]))
+                if got == 0:
+                    self.ended = True  # close_notify
                     break
-                count += read
+                count += got
         except ssl.SSLWantReadError:
-            pass
+            if not count:
+                count = -1
         except ssl.SSLError as error:
-            self._failure = error
-            self.abort()
-        self._flush()
-        if count:
-            self._add(count)
-
-    def _make_room(self) -> None:
-        # What OpenSSL still holds comes first; only when that does not fill the buffer is the socket read again.
-        paused, self._paused = self._paused, False
-        if paused:
-            self._decrypt()
-            if not self._paused and self._transport is not None:
-                self._transport.resume_reading()
+            self._fail(error)
+        if self._outgoing.pending:
+            self._flush()
+        return count
 
     def _flush(self) -> None:
-        if self._transport is not None and self._outgoing.pending:
-            self._transport.write(self._outgoing.read())
+        if not self.ended and self._outgoing.pending:
+            self._send(self._outgoing.read())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from modelferry.engine.wire.model import Head
+from modelferry.net.ratelimit import until_reset
 
 #: Seconds that a Retry-After is held to: a busy server is left alone at least one, and never obeyed beyond five
 #: minutes, after which asking again is cheap.
@@ -75,19 +76,20 @@ def http_date(text: str | None) -> float | None:
 
 
 def retry_after(head: Head) -> float | None:
-    """Seconds that the server asks us to wait (RFC 9110 section 10.2.3), clamped.
+    """Seconds that the server asks us to wait, clamped: by Retry-After (RFC 9110 section 10.2.3), or else by RateLimit.
 
     A date is taken relative to the response's own Date, so that our clock does not matter.
     """
     text = (head.get("retry-after") or "").strip()
+    then, now = http_date(text), http_date(head.get("date"))
+    seconds: float | None
     if re.fullmatch(_NUMBER, text):
         seconds = float(text)
-    else:
-        then, now = http_date(text), http_date(head.get("date"))
-        if then is None or now is None:
-            return None
+    elif then is not None and now is not None:
         seconds = then - now
-    return min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+    else:
+        seconds = until_reset(head.get("ratelimit") or "")
+    return None if seconds is None else min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
 
 
 def content_sha256(head: Head) -> bytes | None:

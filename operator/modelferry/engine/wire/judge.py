@@ -6,6 +6,7 @@ connection (31 to 33, 46 to 50) belong to `transport`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urljoin
 
 from modelferry.engine.wire.fields import ContentRange, content_range, content_sha256, retry_after, validator
@@ -78,7 +79,7 @@ def _partial(request: Request, head: Head, framing: Framing, expectation: Expect
 
 def _whole(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
     if head.get("content-range") is not None:
-        return _suspect(2, "answered 200 with a Content-Range")
+        return _sliced(request, head, framing, expectation)
     if request.end is not None:
         if coded := _coded(head):
             return coded
@@ -88,6 +89,19 @@ def _whole(request: Request, head: Head, framing: Framing, expectation: Expectat
         is_page = (head.get("content-type") or "").lower().startswith("text/html")
         return _suspect(20, f"answered with a web page of {framing.length} bytes") if is_page else wrong
     return _content(request, head, framing, expectation, ContentRange(0, expectation.size, expectation.size))
+
+
+def _sliced(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+    """A 200 that should have been a 206. ModelScope answers so: it is believed where two fields say that the content is
+    what was asked for, the Content-Range and the Content-Length."""
+    span = content_range(head.get("content-range") or "")
+    asked = (request.start, expectation.size if request.end is None else request.end)
+    if span is None or (span.start, span.end) != asked or framing != Framing("length", asked[1] - asked[0]):
+        return _suspect(2, "answered 200 with a Content-Range that is not the one that was asked for, or no length")
+    if wrong := _wrong_size(span.total, expectation):
+        return wrong
+    verdict = _content(request, head, framing, expectation, span)
+    return replace(verdict, row=2) if verdict.action is Action.TAKE else verdict
 
 
 def _content(request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange) -> Verdict:

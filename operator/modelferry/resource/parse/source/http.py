@@ -1,40 +1,35 @@
-"""``spec.source``."""
+"""``spec.source.http``."""
 
 from __future__ import annotations
 
 from modelferry.manifest import Digest
-from modelferry.manifest.model import DIGEST_LENGTHS
+from modelferry.manifest.model import DIGEST_LENGTHS, LISTED
 from modelferry.manifest.paths import path_fault
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
-from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource, Source
+from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource
 
 _MAX_SIZE = 2**53  # what JSON numbers carry exactly
 
 
-def source(fields: Fields) -> Source | None:
-    """Exactly one kind; None where there is none that is right."""
-    has_http = fields.has("http")
-    http = fields.map("http")
-    if not has_http:
-        fields.faults.add(fields.path, "exactly one source is required: set spec.source.http")
-    fields.done()
-    has_files = http.has("files")
-    files = [_file(Fields(item, path, fields.faults)) for path, item in http.items("files", MAX_FILES)]
-    manifest_url = http.text("manifestURL")
+def http(fields: Fields) -> HTTPSource:
+    """Its fields; what is wrong is among the faults."""
+    has_files = fields.has("files")
+    files = [_file(Fields(item, path, fields.faults)) for path, item in fields.items("files", MAX_FILES)]
+    manifest_url = fields.text("manifestURL")
     if manifest_url and (fault := url_fault(manifest_url)):
-        http.fault("manifestURL", fault)
-    if has_http and bool(manifest_url) == has_files:
-        http.faults.add(http.path, "give files or manifestURL, not both and not none")
+        fields.fault("manifestURL", fault)
+    if bool(manifest_url) == has_files:
+        fields.faults.add(fields.path, "give files or manifestURL, not both and not none")
     elif has_files and not files:
-        http.fault("files", "must list at least one file")
-    http.done()
+        fields.fault("files", "must list at least one file")
+    fields.done()
     seen: set[str] = set()
     for number, file in enumerate(files):
         if file.path in seen:
-            http.fault(f"files[{number}].path", f"{file.path!r} is listed twice")
+            fields.fault(f"files[{number}].path", f"{file.path!r} is listed twice")
         seen.add(file.path)
-    return HTTPSource(tuple(files), manifest_url) if has_http else None
+    return HTTPSource(tuple(files), manifest_url)
 
 
 def _file(fields: Fields) -> HTTPFile:
@@ -45,7 +40,7 @@ def _file(fields: Fields) -> HTTPFile:
         fields.fault("url", fault)
     if fields.has("sha256") and fields.has("md5"):
         fields.fault("md5", "give sha256 or md5, not both")
-    digests = [digest for name in DIGEST_LENGTHS if (digest := _digest(fields, name))]
+    digests = [digest for name in LISTED if (digest := _digest(fields, name))]
     size = fields.number("size", None, 0, _MAX_SIZE)
     fields.done()
     return HTTPFile(path, url, digests[0] if digests else None, size)

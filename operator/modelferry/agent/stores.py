@@ -1,0 +1,75 @@
+"""From a spec and its Secret's keys to the credentials of buckets and registries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelferry.errors import InvalidSpec
+from modelferry.net.amazon import Role, Signed, WebIdentity
+from modelferry.net.credentials import NOBODY, Credential, Fixed, basic, hosts_of
+from modelferry.net.registry import RegistryToken, login_in
+from modelferry.net.sigv4 import Keys
+from modelferry.resource.stores import OCISource, S3Source
+
+_KEYS = ("accessKeyID", "secretAccessKey")
+_DOCKER = ".dockerconfigjson"
+
+
+def of_bucket(source: S3Source, data: Mapping[str, str] | None) -> Credential:
+    """Keys from a Secret's `data`; without a Secret the pod's web identity, as Amazon's tools find it, or nobody.
+
+    Raises InvalidSpec where the Secret has no keys.
+    """
+    if data is not None:
+        return Signed(keys_of(data), source.region, _now)
+    arn, file = os.environ.get("AWS_ROLE_ARN"), os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    if not arn or not file:
+        return NOBODY
+    service = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{source.region}.amazonaws.com"
+    return WebIdentity(Role(arn, Path(file), service.rstrip("/")), source.region, _now)
+
+
+def keys_of(data: Mapping[str, str]) -> Keys:
+    """The keys in a Secret. Raises InvalidSpec where they are not there."""
+    if not all(data.get(key) for key in _KEYS):
+        raise _unusable(data, "accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
+    return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
+
+
+def of_registry(source: OCISource, data: Mapping[str, str] | None, *, plain_http: bool) -> Credential:
+    """User and password from a Secret's `data`, or nobody. Raises InvalidSpec where the Secret has none for it."""
+    login = _login(source, data) if data is not None else None
+    hosts = hosts_of((data or {}).get("allowedHosts", ""))
+    return RegistryToken(login, hosts=hosts, plain_http=plain_http)
+
+
+def _login(source: OCISource, data: Mapping[str, str]) -> Fixed:
+    if data.get("username") and data.get("password"):
+        return basic(data["username"], data["password"])
+    if _DOCKER not in data:
+        raise _unusable(data, f"username and password, or {_DOCKER}")
+    try:
+        login = login_in(data[_DOCKER], source.host)
+    except ValueError as error:
+        why = "is not JSON" if isinstance(error, UnicodeError) or type(error) is not ValueError else str(error)
+        raise InvalidSpec(f"spec.auth: key {_DOCKER!r} of the Secret {why}", reason="SecretMissing") from None
+    if login is None:
+        raise InvalidSpec(
+            f"spec.auth: key {_DOCKER!r} of the Secret names no user and password for {source.host}; add them with"
+            " kubectl create secret docker-registry --docker-server",
+            reason="SecretMissing",
+        )
+    return login
+
+
+def _unusable(data: Mapping[str, str], wanted: str) -> InvalidSpec:
+    return InvalidSpec(
+        f"spec.auth: the Secret has the keys {', '.join(sorted(data))}; give it {wanted}", reason="SecretMissing"
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,71 @@
+"""``spec.source.s3`` and ``spec.source.oci``."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from modelferry.manifest.urls import url_fault
+from modelferry.resource.fields import Fields
+from modelferry.resource.source import MAX_PATTERNS
+from modelferry.resource.stores import BUCKET, REGION, STYLES, OCISource, S3Source
+
+#: Bytes of an object's key (S3 User Guide), and so of a prefix.
+_LONGEST_KEY = 1024
+_LONGEST_PATTERN = 256
+#: A DNS subdomain (RFC 1123), as a service account's name is one.
+_ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def s3(fields: Fields) -> S3Source:
+    """Its fields; what is wrong is among the faults."""
+    bucket = fields.text("bucket", required=True)
+    if bucket and (not BUCKET.fullmatch(bucket) or ".." in bucket):
+        fields.fault("bucket", "must be 3 to 63 of a-z, 0-9, '.' and '-', and begin and end with a letter or digit")
+    prefix = fields.text("prefix")
+    if prefix.startswith("/") or len(prefix.encode()) > _LONGEST_KEY:
+        fields.fault("prefix", f"must be at most {_LONGEST_KEY} bytes and not begin with a slash, as keys do not")
+    region = fields.text("region", "us-east-1")
+    if not REGION.fullmatch(region):
+        fields.fault("region", "must be a region's name, such as eu-west-1")
+    endpoint = fields.text("endpoint").rstrip("/")
+    if endpoint and (fault := url_fault(endpoint) or _path_fault(endpoint)):
+        fields.fault("endpoint", fault)
+        endpoint = ""
+    style = fields.text("style")
+    if style not in ("", *STYLES):
+        fields.fault("style", f"must be {' or '.join(STYLES)}, not {style!r}")
+    account = fields.text("serviceAccountName")
+    if account and not _ACCOUNT.fullmatch(account):
+        fields.fault("serviceAccountName", "must be a service account's name")
+    include, exclude = _patterns(fields, "include"), _patterns(fields, "exclude")
+    fields.done()
+    return S3Source(bucket, prefix, region, endpoint, style, include, exclude, account)
+
+
+def oci(fields: Fields) -> OCISource | None:
+    """Its fields; None, and the fault, where the reference is none."""
+    reference = fields.text("reference", required=True)
+    fields.done()
+    if not reference:
+        return None
+    try:
+        return OCISource.parse(reference)
+    except ValueError as error:
+        fields.fault("reference", str(error))
+        return None
+
+
+def _path_fault(endpoint: str) -> str | None:
+    parts = urlsplit(endpoint)
+    return "must be a scheme and a host alone; the bucket has a field of its own" if parts.path or parts.query else None
+
+
+def _patterns(fields: Fields, key: str) -> tuple[str, ...]:
+    found = []
+    for path, item in fields.items(key, MAX_PATTERNS):
+        if not isinstance(item, str) or not 1 <= len(item) <= _LONGEST_PATTERN:
+            fields.faults.add(path, f"must be a pattern of 1 to {_LONGEST_PATTERN} characters, such as *.safetensors")
+        else:
+            found.append(item)
+    return tuple(found)

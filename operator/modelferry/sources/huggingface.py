@@ -1,0 +1,142 @@
+"""The source ``huggingFace``: a repository of a Hugging Face Hub or of a mirror of it, pinned to a commit.
+
+The Hub is asked for the commit (``GET /api/models/REPO/revision/REVISION``), for its files
+(``GET /api/models/REPO/tree/COMMIT?recursive=true``, page by page), and for one byte of one file, since everybody may
+list a gated repository. Large files have their SHA-256 there (Git LFS), small ones Git's own SHA-1 over the content.
+huggingface_hub 2.4.0 is the reference: its `hf_api.list_repo_tree`, `utils._http.hf_raise_for_status`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from modelferry.errors import Denied, NotFound, Stalled
+from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.model import GIT_SHA1
+from modelferry.manifest.urls import shown
+from modelferry.resource.source import HuggingFaceSource
+from modelferry.sources.client import Client, Head
+from modelferry.sources.repository import COMMIT, chosen, commit_or_none, manifest_of, misbehaves, read_json
+
+_WHERE = "spec.source.huggingFace"
+#: Bytes: a page of 1,000 files has 300 kB, a repository's card with 2,000 files as much again.
+_LONGEST_ANSWER = 16 * 1024 * 1024
+#: Pages of 1,000 entries: where a repository has more, it has more than can be chosen from by hand.
+_MAX_PAGES = 100
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="next"')
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file of the tree."""
+
+    path: str
+    size: int
+    digest: Digest
+
+
+async def resolve(source: HuggingFaceSource, client: Client) -> Manifest:
+    """The manifest of `source`. Raises what `modelferry.sources.resolve` lists, and InvalidSpec."""
+    hub = Hub(source, client)
+    commit = await hub.commit()
+    listed = await hub.tree(commit)
+    paths = set(chosen(source, _WHERE, commit, [file.path for file in listed]))
+    wanted = [file for file in listed if file.path in paths]
+    # The largest: a repository's small files may be shown to anybody.
+    await hub.probe(commit, max(wanted, key=lambda file: file.size))
+    entries = [FileEntry(file.path, file.size, file.digest, (hub.place(commit, file.path),)) for file in wanted]
+    return manifest_of(source, commit, entries, whole=len(wanted) == len(listed))
+
+
+class Hub:
+    """Questions to one Hub about one repository."""
+
+    def __init__(self, source: HuggingFaceSource, client: Client) -> None:
+        self._source, self._client = source, client
+        self._api = f"{source.endpoint}/api/{source.repo_type}s/{source.repo}"
+        self._files = source.endpoint + ("/datasets" if source.repo_type == "dataset" else "") + f"/{source.repo}"
+
+    async def commit(self) -> str:
+        """The commit that the revision is now."""
+        revision = self._source.revision
+        head, body = await self._get(f"{self._api}/revision/{quote(revision, safe='')}")
+        commit = commit_or_none(read_json(head, body, self._source.repo, dict).get("sha"))
+        if commit is None:
+            raise misbehaves(head, self._source.repo, "it names no commit")
+        if COMMIT.fullmatch(revision) and commit != revision:
+            raise misbehaves(head, self._source.repo, f"it has commit {commit} where {revision} was asked for")
+        return commit
+
+    async def tree(self, commit: str) -> list[Listed]:
+        """All files of `commit`."""
+        first = f"{self._api}/tree/{commit}"
+        query, found = "recursive=true&expand=false", list[Listed]()
+        for _ in range(_MAX_PAGES):
+            head, body = await self._get(f"{first}?{query}")
+            found += self._page(head, read_json(head, body, self._source.repo, list))
+            following = _NEXT.search(head.headers.get("link", ""))
+            if following is None:
+                return found
+            # The query alone: a mirror may hand on the Hub's own address, which is not the one that was asked for.
+            query = urlsplit(following[1]).query
+        raise misbehaves(head, self._source.repo, f"its list of files has no end after {_MAX_PAGES} pages")
+
+    async def probe(self, commit: str, file: Listed) -> None:
+        """Ask for the first byte of `file`: who may list it may still not be let in."""
+        url = self.place(commit, file.path).url
+        await self._client.head(url, file.path, {"Range": "bytes=0-0"}, explain=self._refusal)
+
+    def place(self, commit: str, path: str) -> Place:
+        """Where the Hub has a file; it redirects to a signed URL that soon expires."""
+        return Place(f"{self._files}/resolve/{commit}/{quote(path)}")
+
+    async def _get(self, url: str) -> tuple[Head, bytes]:
+        return await self._client.get(url, self._source.repo, limit=_LONGEST_ANSWER, explain=self._refusal)
+
+    def _page(self, head: Head, items: Sequence[Any]) -> list[Listed]:
+        try:
+            return [_listed(item) for item in items if item["type"] == "file"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"an entry of the list of files is unreadable ({type(error).__name__})"
+            raise misbehaves(head, self._source.repo, why) from error
+
+    def _refusal(self, head: Head, body: bytes) -> Stalled | None:
+        """What the Hub means, by X-Error-Code: it answers 401 to many things."""
+        source = self._source
+        if not head.url.startswith(f"{source.endpoint}/"):
+            return None
+        code = head.headers.get("x-error-code", "")
+        message = head.headers.get("x-error-message", "")
+        at, repo = f"{_WHERE}: {shown(head.url)}: {head}", f"{source.repo_type} {source.repo}"
+        if message.startswith("Invalid credentials"):
+            says = "the Hub does not know the token; give a valid one in the Secret of spec.auth (key token)"
+            return Denied(f"{at}: {says}", reason="TokenRefused", file=source.repo)
+        if code == "GatedRepo":
+            says = (
+                f"{repo} is gated, and this client is not let in; ask for access at {self._files}, and give a token of"
+                " the account that has it by spec.auth (a Secret with the key token)"
+            )
+            return Denied(f"{at}: {says}", reason="GatedRepo", file=source.repo)
+        if code == "RevisionNotFound":
+            says = f"{repo} has no branch, tag or commit {source.revision!r}; correct {_WHERE}.revision"
+            return NotFound(f"{at}: {says}", reason="RevisionNotFound", file=source.repo)
+        if code == "RepoNotFound" or (not code and head.status == 401):
+            says = (
+                f"there is no {repo} on {shown(source.endpoint)}, or it is private; correct repo or repoType, or give a"
+                " token that may read it by spec.auth (a Secret with the key token)"
+            )
+            return NotFound(f"{at}: {says}", reason="RepositoryNotFound", file=source.repo)
+        if message.startswith("Access to this resource is disabled"):
+            return Denied(f"{at}: the Hub has disabled {repo}; see its page", reason="RepositoryDisabled")
+        return None
+
+
+def _listed(item: Any) -> Listed:
+    path, size, large = item["path"], item["size"], item.get("lfs")
+    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
+        raise TypeError
+    return Listed(path, size, Digest("sha256", large["oid"]) if large else Digest(GIT_SHA1, item["oid"]))

@@ -1,0 +1,113 @@
+"""The source ``modelScope``: a model of ModelScope, pinned to a commit as far as its API tells it.
+
+It is asked for its files (``GET /api/v1/models/REPO/repo/files``), which have their SHA-256 there, the commit that
+changed them last, and mostly the revision's own commit. The reference is modelscope_hub 0.5.1, its
+`_legacy_api.list_files` and `get_download_url`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
+from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.urls import shown
+from modelferry.resource.source import ModelScopeSource
+from modelferry.sources.client import Client, Head
+from modelferry.sources.repository import chosen, commit_or_none, manifest_of, misbehaves, read_json
+
+_WHERE = "spec.source.modelScope"
+_LONGEST_ANSWER = 16 * 1024 * 1024
+#: Entries, directories among them, after which ModelScope cuts its list without a word (modelscope_hub's
+#: REPO_FILES_TRUNCATION_LIMIT).
+_CUT_AT = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file of the list. ``commit``: the one that changed it last, where it is told."""
+
+    path: str
+    size: int
+    digest: Digest | None
+    commit: str | None
+
+
+async def resolve(source: ModelScopeSource, client: Client) -> Manifest:
+    """The manifest of `source`. Raises what `modelferry.sources.resolve` lists, and InvalidSpec."""
+    commit, listed = await _files(source, client)
+    paths = set(chosen(source, _WHERE, commit or source.revision, [file.path for file in listed]))
+    wanted = [file for file in listed if file.path in paths]
+    entries = [FileEntry(file.path, file.size, file.digest, (_place(source, commit, file),)) for file in wanted]
+    return manifest_of(source, commit, entries, whole=len(wanted) == len(listed))
+
+
+async def _files(source: ModelScopeSource, client: Client) -> tuple[str | None, list[Listed]]:
+    """The revision's commit (None where it is not told), and its files."""
+    api = f"{source.endpoint}/api/v1/models/{source.repo}"
+    query = urlencode({"Revision": source.revision, "Recursive": "True"})
+    try:
+        url = f"{api}/repo/files?{query}"
+        head, body = await client.get(url, source.repo, limit=_LONGEST_ANSWER, explain=partial(_refusal, source))
+    except NotFound as error:
+        raise await _missing(source, client, api, error) from error
+    data = read_json(head, body, source.repo, dict).get("Data")
+    items = data.get("Files") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(items, list):
+        raise misbehaves(head, source.repo, "it lists no files")
+    if len(items) >= _CUT_AT:
+        raise InvalidSpec(
+            f"{_WHERE}: {source.repo} has {_CUT_AT} files and directories or more, and ModelScope lists no more than"
+            " that; give the files one by one in spec.source.http"
+        )
+    committer = data.get("LatestCommitter")
+    commit = commit_or_none(committer.get("Id")) if isinstance(committer, Mapping) else None
+    return commit, _read(head, source, items)
+
+
+def _read(head: Head, source: ModelScopeSource, items: Sequence[Any]) -> list[Listed]:
+    try:
+        return [_listed(item) for item in items if item["Type"] != "tree"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"an entry of the list of files is unreadable ({type(error).__name__})"
+        raise misbehaves(head, source.repo, why) from error
+
+
+def _listed(item: Any) -> Listed:
+    path, size, sha256 = item["Path"], item["Size"], item.get("Sha256")
+    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
+        raise TypeError
+    return Listed(path, size, Digest("sha256", sha256) if sha256 else None, commit_or_none(item.get("Revision")))
+
+
+def _place(source: ModelScopeSource, commit: str | None, file: Listed) -> Place:
+    """By the most lasting name that is known of the file's version."""
+    query = {"Revision": commit or file.commit or source.revision, "FilePath": file.path}
+    return Place(f"{source.endpoint}/api/v1/models/{source.repo}/repo?{urlencode(query, quote_via=quote)}")
+
+
+def _refusal(source: ModelScopeSource, head: Head, body: bytes) -> Stalled | None:
+    if head.status not in (401, 403):
+        return None
+    says = "is private, or asks for consent on its page; give a token that may read it by spec.auth"
+    where = f"{_WHERE}: {shown(head.url)}: {head}"
+    return Denied(f"{where}: {source.repo} {says} (a Secret with the key token)", file=source.repo)
+
+
+async def _missing(source: ModelScopeSource, client: Client, api: str, error: NotFound) -> NotFound:
+    """Which of both is missing, the model or its revision: the answer is the same 404."""
+    try:
+        await client.head(api, source.repo)
+    except NotFound:
+        says = f"there is no model {source.repo} on {shown(source.endpoint)}, or it is private; correct repo, or give"
+        return NotFound(
+            f"{_WHERE}: {says} a token that may read it by spec.auth (a Secret with the key token)",
+            reason="RepositoryNotFound",
+            file=source.repo,
+        )
+    says = f"{source.repo} has no branch, tag or commit {source.revision!r}; correct {_WHERE}.revision"
+    return NotFound(f"{_WHERE}: {says}", reason="RevisionNotFound", file=error.file)

@@ -1,0 +1,124 @@
+"""The source ``oci``: the layers of an artifact in a registry, at the digest that its tag has now.
+
+OCI Distribution Specification 1.1: one GET for the manifest, and one more where the tag names an index.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
+from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.resource.source import MAX_FILES
+from modelferry.resource.stores import OCISource
+from modelferry.sources.client import Client, Head
+from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, read
+
+#: Bytes of a manifest: what registries take (the specification asks for 4 MiB).
+_LONGEST = 4 * 1024 * 1024
+#: Hex digits of a manifest's digest that make the revision: a label's value has 63 characters at most, and the whole
+#: is one more; a Git commit's length is enough.
+_REVISION_LENGTH = 40
+
+#: How many tags an error shows.
+_TAGS_SHOWN = 10
+_NO_REPOSITORY = "RepositoryMissing"
+
+
+async def resolve(source: OCISource, client: Client) -> Manifest:
+    """The manifest of what `source` names. Raises what `modelferry.sources.resolve` lists."""
+    digest, found = await _manifest(source, source.digest or source.tag, client)
+    if isinstance(found, str):
+        digest, found = await _manifest(source, found, client)
+    if isinstance(found, str):
+        raise InvalidSpec(
+            f"{source}: an index within an index; name a manifest by @sha256:…", reason="UnsupportedMediaType"
+        )
+    if len(found) > MAX_FILES:
+        raise InvalidSpec(f"{source}: {len(found)} files, and {MAX_FILES} is the most")
+    files = tuple(sorted((_entry(source, layer) for layer in found), key=lambda file: file.path))
+    try:
+        return Manifest(digest.removeprefix("sha256:")[:_REVISION_LENGTH], files)
+    except ValueError as error:
+        raise InvalidSpec(f"{source}: {error}; push it anew") from error
+
+
+async def _manifest(source: OCISource, wanted: str, client: Client) -> tuple[str, tuple[Layer, ...] | str]:
+    """The digest of what `wanted`, a tag or a digest, names, and what is in it."""
+    name = str(source)
+    try:
+        head, body = await client.get(
+            f"{source.base}/manifests/{wanted}",
+            name,
+            limit=_LONGEST,
+            headers={"Accept": ACCEPTED},
+            explain=lambda head, body: error_of(source, wanted, head, body),
+        )
+    except NotFound as error:
+        raise await _instead(source, error, client) from error
+    if head.status != 200:
+        raise ServerMisbehaves(f"{name}: {head} to a GET of a manifest; is this a registry?")
+    digest = digest_of(body)
+    declared = wanted if wanted.startswith("sha256:") else head.headers.get("docker-content-digest", digest)
+    if declared != digest:
+        raise DigestMismatch(
+            f"{name}: the manifest that came is {digest}, and not {declared[:80]}: something on the way changes it; ask"
+            " the registry's operator"
+        )
+    return digest, read(body, head.headers.get("content-type", ""), name)
+
+
+async def _instead(source: OCISource, error: NotFound, client: Client) -> NotFound:
+    """`error`, with the tags that there are; or that there is no such repository, which some registries tell only who
+    asks for them."""
+    name = str(source)
+    try:
+        _, body = await client.get(
+            f"{source.base}/tags/list?n={_TAGS_SHOWN}",
+            name,
+            limit=_LONGEST,
+            explain=lambda head, body: error_of(source, "", head, body),
+        )
+        tags = ", ".join(sorted(str(tag)[:128] for tag in json.loads(body)["tags"])[:_TAGS_SHOWN])
+    except NotFound as missing:
+        return missing if missing.reason == _NO_REPOSITORY else error
+    except (ModelferryError, ValueError, TypeError, KeyError):
+        return error
+    return NotFound(f"{error.message}; there is {tags}", reason=error.reason) if tags else error
+
+
+def error_of(source: OCISource, wanted: str, head: Head, body: bytes) -> ModelferryError | None:
+    """What a registry's error says about the artifact, with the way out; None where the client knows better. Pure."""
+    where = f"{source}: {head}"
+    codes = _codes(body)
+    if head.status == 404 and "NAME_UNKNOWN" in codes:
+        return NotFound(
+            f"{where}: {source.host} has no repository {source.repository!r}; correct reference",
+            reason="RepositoryMissing",
+        )
+    if head.status == 404:
+        what = "manifest" if wanted.startswith("sha256:") else "tag"
+        return NotFound(
+            f"{where}: there is no {what} {wanted!r}; correct reference", reason=f"{what.capitalize()}Missing"
+        )
+    if head.status in (401, 403):
+        return Denied(
+            f"{where}: let the user of spec.auth pull {source.repository!r}, or give one that may (username and"
+            " password, or .dockerconfigjson); a registry says the same where there is no such repository"
+        )
+    return None
+
+
+def _codes(body: bytes) -> tuple[str, ...]:
+    """The codes in a registry's error; they are made of capital letters and underscores."""
+    try:
+        errors = json.loads(body)["errors"]
+        return tuple(code for item in errors if re.fullmatch(r"[A-Z_]{1,40}", code := str(item["code"])))
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def _entry(source: OCISource, layer: Layer) -> FileEntry:
+    place = Place(f"{source.base}/blobs/sha256:{layer.digest.hex}")
+    return FileEntry(layer.path, layer.size, layer.digest, (place,))

@@ -1,0 +1,138 @@
+"""An artifact's manifest, as bytes, into files. Pure.
+
+OCI Image Format Specification 1.1 (manifest, index, descriptor), ORAS's annotations, CNCF's ModelPack specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelferry.errors import InvalidSpec, ServerMisbehaves
+from modelferry.manifest import Digest
+from modelferry.manifest.paths import path_fault
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+#: What is understood, as an Accept field's value.
+ACCEPTED = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST))
+
+#: Where a layer says which file it is: ORAS and plain OCI, and ModelPack.
+_TITLES = ("org.opencontainers.image.title", "org.cncf.model.filepath")
+#: ORAS packed a directory.
+_UNPACK = "io.deis.oras.content.unpack"
+_EMPTY = "application/vnd.oci.empty.v1+json"
+_IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_MODEL_TAR = re.compile(r"application/vnd\.cncf\.model\..*\.tar(\+\w+)?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_UNSUPPORTED = "UnsupportedMediaType"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer that is a file: its path, size in bytes and SHA-256, which is also its name in the registry."""
+
+    path: str
+    size: int
+    digest: Digest
+
+
+def digest_of(body: bytes) -> str:
+    """A manifest's digest, by which it is named."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def read(body: bytes, media_type: str, name: str) -> tuple[Layer, ...] | str:
+    """The files of a manifest, or the digest of the one manifest that an index holds. `name`: the artifact, for errors.
+
+    Raises InvalidSpec (reason UnsupportedMediaType) where it is no artifact of plain files, ServerMisbehaves where it
+    is none at all.
+    """
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise ServerMisbehaves(f"{name}: the manifest is not JSON; is this a registry?")
+    kind = document.get("mediaType") or media_type.partition(";")[0].strip()
+    if kind in (OCI_INDEX, DOCKER_LIST):
+        return _only(document, name)
+    if kind not in (OCI_MANIFEST, DOCKER_MANIFEST):
+        raise InvalidSpec(f"{name}: a manifest of type {str(kind)[:80]!r} is not supported", reason=_UNSUPPORTED)
+    return _layers(document, name)
+
+
+def _only(index: Mapping[str, Any], name: str) -> str:
+    found = [item for item in _descriptors(index, "manifests", name) if not _is_attestation(item)]
+    if len(found) != 1:
+        names = ", ".join(str(item.get("digest"))[:19] + "…" for item in found[:3])
+        raise InvalidSpec(
+            f"{name} is an index of {len(found)} manifests ({names}); name the one that is wanted by @sha256:…",
+            reason=_UNSUPPORTED,
+        )
+    return _digest(found[0], name)
+
+
+def _layers(manifest: Mapping[str, Any], name: str) -> tuple[Layer, ...]:
+    config = manifest.get("config")
+    image = isinstance(config, dict) and config.get("mediaType") in _IMAGE_CONFIGS
+    layers = [item for item in _descriptors(manifest, "layers", name) if item.get("mediaType") != _EMPTY]
+    if not layers:
+        raise InvalidSpec(f"{name} has no layer that is a file", reason=_UNSUPPORTED)
+    found = [_layer(number, item, name, image) for number, item in enumerate(layers)]
+    seen: set[str] = set()
+    for layer in found:
+        if layer.path in seen:
+            raise InvalidSpec(f"{name}: two layers are titled {layer.path!r}; push it anew", reason=_UNSUPPORTED)
+        seen.add(layer.path)
+    return tuple(found)
+
+
+def _layer(number: int, item: Mapping[str, Any], name: str, image: bool) -> Layer:
+    annotations = item.get("annotations") if isinstance(item.get("annotations"), dict) else {}
+    assert isinstance(annotations, dict)
+    kind, size = str(item.get("mediaType")), item.get("size")
+    title = next((annotations[key] for key in _TITLES if isinstance(annotations.get(key), str)), "")
+    if not title:
+        what = "it is a container image" if image else f"layer {number} ({kind[:80]}) has no title"
+        raise InvalidSpec(
+            f"{name}: {what}; push files, each as a layer with its path in {_TITLES[0]} (oras push does it)",
+            reason=_UNSUPPORTED,
+        )
+    if str(annotations.get(_UNPACK)).lower() == "true" or _MODEL_TAR.fullmatch(kind):
+        raise InvalidSpec(
+            f"{name}: layer {title!r} is an archive, which is not unpacked; push its files one by one"
+            " (oras push with files instead of a directory, modctl build --raw)",
+            reason=_UNSUPPORTED,
+        )
+    if fault := path_fault(title):
+        raise InvalidSpec(f"{name}: layer {title!r} {fault}; push it under another title")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ServerMisbehaves(f"{name}: layer {title!r} has no size; push it anew")
+    return Layer(title, size, Digest.parse(_digest(item, name)))
+
+
+def _descriptors(document: Mapping[str, Any], key: str, name: str) -> list[dict[str, Any]]:
+    items = document.get(key)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ServerMisbehaves(f"{name}: the manifest has no {key}; push it anew")
+    return items
+
+
+def _digest(descriptor: Mapping[str, Any], name: str) -> str:
+    digest = str(descriptor.get("digest"))
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidSpec(f"{name}: digest {digest[:80]!r} is not a sha256; push it anew", reason=_UNSUPPORTED)
+    return digest
+
+
+def _is_attestation(descriptor: Mapping[str, Any]) -> bool:
+    """What BuildKit puts beside an image."""
+    annotations = descriptor.get("annotations")
+    return isinstance(annotations, dict) and annotations.get("vnd.docker.reference.type") == "attestation-manifest"

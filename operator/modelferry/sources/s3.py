@@ -1,0 +1,97 @@
+"""The source ``s3``: the objects of a bucket below a prefix, each at the version, or the ETag, that it has now.
+
+One ListObjectsV2 for a thousand objects, and a HeadObject for each that is taken: it alone tells version and checksum.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+from modelferry.errors import InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
+from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.manifest.model import pin
+from modelferry.manifest.paths import path_fault
+from modelferry.net.sigv4 import encoded_key
+from modelferry.resource.source import MAX_FILES
+from modelferry.resource.stores import S3Source
+from modelferry.sources.client import Client, Head
+from modelferry.sources.patterns import taken
+from modelferry.sources.s3_answers import Listed, Page, error_of, facts_of, object_error, page_of
+from modelferry.sources.together import together
+
+_FIELD = "spec.source.s3"
+#: Bytes of a page: a thousand keys of 1,024 bytes, each escaped to three times as much, and 500 bytes around each.
+_LONGEST_PAGE = 4_000_000
+#: Objects that are looked through for those that match, and pages of that.
+_MOST_LISTED = 100_000
+#: Without it HeadObject keeps the checksum to itself.
+_CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
+
+
+async def resolve(source: S3Source, client: Client) -> Manifest:
+    """The manifest of what `source` names. Raises what `modelferry.sources.resolve` lists."""
+    found = await _chosen(source, client)
+    entries = await together(_entry(source, path, item, client) for path, item in found.items())
+    try:
+        return pin(entries)
+    except ValueError as error:
+        raise InvalidSpec(f"{_FIELD}: {error}; exclude one of them") from error
+
+
+async def _chosen(source: S3Source, client: Client) -> dict[str, Listed]:
+    """The objects that are wanted, by their paths below the prefix."""
+    found: dict[str, Listed] = {}
+    seen, token = 0, ""
+    while True:
+        page = await _page(source, token, client)
+        seen += len(page.objects)
+        for item in page.objects:
+            path = item.key.removeprefix(source.directory)
+            # Consoles make an empty object for a directory.
+            if path and not path.endswith("/") and taken(path, source.include, source.exclude):
+                found[path] = item
+        token = page.next
+        if not token:
+            break
+        if seen >= _MOST_LISTED:
+            raise InvalidSpec(f"{_FIELD}.prefix: more than {_MOST_LISTED} objects are below it; give a longer one")
+    if not found:
+        raise NotFound(
+            f"s3: bucket {source.bucket!r} has {seen} objects below {source.directory or 'its root'!r}, and none of"
+            " them is taken; correct prefix, include or exclude"
+        )
+    if len(found) > MAX_FILES:
+        raise InvalidSpec(
+            f"{_FIELD}: {len(found)} files are taken, and {MAX_FILES} is the most; narrow them by include"
+        )
+    for path in found:
+        if fault := path_fault(path):
+            raise InvalidSpec(f"{_FIELD}: object {path!r} {fault}; exclude it")
+    return found
+
+
+async def _page(source: S3Source, token: str, client: Client) -> Page:
+    query = {"list-type": "2", "encoding-type": "url", "prefix": source.directory}
+    query |= {"continuation-token": token} if token else {}
+    url = f"{source.base}/?{urlencode(query, quote_via=quote, safe='')}"
+    where = f"the listing of bucket {source.bucket!r}"
+    _, body = await client.get(url, where, limit=_LONGEST_PAGE, explain=lambda head, body: error_of(source, head, body))
+    try:
+        return page_of(body)
+    except ValueError as error:
+        raise ServerMisbehaves(f"{where}: {error}; check endpoint and style") from error
+
+
+async def _entry(source: S3Source, path: str, item: Listed, client: Client) -> FileEntry:
+    url = f"{source.base}/{encoded_key(item.key)}"
+
+    def explain(head: Head, _: bytes) -> ModelferryError | None:
+        return object_error(source, path, head)
+
+    head = await client.head(url, path, _CHECKSUMS, method="HEAD", explain=explain)
+    facts = facts_of(head, path)
+    size = head.headers.get("content-length", "")
+    if head.status != 200 or not size.isascii() or not size.isdigit():
+        raise ServerMisbehaves(f"{path}: {head} to a HeadObject, without a length; check endpoint and style", file=path)
+    place = Place(f"{url}?versionId={quote(facts.version, safe='')}" if facts.version else url)
+    return FileEntry(path, int(size), facts.digest, (place,), validator="" if facts.digest else facts.etag)

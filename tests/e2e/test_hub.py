@@ -1,0 +1,138 @@
+"""From a hub to Ready: the pinned commit, the token that only the hub sees, and what is said where nobody is let in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from e2e.kit import SYSTEM, Kit, artifact
+from e2e.origins import MIB
+from e2e.platform import Platform
+from modelferry.manifest import CHUNK_SIZE
+from origin.certs import Leaf
+from origin.hub import CDN, Hub, Repo
+from origin.modelscope import Model, ModelScope
+from origin.web import threaded
+
+#: Nowhere but in the Secret, and in requests to the hub.
+PLANTED = "hf_planted5e2e"
+FILES = {f"config/{number:02}.yaml": b"x: %d\n" % number for number in range(40)}
+FILES["asset/gpt.safetensors"] = Random(2).randbytes(2 * CHUNK_SIZE + 4097)
+GATED = Repo(FILES, gated=True, readers=frozenset({PLANTED}), lfs_from=MIB)
+
+
+@dataclass(frozen=True)
+class Hubs:
+    """The servers of this module."""
+
+    hub: Hub
+    cdn: CDN
+    scope: ModelScope
+
+    def source(self, **fields: str) -> dict[str, Any]:
+        """``spec.source`` for the gated repository, or what `fields` say."""
+        return {"huggingFace": {"repo": "acme/speech", "endpoint": self.hub.base} | fields}
+
+
+@pytest.fixture
+def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
+    """A Hub with its CDN, and a ModelScope, where pods reach them."""
+    where: dict[str, Any] = {"tls": leaf.context(), "host": installed.host_address}
+    cdn = CDN(**where)
+    hub = Hub({"acme/speech": GATED, "acme/open": Repo(FILES)}, cdn, tokens=frozenset({PLANTED}), page=16, **where)
+    scope = ModelScope({"acme/speech": Model(FILES)}, **where)
+    with threaded(cdn, hub, scope):
+        yield Hubs(hub, cdn, scope)
+
+
+def secret(kit: Kit, name: str = "hub", token: str = PLANTED) -> None:
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"token": token}}
+    # Not by apply, which leaves a copy in an annotation; nor by words of a command line.
+    kit.kubectl("create", "-f", "-", input=json.dumps(body))
+
+
+def wanted(name: str, source: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return artifact(name, [], **{"source": source} | spec)
+
+
+def told(kit: Kit) -> dict[str, str]:
+    """All that a person or a program may read of this namespace and of the operator, but for Secrets."""
+    kinds = "ma,events,configmaps,pods,pvc,deployments"
+    found = {
+        "objects": kit.kubectl("get", kinds, "-o", "yaml"),
+        "described": kit.kubectl("describe", "ma,pods"),
+        "volumes": kit.platform.kubectl("get", "pv,nodes", "-o", "yaml"),
+        "operator": kit.platform.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1"),
+    }
+    for pod in kit.all("pods"):
+        name = pod["metadata"]["name"]
+        found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+    return found
+
+
+def command_lines() -> list[str]:
+    """Of every process of this machine, the nodes' among them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_else_saw_it(kit: Kit, hubs: Hubs) -> None:
+    secret(kit)
+    kit.apply(wanted("speech", hubs.source(revision="main"), auth={"secretRef": {"name": "hub"}}))
+    seen: set[str] = set()
+    ran: set[str] = set()
+
+    def ready() -> bool:
+        seen.update(command_lines())
+        ran.update(name for name, text in told(kit).items() if PLANTED in text)
+        return bool(kit.condition("speech", "Ready").get("status") == "True")
+
+    kit.wait("speech to be Ready", ready, 180)
+    status = kit.status("speech")
+    assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
+    assert {entry.question.token for entry in hubs.hub.log} == {PLANTED}
+    assert hubs.cdn.log
+    assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
+    assert any("agent fetch" in line for line in seen), "no download was seen running"
+    assert not [line for line in seen if PLANTED in line]
+    assert ran == set()
+    for node in kit.platform.nodes.nodes:
+        whole = node.exec(["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"])
+        assert whole.strip() == ""
+
+
+def test_without_its_token_a_gated_repository_says_how_to_be_let_in(kit: Kit, hubs: Hubs) -> None:
+    kit.apply(wanted("gated", hubs.source()))
+    said = kit.wait_stalled("gated", "GatedRepo")
+    assert f"is gated, and this client is not let in; ask for access at {hubs.hub.base}/acme/speech" in said
+    assert "spec.auth" in said
+
+
+def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(kit: Kit, hubs: Hubs) -> None:
+    secret(kit)
+    with_token = {"auth": {"secretRef": {"name": "hub"}}}
+    kit.apply(wanted("revision", hubs.source(revision="v9"), **with_token))
+    kit.apply(wanted("repository", hubs.source(repo="acme/missing"), **with_token))
+    kit.apply(wanted("patterns", {"huggingFace": {**hubs.source()["huggingFace"], "include": ["*.bin"]}}, **with_token))
+    assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
+    assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
+    assert "include (*.bin) takes 0" in kit.wait_stalled("patterns", "InvalidSpec")
+    assert [name for name, text in told(kit).items() if PLANTED in text] == []
+
+
+def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:
+    kit.apply(wanted("scoped", {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}))
+    kit.wait_ready("scoped")
+    status = kit.status("scoped")
+    assert (status["revision"], status["checksum"]) == (Model(FILES).commit, "Verified")

@@ -1,0 +1,116 @@
+"""A bucket of a real MinIO and an artifact of a real registry, from YAML to Ready; and wrong keys."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any
+
+import pytest
+
+from e2e.kit import Kit, Object, artifact
+from e2e.platform import Platform
+from modelferry.controller.children.config import MANIFEST_KEY
+from modelferry.manifest import Digest, FileEntry, Place, decode
+from modelferry.manifest.model import content_id
+from origin.certs import Authority, Leaf
+from stores.minio_store import REGION, MinioStore
+from stores.registry_store import PASSWORD, USER, RegistryStore
+from stores.token_server import TokenServer
+
+#: Two chunks and a small file.
+MODEL = {"config.yaml": b"x: 1\n", "asset/gpt.safetensors": Random(1).randbytes(20_000_000)}
+READER = {"accessKeyID": "reader", "secretAccessKey": "planted-reader-secret"}
+LOGIN = {"username": USER, "password": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def bucket(installed: Platform, leaf: Leaf, authority: Authority) -> Iterator[MinioStore]:
+    """MinIO with the bucket `models`, which keeps versions; `reader` may read it."""
+    with MinioStore(leaf, authority.ca_file, host=installed.host_address) as store:
+        store.bucket("models", versioned=True)
+        for path, content in MODEL.items():
+            store.put("models", f"chattts/{path}", content, checksum=True)
+        store.user("reader", READER["secretAccessKey"], "models")
+        yield store
+
+
+@pytest.fixture(scope="module")
+def registry(installed: Platform, leaf: Leaf, authority: Authority) -> Iterator[RegistryStore]:
+    """A registry that sends its clients to a token server."""
+    host = installed.host_address
+    tokens = TokenServer(leaf, USER, PASSWORD, host=host)
+    with tokens, RegistryStore(leaf, authority.ca_file, host=host, tokens=tokens) as store:
+        yield store
+
+
+def secret(name: str, data: Mapping[str, str]) -> Object:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(data)}
+
+
+def model(name: str, source: dict[str, Any], auth: str) -> Object:
+    made = artifact(name, [], auth={"secretRef": {"name": auth}})
+    made["spec"]["source"] = source
+    return made
+
+
+def in_bucket(store: MinioStore) -> dict[str, Any]:
+    return {"s3": {"bucket": "models", "prefix": "chattts", "region": REGION, "endpoint": store.endpoint}}
+
+
+def expected() -> str:
+    """The model's own digest, computed here from what was put into the stores."""
+    entries = [
+        FileEntry(path, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Place("https://h/"),))
+        for path, content in MODEL.items()
+    ]
+    return f"sha256:{content_id(tuple(entries))}"
+
+
+def places(kit: Kit) -> list[str]:
+    """The URLs in the one manifest of the namespace."""
+    (found,) = (found for found in kit.all("configmaps") if MANIFEST_KEY in found.get("binaryData", {}))
+    manifest = decode(base64.b64decode(found["binaryData"][MANIFEST_KEY]))
+    return [place.url for file in manifest.files for place in file.places]
+
+
+def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
+    kit.apply(secret("keys", READER), model("tts", in_bucket(bucket), "keys"))
+    kit.wait_ready("tts")
+    status = kit.status("tts")
+    assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
+    assert status["revision"] == expected().removeprefix("sha256:")[:12]
+    assert all("?versionId=" in url for url in places(kit))
+
+
+def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) -> None:
+    pushed = registry.push("models/chattts", "v1", MODEL)
+    kit.apply(
+        secret("login", LOGIN),
+        model("tts", {"oci": {"reference": f"{registry.authority}/models/chattts:v1"}}, "login"),
+    )
+    kit.wait_ready("tts")
+    status = kit.status("tts")
+    assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
+    assert status["revision"] == pushed.removeprefix("sha256:")[:40]
+
+
+def test_wrong_keys_are_told_with_the_way_out_and_shown_nowhere(
+    kit: Kit, bucket: MinioStore, registry: RegistryStore
+) -> None:
+    registry.push("models/chattts", "v1", MODEL)
+    kit.apply(
+        secret("keys", READER | {"secretAccessKey": "planted-wrong"}),
+        secret("login", LOGIN | {"password": "planted-wrong"}),
+        model("bucket", in_bucket(bucket), "keys"),
+        model("registry", {"oci": {"reference": f"{registry.authority}/models/chattts:v1"}}, "login"),
+    )
+    assert "correct accessKeyID and secretAccessKey" in kit.wait_stalled("bucket", "BadCredentials")
+    assert "correct user and password in spec.auth's Secret" in kit.wait_stalled("registry", "BadCredentials")
+    seen = kit.kubectl("get", "ma,pods,events,configmaps", "-o", "yaml")
+    for name in ("bucket", "registry"):
+        (pod,) = kit.pods(name, "resolve")
+        seen += kit.kubectl("logs", pod["metadata"]["name"])
+    assert "planted-wrong" not in seen

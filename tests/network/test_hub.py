@@ -1,0 +1,263 @@
+"""The source ``huggingFace`` against a Hub on loopback, which the Hub's own client is tried with as well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from modelferry.errors import Denied, InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
+from modelferry.manifest import Digest, Manifest
+from modelferry.net.credentials import NOBODY, Credential, Guarded, bearer
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
+from modelferry.resource.source import HuggingFaceSource
+from modelferry.sources import resolve
+from network.world import CHUNK, World
+from origin.certs import Leaf
+from origin.hub import CDN, Hub, Repo, git_sha1
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+TOKEN = "hf_planted"
+FILES = {
+    "README.md": b"# Speech\n",
+    "asset/gpt/model-00001-of-00001.safetensors": Random(5).randbytes(5 * CHUNK + 77),
+    "config/path with space+.yaml": b"x: 1\n",
+    "empty": b"",
+    "tokenizer.json": Random(6).randbytes(CHUNK // 2),
+}
+#: Its large files are those of half a chunk or more.
+SPEECH = Repo(FILES, refs=("main", "v1", "refs/pr/1"), lfs_from=CHUNK // 2)
+
+
+@asynccontextmanager
+async def hub_of(repo: Repo = SPEECH, leaf: Leaf | None = None, **options: object) -> AsyncIterator[tuple[Hub, CDN]]:
+    """A Hub with `repo` as acme/speech, and its CDN."""
+    tls = leaf.context() if leaf else None
+    async with CDN(tls=tls) as cdn:
+        repos = {"acme/speech": repo, "datasets/acme/voices": SPEECH, "bert": SPEECH}
+        async with Hub(repos, cdn, tls=tls, tokens=frozenset({TOKEN, "hf_other"}), **options) as hub:  # type: ignore[arg-type]
+            yield hub, cdn
+
+
+def meant_for(hub: Hub, token: str = TOKEN) -> Credential:
+    return Guarded(bearer(token), frozenset({hub.authority}), plain_http=True)
+
+
+async def resolved(hub: Hub, credential: Credential = NOBODY, /, repo: str = "acme/speech", **fields: str) -> Manifest:
+    """The manifest of a source whose fields are given; patterns as one word."""
+    patterns = {key: tuple(fields.pop(key).split()) for key in ("include", "exclude") if key in fields}
+    source = HuggingFaceSource(repo, endpoint=hub.base, **fields, **patterns)  # type: ignore[arg-type]
+    return await resolve(source, Ways(Way(client_context(), credential)), allow_plain_http=True)
+
+
+async def test_a_branch_becomes_its_commit_and_each_file_has_a_digest() -> None:
+    async with hub_of() as (hub, _):
+        manifest = await resolved(hub)
+        base = hub.base
+    assert manifest.revision == SPEECH.commit
+    assert {file.path: file.size for file in manifest.files} == {path: len(body) for path, body in FILES.items()}
+    digests = {file.path: file.digest for file in manifest.files}
+    assert digests["README.md"] == Digest("git-sha1", git_sha1(FILES["README.md"]))
+    assert digests["tokenizer.json"] is not None
+    assert digests["tokenizer.json"].algorithm == "sha256"
+    places = {file.path: file.places[0].url for file in manifest.files}
+    assert places["config/path with space+.yaml"] == (
+        f"{base}/acme/speech/resolve/{SPEECH.commit}/config/path%20with%20space%2B.yaml"
+    )
+
+
+@pytest.mark.parametrize("revision", ["v1", "refs/pr/1", SPEECH.commit])
+async def test_a_tag_a_pull_request_and_a_commit_are_revisions_too(revision: str) -> None:
+    async with hub_of() as (hub, _):
+        assert (await resolved(hub, revision=revision)).revision == SPEECH.commit
+
+
+async def test_a_dataset_and_a_model_without_an_owner_are_found() -> None:
+    async with hub_of() as (hub, _):
+        voices = await resolved(hub, repo="acme/voices", repo_type="dataset")
+        assert voices.files[0].places[0].url.startswith(f"{hub.base}/datasets/acme/voices/resolve/")
+        assert (await resolved(hub, repo="bert")).revision == SPEECH.commit
+
+
+async def test_the_whole_way_to_the_disk_is_checked_by_both_kinds_of_digest(leaf: Leaf, world: World) -> None:
+    async with hub_of(leaf=leaf) as (hub, _):
+        way = Way(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        await world.pull_manifest(manifest)
+    assert {path: world.read(path) for path in FILES} == FILES
+    assert world.progress is not None
+    assert world.progress.checksum == "verified"
+
+
+async def test_a_small_file_that_is_not_what_the_tree_says_is_not_published(leaf: Leaf, world: World) -> None:
+    async with hub_of(leaf=leaf) as (hub, _):
+        way = Way(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        hub.replaced["README.md"] = b"# SPEECH\n"
+        with pytest.raises(ModelferryError, match=r"README\.md: expected git-sha1:") as caught:
+            await world.pull_manifest(manifest)
+    assert caught.value.reason == "DigestMismatch"
+    assert not world.published
+
+
+async def test_patterns_choose_files_and_another_choice_is_another_revision() -> None:
+    async with hub_of() as (hub, _):
+        some = await resolved(hub, include="*.safetensors config/", exclude="*.bin")
+        others = await resolved(hub, exclude="*.safetensors")
+    assert [file.path for file in some.files] == [
+        "asset/gpt/model-00001-of-00001.safetensors",
+        "config/path with space+.yaml",
+    ]
+    assert len({some.revision, others.revision}) == 2
+    assert all(manifest.revision.startswith(f"{SPEECH.commit}-") for manifest in (some, others))
+
+
+async def test_patterns_that_leave_nothing_are_told_with_what_there_is() -> None:
+    async with hub_of() as (hub, _):
+        with pytest.raises(InvalidSpec) as caught:
+            await resolved(hub, include="*.safetensor *.json", exclude="tokenizer*")
+    assert caught.value.message == (
+        f"spec.source.huggingFace: none of the 5 files of acme/speech at {SPEECH.commit[:12]} is left; include"
+        " (*.safetensor, *.json) takes 1; exclude (tokenizer*) leaves out 1 of them; the repository has README.md,"
+        " asset/gpt/model-00001-of-00001.safetensors, config/path with space+.yaml, empty, tokenizer.json; correct the"
+        " patterns"
+    )
+
+
+async def test_a_list_on_several_pages_is_read_from_the_mirror_that_was_asked() -> None:
+    # A mirror hands on the Hub's own link, at an address that cannot be reached from here.
+    async with hub_of(page=2, linked="https://hub.invalid") as (hub, _):
+        assert len((await resolved(hub, meant_for(hub))).files) == len(FILES)
+        pages = [entry.question for entry in hub.log if "/tree/" in entry.question.path]
+    assert [page.query.get("cursor") for page in pages] == [None, "2", "4", "6"]
+    assert {page.token for page in pages} == {TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("repo", "token", "fields", "error", "reason", "words"),
+    [
+        (SPEECH, "", {"revision": "v9"}, NotFound, "RevisionNotFound", "no branch, tag or commit 'v9'; correct"),
+        (SPEECH, "", {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "no model acme/missing on .* or it is"),
+        (SPEECH, TOKEN, {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "or give a token"),
+        (Repo(FILES, private=True), "", {}, NotFound, "RepositoryNotFound", r"by spec\.auth"),
+        (Repo(FILES, private=True), TOKEN, {}, NotFound, "RepositoryNotFound", "or it is private"),
+        (Repo(FILES, gated=True), "", {}, Denied, "GatedRepo", "401 .*is gated.*ask for access at .*/acme/speech"),
+        (Repo(FILES, gated=True), TOKEN, {}, Denied, "GatedRepo", "403 .*token of the account that has it"),
+        (SPEECH, "hf_wrong", {}, Denied, "TokenRefused", "does not know the token; give a valid one"),
+    ],
+)
+async def test_each_refusal_has_its_reason_and_a_way_out(
+    repo: Repo, token: str, fields: dict[str, str], error: type[ModelferryError], reason: str, words: str
+) -> None:
+    async with hub_of(repo) as (hub, _):
+        with pytest.raises(error, match=words) as caught:
+            await resolved(hub, meant_for(hub, token) if token else NOBODY, **fields)
+    assert caught.value.reason == reason
+    assert "hf_" not in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["gated", "private"])
+async def test_who_is_let_in_gets_a_gated_or_private_repository(kind: str) -> None:
+    async with hub_of(Repo(FILES, readers=frozenset({TOKEN}), **{kind: True})) as (hub, _):  # type: ignore[arg-type]
+        assert len((await resolved(hub, meant_for(hub))).files) == len(FILES)
+
+
+async def test_an_address_that_is_no_hub_is_told() -> None:
+    async with CDN() as cdn:
+        source = HuggingFaceSource("acme/speech", endpoint=cdn.base)
+        with pytest.raises(Denied):
+            await resolve(source, Ways(Way(client_context())), allow_plain_http=True)
+    async with hub_of() as (hub, _):
+        source = HuggingFaceSource("api/resolve-cache", endpoint=hub.base, revision="main")
+        with pytest.raises((NotFound, ServerMisbehaves)):
+            await resolve(source, Ways(Way(client_context())), allow_plain_http=True)
+
+
+async def test_signed_urls_that_expire_on_the_way_cost_a_redirect_and_no_failure(leaf: Leaf, world: World) -> None:
+    async with hub_of(leaf=leaf) as (hub, cdn):
+        way = Way(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        cdn.uses = 1
+        await world.pull_manifest(manifest)
+        expired = sum(entry.status == 403 for entry in cdn.log)
+        redirects = sum(entry.status == 302 for entry in hub.log)
+    assert expired > 0
+    # One for each part: the resolving one, five chunks, and the small file of LFS at least.
+    assert redirects >= 7
+    assert (
+        world.read("asset/gpt/model-00001-of-00001.safetensors") == FILES["asset/gpt/model-00001-of-00001.safetensors"]
+    )
+
+
+async def test_the_token_is_shown_to_the_hub_at_each_request_and_never_to_the_cdn(leaf: Leaf, world: World) -> None:
+    async with hub_of(Repo(FILES, private=True, readers=frozenset({TOKEN})), leaf) as (hub, cdn):
+        world.credential = Guarded(bearer(TOKEN), frozenset({hub.authority}))
+        ways = Ways(Way(client_context(world.ca_file), world.credential))
+        await world.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), ways))
+        assert {entry.question.token for entry in hub.log} == {TOKEN}
+        assert cdn.log
+        assert {entry.question.token for entry in cdn.log} == {""}
+        assert not any(TOKEN in str(entry) for entry in cdn.log)
+
+
+async def test_a_hub_that_is_busy_is_asked_again_when_it_says(world: World) -> None:
+    busy = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    async with hub_of(busy=lambda number, _: number == 1, busy_fields=busy) as (hub, _):
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        assert (await resolved(hub)).revision == SPEECH.commit
+        assert loop.time() - before >= 1.0
+        assert [entry.status for entry in hub.log].count(429) == 1
+
+
+async def snapshot(hub: Hub, home: Path, *, token: str = "", patterns: list[str] | None = None) -> tuple[int, str]:
+    """What huggingface_hub makes of acme/speech: its exit code, and its directory or its traceback."""
+    script = (
+        "import json, sys, huggingface_hub as h\n"
+        "print(h.snapshot_download('acme/speech', allow_patterns=json.loads(sys.argv[1])))\n"
+    )
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"HF_ENDPOINT": hub.base, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | (
+        {"HF_TOKEN": token} if token else {}
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, json.dumps(patterns), env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    return process.returncode or 0, (out or err).decode().strip()
+
+
+def published(where: str) -> set[str]:
+    return {str(path.relative_to(where)) for path in Path(where).rglob("*") if path.is_file()}
+
+
+async def test_the_hub_satisfies_its_own_client(tmp_path: Path) -> None:
+    async with hub_of(Repo(FILES, gated=True, readers=frozenset({TOKEN}), lfs_from=CHUNK // 2), page=2) as (hub, cdn):
+        code, where = await snapshot(hub, tmp_path, token=TOKEN)
+        assert code == 0, where
+        assert {path: (Path(where) / path).read_bytes() for path in FILES} == FILES
+        assert Path(where).name == SPEECH.commit
+        assert {entry.question.token for entry in cdn.log} == {""}
+        # Whoever is not let in hears from the real client what our own says.
+        code, said = await snapshot(hub, tmp_path / "other")
+        assert (code, "GatedRepoError" in said) == (1, True), said
+
+
+async def test_patterns_mean_to_the_real_client_what_they_mean_here(tmp_path: Path) -> None:
+    async with hub_of() as (hub, _):
+        code, where = await snapshot(hub, tmp_path, patterns=["*.safetensors", "config/"])
+        assert code == 0, where
+        theirs = published(where)
+        ours = {file.path for file in (await resolved(hub, include="*.safetensors config/")).files}
+    assert ours == theirs

@@ -1,0 +1,235 @@
+"""The source ``oci`` against the real registry of distribution, behind htpasswd and behind a token server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+
+from cluster.shell import ClusterError
+from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError
+from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.net.credentials import Guarded, basic
+from modelferry.net.registry import RegistryToken
+from modelferry.net.ways import SOURCE, Way
+from modelferry.resource.stores import OCISource
+from modelferry.sources.client import Client
+from network.stores import fetched, resolved, ways
+from network.world import CHUNK, Serve, World
+from origin.certs import Authority, Leaf
+from origin.rules import Rule
+from stores.registry_store import LAYER, PASSWORD, TITLE, USER, RegistryStore
+from stores.token_server import LEEWAY, TokenServer
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+LOGIN = {"username": USER, "password": PASSWORD}
+MODEL = {"config.yaml": b"x: 1\n", "asset/gpt.safetensors": Random(1).randbytes(5 * CHUNK + 99)}
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@pytest.fixture(scope="module")
+def tokens(leaf: Leaf) -> Iterator[TokenServer]:
+    """Says who may pull from `registry`."""
+    with TokenServer(leaf, USER, PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def registry(leaf: Leaf, authority: Authority, tokens: TokenServer) -> Iterator[RegistryStore]:
+    """Behind a token server, with models/tts:v1, private, and models/open:v1, which is for all."""
+    with RegistryStore(leaf, authority.ca_file, tokens=tokens) as server:
+        tokens.public.add("models/open")
+        for repository in ("models/tts", "models/open"):
+            server.push(repository, "v1", MODEL)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def walled(leaf: Leaf, authority: Authority) -> Iterator[RegistryStore]:
+    """Behind htpasswd, with models/tts:v1."""
+    with RegistryStore(leaf, authority.ca_file) as server:
+        server.push("models/tts", "v1", MODEL)
+        yield server
+
+
+def source(registry: RegistryStore, rest: str = "models/tts:v1") -> OCISource:
+    return OCISource.parse(f"{registry.authority}/{rest}")
+
+
+def docker(host: str, **entry: str) -> dict[str, str]:
+    return {".dockerconfigjson": json.dumps({"auths": {host: entry}})}
+
+
+async def test_each_layer_is_the_file_of_its_title(registry: RegistryStore, world: World) -> None:
+    wanted = source(registry)
+    manifest = await resolved(world, wanted, LOGIN)
+    assert {file.path: file.digest for file in manifest.files} == {
+        path: Digest("sha256", hashlib.sha256(content).hexdigest()) for path, content in MODEL.items()
+    }
+    assert await fetched(world, wanted, manifest, LOGIN) == MODEL
+
+
+async def test_a_tag_is_pinned_to_the_digest_that_it_has(registry: RegistryStore, world: World) -> None:
+    first = registry.push("models/moving", "v1", {"a": b"first"})
+    wanted = source(registry, "models/moving:v1")
+    manifest = await resolved(world, wanted, LOGIN)
+    assert first.removeprefix("sha256:").startswith(manifest.revision)
+    second = registry.push("models/moving", "v1", {"a": b"second"})
+    assert await fetched(world, wanted, manifest, LOGIN) == {"a": b"first"}
+    assert second.removeprefix("sha256:").startswith((await resolved(world, wanted, LOGIN)).revision)
+    assert await resolved(world, source(registry, f"models/moving@{first}"), LOGIN) == manifest
+
+
+async def test_nobody_pulls_what_is_for_all(registry: RegistryStore, world: World) -> None:
+    wanted = source(registry, "models/open:v1")
+    assert await fetched(world, wanted, await resolved(world, wanted)) == MODEL
+
+
+@pytest.mark.parametrize("entry", [LOGIN, {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}], ids=str)
+async def test_a_docker_config_says_who_pulls(walled: RegistryStore, world: World, entry: dict[str, str]) -> None:
+    secret = docker(f"https://{walled.authority}/v1/", **entry)
+    wanted = source(walled)
+    assert await fetched(world, wanted, await resolved(world, wanted, secret), secret) == MODEL
+
+
+async def test_an_index_of_one_leads_to_its_manifest(registry: RegistryStore, world: World) -> None:
+    digest = registry.push("models/tts", "inner", {"a": b"in an index"})
+    inner = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}
+    registry.push_manifest("models/tts", "index", index)
+    manifest = await resolved(world, source(registry, "models/tts:index"), LOGIN)
+    assert digest.removeprefix("sha256:").startswith(manifest.revision)
+    registry.push_manifest("models/tts", "two", index | {"manifests": [inner, inner]})
+    with pytest.raises(InvalidSpec, match=r"index of 2 manifests .*name the one that is wanted by @sha256"):
+        await resolved(world, source(registry, "models/tts:two"), LOGIN)
+
+
+async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
+    registry: RegistryStore, tokens: TokenServer, world: World
+) -> None:
+    wanted = source(registry)
+    manifest = await resolved(world, wanted, LOGIN)
+    credential = RegistryToken(basic(USER, PASSWORD))
+    world.credential = Guarded(credential, frozenset({registry.authority}))
+    tokens.lifetime = -float(LEEWAY) + 2
+    await _hold_a_token(world, registry)
+    old = await credential.headers("")
+    tokens.lifetime = 300.0
+    await _until_refused(world, registry, dict(old))
+    asked = len(tokens.asked)
+    await world.pull_manifest(manifest)
+    assert world.read("config.yaml") == MODEL["config.yaml"]
+    assert len(tokens.asked) == asked + 1
+    assert await credential.headers("") != old
+
+
+async def _hold_a_token(world: World, registry: RegistryStore) -> None:
+    wanted = source(registry)
+    async with Client(Way(ways(world, wanted, None).of(SOURCE).context, world.credential)) as client:
+        await client.head(f"{wanted.base}/tags/list", "a")
+
+
+async def _until_refused(world: World, registry: RegistryStore, shown: dict[str, str]) -> None:
+    """Ask with the old token until the registry has had enough of it: its clock, not ours, decides."""
+    wanted = source(registry)
+    async with Client(Way(ways(world, wanted, None).of(SOURCE).context)) as client:
+        for _ in range(10_000):
+            try:
+                await client.head(f"{wanted.base}/tags/list", "a", shown)
+            except Denied:
+                return
+    raise ClusterError("the registry takes a token that has run out")
+
+
+@pytest.mark.parametrize(
+    ("rest", "secret", "reason", "said"),
+    [
+        ("models/tts:v9", LOGIN, "TagMissing", "there is no tag 'v9'; correct reference; there is .*v1"),
+        (f"models/tts@sha256:{'0' * 64}", LOGIN, "ManifestMissing", "there is no manifest 'sha256:0000"),
+        ("models/none:v1", LOGIN, "RepositoryMissing", "has no repository 'models/none'; correct reference"),
+        ("models/tts:v1", None, "Denied", "let the user of spec.auth pull 'models/tts', or give one that may"),
+        (
+            "models/tts:v1",
+            LOGIN | {"password": "planted-x"},
+            "BadCredentials",
+            "correct user and password in spec.auth",
+        ),
+        (
+            "models/tts:v1",
+            {"token": "planted-x"},
+            "SecretMissing",
+            "give it username and password, or .dockerconfigjson",
+        ),
+        ("models/tts:v1", docker("other.example.com", **LOGIN), "SecretMissing", "names no user and password for 127"),
+        ("models/tts:v1", {".dockerconfigjson": "{"}, "SecretMissing", "'.dockerconfigjson' of the Secret is not JSON"),
+        ("models/tts:v1", LOGIN | {"allowedHosts": "127.0.0.1:1"}, "Denied", "spec.auth"),
+    ],
+    ids=["tag", "digest", "repository", "nobody", "password", "keys", "other host", "no JSON", "hosts"],
+)
+async def test_what_is_wrong_is_told_with_the_way_out(
+    registry: RegistryStore, world: World, rest: str, secret: dict[str, str] | None, reason: str, said: str
+) -> None:
+    with pytest.raises(ModelferryError, match=said) as caught:
+        await resolved(world, source(registry, rest), secret)
+    assert caught.value.reason == reason
+    assert "planted" not in str(caught.value)
+
+
+async def test_a_token_server_that_the_secret_does_not_list_gets_no_password(
+    registry: RegistryStore, tokens: TokenServer, world: World
+) -> None:
+    asked = len(tokens.asked)
+    with pytest.raises(Denied, match=r"sends its clients to https://127.0.0.1:\d+/token, which .* does not list"):
+        await resolved(world, source(registry), LOGIN | {"allowedHosts": registry.authority})
+    assert len(tokens.asked) == asked
+    both = f"{registry.authority}, {urlsplit(tokens.realm).netloc}"
+    await resolved(world, source(registry), LOGIN | {"allowedHosts": both})
+
+
+async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore, world: World) -> None:
+    with pytest.raises(Denied, match="401 Unauthorized: let the user"):
+        await resolved(world, source(walled), LOGIN | {"password": "planted-x"})
+
+
+async def test_an_image_is_told_from_files(registry: RegistryStore, world: World) -> None:
+    config = registry.layer("models/tts", b"{}", {}, "application/vnd.oci.image.config.v1+json")
+    layers = [registry.layer("models/tts", b"tar", {}, LAYER)]
+    registry.push("models/tts", "image", {}, config=config, layers=layers)
+    with pytest.raises(InvalidSpec, match="it is a container image; push files, each as a layer") as caught:
+        await resolved(world, source(registry, "models/tts:image"), LOGIN)
+    assert caught.value.reason == "UnsupportedMediaType"
+
+
+async def test_a_title_that_climbs_out_is_refused(registry: RegistryStore, world: World) -> None:
+    registry.push("models/tts", "evil", {}, layers=[registry.layer("models/tts", b"x", {TITLE: "../../etc/passwd"})])
+    with pytest.raises(InvalidSpec, match=r"layer '\.\./\.\./etc/passwd' .* stays inside the model's directory"):
+        await resolved(world, source(registry, "models/tts:evil"), LOGIN)
+
+
+async def test_a_manifest_that_is_not_the_one_of_its_digest_is_refused(serve: Serve, world: World) -> None:
+    pinned = f"v2/models/tts/manifests/sha256:{'a' * 64}"
+    async with serve({pinned: b'{"layers": []}'}) as origin:
+        wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts@sha256:{'a' * 64}")
+        with pytest.raises(DigestMismatch, match="something on the way changes it"):
+            await resolved(world, wanted)
+
+
+async def test_a_blob_in_other_storage_is_fetched_without_the_login(serve: Serve, world: World) -> None:
+    content = MODEL["config.yaml"]
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    login = basic("u", "planted-p").authorization
+    asks = Rule(fields=(("WWW-Authenticate", 'Basic realm="r"'),), authorization=login)
+    async with serve({"stored": content}) as storage:
+        async with serve({"blob": content}, rules=[asks, Rule(redirect=storage.url("stored"))]) as origin:
+            wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts:v1")
+            file = FileEntry("a", len(content), digest, (Place(origin.url("blob")),))
+            secret = {"username": "u", "password": "planted-p"}
+            assert await fetched(world, wanted, Manifest("r", (file,)), secret) == {"a": content}
+        assert {request.authorization for request in storage.entries} == {""}
+        assert [request.authorization for request in origin.entries] == ["", login]

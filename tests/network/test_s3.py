@@ -1,0 +1,232 @@
+"""The source ``s3`` against a real MinIO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from modelferry.errors import Denied, ModelferryError, SourceChanged
+from modelferry.manifest import Digest
+from modelferry.net.amazon import Signed
+from modelferry.net.credentials import Guarded, hosts_of
+from modelferry.net.sigv4 import Keys, presigned
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
+from modelferry.resource.source import HTTPFile, HTTPSource
+from modelferry.resource.stores import S3Source
+from modelferry.sources import resolve
+from network.stores import fetched, resolved
+from network.world import World
+from origin.certs import Authority, Leaf
+from origin.nginx import Nginx
+from stores.minio_store import PART, REGION, MinioStore
+from stores.token_server import jwks, signed
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+READER = {"accessKeyID": "reader", "secretAccessKey": "planted-reader-secret"}
+MODEL = {
+    "models/tts/config.yaml": b"x: 1\n",
+    "models/tts/asset/gpt weights+1.safetensors": Random(1).randbytes(300_000),
+    "models/tts/asset/größe=ä&b?.bin": Random(2).randbytes(70_000),
+    "models/tts/empty": b"",
+    "models/tts-other/no": b"no",
+}
+
+
+@pytest.fixture(scope="module")
+def store(leaf: Leaf, authority: Authority) -> Iterator[MinioStore]:
+    """One MinIO with a bucket `plain`, and `versioned`, which keeps versions; `reader` may read both."""
+    with MinioStore(leaf, authority.ca_file) as server:
+        for name in ("plain", "versioned"):
+            server.bucket(name, versioned=name == "versioned")
+            for key, content in MODEL.items():
+                server.put(name, key, content, checksum=True)
+        server.user("reader", READER["secretAccessKey"], "*")
+        yield server
+
+
+def source(store: MinioStore, bucket: str = "plain", prefix: str = "models/tts", **fields: Any) -> S3Source:
+    return S3Source(bucket, prefix, **({"region": REGION, "endpoint": store.endpoint} | fields))
+
+
+async def test_the_objects_below_a_prefix_arrive_under_their_paths(store: MinioStore, world: World) -> None:
+    wanted = source(store)
+    found = await fetched(world, wanted, await resolved(world, wanted, READER), READER)
+    assert found == {key.removeprefix("models/tts/"): MODEL[key] for key in MODEL if key.startswith("models/tts/")}
+
+
+async def test_the_stores_sha256_is_the_files_digest(store: MinioStore, world: World) -> None:
+    manifest = await resolved(world, source(store), READER)
+    assert {f.path: f.digest for f in manifest.files} == {
+        key.removeprefix("models/tts/"): Digest("sha256", hashlib.sha256(content).hexdigest())
+        for key, content in MODEL.items()
+        if key.startswith("models/tts/")
+    }
+
+
+async def test_patterns_choose_among_the_objects(store: MinioStore, world: World) -> None:
+    wanted = source(store, include=("asset/*", "empty"), exclude=("*.bin",))
+    manifest = await resolved(world, wanted, READER)
+    assert [file.path for file in manifest.files] == ["asset/gpt weights+1.safetensors", "empty"]
+
+
+async def test_a_version_stays_what_it_is_when_the_object_is_replaced(store: MinioStore, world: World) -> None:
+    store.bucket("moving", versioned=True)
+    version = store.put("moving", "a", b"first")
+    wanted = source(store, "moving", "")
+    manifest = await resolved(world, wanted, READER)
+    store.put("moving", "a", b"other")
+    assert manifest.files[0].places[0].url.endswith(f"/moving/a?versionId={version}")
+    assert await fetched(world, wanted, manifest, READER) == {"a": b"first"}
+    assert (await resolved(world, wanted, READER)).revision != manifest.revision
+
+
+async def test_without_versions_a_replaced_object_is_told_by_its_etag(store: MinioStore, world: World) -> None:
+    store.bucket("replaced")
+    store.put("replaced", "a", b"first")
+    wanted = source(store, "replaced", "")
+    manifest = await resolved(world, wanted, READER)
+    store.put("replaced", "a", b"other")
+    with pytest.raises(SourceChanged, match=r"a: .*/replaced/a changed|another version"):
+        await fetched(world, wanted, manifest, READER)
+
+
+async def test_an_etag_of_parts_is_taken_for_no_digest(store: MinioStore, world: World) -> None:
+    store.bucket("parts")
+    content = Random(3).randbytes(PART + 1000)
+    store.put("parts", "a", content, parts=True)
+    wanted = source(store, "parts", "")
+    manifest = await resolved(world, wanted, READER)
+    (file,) = manifest.files
+    assert (file.digest, file.size) == (None, len(content))
+    assert file.validator.endswith('-2"')
+    assert await fetched(world, wanted, manifest, READER) == {"a": content}
+
+
+async def test_a_public_bucket_needs_no_keys(store: MinioStore, world: World) -> None:
+    store.bucket("public")
+    store.put("public", "a", b"for all")
+    store.public("public")
+    wanted = source(store, "public", "")
+    assert await fetched(world, wanted, await resolved(world, wanted)) == {"a": b"for all"}
+
+
+async def test_a_listing_of_more_than_a_thousand_objects_is_read_to_its_end(store: MinioStore, world: World) -> None:
+    store.bucket("many")
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: store.put("many", f"d/{number:04}", b"x"), range(1005)))
+    manifest = await resolved(world, source(store, "many", "d/"), READER)
+    assert [file.path for file in manifest.files] == [f"{number:04}" for number in range(1005)]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "secret", "changes", "reason", "said"),
+    [
+        ("absent", READER, {}, "BucketMissing", "there is no bucket 'absent'; correct bucket"),
+        ("plain", READER, {"region": "us-west-9"}, "WrongRegion", f"set spec.source.s3.region: {REGION}"),
+        ("plain", READER | {"secretAccessKey": "x"}, {}, "BadCredentials", "SignatureDoesNotMatch.*secretAccessKey"),
+        ("plain", READER | {"accessKeyID": "who"}, {}, "BadCredentials", "InvalidAccessKeyId.*correct accessKeyID"),
+        ("plain", None, {}, "Denied", "allow s3:ListBucket on bucket 'plain'.*without any: to everybody"),
+        ("plain", {"token": "x"}, {}, "SecretMissing", "has the keys token; give it accessKeyID and secretAccessKey"),
+        ("plain", READER, {"prefix": "model"}, "NotFound", "0 objects below 'model/'.*correct prefix"),
+        ("plain", READER, {"include": ("*.gguf",)}, "NotFound", "4 objects below"),
+    ],
+    ids=["no bucket", "region", "secret", "key", "nobody", "other keys", "prefix", "include"],
+)
+async def test_what_is_wrong_is_told_with_the_way_out(
+    store: MinioStore,
+    world: World,
+    bucket: str,
+    secret: dict[str, str] | None,
+    changes: dict[str, Any],
+    reason: str,
+    said: str,
+) -> None:
+    with pytest.raises(ModelferryError, match=said) as caught:
+        await resolved(world, source(store, bucket, **changes), secret)
+    assert caught.value.reason == reason
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rights", "action"), [({"lists": False}, "s3:ListBucket"), ({"reads": False}, "s3:GetObject")], ids=str
+)
+async def test_the_action_that_is_missing_is_named(
+    store: MinioStore, world: World, rights: dict[str, bool], action: str
+) -> None:
+    name = f"no-{action[3:].lower()}"
+    store.user(name, "planted-limited", "plain", **rights)
+    with pytest.raises(Denied, match=action):
+        await resolved(world, source(store), {"accessKeyID": name, "secretAccessKey": "planted-limited"})
+
+
+async def test_a_clock_that_is_wrong_is_told_with_the_servers_time(store: MinioStore, world: World) -> None:
+    keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
+    late = Signed(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
+    context = client_context(world.ca_file)
+    with pytest.raises(Denied, match=r"the server's clock says .* GMT; set this machine's clock") as caught:
+        await resolve(source(store), Ways(Way(context, Guarded(late, hosts_of(store.authority)))))
+    assert caught.value.reason == "ClockSkew"
+
+
+async def test_a_presigned_url_is_all_that_a_reader_needs_until_it_expires(store: MinioStore, world: World) -> None:
+    url = f"{store.endpoint}/plain/models/tts/config.yaml"
+    keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
+    plain = Ways(Way(client_context(world.ca_file)))
+
+    async def size(began: datetime) -> int:
+        fresh = presigned(url, keys, region=REGION, now=began, expires=60)
+        return (await resolve(HTTPSource((HTTPFile("a", fresh),)), plain)).size
+
+    now = datetime.now(UTC)
+    assert await size(now) == len(MODEL["models/tts/config.yaml"])
+    with pytest.raises(Denied):
+        await size(now - timedelta(seconds=61))
+
+
+async def test_a_pods_web_identity_is_exchanged_for_keys(
+    leaf: Leaf, authority: Authority, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As IRSA does it, with MinIO as the token service and a provider of identities that it trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    web = tmp_path / "web"
+    web.mkdir()
+    with Nginx(web, leaf=leaf) as provider:
+        issuer = provider.url("").rstrip("/")
+        document = {"issuer": issuer, "jwks_uri": provider.url("jwks"), "token_endpoint": issuer,
+                    "authorization_endpoint": issuer, "response_types_supported": ["code"],
+                    "subject_types_supported": ["public"],
+                    "id_token_signing_alg_values_supported": ["ES256"]}  # fmt: skip
+        (web / "configuration").write_text(json.dumps(document))
+        (web / "jwks").write_text(json.dumps(jwks(key)))
+        told = {
+            "MINIO_IDENTITY_OPENID_CONFIG_URL": provider.url("configuration"),
+            "MINIO_IDENTITY_OPENID_CLIENT_ID": "modelferry",
+            "MINIO_IDENTITY_OPENID_CLAIM_NAME": "policy",
+        }
+        with MinioStore(leaf, authority.ca_file, environment=told) as store:
+            store.bucket("models")
+            store.put("models", "a", b"by role")
+            store.policy("may-read", "models")
+            claims = {"iss": issuer, "aud": "modelferry", "sub": "pod", "policy": "may-read"}
+            token = tmp_path / "token"
+            token.write_text(signed(key, claims | {"iat": int(time.time()), "exp": int(time.time()) + 600}))
+            monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/models")
+            monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", store.endpoint)
+            wanted = source(store, "models", "")
+            assert await fetched(world, wanted, await resolved(world, wanted)) == {"a": b"by role"}
+            token.write_text("no token")
+            with pytest.raises(Denied, match="gives arn:aws:iam::123456789012:role/models no keys"):
+                await resolved(world, wanted)

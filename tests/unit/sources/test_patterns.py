@@ -1,0 +1,23 @@
+"""Which of a bucket's objects are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelferry.sources.patterns import taken
+
+
+@pytest.mark.parametrize(
+    ("path", "include", "exclude", "expected"),
+    [
+        ("a/b.bin", (), (), True),
+        ("a/b.bin", ("*.bin",), (), True),
+        ("a/b.bin", ("a/",), (), True),
+        ("b/a/c", ("a/",), (), False),
+        ("A.BIN", ("*.bin",), (), False),
+        ("a.bin", ("*.bin",), ("a*",), False),
+        ("a.bin", (), ("*.txt",), True),
+    ],
+)
+def test_patterns(path: str, include: tuple[str, ...], exclude: tuple[str, ...], expected: bool) -> None:
+    assert taken(path, include, exclude) is expected
