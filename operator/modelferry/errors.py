@@ -23,6 +23,7 @@
         │   ├── SizeMismatch              the source has another length than declared
         │   ├── SourceChanged             the file kept changing while it was fetched
         │   ├── ServerMisbehaves          answers that no standard allows, from every place
+        │   ├── PrivateAddress            a public server leads into a private network
         │   ├── ProxyDenied               the proxy wants other credentials: 407
         │   ├── ProxyRefused              the proxy does not let us to the server, or cannot reach it
         │   └── SourceUnavailable         transient failures without any progress, until the budget was spent
@@ -151,6 +152,10 @@ class SourceChanged(SourceFault):
 
 class ServerMisbehaves(SourceFault):
     """Every place answers in a way that no standard allows; the message names the rule."""
+
+
+class PrivateAddress(SourceFault):
+    """A public server leads, by a redirect or by its name, into a private network."""
 
 
 class SourceUnavailable(SourceFault):

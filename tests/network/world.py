@@ -15,6 +15,7 @@ from modelferry.manifest.model import pin
 from modelferry.messages import Progress
 from modelferry.net.credentials import NOBODY, Credential
 from modelferry.net.proxy import DIRECT, Proxies
+from modelferry.net.territory import Territory
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
@@ -46,6 +47,7 @@ class World:
     allow_plain_http: bool = False
     credential: Credential = NOBODY
     proxies: Proxies = DIRECT
+    territory: Territory = field(default_factory=Territory)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -59,7 +61,7 @@ class World:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.patience)
-        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies)
+        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.territory)
         dialer = Dialer(Ways(way), self.limits)
         # No randomness in the waits, and short ones.
         fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)

@@ -18,6 +18,7 @@ from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
     Denied,
+    PrivateAddress,
     ProxyDenied,
     ProxyRefused,
     ServerMisbehaves,
@@ -167,6 +168,8 @@ class Exchange:
                 raise _Fault(Verdict(Action.REFUSE, 47, error.message, CertificateRefused), error) from error
             except Denied as error:
                 raise _Fault(Verdict(Action.REFUSE, 37, error.message, Denied), error) from error
+            except PrivateAddress as error:
+                raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
             except ProxyDenied as error:
                 raise _Fault(Verdict(Action.REFUSE, 51, error.message, ProxyDenied), error) from error
             except ProxyRefused as error:
@@ -179,6 +182,7 @@ class Exchange:
             answer.close()
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
+                self._follow(request.url, verdict.location, place)
                 request = replace(request, url=verdict.location)
             elif verdict.action is Action.RECONNECT and not again:
                 again = True
@@ -189,6 +193,12 @@ class Exchange:
                 request = replace(request, url=place.place.url)
             else:
                 raise _Fault(verdict)
+
+    def _follow(self, url: str, to: str, place: PlaceWork) -> None:
+        try:
+            self.dialer.lead(url, to, place.place.mirror)
+        except PrivateAddress as error:
+            raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
 
     def _see(self, place: PlaceWork, verdict: Verdict) -> None:
         place.validator = verdict.validator or place.validator

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 #: Bytes of a segment where the receive buffer is small: an Ethernet frame's 1500 without the IP and TCP headers.
@@ -19,11 +19,23 @@ STAGGER = 0.25
 #: An address as `socket` takes it, with its family.
 Address = tuple[int, tuple[object, ...]]
 
+#: Which of a host's addresses may be dialled, as `Territory.admit`.
+Admit = Callable[[str, Iterable[str]], set[str]]
 
-async def dial(host: str, port: int, *, receive: int | None = None) -> socket.socket:
+
+async def dial(
+    host: str,
+    port: int,
+    admit: Admit = lambda host, addresses: set(addresses),
+    *,
+    receive: int | None = None,
+) -> socket.socket:
     """The first connection that is made, non-blocking. Raises OSError (gaierror for the name), that of the first
-    address. `receive`: bytes that the kernel may hold unread (SO_RCVBUF); it decides by itself where there is none."""
-    addresses = interleaved(await resolve(host, port))
+    address, and what `admit` raises, which picks the addresses that may be dialled. `receive`: bytes that the kernel
+    may hold unread (SO_RCVBUF); it decides by itself where there is none."""
+    found = await resolve(host, port)
+    admitted = admit(host, [str(where[0]) for _, where in found])
+    addresses = interleaved([address for address in found if address[1][0] in admitted])
     tries: list[asyncio.Task[socket.socket]] = []
     winner: asyncio.Task[socket.socket] | None = None
     try:

@@ -18,6 +18,7 @@ from modelferry.net.connect import Connect, refusal
 from modelferry.net.dial import dial
 from modelferry.net.proxy import Proxies, Proxy
 from modelferry.net.socks import Socks5
+from modelferry.net.territory import Territory
 from modelferry.net.tls import refused
 from modelferry.net.veil import veiled
 
@@ -37,18 +38,21 @@ class Handshake(Protocol):
         """Take what came; returns what is to be sent."""
 
 
-async def reach(url: str, proxies: Proxies, limit: float, *, receive: int | None = None) -> socket.socket:
+async def reach(
+    url: str, proxies: Proxies, limit: float, territory: Territory, *, receive: int | None = None
+) -> socket.socket:
     """A non-blocking socket for requests of `url` (absolute, ASCII): to its server, through a tunnel or straight; or to
     a proxy that `Proxy.forwards` them.
 
-    `limit`: seconds that the caller gives the whole. `receive` as in `dial`. Raises OSError for the server; for the
-    proxy ConnectionFailed, ProxyDenied, ProxyRefused, UnknownHost (of the server) and CertificateRefused.
+    `limit`: seconds that the caller gives the whole. `receive` as in `dial`. Raises OSError for the server,
+    PrivateAddress where `territory` does; for the proxy ConnectionFailed, ProxyDenied, ProxyRefused, UnknownHost (of
+    the server), CertificateRefused.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     proxy = proxies.of(url)
     if proxy is None:
-        return await dial(host, port, receive=receive)
+        return await dial(host, port, territory.admit, receive=receive)
     stream = await _to(proxy, limit * _SHARE, receive)
     if not proxy.forwards(url):
         try:

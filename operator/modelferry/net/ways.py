@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from modelferry.net.credentials import NOBODY, Credential
 from modelferry.net.proxy import DIRECT, Proxies
+from modelferry.net.territory import Territory
 
 #: The mirror that a manifest's places belong to where nothing else is said.
 SOURCE = "source"
@@ -23,6 +24,7 @@ class Way:
     context: ssl.SSLContext
     credential: Credential = NOBODY
     proxies: Proxies = DIRECT
+    territory: Territory = field(default_factory=Territory)
 
 
 class Ways:

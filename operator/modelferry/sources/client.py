@@ -22,6 +22,7 @@ from modelferry.errors import (
     ModelferryError,
     NotFound,
     PlainHTTPRefused,
+    PrivateAddress,
     ServerBusy,
     ServerMisbehaves,
     SourceFault,
@@ -153,10 +154,19 @@ class Client:
                 raise error
             if head.status not in (301, 302, 303, 307, 308):
                 return _judged(head, file), body
-            url = _redirected(head, file)
+            url = self._led(head, file)
         raise ServerMisbehaves(
             f"{file}: {shown(url)}: more than {_MAX_REDIRECTS} redirects; give the url that they lead to", file=file
         )
+
+    def _led(self, head: Head, file: str) -> str:
+        """Where `head` redirects to."""
+        target = _redirected(head, file)
+        try:
+            self._way.territory.lead(urlsplit(head.url).hostname or "", urlsplit(target).hostname or "")
+        except PrivateAddress as error:
+            raise PrivateAddress(f"{file}: {shown(head.url)}: {error.message}", file=file) from None
+        return target
 
     def _check_scheme(self, url: str, file: str) -> None:
         if not self._allow_plain_http and not url.lower().startswith("https:"):

@@ -35,7 +35,7 @@ class WayConnector(BaseConnector):
         url, host = str(req.url.origin()), req.url.raw_host
         context = self._way.context if req.url.scheme == "https" else None
         async with asyncio.timeout(self._patience):
-            stream = await reach(url, self._way.proxies, self._patience)
+            stream = await reach(url, self._way.proxies, self._patience, self._way.territory)
             try:
                 _, protocol = await asyncio.get_running_loop().create_connection(
                     self._protocol, sock=stream, ssl=context, server_hostname=host if context else None

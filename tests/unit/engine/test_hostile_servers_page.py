@@ -117,7 +117,7 @@ def test_what_is_not_handled_says_so_and_is_not_in_the_code() -> None:
     unproved = {number for number, row in ROWS.items() if not row.proofs}
     assert all(ROWS[number].reaction.startswith("**Not yet**") for number in unproved)
     assert unproved == {number for number, row in ROWS.items() if row.reaction.startswith("**Not yet**")}
-    assert unproved == {45}, "a row came or went: is the introduction of the page still right?"
+    assert not unproved, "a row came or went: is the introduction of the page still right?"
     assert not numbers_in_the_code() & unproved
 
 

@@ -124,6 +124,10 @@ class Dialer:
                 self._drop(connection)
                 raise
 
+    def lead(self, url: str, to: str, mirror: str) -> None:
+        """A server of `mirror` redirects from `url` to `to`. Raises PrivateAddress where it may not."""
+        self._ways.of(mirror).territory.lead(Origin.of(url).host, Origin.of(to).host)
+
     def warm(self, url: str, mirror: str, count: int) -> None:
         """Begin to open `count` connections to the server of `url`, for those who will ask."""
         self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
@@ -189,7 +193,9 @@ class Dialer:
             async with asyncio.timeout(self._limits.connect):
                 room = self.throttle.room
                 receive = room.socket if room else None
-                stream = await reach(line.origin.url, line.way.proxies, self._limits.connect, receive=receive)
+                stream = await reach(
+                    line.origin.url, line.way.proxies, self._limits.connect, line.way.territory, receive=receive
+                )
                 connection = self._new(line, stream, room)
                 self._open[connection] = room
                 dialled = clock()
