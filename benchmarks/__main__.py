@@ -1,7 +1,8 @@
 """``python -m benchmarks [SCENARIO…]``: run the scenarios, print a table for each, and keep the results.
 
 ``python -m benchmarks report`` writes docs/benchmarks.md from the results that were kept (those with all tools and at
-least 3 rounds) and from what is written about them in benchmarks/findings. ``--quick`` runs everything in small, to see
+least 3 rounds) and from what is written about them in benchmarks/findings. ``python -m benchmarks limit`` shows, second
+by second, what an origin sees of a limit that is changed in flight. ``--quick`` runs everything in small, to see
 whether it runs.
 """
 
@@ -13,6 +14,7 @@ import sys
 from datetime import UTC, datetime
 
 from benchmarks import ROOT, machine
+from benchmarks.limit import limit
 from benchmarks.report import page, text
 from benchmarks.result import LATEST, Result, keep, read, save
 from benchmarks.scenarios import SCENARIOS
@@ -33,6 +35,8 @@ def main() -> int:
     args = _arguments()
     if args.scenario == ["report"]:
         return _report()
+    if args.scenario == ["limit"]:
+        return limit()
     if unknown := sorted(set(args.scenario) - set(_NAMES)):
         print(f"no such scenario: {', '.join(unknown)}; there are {', '.join(_NAMES)}", file=sys.stderr)
         return 2
@@ -59,7 +63,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = f"{', '.join(_NAMES)}; or: report"
+    names = f"{', '.join(_NAMES)}; or: report, limit"
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"all, where none is given: {names}")
     parser.add_argument("--rounds", type=int, metavar="N", help="runs of each tool (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="everything in small, in about two minutes")

@@ -249,6 +249,47 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "give configMap or secret, not both and not none",
         "give configMap or secret",
     ),
+    "a rate without a unit": (
+        _spec(transfer={"bandwidth": "40"}),
+        "must be a whole number from 1 to 999999 and a unit, per second: kbit, Mbit, Gbit (bits)",
+        "spec.transfer.bandwidth: must be a whole number from 1 to 999999 and a unit, per second",
+    ),
+    "a rate in a unit of storage": (
+        _spec(transfer={"podNetworkBandwidth": "40M"}),
+        "such as 40Mbit or 5MB",
+        "podNetworkBandwidth: must be a whole number from 1 to 999999 and a unit",
+    ),
+    "a rate of nothing": (_spec(transfer={"bandwidth": "0Mbit"}), "must be a whole number from 1", "not '0Mbit'"),
+    "a window without an end": (
+        _spec(transfer={"windows": [{"from": "08:00", "pause": True}]}),
+        "spec.transfer.windows[0].to: Required value",
+        'windows[0].to: is required: a time of day in quotes, such as "18:00"',
+    ),
+    "a time that is none": (
+        _spec(transfer={"windows": [{"from": "8:00", "to": "24:00", "pause": True}]}),
+        "spec.transfer.windows[0].from",
+        'windows[0].from: must be a time of day in quotes, "00:00" to "23:59", not \'8:00\'',
+    ),
+    "a window that does nothing": (
+        _spec(transfer={"windows": [{"from": "08:00", "to": "18:00"}]}),
+        "give bandwidth or pause: true, not both and not none",
+        "windows[0]: give bandwidth or pause: true",
+    ),
+    "a window that pauses and limits": (
+        _spec(transfer={"windows": [{"from": "08:00", "to": "18:00", "pause": True, "bandwidth": "1MB"}]}),
+        "give bandwidth or pause: true, not both and not none",
+        "windows[0]: give bandwidth or pause: true",
+    ),
+    "a day that is none": (
+        _spec(transfer={"windows": [{"days": ["Monday"], "from": "08:00", "to": "18:00", "pause": True}]}),
+        'Unsupported value: "Monday"',
+        "windows[0].days: must be some of Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    ),
+    "a time zone by a word": (
+        _spec(transfer={"windows": [{"from": "08:00", "to": "18:00", "timeZone": "Central Europe", "pause": True}]}),
+        "spec.transfer.windows[0].timeZone",
+        "windows[0].timeZone: must be a name of the IANA time zone database",
+    ),
     "a proxy of an unknown kind": (
         _spec(transfer={"proxy": {"url": "socks4://proxy:1080"}}),
         "url does not begin with http://, https:// or socks5h://",

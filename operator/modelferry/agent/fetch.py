@@ -16,13 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modelferry.agent import ways
+from modelferry.agent import limits, ways
 from modelferry.agent.ending import add_outcome, leave
+from modelferry.agent.limits import Limiter
 from modelferry.agent.link import LinkClient
 from modelferry.agent.manifest_file import read_manifest
 from modelferry.agent.mirrors import standings
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.throttle import Throttle
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where checkpoint listens")
     ways.add_arguments(parser)
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
+    limits.add_arguments(parser)
     add_outcome(parser)
 
 
@@ -53,13 +56,16 @@ def main(args: argparse.Namespace) -> int:
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
         roads, manifest = ways.with_mirrors(ways.asked_for(spec, args), spec, args, manifest)
+        allowed = limits.given(args.bandwidth, transfer.limits)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise
     connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
     settings = Settings(connections, plain_http, transfer.deadline, standings(spec))
+    throttle = Throttle(connections)
+    limiter = Limiter(throttle, allowed, args.limits)
     try:
-        asyncio.run(_until_signalled(run(manifest, args.socket, settings, roads, tell=args.outcome)))
+        asyncio.run(_until_signalled(run(manifest, args.socket, settings, roads, limiter, throttle, tell=args.outcome)))
     except asyncio.CancelledError:
         return TERMINATED
     return 0
@@ -70,16 +76,22 @@ async def run(
     socket: Path,
     settings: Settings,
     roads: Ways,
+    limiter: Limiter,
+    throttle: Throttle,
     *,
     tell: Path | None = None,
 ) -> Outcome:
-    """Fetch `manifest` with the checkpoint that listens on `socket`; the outcome is left at `tell` as well.
+    """Fetch `manifest` with the checkpoint that listens on `socket`, as fast as the `limiter` lets the `throttle`; the
+    outcome is left at `tell` as well.
 
     A ModelferryError is left there as the outcome that it makes, shown by the checkpoint, and raised again.
     """
     start = time.monotonic()
     link = LinkClient(socket)
-    fetcher = Fetcher(manifest, link, Dialer(roads, connections=settings.connections), settings)
+    dialer = Dialer(roads, connections=settings.connections, throttle=throttle)
+    fetcher = Fetcher(manifest, link, dialer, settings)
+    limiter.look()
+    watching = asyncio.create_task(limiter.watch())
     try:
         result = await fetcher.run()
         outcome = _outcome(result, time.monotonic() - start, _mirrors(fetcher))
@@ -94,6 +106,8 @@ async def run(
                 await link.fail(error)
         raise
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await link.close()
 
 

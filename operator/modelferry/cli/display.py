@@ -17,6 +17,7 @@ from modelferry.messages.chunks import BAD, DONE, FLYING, PENDING, shrink
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "whole", "pending": "waiting"}
 _PHASES = {
     "starting": "starting",
+    "paused": "paused",
     "recovering": "checking what is on the disk after an unclean stop of this machine",
     "verifying": "checking",
     "repairing": "repairing",

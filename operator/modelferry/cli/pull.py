@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modelferry import sources
-from modelferry.agent import ways
+from modelferry.agent import limits, ways
 from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as kubectl apply takes it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model will stand in DIR/current")
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
+    limits.add_bandwidth(parser)
     ways.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
     parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
@@ -125,8 +126,9 @@ def _pull(args: argparse.Namespace) -> Result:
     artifact = load_artifact(args.artifact)
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
-    target = _directory(args.to)
     spec = artifact.spec
+    limits.given(args.bandwidth, spec.transfer.limits)
+    target = _directory(args.to)
     roads = ways.asked_for(spec, args)
     manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
     with run_directory() as run:
@@ -166,6 +168,7 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
     fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
     fetch += ways.words(args)
     fetch += ["--connections", args.connections] if args.connections else []
+    fetch += ["--bandwidth", args.bandwidth] if args.bandwidth else []
     return {CHECKPOINT: [str(word) for word in checkpoint], FETCH: [str(word) for word in fetch]}
 
 

@@ -35,13 +35,23 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotate:
+    """Set an annotation of a pod, or remove it where `value` is None."""
+
+    namespace: str
+    pod: str
+    key: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finalizer:
     """Put our finalizer on the artifact, or take it off."""
 
     present: bool
 
 
-Action = Create | Delete | Label | Finalizer
+Action = Create | Delete | Label | Annotate | Finalizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from modelferry.controller.observe import Observer
 from modelferry.controller.queue import WorkQueue
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
+from modelferry.controller.sharing import Sharing
 from modelferry.messages.exposition import CONTENT_TYPE
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
@@ -38,6 +39,8 @@ class Operator:
         self.queue = WorkQueue(reconciler.reconcile)
         self._metrics, self._port = reconciler.metrics, settings.metrics_port
         self._site: web.AppRunner | None = None
+        self._sharing = Sharing(kube, observer, settings, time.time)
+        self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, object] = {}
 
     def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
@@ -49,6 +52,10 @@ class Operator:
             return True
         self._nodes[found.name] = found
         return found != before
+
+    def start(self) -> None:
+        """Begin what runs by itself."""
+        self._tasks.append(asyncio.create_task(self._sharing.run(), name="sharing"))
 
     async def serve_metrics(self) -> None:
         """Answer ``GET /metrics``, where the settings give a port."""
@@ -65,6 +72,9 @@ class Operator:
 
     async def close(self) -> None:
         """End the tasks, then the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._site is not None:
             await self._site.cleanup()
         await self.queue.close()
@@ -82,6 +92,7 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = ours
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
     await memo.operator.serve_metrics()
+    memo.operator.start()
 
 
 @kopf.on.cleanup()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelferry.controller.actions import Action, Create, Delete, Finalizer, Label
+from modelferry.controller.actions import Action, Annotate, Create, Delete, Finalizer, Label
 from modelferry.controller.facts import Observed
 from modelferry.controller.kube import Kube
 from modelferry.resource import KIND, names
@@ -20,8 +20,15 @@ async def carry_out(kube: Kube, seen: Observed, actions: Iterable[Action]) -> No
                 await kube.delete(kind, name, namespace, uid=uid, grace=grace)
             case Label(node, key, value):
                 await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
+            case Annotate(namespace, pod, key, value):
+                await annotate(kube, namespace, pod, key, value)
             case Finalizer(present):
                 await _finalizer(kube, seen, present)
+
+
+async def annotate(kube: Kube, namespace: str, pod: str, key: str, value: str | None) -> None:
+    """Set an annotation of a pod, or remove it; a pod that is gone is no error. Raises APIError."""
+    await kube.merge("Pod", pod, {"metadata": {"annotations": {key: value}}}, namespace)
 
 
 async def _finalizer(kube: Kube, seen: Observed, present: bool) -> None:

@@ -42,6 +42,7 @@ class PodFacts:
     ``created`` and ``finished`` (when its main container ended) are in seconds of the epoch; ``outcome`` is what that
     left behind.
     ``trouble`` is why it does not get going (unschedulable, image cannot be pulled), empty where nothing is known.
+    ``limits`` and ``share`` are its annotations of these names; None where there is none.
     """
 
     name: str
@@ -58,6 +59,8 @@ class PodFacts:
     finished: float | None = None
     outcome: Outcome | None = None
     trouble: str = ""
+    limits: str | None = None
+    share: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ def pod_facts(pod: Object, main: str) -> PodFacts:
         finished=epoch(terminated.get("finishedAt")) if terminated else None,
         outcome=outcome,
         trouble=_trouble(status),
+        limits=notes.get(names.ANNOTATION_LIMITS),
+        share=notes.get(names.ANNOTATION_SHARE),
     )
 
 

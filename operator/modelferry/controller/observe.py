@@ -120,12 +120,13 @@ class Observer:
 
         async def ask(pod: facts.PodFacts) -> tuple[str, Progress | None]:
             async with gate:
-                return pod.name, await self._ask(pod)
+                return pod.name, await self.ask(pod)
 
         answers = await asyncio.gather(*(ask(pod) for pod in running))
         return {name: progress for name, progress in answers if progress}
 
-    async def _ask(self, pod: facts.PodFacts) -> Progress | None:
+    async def ask(self, pod: facts.PodFacts) -> Progress | None:
+        """How far the download in `pod` is; None where its sidecar does not answer."""
         try:
             if self._settings.through_proxy:
                 text = await self._kube.through_proxy(pod.namespace, pod.name, PORT, "v1/progress", _ASK_SECONDS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from modelferry.controller.actions import Delete, Finalizer, Notice
+from modelferry.controller.actions import Annotate, Delete, Finalizer, Notice
 from modelferry.controller.children import config
+from modelferry.controller.children.pods import limits_of
 from modelferry.controller.facts import Observed
 from modelferry.controller.placement import chosen_nodes, holders
 from modelferry.controller.settings import Settings
@@ -14,6 +15,7 @@ from modelferry.controller.steps.manifest import resolve
 from modelferry.controller.steps.node import claim_copy, drop_foreign, local_copy
 from modelferry.controller.steps.storage import existing_claim, node_local
 from modelferry.manifest import Manifest
+from modelferry.resource import names
 from modelferry.resource.spec import ExistingClaim
 
 
@@ -32,7 +34,7 @@ def plan(seen: Observed, settings: Settings, now: float) -> Plan:
         steps = _into_claim(seen, settings, seen.manifest, seen.artifact.spec.storage.name, now)
     else:
         steps = _onto_nodes(seen, settings, seen.manifest, now)
-    return Plan.of([resolved, *steps, _housekeeping(seen, settings)], seen.manifest)
+    return Plan.of([resolved, *steps, _limits(seen, settings), _housekeeping(seen, settings)], seen.manifest)
 
 
 def _into_claim(seen: Observed, settings: Settings, manifest: Manifest, claim: str, now: float) -> list[Step]:
@@ -66,6 +68,18 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
     cleared = [removal.clear(seen, settings, node, now)[0] for node in leaving]
     helpers = Step(tuple(removal.leftover_helpers(seen, holding)))
     return [Step(tuple(labels), notices), *cleared, helpers]
+
+
+def _limits(seen: Observed, settings: Settings) -> Step:
+    """What the spec says of limits reaches the downloads that run; `sharing` hands out shares where there are any."""
+    key, wanted = config.input_key(seen, settings), limits_of(seen)
+    pods = [pod for pod in seen.pods_of("fetch") if pod.key == key and not pod.deleting and pod.finished is None]
+    changed = [pod for pod in pods if pod.limits != wanted]
+    freed = [pod for pod in pods if pod.share is not None and settings.bandwidth is None]
+    notices = tuple(Notice("LimitChanged", f"{pod.node or 'the claim'}: limits are {wanted}") for pod in changed)
+    actions = [Annotate(pod.namespace, pod.name, names.ANNOTATION_LIMITS, wanted) for pod in changed]
+    actions += [Annotate(pod.namespace, pod.name, names.ANNOTATION_SHARE, None) for pod in freed]
+    return Step(tuple(actions), notices)
 
 
 def _housekeeping(seen: Observed, settings: Settings) -> Step:

@@ -128,6 +128,7 @@ def _copy(state: NodeState) -> Object:
     body |= {"message": state.message[:1024]} if state.message else {}
     body |= {"perSecond": int(state.speed)} if state.speed >= 1 else {}
     body |= {"retries": state.retries} if state.retries else {}
+    body |= {"limitPerSecond": state.limit} if state.limit is not None else {}
     return body
 
 

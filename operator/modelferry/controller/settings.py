@@ -11,6 +11,7 @@ from typing import Any
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest.proxies import proxy_fault
+from modelferry.resource.bandwidth import bytes_per_second
 
 _PREFIX = "MODELFERRY_"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -30,6 +31,7 @@ class Settings:
     ``node_root``: the directory on each node. ``trusted_ca``: PEM of further authorities for all downloads.
     ``through_proxy``: ask the sidecars through the API server (for an operator outside the cluster).
     ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
+    ``bandwidth``: bytes per second of all downloads together, None for no limit.
     ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
     ``metrics_port``: where Prometheus asks; 0 for nowhere.
     ``proxy``: http_proxy and its kin for the pods of artifacts that have no proxy of their own; ``proxy_secret``: the
@@ -46,6 +48,7 @@ class Settings:
     status_interval: float = 2.0
     resync: float = 60.0
     metrics_port: int = 0
+    bandwidth: int | None = None
     agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
     proxy: Mapping[str, str] = field(default_factory=dict)
     proxy_secret: str = ""
@@ -60,7 +63,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     image = value("IMAGE")
     if not image:
         raise InvalidSpec(f"{_PREFIX}IMAGE is not set: give the image that download pods run, as the chart does")
-    ca_file = value("TRUSTED_CA_FILE")
+    ca_file, bandwidth = value("TRUSTED_CA_FILE"), value("BANDWIDTH")
     try:
         return Settings(
             namespace=value("NAMESPACE", "modelferry-system"),
@@ -74,6 +77,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             status_interval=float(value("STATUS_INTERVAL", "2")),
             resync=float(value("RESYNC", "60")),
             metrics_port=int(value("METRICS_PORT", "0")),
+            bandwidth=bytes_per_second(bandwidth) if bandwidth else None,
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
             proxy=_proxy(environment, value("PROXY"), value("NO_PROXY")),
             proxy_secret=value("PROXY_SECRET"),

@@ -9,7 +9,18 @@ from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
 #: States of a node, in the order in which the status lists them: what needs a person comes first.
-STATES = ("Stalled", "Retrying", "Repairing", "Verifying", "Downloading", "Preparing", "Waiting", "Removing", "Ready")
+STATES = (
+    "Stalled",
+    "Retrying",
+    "Repairing",
+    "Verifying",
+    "Downloading",
+    "Paused",
+    "Preparing",
+    "Waiting",
+    "Removing",
+    "Ready",
+)
 
 
 #: The reason of a hold when the API server does not let a plan be carried out.
@@ -21,7 +32,8 @@ class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
     ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
-    Verified, Mismatch or Unknown (no digest is declared). ``mirrors`` as its download sees them.
+    Verified, Mismatch or Unknown (no digest is declared). ``mirrors`` as its download sees them. ``limit``: bytes per
+    second that it may receive now, None for no limit.
     """
 
     node: str
@@ -36,6 +48,7 @@ class NodeState:
     retries: int = 0
     checksum: str = "Pending"
     mirrors: tuple[MirrorProgress, ...] = ()
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,9 @@ class Download:
         self.budget = self.budget.progress(now)
         self.message = ""
 
-    def next(self, now: float) -> tuple[Lease, PlaceWork] | None:
+    def next(self, now: float, *, share: bool = True) -> tuple[Lease, PlaceWork] | None:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
-        slowest one."""
+        slowest one, if it may `share` that."""
         self.servers.take_stock(self.tries.loads)
         if not self.servers.room:
             return None
@@ -59,7 +59,7 @@ class Download:
 
         lease = self.backlog.pop(now, may, small=self.tries.load.wants_small)
         if lease is None:
-            busy = len(self.backlog) or self.servers.paused
+            busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self._share(now)
         place = found[-1]
         work = self.servers.mirror(place)

@@ -139,7 +139,7 @@ class Fetcher:
 
     def telemetry(self) -> Telemetry:
         """What only this side knows, as it stands now."""
-        files = self._download.files
+        files, throttle = self._download.files, self._dialer.throttle
         repairing = any(file.repairing is not None and not file.verified for file in files)
         return Telemetry(
             in_flight=sum(transfer.received for transfer in self._download.tries.tasks.values())
@@ -147,11 +147,12 @@ class Fetcher:
             connections=self._dialer.connections,
             retries=self.retries,
             fetched=self._exchange.fetched if self._exchange is not None else 0,
-            phase="repairing" if repairing else "fetching",
-            message=self._download.message,
+            phase="paused" if throttle.paused else "repairing" if repairing else "fetching",
+            message=throttle.note if throttle.paused else self._download.message or throttle.note,
             active=self._exchange.disk.active() if self._exchange is not None else (),
             mirrors=self._download.servers.progress(),
             costs=self.tally.costs,
+            limit=throttle.limit,
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.
@@ -169,7 +170,7 @@ class Fetcher:
                 self._files.resume(file)
         while not download.whole:
             self._dispatch(exchange, self._now())
-            for file, assembly in download.crawling():
+            for file, assembly in download.crawling() if self._free else ():
                 await self._files.rescue(file, assembly)
             for task in await self._first_ended():
                 # An earlier one of this round may have called it off, with the rest of its file.
@@ -181,7 +182,7 @@ class Fetcher:
         """Wait until a try ends, a server was reached, or a time has come that something waits for."""
         now, tasks = self._now(), self._download.tries.tasks
         times = self._download.times()
-        if tasks:
+        if tasks or self._dialer.throttle.paused:
             # What may be fetched already waits for a connection. With none at work it came due a moment ago.
             times = [time for time in times if time > now] + [now + _TICK]
         elif not times:
@@ -194,17 +195,28 @@ class Fetcher:
         self._woken.clear()
         return {task for task in tasks if task.done()}
 
+    @property
+    def _free(self) -> bool:
+        """Is it the servers that bound the rates of the streams? Where a limit does, those say nothing of them."""
+        return not self._dialer.throttle.paused and not self._dialer.throttle.felt
+
     def _dispatch(self, exchange: Exchange, now: float) -> None:
         download = self._download
-        servers, tries = download.servers, download.tries
+        servers, tries, throttle = download.servers, download.tries, self._dialer.throttle
         servers.resume(now)
+        servers.bound = throttle.streams
         servers.take_stock(tries.loads)
-        for name in servers.silent(now):
+        if throttle.paused:
+            download.progress(now)  # patience does not run out
+        if throttle.limit is not None:
+            tries.lay_down(keep=throttle.streams)
+        free = self._free
+        for name in servers.silent(now) if free else ():
             tries.drop_all(name)
         self._warm(now)
-        for name, known in servers.known.items():
+        for name, known in servers.known.items() if free else ():
             tries.drop_laggards(name, known.pace, now)
-        while found := download.next(now):
+        while found := download.next(now, share=free):
             lease, place = found
             file = download.file_of(lease)
             if not lease.stream:
@@ -215,8 +227,9 @@ class Fetcher:
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
         servers.take_stock(tries.loads)
-        servers.observe(now, exchange.received)
-        self._probe(exchange, now)
+        servers.observe(now, exchange.received, free=free)
+        if not throttle.paused:
+            self._probe(exchange, now)
 
     def _probe(self, exchange: Exchange, now: float) -> None:
         """Ask the mirrors for a byte whose turn it is."""
@@ -245,7 +258,7 @@ class Fetcher:
         asks = download.tries.by_origin()
         place = servers.place_for(download.file_of(lease), lease, download.backlog.bytes, Counter())
         if place is not None and servers.to_warm(place):
-            count = min(servers.mirror(place).pace.allowed, servers.connections, download.requests)
+            count = min(servers.mirror(place).pace.allowed, servers.connections, servers.bound, download.requests)
             self._dialer.warm(place.place.url, place.place.mirror, count - asks[place.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,8 @@ class Servers:
     """``connections`` at once, to all together. ``known``: mirrors by name; one that nobody described ranks after those
     that were met before. ``running``: tries at each. ``paused``: until when a server is left alone, since it said so.
     ``reached``: servers that have answered well; ``warmed``: those that connections were opened to before; ``rtts``:
-    round trips in seconds. ``level``: the priority that the work is at."""
+    round trips in seconds. ``level``: the priority that the work is at. ``bound``: requests at once that a limit on the
+    bandwidth is enough for."""
 
     connections: int
     known: dict[str, MirrorWork] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Servers:
     warmed: set[Origin] = field(default_factory=set)
     rtts: dict[Origin, float] = field(default_factory=dict)
     level: int | None = None
+    bound: int = sys.maxsize
     loads: Mapping[str, Load] = field(default_factory=dict)
     _at: dict[Origin, set[str]] = field(default_factory=dict)
 
@@ -104,7 +107,7 @@ class Servers:
     def room(self) -> bool:
         """May any mirror that the work is at be asked for more? Where none is well, backoffs alone hold it back."""
         works = [work for work in self.known.values() if work.health.sound]
-        if self.running.total() >= self.connections:
+        if self.running.total() >= min(self.connections, self.bound):
             return False
         rising = any(
             work.health.may_ask(self.running[name]) for name, work in self.known.items() if not work.health.sound
@@ -260,8 +263,9 @@ class Servers:
         if delay is not None:
             self.paused[Origin.of(place.place.url)] = now + delay
 
-    def observe(self, now: float, received: Mapping[str, int]) -> None:
-        """As `Pace.observe`, for each mirror."""
+    def observe(self, now: float, received: Mapping[str, int], *, free: bool = True) -> None:
+        """As `Pace.observe`, for each mirror; where a limit bounds the rate, and so it is not `free`, it tells
+        nothing."""
         full = self.running.total() >= self.connections
         for name, work in self.known.items():
             running, before = self.running[name], work.received
@@ -270,7 +274,7 @@ class Servers:
             work.fed = now if work.received > before or not running else work.fed
             if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
                 work.health = work.health.delivered()
-            work.pace = work.pace.observe(now, work.received, self._load(work).fills(work.pace.allowed))
+            work.pace = work.pace.observe(now, work.received, free and self._load(work).fills(work.pace.allowed))
             if full and 0 < running < work.pace.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.
                 work.pace = replace(work.pace, since=None, mark=None)

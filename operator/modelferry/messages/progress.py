@@ -44,9 +44,11 @@ class MirrorProgress:
 class Progress:
     """A download as it stands.
 
-    ``phase``: starting, recovering (chunks are hashed again), fetching, verifying, repairing, published or failed.
+    ``phase``: starting, recovering (chunks are hashed again), fetching, paused, verifying, repairing, published or
+    failed.
     ``done``/``total``: bytes that are verified on disk, and all of them; ``received`` adds those in flight.
     ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while nobody can tell.
+    ``limit``: bytes per second that may be received now, 0 while nothing may, None where there is no limit.
     ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes that
     came over the network, ``chunks`` those that are done. ``mirrors``: the source and its mirrors, by preference.
     """
@@ -59,6 +61,7 @@ class Progress:
     speed: float = 0.0
     eta: float | None = None
     connections: int = 0
+    limit: int | None = None
     retries: int = 0
     rehashed: int = 0
     files_total: int = 0

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
+#: Bytes of a segment where the receive buffer is small: an Ethernet frame's 1500 without the IP and TCP headers.
+_SEGMENT = 1460
 #: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
 STAGGER = 0.25
 
@@ -21,9 +23,16 @@ Address = tuple[int, tuple[object, ...]]
 Admit = Callable[[str, Iterable[str]], set[str]]
 
 
-async def dial(host: str, port: int, admit: Admit = lambda host, addresses: set(addresses)) -> socket.socket:
+async def dial(
+    host: str,
+    port: int,
+    admit: Admit = lambda host, addresses: set(addresses),
+    *,
+    receive: int | None = None,
+) -> socket.socket:
     """The first connection that is made, non-blocking. Raises OSError (gaierror for the name), that of the first
-    address, and what `admit` raises, which picks the addresses that may be dialled."""
+    address, and what `admit` raises, which picks the addresses that may be dialled. `receive`: bytes that the kernel
+    may hold unread (SO_RCVBUF); it decides by itself where there is none."""
     found = await resolve(host, port)
     admitted = admit(host, [str(where[0]) for _, where in found])
     addresses = interleaved([address for address in found if address[1][0] in admitted])
@@ -32,7 +41,7 @@ async def dial(host: str, port: int, admit: Admit = lambda host, addresses: set(
     try:
         running: set[asyncio.Task[socket.socket]] = set()
         for address in addresses:
-            tries.append(asyncio.create_task(_connect(address)))
+            tries.append(asyncio.create_task(_connect(address, receive)))
             running.add(tries[-1])
             last = len(tries) == len(addresses)
             while running and winner is None:
@@ -67,17 +76,27 @@ def interleaved(addresses: Sequence[Address]) -> list[Address]:
     return [address for pair in zip_longest(first, others) for address in pair if address is not None]
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: Address, receive: int | None) -> socket.socket:
     family, where = address
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive is not None:
+            _narrow(connection, receive)
         await asyncio.get_running_loop().sock_connect(connection, where)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _narrow(connection: socket.socket, receive: int) -> None:
+    """Have the kernel hold at most about twice `receive` bytes, from before it connects, when the window's scale is
+    agreed on (RFC 7323). Segments no longer than Ethernet's, since a window of few segments moves in jumps: loopback's
+    have 64 KiB."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:

@@ -38,19 +38,22 @@ class Handshake(Protocol):
         """Take what came; returns what is to be sent."""
 
 
-async def reach(url: str, proxies: Proxies, limit: float, territory: Territory) -> socket.socket:
+async def reach(
+    url: str, proxies: Proxies, limit: float, territory: Territory, *, receive: int | None = None
+) -> socket.socket:
     """A non-blocking socket for requests of `url` (absolute, ASCII): to its server, through a tunnel or straight; or to
     a proxy that `Proxy.forwards` them.
 
-    `limit`: seconds that the caller gives the whole. Raises OSError for the server, PrivateAddress where `territory`
-    does; for the proxy ConnectionFailed, ProxyDenied, ProxyRefused, UnknownHost (of the server), CertificateRefused.
+    `limit`: seconds that the caller gives the whole. `receive` as in `dial`. Raises OSError for the server,
+    PrivateAddress where `territory` does; for the proxy ConnectionFailed, ProxyDenied, ProxyRefused, UnknownHost (of
+    the server), CertificateRefused.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     proxy = proxies.of(url)
     if proxy is None:
-        return await dial(host, port, territory.admit)
-    stream = await _to(proxy, limit * _SHARE)
+        return await dial(host, port, territory.admit, receive=receive)
+    stream = await _to(proxy, limit * _SHARE, receive)
     if not proxy.forwards(url):
         try:
             await _agree(stream, Connect(proxy, host, port) if proxy.speaks_http else Socks5(proxy, host, port), proxy)
@@ -67,10 +70,10 @@ def check_forwarded(url: str, proxy: Proxy, status: int, fields: Mapping[str, st
         raise refusal(proxy, urlsplit(url).netloc, status, fields)
 
 
-async def _to(proxy: Proxy, limit: float) -> socket.socket:
+async def _to(proxy: Proxy, limit: float, receive: int | None) -> socket.socket:
     try:
         async with asyncio.timeout(limit):
-            stream = await dial(proxy.host, proxy.port)
+            stream = await dial(proxy.host, proxy.port, receive=receive)
             if proxy.context is not None:
                 stream = await veiled(stream, proxy.context, proxy.host)
             return stream

@@ -29,6 +29,10 @@ LABEL_ROLE = f"{GROUP}/role"
 ANNOTATION_NODE = f"{GROUP}/node"
 ANNOTATION_KEY = f"{GROUP}/key"
 ANNOTATION_ATTEMPT = f"{GROUP}/attempt"
+#: On a download pod, shown to its container as files: the live fields of spec.transfer, and the bytes per second that
+#: it gets of the cluster's bandwidth.
+ANNOTATION_LIMITS = f"{GROUP}/limits"
+ANNOTATION_SHARE = f"{GROUP}/share"
 
 
 def ready_label(namespace: str, artifact: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.resource.limits import Limits
 from modelferry.resource.secret import SecretReference
 
 #: Concurrent streams of one download, at most, where the spec says nothing. As many fill a 100 Mbit/s line of 180 ms
@@ -55,9 +56,13 @@ class Proxy:
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """How bytes travel: ``connections`` is the number of concurrent streams of one download; with ``proxy`` None the
-    environment decides. ``deadline``: seconds without one good byte from any server, after which it is given up."""
+    environment decides. ``deadline``: seconds without one good byte from any server, after which it is given up.
+    ``limits``: what it may receive. ``pod_network``: bytes per second that the pod's network link lets in, None for no
+    limit."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
     proxy: Proxy | None = None
     deadline: float = DEFAULT_DEADLINE
+    limits: Limits = field(default_factory=Limits)
+    pod_network: int | None = None

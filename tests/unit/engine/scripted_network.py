@@ -34,7 +34,7 @@ class ScriptedNetwork(Dialer):
     async def _connect(self, line: Line) -> Connection:
         await asyncio.sleep(0.01)
         connection = _Scripted(self)
-        self._open.add(connection)
+        self._open[connection] = None
         return connection
 
     def answer(self, head: bytes) -> Reply:

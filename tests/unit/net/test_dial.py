@@ -45,10 +45,10 @@ async def test_an_address_that_does_not_answer_is_raced(
 ) -> None:
     real = module._connect
 
-    async def connect(address: Address) -> socket.socket:
+    async def connect(address: Address, receive: int | None) -> socket.socket:
         if address[1] == ("silent",):
             await asyncio.Event().wait()
-        return await real(address)
+        return await real(address, receive)
 
     monkeypatch.setattr(module, "_connect", connect)
     resolving_to(monkeypatch, (V6, ("silent",)), (V4, listener.getsockname()))

@@ -1,7 +1,8 @@
 """Two immutable ConfigMaps of an artifact, named by what they hold: the input of its pods, and the resolved manifest.
 
-A changed spec makes a new input; only a changed source makes a new manifest. So the number of streams can be changed
-without asking the source again, and what `main` points at today does not slip into a model that was pinned yesterday.
+A changed spec makes a new input (but for bandwidth and windows, which reach the pods that run); only a changed source
+makes a new manifest. So the number of streams can be changed without asking the source again, and what `main` points at
+today does not slip into a model that was pinned yesterday.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from modelferry.controller.children.metadata import metadata
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.resource import API_VERSION, KIND, names
+from modelferry.resource.limits import settled
 
 ARTIFACT_KEY = "artifact.json"
 CA_KEY = "ca.crt"
@@ -20,9 +22,10 @@ MANIFEST_KEY = "manifest.json.gz"
 
 
 def input_key(seen: Observed, settings: Settings) -> str:
-    """Stands for everything that a pod works by: where it changes, a pod that failed is tried anew at once."""
+    """Stands for everything that a pod works by from its start: where it changes, there are new pods, and one that
+    failed is tried anew at once."""
     default = [dict(settings.proxy), settings.proxy_secret]
-    return names.fingerprint([seen.namespace, seen.name, seen.document["spec"], settings.trusted_ca, default])
+    return names.fingerprint([seen.namespace, seen.name, settled(seen.document["spec"]), settings.trusted_ca, default])
 
 
 def source_key(seen: Observed) -> str:
@@ -46,7 +49,7 @@ def input_map(seen: Observed, settings: Settings) -> Object:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"name": seen.name, "namespace": seen.namespace},
-        "spec": seen.document["spec"],
+        "spec": settled(seen.document["spec"]),
     }
     data = {ARTIFACT_KEY: json.dumps(document, sort_keys=True)}
     if settings.trusted_ca:

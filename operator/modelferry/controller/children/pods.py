@@ -11,6 +11,7 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
+from modelferry.resource.limits import live
 from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
@@ -18,7 +19,9 @@ from modelferry.resource.transfer import BundleReference
 UID = 65532
 
 _INPUT, _MANIFEST, _BUNDLE = "/etc/modelferry/input", "/etc/modelferry/manifest", "/etc/modelferry/bundle"
-_SECRETS = "/etc/modelferry/secrets"
+_SECRETS, _LIMITS = "/etc/modelferry/secrets", "/etc/modelferry/limits"
+#: What the bandwidth plugin of the container network goes by, in bits per second.
+_INGRESS = "kubernetes.io/ingress-bandwidth"
 _RUN, _DATA = "/run/modelferry", "/data"
 _OUTCOME = "/dev/termination-log"
 
@@ -65,6 +68,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
             *_bundle_volumes(seen),
             *_secret_volumes(seen, settings),
             {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
+            _limits_volume(),
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
@@ -72,7 +76,25 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
     if node:
         spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in seen.artifact.spec.nodes.tolerations]}
     name = f"{seen.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
-    return _pod(seen, name, "fetch", node, key, attempt, spec)
+    body = _pod(seen, name, "fetch", node, key, attempt, spec)
+    body["metadata"]["annotations"] |= _allowed(seen, settings)
+    return body
+
+
+def limits_of(seen: Observed) -> str:
+    """What the limits' annotation of a download pod says."""
+    return live(seen.document["spec"].get("transfer") or {})
+
+
+def _allowed(seen: Observed, settings: Settings) -> dict[str, str]:
+    """What it may receive. Its share of the cluster's bandwidth is nothing until it is given one: `sharing`."""
+    assert seen.artifact is not None
+    notes = {names.ANNOTATION_LIMITS: limits_of(seen)}
+    if settings.bandwidth is not None:
+        notes[names.ANNOTATION_SHARE] = "0"
+    if (rate := seen.artifact.spec.transfer.pod_network) is not None:
+        notes[_INGRESS] = str(rate * 8)
+    return notes
 
 
 def helper_pod(seen: Observed, settings: Settings, role: str, node: str, attempt: int) -> Object:
@@ -143,9 +165,9 @@ def _fetch(seen: Observed, settings: Settings) -> Object:
     arguments = [
         "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
         "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
-        "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen, settings),
+        "--limits", _LIMITS, "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen, settings),
     ]  # fmt: skip
-    mounts = [*_work_mounts(), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
+    mounts = [*_work_mounts(), _mount("limits", _LIMITS), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
     return _container(settings, "fetch", arguments, mounts) | _proxy(seen, settings)
 
 
@@ -173,6 +195,17 @@ def _work_mounts() -> list[Object]:
 
 def _mount(name: str, path: str, *, read_only: bool = True) -> Object:
     return {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
+
+
+def _limits_volume() -> Object:
+    """Two annotations of the pod as files, which the kubelet writes anew when they change; one that is not there makes
+    an empty file. Named as `agent.limits` reads them."""
+    files = {"limits": names.ANNOTATION_LIMITS, "share": names.ANNOTATION_SHARE}
+    items = [
+        {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{note}']"}}
+        for path, note in files.items()
+    ]
+    return {"name": "limits", "downwardAPI": {"items": items}}
 
 
 def _input(seen: Observed, settings: Settings) -> Object:

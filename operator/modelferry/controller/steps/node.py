@@ -21,7 +21,8 @@ from modelferry.resource import names
 from modelferry.resource.quantities import binary, rate
 
 #: The sidecar's phases as the states of a node; what is not listed is Downloading.
-_PHASES = {"starting": "Preparing", "verifying": "Verifying", "repairing": "Repairing", "recovering": "Verifying"}
+_PHASES = {"starting": "Preparing", "verifying": "Verifying", "repairing": "Repairing", "recovering": "Verifying",
+           "paused": "Paused"}  # fmt: skip
 
 
 def local_copy(seen: Observed, settings: Settings, manifest: Manifest, node: NodeFacts, now: float) -> Step:
@@ -138,6 +139,7 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
         retries=progress.retries,
         checksum=_checksum(progress),
         mirrors=progress.mirrors,
+        limit=progress.limit,
     )
 
 

@@ -77,7 +77,8 @@ class Telemetry:
     """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
     bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
     offset) of what is being written to, where it was last written. ``mirrors`` by preference. ``costs``: (what, mirror,
-    times, seconds) since the beginning, as in `engine.tally`."""
+    times, seconds) since the beginning, as in `engine.tally`. ``limit``: bytes per second that may be received; None
+    for no limit. The phase is paused where it is 0."""
 
     in_flight: int = 0
     connections: int = 0
@@ -88,6 +89,7 @@ class Telemetry:
     active: tuple[tuple[str, int], ...] = ()
     costs: tuple[tuple[str, str, int, float], ...] = ()
     mirrors: tuple[MirrorProgress, ...] = ()
+    limit: int | None = None
 
 
 class Checkpoint(Protocol):

@@ -101,7 +101,7 @@ class LocalCheckpoint:
         # Taken together when they are told: a chunk that is committed before the next word is still in flight in this
         # one, and must not count twice until then.
         self._received = self._done + telemetry.in_flight
-        if self._phase in ("fetching", "repairing", "failed"):
+        if self._phase in ("fetching", "repairing", "paused", "failed"):
             self._phase = telemetry.phase
 
     async def fail(self, error: ModelferryError) -> None:

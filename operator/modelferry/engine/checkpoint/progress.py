@@ -74,6 +74,7 @@ def progress_of(
         files_done=sum(state.verified for state in states),
         checksum=_checksum(states),
         message=message or telemetry.message,
+        limit=telemetry.limit,
         files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, s.phase) for s in shown),
         fetched=telemetry.fetched,
         chunks=sum(row.done for state in states for row in state.rows),

@@ -14,6 +14,7 @@ from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
+from modelferry.engine.transport.throttle import Room, Throttle
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
@@ -50,13 +51,17 @@ class Line:
 class Dialer:
     """Connections to any origin, reused where the last answer allows it."""
 
-    def __init__(self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16) -> None:
-        """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory."""
+    def __init__(
+        self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
+    ) -> None:
+        """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
+        `throttle`: what they may receive together."""
+        self.throttle = throttle or Throttle(connections)
         self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
         self._limits = limits
         self._idle: dict[Line, list[Connection]] = {}
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, Room | None] = {}
         self._ahead: Ahead[Line, Connection] = Ahead(self._connect)
         #: Told of each connection that is made, with its round trip in seconds.
         self.met: Callable[[Origin, float], None] = lambda origin, rtt: None
@@ -106,7 +111,8 @@ class Dialer:
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
-                answer = await self._exchange(line, connection, request)
+                paid = await self._pay_ahead(connection, request)
+                answer = await self._exchange(line, connection, request, paid)
                 check(request, line.way.proxies, answer.head)
                 return answer
             except _Unanswered as error:
@@ -141,7 +147,14 @@ class Dialer:
         for connection in list(self._open):
             self._drop(connection)
 
-    async def _exchange(self, line: Line, connection: Connection, request: Request) -> Answer:
+    async def _pay_ahead(self, connection: Connection, request: Request) -> int:
+        """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
+        room = self._open.get(connection)
+        length = request.end - request.start if request.end is not None else None
+        window = room.window if room is not None else 0
+        return await self.throttle.pay(window if length is None else min(window, length))
+
+    async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
         clock = asyncio.get_running_loop().time
         sent = clock()
         connection.send(request.encode())
@@ -152,7 +165,9 @@ class Dialer:
                     data = await self._take_first(connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
-                        return Answer(self, line, connection, head, data[used:], self._limits, clock() - sent)
+                        waited = clock() - sent
+                        self.throttle.answered(waited)
+                        return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -174,7 +189,8 @@ class Dialer:
         while idle:
             connection = max(reversed(idle), key=lambda one: one.size)
             idle.remove(connection)
-            if connection.quiet:
+            room, wanted = self._open.get(connection), self.throttle.room
+            if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
             self._drop(connection)
         return None
@@ -184,9 +200,13 @@ class Dialer:
         began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
-                stream = await reach(line.origin.url, line.way.proxies, self._limits.connect, line.way.territory)
-                connection = self._new(line, stream)
-                self._open.add(connection)
+                room = self.throttle.room
+                receive = room.socket if room else None
+                stream = await reach(
+                    line.origin.url, line.way.proxies, self._limits.connect, line.way.territory, receive=receive
+                )
+                connection = self._new(line, stream, room)
+                self._open[connection] = room
                 dialled = clock()
                 try:
                     await connection.handshake()
@@ -207,9 +227,11 @@ class Dialer:
         if trips:
             self.met(line.origin, min(trips))
 
-    def _new(self, line: Line, dialled: socket.socket) -> Connection:
+    def _new(self, line: Line, dialled: socket.socket, room: Room | None) -> Connection:
         large, small = self._buffers
         size = large if sum(connection.size == large for connection in self._open) < _FAST else small
+        if room is not None:
+            size = min(size, room.buffer)
         if line.origin.scheme != "https":
             return Connection(size, dialled)
         return SecureConnection(size, dialled, line.way.context, line.origin.host)
@@ -222,7 +244,7 @@ class Dialer:
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         connection.abort()
 
 
@@ -238,8 +260,9 @@ class Answer:
         first: memoryview,
         limits: Limits,
         waited: float,
+        paid: int,
     ) -> None:
-        """`waited`: seconds from the request to its head."""
+        """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given."""
         self.head = head
         self.waited = waited
         self.peer = connection.peer
@@ -248,6 +271,7 @@ class Answer:
         self._connection = connection
         self._first = first
         self._limits = limits
+        self._paid = paid
         self._framing_body: Body | None = None
         #: The framing ended by itself; bytes followed it.
         self.whole = False
@@ -270,6 +294,8 @@ class Answer:
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
+            # What was just given out has made room for as much.
+            self._paid += await self._dialer.throttle.pay(min(len(data), length - self._paid))
             data = await self._more(body.left if body.left is not None else 1)
             if not data:
                 self.whole = body.close()
@@ -288,7 +314,8 @@ class Answer:
         self._dialer.release(self._line, self._connection, reusable)
 
     async def _more(self, left: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate.
+        # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
+        # smaller; the time that it takes is none of the server's.
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
         if (data := self._connection.ready(wanted)) is not None:
@@ -297,7 +324,7 @@ class Answer:
             async with asyncio.timeout(self._limits.stall):
                 return await self._connection.take(wanted)
         except TimeoutError:
-            raise Stall(f"brought less than {self._limits.floor} bytes in {self._limits.stall:.0f} s") from None
+            raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
 
 
 class _Unanswered(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelferry.manifest.pins import pin_fault
 from modelferry.manifest.proxies import no_proxy_fault, proxy_fault
 from modelferry.resource.fields import Fields
+from modelferry.resource.parse.limits import limits, rate
 from modelferry.resource.parse.secret import auth
 from modelferry.resource.quantities import seconds_of
 from modelferry.resource.transfer import (
@@ -29,8 +30,9 @@ def transfer(fields: Fields) -> Transfer:
     trust = tls(fields.map("tls"))
     way = proxy(fields.map("proxy")) if fields.has("proxy") else None
     deadline = seconds_of(fields, "deadline", DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE)
+    found, pod_network = limits(fields), rate(fields, "podNetworkBandwidth")
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, trust, way, deadline)
+    return Transfer(connections or DEFAULT_CONNECTIONS, trust, way, deadline, found, pod_network)
 
 
 def proxy(fields: Fields) -> Proxy | None:

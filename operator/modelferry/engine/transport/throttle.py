@@ -1,0 +1,137 @@
+"""A limit on what all connections of a download may receive together, changed while it runs.
+
+A byte is paid for before it can arrive: a request pays for what the kernel and the connection may hold unread, and
+every further read for what it makes room for. So what has arrived never exceeds what the bucket gave, not at the start
+either, and the server sees the limit as it would see a line of that rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelferry.engine.pace.bucket import Bucket
+
+#: Bytes per second that a stream gets at least, by there being fewer of them: a server sees it move.
+LEAST_STREAM = 512 << 10
+#: Seconds' worth of bytes that may be under way, of all connections: several round trips, so that the limit and not the
+#: window bounds the rate; and no tiny buffers, since the kernel counts what it needs to hold a segment, which may be
+#: several times its bytes, and drops what has no room: those come again, late.
+_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.25, 1.0, 4
+#: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments of an Ethernet line.
+_LEAST_WINDOW, _MOST_WINDOW = 32 << 10, 2 << 20
+#: Seconds for which the limit counts as what bounds the download after somebody had to wait for it.
+_FELT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How a connection is built under a limit. ``window``: bytes that may have arrived and not been asked for, paid for
+    in advance: SO_RCVBUF is ``socket``, of which Linux takes up to twice as much, and ``buffer`` is the size of each of
+    the connection's two buffers, of which a third one may have been given out.
+
+    Not by TCP_WINDOW_CLAMP: Linux sets that anew when it has seen the first segments.
+    """
+
+    window: int
+
+    @property
+    def socket(self) -> int:
+        """For SO_RCVBUF."""
+        return self.window * 5 // 16
+
+    @property
+    def buffer(self) -> int:
+        """For each of the connection's buffers."""
+        return self.window // 8
+
+    def fits(self, other: Room | None) -> bool:
+        """May a connection that was built for this room go on in `other`?"""
+        return other is not None and self.window <= 2 * other.window <= 4 * self.window
+
+
+class Throttle:
+    """``note`` is what a person is told of the limit that is in force."""
+
+    def __init__(self, connections: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
+        """`connections`: how many there will be at most. `clock` gives seconds."""
+        self.limit: int | None = None
+        self.note = ""
+        self._connections = connections
+        self._now = clock
+        self._bucket: Bucket | None = None
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._rtt = 0.0
+        self._waited = float("-inf")
+
+    def set(self, limit: int | None, note: str = "") -> None:
+        """From now on: `limit` in bytes per second, None for no limit, 0 for nothing at all."""
+        self.note = note
+        if limit == self.limit:
+            return
+        self.limit = limit
+        if limit:
+            now = self._now()
+            self._bucket = self._bucket.paced(limit, now) if self._bucket else Bucket.empty(limit, now)
+        else:
+            self._bucket = None
+        self._changed.set()
+
+    @property
+    def paused(self) -> bool:
+        """Nothing may be fetched."""
+        return self.limit == 0
+
+    @property
+    def streams(self) -> int:
+        """How many connections the limit is enough for."""
+        if not self.limit:
+            return 0 if self.paused else self._connections
+        return max(1, min(self._connections, self.limit // LEAST_STREAM))
+
+    @property
+    def felt(self) -> bool:
+        """Is it the limit, and not the line, that bounds the download?"""
+        return self.limit is not None and self._now() - self._waited < _FELT
+
+    @property
+    def room(self) -> Room | None:
+        """How a new connection is built; None while there is no limit."""
+        if not self.limit:
+            return None
+        span = min(max(_LEAST_SPAN, _ROUND_TRIPS * self._rtt), _MOST_SPAN)
+        window = int(self.limit * span / max(1, self.streams))
+        return Room(min(max(window, _LEAST_WINDOW), _MOST_WINDOW))
+
+    def answered(self, seconds: float) -> None:
+        """A response head came `seconds` after its request."""
+        self._rtt = min(seconds, self._rtt or seconds)
+
+    async def pay(self, count: int) -> int:
+        """Wait until `count` more bytes may arrive; returns `count` (0 for less). Those who wait are served in turn."""
+        left = count = max(0, count)
+        if not count or self.limit is None:
+            return count
+        async with self._turn:
+            while left > 0 and self.limit is not None:
+                if self._bucket is not None:
+                    self._bucket, given = self._bucket.take(self._now(), left)
+                    left -= given
+                if left > 0:
+                    await self._wait(left)
+        return count
+
+    async def _wait(self, left: int) -> None:
+        """Until there is something to take, or the limit is another one."""
+        self._waited = self._now()
+        self._changed.clear()
+        seconds = self._bucket.wait(self._now(), left) if self._bucket is not None else None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._waited = self._now()

@@ -1,0 +1,88 @@
+"""Limits, as the origin sees them: set, and changed under a running download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import time
+
+from e2e.conftest import Served
+from e2e.kit import Kit, artifact
+from e2e.origins import MIB, files, model
+from e2e.platform import Platform
+from modelferry.resource import names
+from origin.certs import Leaf
+from origin.nginx import Nginx, Request
+
+#: Bytes per second of the two limits: 40 and 80 Mbit/s.
+LOW, HIGH = 5_000_000, 10_000_000
+#: How far a rate may be from its limit: the log has a line for each request, whose bytes did not come evenly, and
+#: counts what the origin's own kernel has taken. `python -m benchmarks limit` measures second by second.
+LEAST, MOST = 0.5, 1.3
+
+
+def rate(requests: Sequence[Request], begin: float, end: float) -> float:
+    """Bytes per second from `begin` to `end`, where each request's bytes came evenly over its time."""
+    bytes_ = 0.0
+    for request in requests:
+        overlap = min(end, request.time) - max(begin, request.time - request.seconds)
+        bytes_ += request.sent * max(0.0, overlap) / max(request.seconds, 0.001)
+    return bytes_ / (end - begin)
+
+
+def seconds(requests: Sequence[Request], begin: float, end: float) -> list[int]:
+    """Bytes of each second from `begin` to `end`."""
+    return [round(rate(requests, begin + number, begin + number + 1)) for number in range(int(end - begin))]
+
+
+def on_one_node(platform: Platform) -> dict[str, object]:
+    """`spec.nodes` for the first node."""
+    return {"selector": {"kubernetes.io/hostname": platform.node_names[0]}}
+
+
+def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+    root, found = model(160 * MIB)
+    with Nginx(root, leaf=leaf, host=installed.host_address) as nginx:
+        served = files(nginx, found)
+
+        def with_limit(limit: str) -> dict[str, object]:
+            transfer = {"bandwidth": limit, "podNetworkBandwidth": "800Mbit"}
+            return artifact("limited", served, nodes=on_one_node(installed), transfer=transfer)
+
+        kit.apply(with_limit("40Mbit"))
+        node = installed.node_names[0]
+        kit.wait_bytes("limited", node, 0.15)
+        (pod,) = kit.pods("limited")
+        assert kit.copy("limited", node)["limitPerSecond"] == LOW
+        assert "limited to 40 Mbit/s" in kit.condition("limited", "Reconciling")["message"]
+        assert pod["metadata"]["annotations"]["kubernetes.io/ingress-bandwidth"] == "800000000"
+        raised = time()
+        kit.apply(with_limit("80Mbit"))
+        kit.wait("the new limit", lambda: kit.copy("limited", node).get("limitPerSecond") == HIGH, 20)
+        applied = time()
+        (same,) = kit.pods("limited")
+        assert same["metadata"]["uid"] == pod["metadata"]["uid"]
+        kit.wait_ready("limited")
+        # The first requests ask for a byte each: the resolve pod's.
+        requests = [request for request in nginx.requests() if request.sent > 1]
+    began = min(request.time - request.seconds for request in requests)
+    ended = max(request.time for request in requests)
+    before, after = seconds(requests, began, raised), seconds(requests, applied, ended)
+    assert LEAST * LOW < rate(requests, began, raised) < MOST * LOW, before
+    assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
+
+
+def test_a_window_pauses_and_its_end_goes_on(kit: Kit, installed: Platform, small: Served) -> None:
+    node = installed.node_names[0]
+    pause = [{"from": "00:00", "to": "00:00", "pause": True}]
+    paused = {"connections": 4, "windows": pause}
+    kit.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer=paused))
+    kit.wait("the pause", lambda: kit.copy("night", node).get("state") == "Paused", 60)
+    working = kit.condition("night", "Reconciling")
+    assert working["reason"] == "Paused"
+    assert "(window daily 00:00-00:00 UTC)" in working["message"]
+    assert not kit.condition("night", "Stalled")
+    (pod,) = kit.pods("night")
+    assert names.ANNOTATION_LIMITS in pod["metadata"]["annotations"]
+    kit.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer={"connections": 4}))
+    kit.wait_ready("night")
+    assert not kit.condition("night", "Reconciling")

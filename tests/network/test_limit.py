@@ -1,0 +1,115 @@
+"""Limits over real sockets: what arrived never exceeds what the bucket gave, by the bucket's own count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import repeat
+
+import pytest
+
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.engine.fetcher import Fetcher, Result, Settings
+from modelferry.engine.transport import throttle as module
+from modelferry.engine.transport.dialer import Dialer, Limits
+from modelferry.engine.transport.throttle import Throttle
+from modelferry.manifest import FileEntry
+from modelferry.manifest.model import pin
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
+from network.world import CHUNK, Serve, World, entry
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+
+class Paid(Throttle):
+    """A throttle that counts. ``paid``: bytes that were given so far."""
+
+    def __init__(self) -> None:
+        super().__init__(connections=4)
+        self.paid = 0
+
+    async def pay(self, count: int) -> int:
+        given = await super().pay(count)
+        self.paid += given
+        return given
+
+
+def fetcher(world: World, throttle: Throttle, *files: FileEntry, patience: float = 5.0) -> tuple[Fetcher, Dialer]:
+    limits = Limits(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
+    dialer = Dialer(Ways(Way(client_context(world.ca_file))), limits, connections=4, throttle=throttle)
+    settings = Settings(4, patience=patience)
+    return Fetcher(pin(files), LocalCheckpoint(world.directory), dialer, settings), dialer
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Let the others work until `condition` is true."""
+    async with asyncio.timeout(10):
+        for _ in repeat(None):
+            if condition():
+                return
+            await asyncio.sleep(0.001)
+
+
+async def pulled(world: World, throttle: Throttle, *files: FileEntry) -> Result:
+    return await fetcher(world, throttle, *files)[0].run()
+
+
+async def test_every_byte_of_an_answer_is_paid_for_once(serve: Serve, world: World, data: bytes) -> None:
+    throttle = Paid()
+    throttle.set(4_000_000)
+    async with serve({"a": data}) as origin:
+        result = await pulled(world, throttle, entry("a", data, origin.url("a")))
+        assert origin.sent() == len(data)
+    assert world.read("a") == data
+    assert result.retries == 0
+    # A request pays for a window ahead, but never for more than it asked for.
+    assert len(data) * 0.99 <= throttle.paid <= len(data)
+
+
+async def test_a_slow_limit_is_no_stall_and_needs_no_retry(
+    serve: Serve, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A floor of 32 KiB/s beside a limit of 16 KiB/s.
+    monkeypatch.setattr(module, "_LEAST_WINDOW", 8 << 10)
+    content, throttle = bytes(40 << 10), Paid()
+    throttle.set(16 << 10)
+    async with serve({"a": content}) as origin:
+        result = await pulled(world, throttle, entry("a", content, origin.url("a")))
+        assert len(origin.requests("a")) == 1
+    assert result.retries == 0
+    assert world.read("a") == content
+
+
+async def test_a_pause_closes_the_streams_and_goes_on_where_they_were(serve: Serve, world: World, data: bytes) -> None:
+    throttle = Paid()
+    throttle.set(1_000_000)
+    async with serve({"a": data}) as origin:
+        fetching, dialer = fetcher(world, throttle, entry("a", data, origin.url("a")), patience=0.2)
+        running = asyncio.create_task(fetching.run())
+        await eventually(lambda: throttle.paid >= CHUNK)
+        throttle.set(0, "until 18:00 (window daily 08:00-18:00 UTC)")
+        await eventually(lambda: not dialer.connections and fetching.telemetry().phase == "paused")
+        told, paid = fetching.telemetry(), throttle.paid
+        assert (told.limit, told.message) == (0, "until 18:00 (window daily 08:00-18:00 UTC)")
+        for _ in range(40):  # longer than its patience
+            await asyncio.sleep(0.01)
+        assert throttle.paid == paid
+        throttle.set(None)
+        await running
+        assert origin.sent() < 2 * len(data)
+    assert world.read("a") == data
+    assert fetching.telemetry().limit is None
+
+
+async def test_a_limit_that_one_stream_is_enough_for_leaves_one_stream(serve: Serve, world: World, data: bytes) -> None:
+    throttle = Paid()
+    async with serve({"a": data}) as origin:
+        throttle.set(100_000)
+        fetching, dialer = fetcher(world, throttle, entry("a", data, origin.url("a")))
+        running = asyncio.create_task(fetching.run())
+        await eventually(lambda: throttle.paid >= CHUNK)
+        assert dialer.connections == 1
+        throttle.set(None)
+        await running
+    assert world.read("a") == data

@@ -1,0 +1,116 @@
+"""The throttle, on a clock of its own: payers in turn, and limits that change under them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from modelferry.engine.transport.throttle import Throttle
+
+pytestmark = pytest.mark.looptime
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def limited(rate: int | None, connections: int = 16) -> Throttle:
+    throttle = Throttle(connections, now)
+    throttle.set(rate)
+    return throttle
+
+
+async def test_without_a_limit_nobody_waits() -> None:
+    assert await limited(None).pay(10**9) == 10**9
+    assert now() == 0
+
+
+async def test_a_payment_takes_its_time() -> None:
+    assert await limited(1000).pay(3000) == 3000
+    assert now() == pytest.approx(3.0, rel=0.02)
+
+
+async def test_who_owes_nothing_pays_nothing() -> None:
+    assert await limited(1000).pay(-5) == 0
+    assert now() == 0
+
+
+async def test_payers_get_the_same() -> None:
+    throttle, paid = limited(1000), [0, 0, 0]
+
+    async def stream(number: int) -> None:
+        while True:
+            paid[number] += await throttle.pay(10)
+
+    streams = [asyncio.create_task(stream(number)) for number in range(3)]
+    await asyncio.sleep(10)
+    for task in streams:
+        task.cancel()
+    assert sum(paid) == pytest.approx(10_000, rel=0.02)
+    assert max(paid) - min(paid) <= 20
+
+
+async def test_a_raised_limit_reaches_who_waits_already() -> None:
+    throttle = limited(10)
+    payment = asyncio.create_task(throttle.pay(10_000))
+    await asyncio.sleep(1)
+    throttle.set(10_000)
+    await payment
+    assert now() == pytest.approx(2.0, rel=0.02)
+
+
+async def test_a_pause_holds_until_it_is_over() -> None:
+    throttle = limited(0)
+    assert throttle.paused
+    payment = asyncio.create_task(throttle.pay(100))
+    await asyncio.sleep(3600)
+    assert not payment.done()
+    throttle.set(None)
+    assert await payment == 100
+    assert now() == 3600
+
+
+async def test_one_who_leaves_the_line_lets_the_next_one_pay() -> None:
+    throttle = limited(100)
+    first = asyncio.create_task(throttle.pay(1000))
+    second = asyncio.create_task(throttle.pay(100))
+    await asyncio.sleep(1)
+    first.cancel()
+    await second
+    assert now() == pytest.approx(2.0, rel=0.05)
+
+
+async def test_the_limit_is_felt_while_somebody_waits_for_it() -> None:
+    throttle = limited(1000)
+    assert not throttle.felt
+    await throttle.pay(1000)
+    assert throttle.felt
+    await asyncio.sleep(2)
+    assert not throttle.felt
+
+
+def test_a_small_limit_is_for_few_connections() -> None:
+    counts = {rate: limited_streams(rate) for rate in (None, 0, 125, 32_000, 250_000, 5_000_000)}
+    assert counts == {None: 16, 0: 0, 125: 1, 32_000: 1, 250_000: 1, 5_000_000: 9}
+
+
+def limited_streams(rate: int | None) -> int:
+    throttle = Throttle(16, lambda: 0.0)
+    throttle.set(rate)
+    return throttle.streams
+
+
+def test_room_grows_with_the_round_trip_so_that_the_window_does_not_bound_the_rate() -> None:
+    throttle = Throttle(8, lambda: 0.0)
+    throttle.set(5_000_000)
+    near = throttle.room
+    throttle.answered(0.24)
+    far = throttle.room
+    assert near is not None
+    assert far is not None
+    assert far.socket * 8 >= 5_000_000 * 0.24
+    assert not near.fits(far)
+    assert not near.fits(None)
+    assert near.fits(near)
+    assert 2 * near.socket + 3 * near.buffer <= near.window
