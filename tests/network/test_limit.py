@@ -87,9 +87,9 @@ async def test_a_pause_closes_the_streams_and_goes_on_where_they_were(serve: Ser
     async with serve({"a": data}) as origin:
         fetching, _ = fetcher(world, throttle, entry("a", data, origin.url("a")), patience=0.2)
         running = asyncio.create_task(fetching.run())
-        await eventually(lambda: throttle.paid >= CHUNK)
+        await eventually(lambda: throttle.paid >= CHUNK and bool(fetching.telemetry().active))
         throttle.set(0, "until 18:00 (window daily 08:00-18:00 UTC)")
-        await eventually(lambda: fetching.telemetry().phase == "paused" and fetching.retries > 0)  # a stream broke off
+        await eventually(lambda: fetching.telemetry().phase == "paused" and not fetching.telemetry().active)
         told, paid = fetching.telemetry(), throttle.paid
         assert (told.limit, told.message) == (0, "until 18:00 (window daily 08:00-18:00 UTC)")
         for _ in range(40):  # longer than its patience
