@@ -176,7 +176,7 @@ class Fetcher:
                 # An earlier one of this round may have called it off, with the rest of its file.
                 if (transfer := download.tries.tasks.pop(task, None)) is not None:
                     self._measure(transfer)
-                    await self._reactions.on(task.result())
+                    await self._reactions.on(task.result(), transfer.begun)
 
     async def _first_ended(self) -> set[asyncio.Task[Event]]:
         """Wait until a try ends, a server was reached, or a time has come that something waits for."""

@@ -44,18 +44,19 @@ class Reactions:
         self._now = clock
         self._jitter = jitter
 
-    async def on(self, event: Event) -> None:
-        """Decide what follows from `event`. Raises the error of a download that cannot go on."""
+    async def on(self, event: Event, begun: float) -> None:
+        """Decide what follows from `event`, of a try that began at clock reading `begun`. Raises the error of a
+        download that cannot go on."""
         match event:
             case Landed():
-                await self._on_landed(self._download.file_of(event.lease), event)
+                await self._on_landed(self._download.file_of(event.lease), event, begun)
             case Arrived():
-                self._download.servers.delivered(event.place)
+                self._download.servers.delivered(event.place, begun)
                 self._download.progress(self._now())
             case Mixed():
                 await self._on_mixed(self._download.file_of(event.lease), event.lease.chunk)
             case Streamed():
-                await self._on_streamed(self._download.file_of(event.lease), event)
+                await self._on_streamed(self._download.file_of(event.lease), event, begun)
             case Missed():
                 await self._on_missed(self._download.file_of(event.lease), event)
             case Finished():
@@ -63,11 +64,11 @@ class Reactions:
             case Probed():
                 self._download.servers.probed(event.mirror, self._now(), event.message)
 
-    async def _on_landed(self, file: FileWork, landed: Landed) -> None:
+    async def _on_landed(self, file: FileWork, landed: Landed, begun: float) -> None:
         lease, receipt = landed.lease, landed.receipt
         file.assemblies.pop(lease.chunk.index, None)
         if receipt.committed:
-            self._download.servers.delivered(landed.place)
+            self._download.servers.delivered(landed.place, begun)
             self._download.servers.mirror(landed.place).chunks += 1
             self._download.progress(self._now())
             self._files.committed(file, landed)
@@ -101,8 +102,8 @@ class Reactions:
         file.assemblies.pop(chunk.index, None)
         self._download.backlog.push(Lease.again(chunk))
 
-    async def _on_streamed(self, file: FileWork, streamed: Streamed) -> None:
-        self._download.servers.delivered(streamed.place)
+    async def _on_streamed(self, file: FileWork, streamed: Streamed, begun: float) -> None:
+        self._download.servers.delivered(streamed.place, begun)
         self._download.progress(self._now())
         if streamed.stale:
             await self._files.resync(file)

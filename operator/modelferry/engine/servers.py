@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -229,11 +230,11 @@ class Servers:
         """Take note of a stream that brought `size` bytes in `seconds`."""
         self.known[mirror].pace = self.known[mirror].pace.brought(now, size, seconds)
 
-    def delivered(self, place: PlaceWork) -> None:
-        """Take note of good bytes."""
+    def delivered(self, place: PlaceWork, begun: float = math.inf) -> None:
+        """Take note of good bytes that were asked for at clock reading `begun`."""
         place.deliver()
         work = self.mirror(place)
-        work.health = work.health.delivered()
+        work.health = work.health.delivered(begun)
         self._settle()
 
     def failed(self, place: PlaceWork, now: float, why: str) -> None:

@@ -10,8 +10,8 @@ from modelferry.engine.mirrors import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Cand
 from modelferry.engine.mirrors.health import FAILURES, FIRST_REST
 
 FINE = Health()
-DOWN = Health(OPEN, rest=4.0, until=14.0, reason="was reset")
-TRIED = Health(HALF_OPEN, rest=4.0)
+DOWN = Health(OPEN, rest=4.0, until=14.0, opened=10.0, reason="was reset")
+TRIED = Health(HALF_OPEN, rest=4.0, opened=10.0)
 LIAR = Health(QUARANTINED, reason="served wrong bytes")
 
 
@@ -27,7 +27,9 @@ LIAR = Health(QUARANTINED, reason="served wrong bytes")
         (DOWN, lambda h: h.failed(1.0, "x"), OPEN),
         (DOWN, lambda h: h.probed(14.0, "x", 30.0), OPEN),
         (DOWN, lambda h: h.probed(14.0, "", 30.0), HALF_OPEN),
-        (DOWN, lambda h: h.delivered(), HALF_OPEN),
+        (DOWN, lambda h: h.delivered(11.0), HALF_OPEN),
+        (DOWN, lambda h: h.delivered(9.0), OPEN),
+        (TRIED, lambda h: h.delivered(9.0), HALF_OPEN),
         (TRIED, lambda h: h.failed(15.0, "x"), OPEN),
         (TRIED, lambda h: h.delivered(), CLOSED),
         (LIAR, lambda h: h.delivered(), QUARANTINED),

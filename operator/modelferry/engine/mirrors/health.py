@@ -7,8 +7,8 @@
       │                                                      └──────────── any failure ◀──────────┤
       └──────────────────────────────── good bytes ◀──────────────────────────────────────────────┘
 
-Good bytes from an open one, which were on their way when it opened, make it half-open. A quarantined one served wrong
-bytes, and stays so for the rest of this download.
+Good bytes that were asked for before it opened say nothing of what it is now. Asked for after that (where all are
+open), they make it half-open. A quarantined one served wrong bytes, and stays so for the rest of this download.
 
 An open mirror is asked for nothing but a byte at a time (a probe), at growing intervals; so a mirror that is down costs
 no chunk its time. Where all are open, the breakers decide nothing: each try waits by its own backoff.
@@ -16,6 +16,7 @@ no chunk its time. Where all are open, the breakers decide nothing: each try wai
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 CLOSED, OPEN, HALF_OPEN, QUARANTINED = "closed", "open", "half-open", "quarantined"
@@ -30,12 +31,13 @@ FIRST_REST = 1.0
 @dataclass(frozen=True, slots=True)
 class Health:
     """``failures`` in a row; ``rest``: seconds before the next probe of an open one, which is due at ``until``;
-    ``reason``: the end of a sentence that says why it is not closed."""
+    ``opened``: when it was opened last; ``reason``: the end of a sentence that says why it is not closed."""
 
     state: str = CLOSED
     failures: int = 0
     rest: float = FIRST_REST
     until: float = 0.0
+    opened: float = -math.inf
     reason: str = ""
 
     @property
@@ -47,8 +49,10 @@ class Health:
         """May a chunk be asked for, with `running` tries at it already? A half-open one gets one try at a time."""
         return self.state == CLOSED or (self.state == HALF_OPEN and running == 0)
 
-    def delivered(self) -> Health:
-        """After good bytes came."""
+    def delivered(self, begun: float = math.inf) -> Health:
+        """After good bytes came that were asked for at clock reading `begun`."""
+        if begun < self.opened:
+            return self
         if self.state == OPEN:
             return replace(self, state=HALF_OPEN, failures=0)
         return self if self.state == QUARANTINED else Health()
@@ -80,4 +84,4 @@ class Health:
         return Health(QUARANTINED, reason=why)
 
     def _opened(self, now: float) -> Health:
-        return replace(self, state=OPEN, failures=0, until=now + self.rest)
+        return replace(self, state=OPEN, failures=0, until=now + self.rest, opened=now)
