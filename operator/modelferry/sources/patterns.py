@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 
 
 def taken(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether `path` matches one of `include` (or there are none), and none of `exclude`.
+    """Whether `path` matches one of `include` (or there are none), and none of `exclude`."""
+    return (not include or matches(path, include)) and not matches(path, exclude)
 
-    ``*`` stands for any characters, slashes too; a pattern that ends with a slash for all below that directory.
+
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Does `path` match one of `patterns`? By the rules of huggingface_hub's allow_patterns and ignore_patterns:
+    fnmatch with regard to case, where ``*`` stands for slashes too, and a pattern that ends with ``/`` is a directory.
     """
-    return (not include or _any(path, include)) and not _any(path, exclude)
-
-
-def _any(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)

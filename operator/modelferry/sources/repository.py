@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
@@ -15,6 +14,7 @@ from modelferry.manifest.paths import path_fault
 from modelferry.manifest.urls import shown
 from modelferry.resource.source import MAX_FILES, HuggingFaceSource, ModelScopeSource
 from modelferry.sources.client import Head
+from modelferry.sources.patterns import matches
 
 Repository = HuggingFaceSource | ModelScopeSource
 
@@ -25,13 +25,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHOICE_LENGTH = 8
 #: Paths shown in an error, of a repository that may have thousands.
 _SHOWN = 5
-
-
-def matches(path: str, patterns: Sequence[str]) -> bool:
-    """Does `path` match one of `patterns`? By the rules of huggingface_hub's allow_patterns and ignore_patterns:
-    fnmatch with regard to case, where ``*`` stands for slashes too, and a pattern that ends with ``/`` is a directory.
-    """
-    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
 
 
 def chosen(source: Repository, where: str, commit: str, paths: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from huggingface_hub.utils._paths import filter_repo_objects
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest, FileEntry, Place
 from modelferry.resource.source import HuggingFaceSource
-from modelferry.sources.repository import chosen, manifest_of, matches
+from modelferry.sources.patterns import matches
+from modelferry.sources.repository import chosen, manifest_of
 
 COMMIT = "c" * 40
 PATHS = [
