@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -76,6 +78,26 @@ def told(kit: Kit) -> dict[str, str]:
     return found
 
 
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """The command lines of all processes of this machine that run meanwhile: looked at again and again, since a
+    download of a few megabytes is soon over."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            seen.update(command_lines())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
 def command_lines() -> list[str]:
     """Of every process of this machine, the nodes' among them."""
     found = []
@@ -89,16 +111,15 @@ def command_lines() -> list[str]:
 
 def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_else_saw_it(kit: Kit, hubs: Hubs) -> None:
     secret(kit)
-    kit.apply(wanted("speech", hubs.source(revision="main"), auth={"secretRef": {"name": "hub"}}))
-    seen: set[str] = set()
     ran: set[str] = set()
 
     def ready() -> bool:
-        seen.update(command_lines())
         ran.update(name for name, text in told(kit).items() if PLANTED in text)
         return bool(kit.condition("speech", "Ready").get("status") == "True")
 
-    kit.wait("speech to be Ready", ready, 180)
+    with watched() as seen:
+        kit.apply(wanted("speech", hubs.source(revision="main"), auth={"secretRef": {"name": "hub"}}))
+        kit.wait("speech to be Ready", ready, 180)
     status = kit.status("speech")
     assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
     assert {entry.question.token for entry in hubs.hub.log} == {PLANTED}
