@@ -8,7 +8,8 @@ from modelferry import sources
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.ways import ways_of
 from modelferry.manifest import Manifest
-from modelferry.net.ways import SOURCE, Ways
+from modelferry.manifest.model import SOURCE
+from modelferry.net.ways import Ways
 from modelferry.resource.secret import SecretReference
 from modelferry.resource.spec import Spec
 from modelferry.resource.stores import OCISource, S3Source

@@ -14,9 +14,10 @@ import pytest
 from cluster.shell import ClusterError
 from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import Guarded, basic
 from modelferry.net.registry import RegistryToken
-from modelferry.net.ways import SOURCE, Way
+from modelferry.net.ways import Way
 from modelferry.resource.stores import OCISource
 from modelferry.sources.client import Client
 from network.stores import fetched, resolved, ways

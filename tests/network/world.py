@@ -11,6 +11,7 @@ from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.transport.dialer import Dialer, Limits
+from modelferry.errors import Stalled, Transient
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
 from modelferry.messages import Progress
@@ -76,6 +77,16 @@ class World:
             self.met = fetcher.tally.rows
             self.progress = checkpoint.progress()
             await checkpoint.close()
+
+    async def pull_at_last(self, *files: FileEntry) -> None:
+        """Fetch `files`, and where it gave up for good reason (a size that is not the declared one, say), once more, as
+        a person would. Nothing is published until all is right."""
+        for _ in range(20):
+            try:
+                await self.pull(*files)
+                return
+            except (Stalled, Transient):
+                assert not self.published
 
     def read(self, path: str) -> bytes:
         """A published file."""

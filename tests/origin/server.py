@@ -113,7 +113,7 @@ class HostileOrigin:
         return sum(entry.sent for entry in self.entries)
 
     async def until(self, true: Callable[[], bool]) -> None:
-        """Wait until `true` holds, which is looked at after every request."""
+        """Wait until `true` holds, which is looked at after every connection and every request."""
         while not true():
             self._news.clear()
             await self._news.wait()
@@ -124,6 +124,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._news.set()
         self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from modelferry.messages import Progress
 from modelferry.messages.exposition import Family, Sample, exposition
+from modelferry.messages.progress import MIRROR_STATES
 
 _MIRROR = ("mirror",)
-STATES = ("Up", "Recovering", "Down", "Quarantined")
 
 FETCHED = Family("modelferry_fetched_bytes_total", "counter", "Bytes of content that came over the network.")
 RETRIES = Family("modelferry_retries_total", "counter", "Tries that had to be made again.")
@@ -55,7 +55,7 @@ def _samples(progress: Progress) -> Iterator[Sample]:
     yield Sample(SPEED, round(progress.speed))
     yield Sample(CONNECTIONS, progress.connections)
     for mirror in progress.mirrors:
-        for state in STATES:
+        for state in MIRROR_STATES:
             yield Sample(STATE, mirror.state == state, (mirror.name, state))
         yield Sample(M_FETCHED, mirror.fetched, (mirror.name,))
         yield Sample(M_CHUNKS, mirror.chunks, (mirror.name,))

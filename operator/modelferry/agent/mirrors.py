@@ -7,23 +7,24 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from modelferry.agent import stores
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.trust import context_of
 from modelferry.engine import mirrors as engine
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.manifest.model import SOURCE
 from modelferry.manifest.urls import url_fault
-from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.presigned import Given, Minted, Presigner
-from modelferry.net.sigv4 import Keys, encoded_key
-from modelferry.net.ways import SOURCE, Way
+from modelferry.net.sigv4 import encoded_key
+from modelferry.net.ways import Way
 from modelferry.resource.mirror import Mirror, S3Keys, SecretURLs
 from modelferry.resource.spec import Spec
+from modelferry.resource.stores import S3Source
 
 #: The key of a Secret of presigned URLs that serves every path without a key of its own; and what stands for a slash in
 #: a key, which may not hold one.
@@ -85,7 +86,7 @@ def _filled(template: str, path: str) -> str:
 def _endpoint(s3: S3Keys) -> str:
     if s3.endpoint:
         return f"{s3.endpoint}/{s3.bucket}"
-    return f"https://{s3.bucket}.s3.{s3.region}.amazonaws.com"
+    return S3Source(s3.bucket, region=s3.region).base
 
 
 def _bare(url: str) -> str:
@@ -96,7 +97,7 @@ def _given(mirror: Mirror, files: Sequence[FileEntry], secrets: Secrets) -> dict
     """The URLs of a Secret by path, for those files that it has one for."""
     assert isinstance(mirror.presigned, SecretURLs)
     where = f"spec.mirrors[{mirror.name}].presigned"
-    data = secrets.read(mirror.presigned.secret, where)
+    data = secrets.read(mirror.presigned.secret, where).data
     found = {}
     for file in files:
         key = file.path.replace("/", SLASH)
@@ -125,38 +126,18 @@ def _presigner(mirror: Mirror, secrets: Secrets, manifest: Manifest | None) -> P
 
             return Given(read, time.monotonic)
         case S3Keys() as s3:
-            keys = _keys(mirror, secrets, s3)
-            return Minted(keys, s3.region, int(s3.expires), lambda: datetime.now(UTC))
+            keys = stores.keys_of(secrets.read(s3.secret, f"spec.mirrors[{mirror.name}].presigned.s3"))
+            return Minted(keys, s3.region, int(s3.expires), stores.now)
     return None
-
-
-def _keys(mirror: Mirror, secrets: Secrets, s3: S3Keys) -> Keys:
-    where = f"spec.mirrors[{mirror.name}].presigned.s3"
-    data = secrets.read(s3.secret, where)
-    if "accessKeyID" not in data or "secretAccessKey" not in data:
-        raise InvalidSpec(
-            f"{where}: Secret {s3.secret!r} has the keys {', '.join(sorted(data))}; give it accessKeyID and"
-            " secretAccessKey (and sessionToken for temporary keys)",
-            reason="SecretMissing",
-        )
-    return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
 
 
 def _credential(mirror: Mirror, secrets: Secrets, *, plain_http: bool) -> Credential:
     """Shown to the Secret's own list of hosts, or else to the mirror's host."""
     if not mirror.auth:
         return NOBODY
-    where = f"spec.mirrors[{mirror.name}].auth"
-    data = secrets.read(mirror.auth, where)
-    inner = credentials.of_secret(data)
-    if inner is None:
-        raise InvalidSpec(
-            f"{where}: Secret {mirror.auth!r} has the keys {', '.join(sorted(data))}; give it token, or username and"
-            " password",
-            reason="SecretMissing",
-        )
+    secret = secrets.read(mirror.auth, f"spec.mirrors[{mirror.name}].auth")
     own = frozenset({urlsplit(mirror.url).netloc.lower()} - {""})
-    return Guarded(inner, credentials.hosts_of(data.get("allowedHosts", "")) or own, plain_http)
+    return Guarded(secret.login(), secret.hosts or own, plain_http)
 
 
 def _context(mirror: Mirror, default: Way, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> ssl.SSLContext:

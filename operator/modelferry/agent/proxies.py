@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from modelferry.agent.secrets import Secrets
-from modelferry.errors import InvalidSpec
 from modelferry.net.proxy import Exempt, Proxies, Proxy, from_environment, with_credentials
 from modelferry.resource import transfer
 
@@ -41,10 +40,7 @@ def of_environment(environment: Mapping[str, str], secrets: Secrets, secret: str
 
 
 def _authenticated(proxy: Proxy, secrets: Secrets, name: str, where: str) -> Proxy:
-    data = secrets.read(name, where)
-    if missing := [key for key in ("username", "password") if key not in data]:
-        raise InvalidSpec(
-            f"{where}: Secret {name!r} has the keys {', '.join(sorted(data))}; give it {' and '.join(missing)}",
-            reason="SecretMissing",
-        )
-    return with_credentials(proxy, data["username"], data["password"], where)
+    secret = secrets.read(name, where)
+    if missing := [key for key in ("username", "password") if key not in secret.data]:
+        raise secret.lacks(" and ".join(missing))
+    return with_credentials(proxy, secret.data["username"], secret.data["password"], where)

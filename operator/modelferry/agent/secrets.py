@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelferry.errors import InvalidSpec
+from modelferry.net import credentials
+from modelferry.net.credentials import Credential
 
 #: Bytes of one key: what the API server takes for a whole Secret.
 _LONGEST = 1024 * 1024
@@ -18,14 +21,42 @@ def add_secrets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--secrets", type=Path, metavar="DIR", help=words)
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret that was read: its ``data`` by key, and the field ``where`` it is named."""
+
+    name: str
+    where: str
+    data: Mapping[str, str] = field(repr=False)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Whom it may be shown to, by its key ``allowedHosts``; empty where it does not say."""
+        return credentials.hosts_of(self.data.get("allowedHosts", ""))
+
+    def login(self) -> Credential:
+        """Its token, or user and password. Raises InvalidSpec (reason SecretMissing) where it has neither."""
+        found = credentials.of_secret(self.data)
+        if found is None:
+            raise self.lacks("token, or username and password")
+        return found
+
+    def lacks(self, wanted: str) -> InvalidSpec:
+        """The error of a Secret without the keys that are `wanted`."""
+        keys = ", ".join(sorted(self.data))
+        return InvalidSpec(
+            f"{self.where}: Secret {self.name!r} has the keys {keys}; give it {wanted}", reason="SecretMissing"
+        )
+
+
 class Secrets:
     """The Secrets below `root`; none at all where that is None."""
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
 
-    def read(self, name: str, where: str) -> Mapping[str, str]:
-        """Every key of Secret `name`, which the field `where` refers to, without the line end that editors leave.
+    def read(self, name: str, where: str) -> Secret:
+        """Secret `name`, which the field `where` refers to, its values without the line end that editors leave.
 
         Raises InvalidSpec (reason SecretMissing) where there is none.
         """
@@ -37,7 +68,7 @@ class Secrets:
                 " field; `modelferry pull` takes it as files, by --secrets DIR/NAME/KEY",
                 reason="SecretMissing",
             )
-        return {file.name: _text(file, where) for file in files}
+        return Secret(name, where, {file.name: _text(file, where) for file in files})
 
 
 def _keys(directory: Path) -> list[Path]:

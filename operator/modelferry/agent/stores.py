@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from modelferry.agent.secrets import Secret
 from modelferry.errors import InvalidSpec
 from modelferry.net.amazon import Role, Signed, WebIdentity
-from modelferry.net.credentials import NOBODY, Credential, Fixed, basic, hosts_of
+from modelferry.net.credentials import NOBODY, Credential, Fixed, basic
 from modelferry.net.registry import RegistryToken, login_in
 from modelferry.net.sigv4 import Keys
 from modelferry.resource.stores import OCISource, S3Source
@@ -18,39 +18,40 @@ _KEYS = ("accessKeyID", "secretAccessKey")
 _DOCKER = ".dockerconfigjson"
 
 
-def of_bucket(source: S3Source, data: Mapping[str, str] | None) -> Credential:
-    """Keys from a Secret's `data`; without a Secret the pod's web identity, as Amazon's tools find it, or nobody.
+def of_bucket(source: S3Source, secret: Secret | None) -> Credential:
+    """Keys from `secret`; without one the pod's web identity, as Amazon's tools find it, or nobody.
 
     Raises InvalidSpec where the Secret has no keys.
     """
-    if data is not None:
-        return Signed(keys_of(data), source.region, _now)
+    if secret is not None:
+        return Signed(keys_of(secret), source.region, now)
     arn, file = os.environ.get("AWS_ROLE_ARN"), os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if not arn or not file:
         return NOBODY
     service = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{source.region}.amazonaws.com"
-    return WebIdentity(Role(arn, Path(file), service.rstrip("/")), source.region, _now)
+    return WebIdentity(Role(arn, Path(file), service.rstrip("/")), source.region, now)
 
 
-def keys_of(data: Mapping[str, str]) -> Keys:
+def keys_of(secret: Secret) -> Keys:
     """The keys in a Secret. Raises InvalidSpec where they are not there."""
+    data = secret.data
     if not all(data.get(key) for key in _KEYS):
-        raise _unusable(data, "accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
+        raise secret.lacks("accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
     return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
 
 
-def of_registry(source: OCISource, data: Mapping[str, str] | None, *, plain_http: bool) -> Credential:
-    """User and password from a Secret's `data`, or nobody. Raises InvalidSpec where the Secret has none for it."""
-    login = _login(source, data) if data is not None else None
-    hosts = hosts_of((data or {}).get("allowedHosts", ""))
-    return RegistryToken(login, hosts=hosts, plain_http=plain_http)
+def of_registry(source: OCISource, secret: Secret | None, *, plain_http: bool) -> Credential:
+    """User and password from `secret`, or nobody. Raises InvalidSpec where the Secret has none for it."""
+    login = _login(source, secret) if secret is not None else None
+    return RegistryToken(login, hosts=secret.hosts if secret else frozenset(), plain_http=plain_http)
 
 
-def _login(source: OCISource, data: Mapping[str, str]) -> Fixed:
+def _login(source: OCISource, secret: Secret) -> Fixed:
+    data = secret.data
     if data.get("username") and data.get("password"):
         return basic(data["username"], data["password"])
     if _DOCKER not in data:
-        raise _unusable(data, f"username and password, or {_DOCKER}")
+        raise secret.lacks(f"username and password, or {_DOCKER}")
     try:
         login = login_in(data[_DOCKER], source.host)
     except ValueError as error:
@@ -65,11 +66,6 @@ def _login(source: OCISource, data: Mapping[str, str]) -> Fixed:
     return login
 
 
-def _unusable(data: Mapping[str, str], wanted: str) -> InvalidSpec:
-    return InvalidSpec(
-        f"spec.auth: the Secret has the keys {', '.join(sorted(data))}; give it {wanted}", reason="SecretMissing"
-    )
-
-
-def _now() -> datetime:
+def now() -> datetime:
+    """What signatures are made with."""
     return datetime.now(UTC)

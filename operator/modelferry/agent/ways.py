@@ -12,13 +12,14 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from modelferry.agent import mirrors, proxies, stores
-from modelferry.agent.secrets import Secrets, add_secrets
+from modelferry.agent.secrets import Secret, Secrets, add_secrets
 from modelferry.agent.trust import add_ca_file, context_of
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Manifest
+from modelferry.manifest.model import SOURCE
 from modelferry.net import credentials
 from modelferry.net.credentials import NOBODY, Credential, Guarded
-from modelferry.net.ways import SOURCE, Way, Ways
+from modelferry.net.ways import Way, Ways
 from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Spec
 from modelferry.resource.stores import OCISource, S3Source
@@ -80,31 +81,25 @@ def with_mirrors(roads: Ways, spec: Spec, args: argparse.Namespace, manifest: Ma
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:
     """What the source wants to see, shown to the Secret's own list of hosts, or else to the source's host."""
-    data = secrets.read(spec.auth.name, "spec.auth") if spec.auth else None
-    inner = _inner(spec, data)
+    secret = secrets.read(spec.auth.name, "spec.auth") if spec.auth else None
+    inner = _inner(spec, secret)
     if inner is NOBODY:
         return NOBODY
-    hosts = credentials.hosts_of((data or {}).get("allowedHosts", "")) or _hosts(spec)
+    hosts = (secret.hosts if secret else frozenset()) or _hosts(spec)
     return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
 
 
-def _inner(spec: Spec, data: Mapping[str, str] | None) -> Credential:
+def _inner(spec: Spec, secret: Secret | None) -> Credential:
     match spec.source:
         case S3Source() as bucket:
-            return stores.of_bucket(bucket, data)
+            return stores.of_bucket(bucket, secret)
         case OCISource() as artifact:
-            return stores.of_registry(artifact, data, plain_http=spec.transfer.tls.allow_plain_http)
-    if spec.auth is None or data is None:
+            return stores.of_registry(artifact, secret, plain_http=spec.transfer.tls.allow_plain_http)
+    if secret is None:
         return NOBODY
-    if isinstance(spec.source, ModelScopeSource) and (token := data.get("token")):
+    if isinstance(spec.source, ModelScopeSource) and (token := secret.data.get("token")):
         return credentials.session(token)
-    if (found := credentials.of_secret(data)) is None:
-        raise InvalidSpec(
-            f"spec.auth: Secret {spec.auth.name!r} has the keys {', '.join(sorted(data))}; give it token, or username"
-            " and password",
-            reason="SecretMissing",
-        )
-    return found
+    return secret.login()
 
 
 def _hosts(spec: Spec) -> frozenset[str]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from modelferry.controller.facts import Object
 from modelferry.controller.queue import Key
 from modelferry.messages.exposition import Family, Sample, exposition, histogram
+from modelferry.messages.progress import MIRROR_STATES
 
 ARTIFACT_STATES = ("Ready", "Reconciling", "Stalled")
-MIRROR_STATES = ("Up", "Recovering", "Down", "Quarantined")
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 ARTIFACTS = Family("modelferry_artifacts", "gauge", "Artifacts by their state.", ("state",))

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Sequence
 from modelferry.controller.actions import Notice
 from modelferry.controller.facts import Object
 from modelferry.controller.states import NodeState
+from modelferry.manifest.model import SOURCE
 from modelferry.messages import MirrorProgress
+from modelferry.messages.progress import DOWN, MIRROR_STATES, QUARANTINED, RECOVERING, UP
 from modelferry.resource.mirror import Mirror
-
-UP, RECOVERING, DOWN, QUARANTINED = "Up", "Recovering", "Down", "Quarantined"
-#: From the best to the worst.
-_ORDER = (UP, RECOVERING, DOWN, QUARANTINED)
-SOURCE = "source"
 
 
 def listed(before: Iterable[Object], mirrors: Sequence[Mirror], states: Iterable[NodeState]) -> list[Object]:
@@ -32,7 +29,9 @@ def listed(before: Iterable[Object], mirrors: Sequence[Mirror], states: Iterable
 
 
 def _entry(name: str, views: Sequence[MirrorProgress]) -> Object:
-    state = max((view.state for view in views), key=lambda word: _ORDER.index(word) if word in _ORDER else 0)
+    state = max(
+        (view.state for view in views), key=lambda word: MIRROR_STATES.index(word) if word in MIRROR_STATES else 0
+    )
     told = next((view.message for view in views if view.state == state and view.message), "")
     body: Object = {"name": name, "state": state, "nodes": sum(view.state == state for view in views)}
     amounts = {
@@ -43,6 +42,10 @@ def _entry(name: str, views: Sequence[MirrorProgress]) -> Object:
     }
     body |= {key: value for key, value in amounts.items() if value}
     return body | ({"message": told} if told and state != UP else {})
+
+
+def _rank(state: str) -> int:
+    return MIRROR_STATES.index(state) if state in MIRROR_STATES else 0
 
 
 def notices(before: Iterable[Object], after: Iterable[Object]) -> list[Notice]:

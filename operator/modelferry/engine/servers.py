@@ -14,8 +14,8 @@ from modelferry.engine.pace.connections import LEAST_TOLD
 from modelferry.engine.plan import Lease
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import Assembly, FileWork, PlaceWork
+from modelferry.manifest.model import SOURCE
 from modelferry.messages import MirrorProgress
-from modelferry.net.ways import SOURCE
 
 #: Seconds that a file without a digest waits for the mirror that it is half fetched from, before another one begins it
 #: anew.

@@ -47,12 +47,16 @@ class Digest:
         return cls(algorithm, value)
 
 
+#: The mirror that a place belongs to where nothing else is said: ``spec.source`` itself.
+SOURCE = "source"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One URL of a file; ``mirror`` names the server for rows, metrics and messages (never compared across mirrors)."""
 
     url: str
-    mirror: str = "source"
+    mirror: str = SOURCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 def shown(url: str) -> str:
     """`url` for a log, a status or an error: scheme, host, port and path alone."""
@@ -15,6 +17,17 @@ def shown(url: str) -> str:
         return "(a URL that cannot be read)"
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def server_of(url: str) -> tuple[str, int]:
+    """The host, in lower case, and the port that an absolute http or https `url` is asked at."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def host_port(host: str, port: int) -> str:
+    """Both as one: ``host:port`` or ``[address]:port``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def url_fault(url: str) -> str | None:

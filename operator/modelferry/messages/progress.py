@@ -23,6 +23,11 @@ class FileProgress:
     state: str
 
 
+UP, RECOVERING, DOWN, QUARANTINED = "Up", "Recovering", "Down", "Quarantined"
+#: What a mirror may be, from the best to the worst.
+MIRROR_STATES = (UP, RECOVERING, DOWN, QUARANTINED)
+
+
 @dataclass(frozen=True, slots=True)
 class MirrorProgress:
     """One mirror: ``state`` is Up, Down, Recovering or Quarantined; ``speed`` in bytes per second over the last
@@ -31,7 +36,7 @@ class MirrorProgress:
     not Up, as the end of a sentence."""
 
     name: str
-    state: str = "Up"
+    state: str = UP
     speed: float = 0.0
     fetched: int = 0
     chunks: int = 0

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from modelferry import __version__
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
+from modelferry.manifest.urls import host_port
 from modelferry.net.proxy import Proxy
 
 #: Bytes of an answer's head; what else the answer holds is a page for a browser.
@@ -22,7 +23,7 @@ class Connect:
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
         self.done = False
         self._proxy = proxy
-        self._target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._target = host_port(host, port)
         self._received = b""
 
     def begin(self) -> bytes:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from modelferry.manifest.urls import server_of
+
 #: Header fields of one request, in order.
 HeaderFields = tuple[tuple[str, str], ...]
 
@@ -132,8 +134,7 @@ def of_secret(data: Mapping[str, str]) -> Credential | None:
 
 def hosts_allow(hosts: frozenset[str], url: str) -> bool:
     """Whether the server behind `url` is among `hosts` (as Guarded has them)."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = server_of(url)
     return host in hosts or f"{host}:{port}" in hosts
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest.proxies import PORTS, is_address, no_proxy_fault, proxy_fault, split_port
+from modelferry.manifest.urls import host_port, server_of
 from modelferry.net.credentials import HeaderFields, basic
 
 
@@ -41,8 +42,7 @@ class Proxy:
         return cls(parts.scheme, parts.hostname or "", port, unquote(username), unquote(password))
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host_port(self.host, self.port)}"
 
     @property
     def speaks_http(self) -> bool:
@@ -105,10 +105,8 @@ class Proxies:
 
     def of(self, url: str) -> Proxy | None:
         """The proxy on the way to `url`, an absolute http or https URL; None where the way is direct."""
-        parts = urlsplit(url)
-        proxy = self.https if parts.scheme == "https" else self.http
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if proxy is None or any(entry.covers(parts.hostname or "", port) for entry in self.exempt):
+        proxy = self.https if urlsplit(url).scheme == "https" else self.http
+        if proxy is None or any(entry.covers(*server_of(url)) for entry in self.exempt):
             return None
         return proxy
 

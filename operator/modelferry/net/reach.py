@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from modelferry.errors import ConnectionFailed, ProxyUnreachable
+from modelferry.manifest.urls import server_of
 from modelferry.net.connect import Connect, refusal
 from modelferry.net.dial import dial
 from modelferry.net.proxy import Proxies, Proxy
@@ -48,8 +49,7 @@ async def reach(
     PrivateAddress where `territory` does; for the proxy ConnectionFailed, ProxyDenied, ProxyRefused, UnknownHost (of
     the server), CertificateRefused.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = server_of(url)
     proxy = proxies.of(url)
     if proxy is None:
         return await dial(host, port, territory.admit, receive=receive)

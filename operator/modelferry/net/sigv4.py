@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from modelferry.manifest.urls import DEFAULT_PORTS
 from modelferry.net.credentials import HeaderFields
 
 #: Seconds that a presigned URL may live (API Reference, X-Amz-Expires).
@@ -19,7 +20,6 @@ LONGEST_EXPIRY = 7 * 24 * 3600
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _EMPTY = hashlib.sha256(b"").hexdigest()
-_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +101,4 @@ def _host(url: str) -> str:
     """The Host field's value (RFC 9110 section 7.2)."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    return host if parts.port in (None, _PORTS.get(parts.scheme)) else f"{host}:{parts.port}"
+    return host if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{parts.port}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused
 from modelferry.manifest.proxies import is_address
+from modelferry.manifest.urls import host_port
 from modelferry.net.proxy import Proxy
 
 _VERSION, _AUTH_VERSION = 5, 1
@@ -134,7 +135,7 @@ class Socks5:
 
     def _refusal(self, code: int) -> ModelferryError:
         words, may_pass = _REPLIES.get(code, ("unknown reply", False))
-        target = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        target = host_port(self._host, self._port)
         if may_pass:
             message = f"the proxy {self._proxy} does not reach {target} (SOCKS reply {code}, {words})"
             return ConnectionFailed(message, becomes=ProxyRefused)

@@ -35,33 +35,31 @@ def _within(ip: IPv6Address) -> IPv4Address | None:
 
 @dataclass(slots=True)
 class Territory:
-    """What is known of hosts by their names: who is public, and who stands inside."""
+    """What is known of hosts by their names: whether each stands in the public network."""
 
     public: Callable[[str], bool] = is_public
-    _outside: set[str] = field(default_factory=set)
-    _inside: set[str] = field(default_factory=set)
+    _known: dict[str, bool] = field(default_factory=dict)
 
     def admit(self, host: str, addresses: Iterable[str]) -> set[str]:
         """Those of `addresses` of `host` that may be dialled. Raises PrivateAddress where there is none."""
-        known = set(addresses)
-        public = {address for address in known if self.public(address)}
-        if host in self._outside:
-            if not public:
-                raise PrivateAddress(
-                    f"{host} is a server of the public network, or was named by one, and leads to the private address"
-                    f" {min(known)} (DNS rebinding?); ask its operator, or name the server itself"
-                )
-            return public
-        (self._outside if public == known else self._inside).add(host)
-        return known
+        found = set(addresses)
+        public = {address for address in found if self.public(address)}
+        if not self._known.get(host):
+            self._known[host] = public == found
+            return found
+        if not public:
+            raise PrivateAddress(
+                f"{host} is a server of the public network, or was named by one, and leads to the private address"
+                f" {min(found)} (DNS rebinding?); ask its operator, or name the server itself"
+            )
+        return public
 
     def lead(self, host: str, to: str) -> None:
         """`host` redirects to `to`. Raises PrivateAddress where it may not."""
-        if host not in self._outside or to == host:
+        if not self._known.get(host):
             return
-        if to in self._inside:
+        if not self._known.setdefault(to, True):
             raise PrivateAddress(
                 f"the public server {host} redirects to {to} in a private network; ask its operator, or name the server"
                 " itself"
             )
-        self._outside.add(to)

@@ -12,9 +12,6 @@ from modelferry.net.presigned import Presigner
 from modelferry.net.proxy import DIRECT, Proxies
 from modelferry.net.territory import Territory
 
-#: The mirror that a manifest's places belong to where nothing else is said.
-SOURCE = "source"
-
 _NONE: Mapping[str, Way] = MappingProxyType({})
 
 

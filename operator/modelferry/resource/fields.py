@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelferry.resource.quantities import seconds, span
+
 
 @dataclass
 class Faults:
@@ -71,6 +73,20 @@ class Fields:
             self.fault(key, f"must be {low} to {high}, not {value}")
         else:
             return value
+        return default
+
+    def duration(self, key: str, default: float, low: float, high: float) -> float:
+        """The duration at `key`, in seconds, from `low` to `high`."""
+        if not self.has(key):
+            return default
+        text = self.text(key)
+        found = seconds(text)
+        if found is None:
+            self.fault(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
+        elif not low <= found <= high:
+            self.fault(key, f"must be {span(low)} to {span(high)}, not {text}")
+        else:
+            return found
         return default
 
     def flag(self, key: str, default: bool) -> bool:

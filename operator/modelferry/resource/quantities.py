@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from modelferry.resource.fields import Fields
-
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -46,18 +44,3 @@ def seconds(text: str) -> float | None:
     if not text or match is None:
         return None
     return sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) * 1.0
-
-
-def seconds_of(fields: Fields, key: str, default: float, low: float, high: float) -> float:
-    """The duration at `key`, in seconds."""
-    if not fields.has(key):
-        return default
-    text = fields.text(key)
-    found = seconds(text)
-    if found is None:
-        fields.fault(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
-    elif not low <= found <= high:
-        fields.fault(key, f"must be {span(low)} to {span(high)}, not {text}")
-    else:
-        return found
-    return default

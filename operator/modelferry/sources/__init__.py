@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modelferry.manifest import Manifest
-from modelferry.net.ways import SOURCE, Ways
+from modelferry.manifest.model import SOURCE
+from modelferry.net.ways import Ways
 from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource, Source
 from modelferry.resource.stores import OCISource, S3Source
 from modelferry.sources import http, huggingface, modelscope, oci, s3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ from modelferry.sources.retry import Retry
 CONCURRENCY = 8
 
 _MAX_REDIRECTS = 5
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{1,256}"')
 #: Seconds; a Hub's quotas are counted over five minutes.
 _LONGEST_WAIT_ASKED = 300.0
 #: ``total`` bounds a server that drips its headers.
@@ -59,6 +61,12 @@ class Head:
     status: int
     headers: Mapping[str, str]
     url: str
+
+    @property
+    def validator(self) -> str:
+        """The ETag, where it is a strong one of usual length (RFC 9110 section 8.8.3); else empty."""
+        etag = self.headers.get("etag", "")
+        return etag if _STRONG_ETAG.fullmatch(etag) else ""
 
     def __str__(self) -> str:
         try:

@@ -22,7 +22,6 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
 _LONGEST_LIST = 2_000_000
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{1,256}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def facts_of(head: Head, file: str) -> Facts:
     """Read the answer to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is none to trust."""
     if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise _misbehaves(head, file, "it is compressed although that was refused")
-    validator = etag if _STRONG_ETAG.fullmatch(etag := head.headers.get("etag", "")) else ""
+    validator = head.validator
     if head.status == 200 and "content-range" not in head.headers:
         length = head.headers.get("content-length", "")
         return Facts(int(length) if length.isascii() and length.isdigit() else None, validator)

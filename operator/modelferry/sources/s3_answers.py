@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
@@ -23,7 +22,6 @@ from modelferry.manifest import Digest
 from modelferry.resource.stores import S3Source
 from modelferry.sources.client import Head
 
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{1,256}"')
 #: Storage classes whose objects must be brought back before they can be read.
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 
@@ -77,11 +75,10 @@ def facts_of(head: Head, where: str) -> Facts:
     if storage in _ARCHIVED and 'ongoing-request="false"' not in fields.get("x-amz-restore", ""):
         raise InvalidSpec(f"{where} is archived ({storage}); restore it, or exclude it", reason="Archived")
     version = fields.get("x-amz-version-id", "")
-    etag = fields.get("etag", "")
     return Facts(
         "" if version == "null" else version,  # "null": versioning is suspended, and the next upload replaces it
         _sha256(fields.get("x-amz-checksum-sha256", ""), fields.get("x-amz-checksum-type", "FULL_OBJECT")),
-        etag if _STRONG_ETAG.fullmatch(etag) else "",
+        head.validator,
     )
 
 

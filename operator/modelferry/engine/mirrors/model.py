@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
 from modelferry.engine.pace import Meter, Pace
-from modelferry.messages.progress import MirrorProgress
+from modelferry.messages import progress
+from modelferry.messages.progress import DOWN, RECOVERING, UP, MirrorProgress
 
 #: Seconds between two probes of a mirror that is not asked for anything else.
 PROBE_INTERVAL = 30.0
 
-_WORDS = {CLOSED: "Up", OPEN: "Down", HALF_OPEN: "Recovering", QUARANTINED: "Quarantined"}
+_WORDS = {CLOSED: UP, OPEN: DOWN, HALF_OPEN: RECOVERING, QUARANTINED: progress.QUARANTINED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from modelferry.errors import DiskFault, InsufficientSpace, MachineFault
@@ -87,6 +88,7 @@ def allocate(fd: int, size: int) -> None:
         raise disk_fault("preallocating", error, size) from error
 
 
+@cache
 def _libc(name: str, *arguments: Any) -> Any:
     """Function `name` of the C library with these argument types; None where it has none."""
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)

@@ -18,11 +18,12 @@ from modelferry.engine.transport.throttle import Room, Throttle
 from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
+from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
 from modelferry.net.tls import refused
-from modelferry.net.ways import SOURCE, Way, Ways
+from modelferry.net.ways import Way, Ways
 
 #: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
 #: large buffers. Together they have twice the memory of either kind alone, at most.

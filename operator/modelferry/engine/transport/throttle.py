@@ -29,8 +29,8 @@ _FELT = 1.0
 @dataclass(frozen=True, slots=True)
 class Room:
     """How a connection is built under a limit. ``window``: bytes that may have arrived and not been asked for, paid for
-    in advance: SO_RCVBUF is ``socket``, of which Linux takes up to twice as much, and ``buffer`` is the size of each of
-    the connection's two buffers, of which a third one may have been given out.
+    in advance. SO_RCVBUF is ``socket``, of which Linux takes up to twice as much (10/16 of the window), and ``buffer``
+    is the size of the connection's buffer, beside which OpenSSL may hold as much (2/16 each).
 
     Not by TCP_WINDOW_CLAMP: Linux sets that anew when it has seen the first segments.
     """
@@ -44,7 +44,7 @@ class Room:
 
     @property
     def buffer(self) -> int:
-        """For each of the connection's buffers."""
+        """For the connection's buffer."""
         return self.window // 8
 
     def fits(self, other: Room | None) -> bool:

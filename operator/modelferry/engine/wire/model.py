@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from modelferry import __version__
 from modelferry.errors import ServerMisbehaves, Stalled
-from modelferry.manifest.urls import ascii_url
+from modelferry.manifest.urls import DEFAULT_PORTS, ascii_url, host_port, server_of
 from modelferry.net.credentials import FORM
 
 
@@ -43,15 +43,15 @@ class Origin:
     @property
     def authority(self) -> str:
         """The Host field's value (RFC 9110 section 7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+        authority = host_port(self.host, self.port)
+        return authority.removesuffix(f":{self.port}") if self.port == DEFAULT_PORTS[self.scheme] else authority
 
 
 @lru_cache(maxsize=256)
 def _origin_of(url: str) -> Origin:
     # Asked several times for each request, and told in a tenth of the time.
-    parts = urlsplit(ascii_url(url))
-    return Origin(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    url = ascii_url(url)
+    return Origin(urlsplit(url).scheme, *server_of(url))
 
 
 @dataclass(frozen=True, slots=True)

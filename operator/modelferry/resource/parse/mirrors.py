@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from modelferry.manifest.model import SOURCE
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
 from modelferry.resource.mirror import (
@@ -19,12 +20,10 @@ from modelferry.resource.mirror import (
     S3Keys,
     SecretURLs,
 )
-from modelferry.resource.parse.secret import auth
+from modelferry.resource.parse.secret import auth, reference
 from modelferry.resource.parse.transfer import tls
-from modelferry.resource.quantities import seconds_of
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
-SOURCE = "source"
 
 
 def mirrors(fields: Fields) -> tuple[Mirror, ...]:
@@ -67,7 +66,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
     own = tls(fields.map("tls"), plain=False) if fields.has("tls") else None
     presigned = _presigned(fields.map("presigned")) if has_presigned else None
     probe = fields.map("probe")
-    interval = seconds_of(probe, "interval", PROBE, LEAST_PROBE, MOST_PROBE)
+    interval = probe.duration("interval", PROBE, LEAST_PROBE, MOST_PROBE)
     probe.done()
     fields.done()
     return Mirror(
@@ -84,23 +83,20 @@ def _mirror(fields: Fields, number: int) -> Mirror:
 
 def _presigned(fields: Fields) -> SecretURLs | S3Keys | None:
     has_urls, has_s3 = fields.has("secretRef"), fields.has("s3")
-    urls, s3 = fields.map("secretRef"), fields.map("s3")
+    urls = reference(fields) if has_urls else None
+    s3 = fields.map("s3")
     fields.done()
     if has_urls == has_s3:
         fields.faults.add(fields.path, "give secretRef or s3, not both and not none")
-    if has_urls:
-        name = urls.text("name", required=True)
-        urls.done()
-        return SecretURLs(name)
+    if urls is not None:
+        return SecretURLs(urls.name)
     if not has_s3:
         return None
     bucket = s3.text("bucket", required=True)
-    reference = s3.map("secretRef")
-    secret = reference.text("name", required=True)
-    reference.done()
+    secret = reference(s3).name
     region, endpoint, prefix = s3.text("region", "us-east-1"), s3.text("endpoint"), s3.text("prefix")
     if endpoint and (fault := url_fault(endpoint)):
         s3.fault("endpoint", fault)
-    expires = seconds_of(s3, "expires", EXPIRES, 1.0, MOST_EXPIRES)
+    expires = s3.duration("expires", EXPIRES, 1.0, MOST_EXPIRES)
     s3.done()
     return S3Keys(bucket, secret, region, endpoint.rstrip("/"), prefix, expires)

@@ -11,8 +11,14 @@ def auth(parent: Fields, key: str = "auth") -> SecretReference | None:
     if not parent.has(key):
         return None
     fields = parent.map(key)
-    reference = fields.map("secretRef")
-    name = reference.text("name", required=True)
-    reference.done()
+    found = reference(fields)
+    fields.done()
+    return found
+
+
+def reference(parent: Fields) -> SecretReference:
+    """``secretRef.name`` below `parent`."""
+    fields = parent.map("secretRef")
+    name = fields.text("name", required=True)
     fields.done()
     return SecretReference(name)

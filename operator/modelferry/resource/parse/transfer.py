@@ -7,7 +7,6 @@ from modelferry.manifest.proxies import no_proxy_fault, proxy_fault
 from modelferry.resource.fields import Fields
 from modelferry.resource.parse.limits import limits, rate
 from modelferry.resource.parse.secret import auth
-from modelferry.resource.quantities import seconds_of
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
     DEFAULT_DEADLINE,
@@ -29,7 +28,7 @@ def transfer(fields: Fields) -> Transfer:
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
     trust = tls(fields.map("tls"))
     way = proxy(fields.map("proxy")) if fields.has("proxy") else None
-    deadline = seconds_of(fields, "deadline", DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE)
+    deadline = fields.duration("deadline", DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE)
     found, pod_network = limits(fields), rate(fields, "podNetworkBandwidth")
     fields.done()
     return Transfer(connections or DEFAULT_CONNECTIONS, trust, way, deadline, found, pod_network)

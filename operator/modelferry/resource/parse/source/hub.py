@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
-from modelferry.resource.source import MAX_PATTERNS, REPO_TYPES, HuggingFaceSource, ModelScopeSource
+from modelferry.resource.parse.source.patterns import patterns
+from modelferry.resource.source import REPO_TYPES, HuggingFaceSource, ModelScopeSource
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
 _MAX_REVISION = 255
-_MAX_PATTERN = 256
 #: What no name of a branch, a tag or a commit holds (git-check-ref-format(1)).
 _NO_REVISION = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|^/|/$")
 
@@ -22,7 +22,7 @@ def hugging_face(fields: Fields) -> HuggingFaceSource:
     if repo and not re.fullmatch(rf"({_NAME}/)?{_NAME}", repo):
         fields.fault("repo", f"must be owner/name or name, as in the repository's address, not {repo!r}")
     revision = _revision(fields, HuggingFaceSource.revision)
-    include, exclude = _patterns(fields, "include"), _patterns(fields, "exclude")
+    include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     repo_type = fields.text("repoType", REPO_TYPES[0])
     if repo_type not in REPO_TYPES:
         fields.fault("repoType", f"must be {' or '.join(REPO_TYPES)}, not {repo_type!r}")
@@ -37,7 +37,7 @@ def model_scope(fields: Fields) -> ModelScopeSource:
     if repo and not re.fullmatch(rf"{_NAME}/{_NAME}", repo):
         fields.fault("repo", f"must be owner/name, as in the model's address, not {repo!r}")
     revision = _revision(fields, ModelScopeSource.revision)
-    include, exclude = _patterns(fields, "include"), _patterns(fields, "exclude")
+    include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     endpoint = _endpoint(fields, ModelScopeSource.endpoint)
     fields.done()
     return ModelScopeSource(repo, revision, include, exclude, endpoint)
@@ -48,16 +48,6 @@ def _revision(fields: Fields, default: str) -> str:
     if not 0 < len(revision) <= _MAX_REVISION or _NO_REVISION.search(revision):
         fields.fault("revision", f"must be the name of a branch or a tag, or a commit, not {revision[:60]!r}")
     return revision
-
-
-def _patterns(fields: Fields, key: str) -> tuple[str, ...]:
-    patterns = []
-    for path, pattern in fields.items(key, MAX_PATTERNS):
-        if not isinstance(pattern, str) or not 0 < len(pattern) <= _MAX_PATTERN:
-            fields.faults.add(path, f"must be a pattern of 1 to {_MAX_PATTERN} characters, such as '*.safetensors'")
-        else:
-            patterns.append(pattern)
-    return tuple(patterns)
 
 
 def _endpoint(fields: Fields, default: str) -> str:

@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
-from modelferry.resource.source import MAX_PATTERNS
+from modelferry.resource.parse.source.patterns import patterns
 from modelferry.resource.stores import BUCKET, REGION, STYLES, OCISource, S3Source
 
 #: Bytes of an object's key (S3 User Guide), and so of a prefix.
 _LONGEST_KEY = 1024
-_LONGEST_PATTERN = 256
 #: A DNS subdomain (RFC 1123), as a service account's name is one.
 _ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -38,7 +37,7 @@ def s3(fields: Fields) -> S3Source:
     account = fields.text("serviceAccountName")
     if account and not _ACCOUNT.fullmatch(account):
         fields.fault("serviceAccountName", "must be a service account's name")
-    include, exclude = _patterns(fields, "include"), _patterns(fields, "exclude")
+    include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     fields.done()
     return S3Source(bucket, prefix, region, endpoint, style, include, exclude, account)
 
@@ -59,13 +58,3 @@ def oci(fields: Fields) -> OCISource | None:
 def _path_fault(endpoint: str) -> str | None:
     parts = urlsplit(endpoint)
     return "must be a scheme and a host alone; the bucket has a field of its own" if parts.path or parts.query else None
-
-
-def _patterns(fields: Fields, key: str) -> tuple[str, ...]:
-    found = []
-    for path, item in fields.items(key, MAX_PATTERNS):
-        if not isinstance(item, str) or not 1 <= len(item) <= _LONGEST_PATTERN:
-            fields.faults.add(path, f"must be a pattern of 1 to {_LONGEST_PATTERN} characters, such as *.safetensors")
-        else:
-            found.append(item)
-    return tuple(found)
