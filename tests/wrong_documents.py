@@ -50,6 +50,7 @@ def _hub(**fields: Any) -> Document:
 
 
 _PLAIN = {"path": "a.bin", "url": "https://h/a"}
+_LAB: Document = {"name": "lab", "url": "https://lab/{path}"}
 
 #: what is wrong -> (the document, words of the API server's message, words of the command's message)
 WRONG: dict[str, tuple[Document, str, str]] = {
@@ -248,6 +249,21 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         _spec(transfer={"tls": {"ca": {}}}),
         "give configMap or secret, not both and not none",
         "give configMap or secret",
+    ),
+    "a client certificate from nowhere": (
+        _spec(transfer={"tls": {"clientCertificate": {}}}),
+        "spec.transfer.tls.clientCertificate.secretRef: Required value",
+        "spec.transfer.tls.clientCertificate.secretRef.name: is required",
+    ),
+    "a client certificate in the spec": (
+        _spec(transfer={"tls": {"clientCertificate": {"secretRef": {"name": "who", "key": "tls.crt"}}}}),
+        'unknown field "spec.transfer.tls.clientCertificate.secretRef.key"',
+        "spec.transfer.tls.clientCertificate.secretRef.key: is not a field",
+    ),
+    "a mirror's client certificate without a name": (
+        _spec(mirrors=[_LAB | {"tls": {"clientCertificate": {"secretRef": {}}}}]),
+        "spec.mirrors[0].tls.clientCertificate.secretRef.name: Required value",
+        "spec.mirrors[0].tls.clientCertificate.secretRef.name: is required",
     ),
     "a rate without a unit": (
         _spec(transfer={"bandwidth": "40"}),

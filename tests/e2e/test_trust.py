@@ -15,17 +15,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from e2e.kit import Kit, artifact
 from e2e.platform import Platform
 from modelferry.net.pins import pins_of
-from origin.certs import Authority, Leaf
+from origin.certs import CLIENT, Authority, Leaf
 from origin.nginx import Nginx
 
 OTHER_PIN = "sha256/" + "A" * 43 + "="
 
 
 @contextmanager
-def serving(platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3") -> Iterator[list[dict[str, Any]]]:
-    """`source.http.files` of a small file behind nginx with this certificate."""
+def serving(
+    platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3", clients: Path | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """`source.http.files` of a small file behind nginx with this certificate, which may ask for one of `clients`."""
     (root / "a.bin").write_bytes(b"model" * 1000)
-    with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls) as nginx:
+    with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls, clients=clients) as nginx:
         yield [{"path": "a.bin", "url": nginx.url("a.bin")}]
 
 
@@ -67,6 +69,18 @@ def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
         assert "minVersion" in kit.wait_stalled("old", "TLSVersion")
         kit.apply(artifact("old", files, transfer={"tls": {"minVersion": "1.2"}}))
         kit.wait_ready("old")
+
+
+def test_a_server_that_wants_to_know_who_asks(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+    clients = Authority(tmp_path, "clients")
+    reader = clients.leaf("reader", name="reader", purpose=CLIENT)
+    with serving(installed, tmp_path, leaf, clients=clients.ca_file) as files:
+        kit.apply(artifact("known", files))
+        assert "spec.transfer.tls.clientCertificate" in kit.wait_stalled("known", "ClientCertificateRequired")
+        kit.kubectl("create", "secret", "tls", "reader", f"--cert={reader.cert}", f"--key={reader.key}")
+        tls = {"clientCertificate": {"secretRef": {"name": "reader"}}}
+        kit.apply(artifact("known", files, transfer={"tls": tls}))
+        kit.wait_ready("known")
 
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])

@@ -147,6 +147,8 @@ class Connection:
             return self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
+        except (BrokenPipeError, ConnectionResetError):
+            return len(data)  # Reading tells the end, after what the peer said before it left: a TLS alert, say.
         except OSError as error:
             self._fail(error)
             return len(data)

@@ -20,9 +20,8 @@ from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
 from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
-from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
-from modelferry.net.tls import refused
+from modelferry.net.tls import refused, turned_away
 from modelferry.net.ways import Way, Ways
 
 #: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
@@ -84,6 +83,7 @@ class Dialer:
         shown = await credential.headers(request.url)
         answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
+            await self._check_identity(line, answer)
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
             if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
                 return answer
@@ -93,15 +93,26 @@ class Dialer:
         answer.close()
         return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
 
+    async def _check_identity(self, line: Line, answer: Answer) -> None:
+        """Raise CertificateRefused where `answer` is a page that says that the server wants to know who we are."""
+        if answer.head.status != 400 or line.origin.scheme != "https":
+            return
+        if told := turned_away(line.origin.authority, await self._page(answer), where=line.way.where):
+            raise told
+
+    async def _page(self, answer: Answer) -> bytes:
+        """A short body."""
+        page = bytearray()
+        async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
+            async for piece in pieces:
+                page += piece
+        return bytes(page[:LONGEST_ANSWER])
+
     async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
         """`credentials.Ask`, on `way`."""
         answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
         try:
-            body = bytearray()
-            async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
-                async for piece in pieces:
-                    body += piece
-            return answer.head.status, bytes(body[:LONGEST_ANSWER])
+            return answer.head.status, await self._page(answer)
         finally:
             answer.close()
 
@@ -163,7 +174,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._limits.head):
                 while True:
-                    data = await self._take_first(connection, parser)
+                    data = await self._take_first(line, connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
                         waited = clock() - sent
@@ -172,10 +183,13 @@ class Dialer:
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
-    async def _take_first(self, connection: Connection, parser: HeadParser) -> memoryview:
+    async def _take_first(self, line: Line, connection: Connection, parser: HeadParser) -> memoryview:
         try:
             data = await connection.take(1)
         except ConnectionFailed as error:
+            # By TLS 1.3 a server judges our certificate only after the handshake has ended for us.
+            if isinstance(error.__cause__, ssl.SSLError) and (told := _refused(line, error.__cause__)):
+                raise told from error
             if parser.empty:
                 raise _Unanswered from error
             raise
@@ -215,8 +229,7 @@ class Dialer:
                     self._drop(connection)
                     raise
         except (OSError, TimeoutError) as error:
-            by_way_of = line.way.proxies.of(line.origin.url)
-            raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
+            raise _connect_fault(line, error, self._limits.connect) from error
         self._meet(line, dialled - began, clock() - dialled)
         return connection
 
@@ -235,7 +248,7 @@ class Dialer:
             size = min(size, room.buffer)
         if line.origin.scheme != "https":
             return Connection(size, dialled)
-        return SecureConnection(size, dialled, line.way.context, line.origin.host)
+        return SecureConnection(size, dialled, line.way.trust(line.origin.url), line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool) -> None:
         """Take `connection` back from an Answer that is through with it."""
@@ -332,14 +345,20 @@ class _Unanswered(Exception):
     """The connection ended before the first byte of an answer."""
 
 
-def _connect_fault(origin: Origin, error: BaseException, limit: float, proxy: Proxy | None) -> ModelferryError:
+def _refused(line: Line, error: ssl.SSLError) -> CertificateRefused | None:
+    return refused(line.origin.authority, error, where=line.way.where)
+
+
+def _connect_fault(line: Line, error: BaseException, limit: float) -> ModelferryError:
+    origin, proxy = line.origin, line.way.proxies.of(line.origin.url)
     if isinstance(error, socket.gaierror):
         return UnknownHost(
             f"{origin.host} does not resolve ({reason_of(error)}); check the name and this machine's DNS"
         )
     if isinstance(error, ssl.SSLError):
-        told: CertificateRefused | None = refused(origin.authority, error)
-        return told or ConnectionFailed(f"failed in the TLS handshake: {error.reason or reason_of(error)}")
+        return _refused(line, error) or ConnectionFailed(
+            f"failed in the TLS handshake: {error.reason or reason_of(error)}"
+        )
     if isinstance(error, TimeoutError) and not error.args:
         way = f" by way of the proxy {proxy}" if proxy else ""
         return ConnectionFailed(f"did not answer within {limit:.0f} s{way}")

@@ -62,8 +62,9 @@ def tls(fields: Fields, *, plain: bool = True) -> TLS:
         fields.fault("minVersion", f'must be "1.2" or "1.3", not {oldest!r}')
     pins = _pins(fields)
     ca = _bundle(fields.map("ca")) if fields.has("ca") else None
+    client = auth(fields, "clientCertificate")
     fields.done()
-    return TLS(allow_plain_http, oldest, pins, ca)
+    return TLS(allow_plain_http, oldest, pins, ca, client)
 
 
 def _pins(fields: Fields) -> tuple[str, ...]:
