@@ -53,12 +53,37 @@ def test_a_wrong_pin_tells_what_was_seen_and_the_right_one_heals_it(
         kit.wait_ready("pinned")
 
 
-def test_an_expired_certificate(installed: Platform, kit: Kit, authority: Authority, tmp_path: Path) -> None:
+def test_after_a_rotation_the_backup_pin_holds(
+    installed: Platform, kit: Kit, authority: Authority, leaf: Leaf, tmp_path: Path
+) -> None:
+    renewed = authority.leaf(installed.host_address, name="renewed")
+    both = [pins(leaf)[1], pins(renewed)[1]]
+    for name, shown in (("before", leaf), ("after", renewed)):
+        with serving(installed, tmp_path, shown) as files:
+            kit.apply(artifact(name, files, transfer={"tls": {"pins": both}}))
+            kit.wait_ready(name)
+    with serving(installed, tmp_path, renewed) as files:
+        kit.apply(artifact("forgotten", files, transfer={"tls": {"pins": both[:1]}}))
+        assert pins(renewed)[1] in kit.wait_stalled("forgotten", "PinMismatch")
+
+
+@pytest.mark.parametrize(
+    ("reason", "begins", "ends", "host"),
+    [
+        ("CertificateExpired", -2, -1, ""),
+        ("ClockSkew", 1, 2, ""),
+        ("HostMismatch", -1, 1, "models.example.com"),
+    ],
+)
+def test_a_certificate_that_is_not_right_now_and_here(
+    installed: Platform, kit: Kit, authority: Authority, tmp_path: Path, reason: str, begins: int, ends: int, host: str
+) -> None:
     day = timedelta(days=1)
-    expired = authority.leaf(installed.host_address, name="expired", begins=-2 * day, ends=-day)
-    with serving(installed, tmp_path, expired) as files:
-        kit.apply(artifact("expired", files))
-        assert installed.host_address in kit.wait_stalled("expired", "CertificateExpired")
+    host = host or installed.host_address
+    with serving(installed, tmp_path, authority.leaf(host, name=reason, begins=begins * day, ends=ends * day)) as files:
+        kit.apply(artifact("wrong", files))
+        assert installed.host_address in kit.wait_stalled("wrong", reason)
+        assert reason in kit.kubectl("get", "ma", "wrong", "-o", "wide")
 
 
 def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from modelferry.sources.retry import Retry
 from network.test_proxies import modelferry
 from network.world import Serve, World, entry
 from origin.certs import CLIENT, Authority, Leaf
+from origin.handshakes import refusing
 from origin.nginx import Nginx
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -134,33 +132,11 @@ async def test_nginx_that_does_not_know_who_signed_it(world: World, nginx: Nginx
     assert all("the Secret of spec.transfer.tls.clientCertificate" in message for message in told)
 
 
-@contextmanager
-def refusing(context: ssl.SSLContext) -> Iterator[str]:
-    """The URL of a server that never gets beyond the handshake. Not asyncio's, which closes without sending OpenSSL's
-    alert."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        with suppress(OSError):  # until it is shut
-            while True:
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    context.wrap_socket(connection, server_side=True)
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/a"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-
-
 async def test_a_server_that_demands_one_by_an_alert(
     world: World, demanding: ssl.SSLContext, tmp_path: Path, data: bytes
 ) -> None:
-    with refusing(demanding) as url:
+    with refusing(demanding) as server:
+        url = f"https://{server}/a"
         reasons, told = await both_refused(world, ways(world, tmp_path, url, {}), url, data)
     assert reasons == ["ClientCertificateRequired"] * 2
     assert all("its alert: certificate required" in message for message in told)
@@ -170,7 +146,8 @@ async def test_a_server_that_refuses_ours_by_an_alert(
     world: World, demanding: ssl.SSLContext, tmp_path: Path, data: bytes
 ) -> None:
     Authority(tmp_path, "strangers").leaf("x", name="unknown", purpose=CLIENT).secret(tmp_path / "secrets/who")
-    with refusing(demanding) as url:
+    with refusing(demanding) as server:
+        url = f"https://{server}/a"
         reasons, told = await both_refused(world, ways(world, tmp_path / "secrets", url, SECRET), url, data)
     assert reasons == ["ClientCertificateRefused"] * 2
     assert all("its alert: unknown ca" in message for message in told)
