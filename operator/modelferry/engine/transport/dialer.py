@@ -161,10 +161,19 @@ class Dialer:
 
     async def _pay_ahead(self, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
-        room = self._open.get(connection)
         length = request.end - request.start if request.end is not None else None
-        window = room.window if room is not None else 0
+        window = self.window(connection)
         return await self.throttle.pay(window if length is None else min(window, length))
+
+    def window(self, connection: Connection) -> int:
+        """Bytes that the kernel may hold for `connection` unread, from now on no more than the limit has it: 0 where
+        there was none when it was opened."""
+        room, wanted = self._open.get(connection), self.throttle.room
+        if wanted is not None and connection in self._open and (room is None or wanted.window < room.window // 2):
+            # It may stay narrower than it could be, since the window's scale was agreed on when it was opened.
+            connection.narrow(wanted.socket)
+            self._open[connection] = room = wanted
+        return room.window if room is not None else 0
 
     async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
         clock = asyncio.get_running_loop().time
@@ -308,9 +317,7 @@ class Answer:
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
-            # What was just given out has made room for as much.
-            self._paid += await self._dialer.throttle.pay(min(len(data), length - self._paid))
-            data = await self._more(body.left if body.left is not None else 1)
+            data = await self._more(body.left if body.left is not None else 1, length)
             if not data:
                 self.whole = body.close()
                 return
@@ -327,18 +334,34 @@ class Answer:
         )
         self._dialer.release(self._line, self._connection, reusable)
 
-    async def _more(self, left: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
-        # smaller; the time that it takes is none of the server's.
+    async def _more(self, left: int, length: int) -> memoryview:
+        # To wait for `floor` bytes at a time is to enforce the floor rate. The time that a limit takes is none of the
+        # server's.
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
-        if (data := self._connection.ready(wanted)) is not None:
-            return data
-        try:
-            async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(wanted)
-        except TimeoutError:
-            raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
+        connection, patience = self._connection, self._limits.stall
+        connection.allowance = None if self._dialer.throttle.limit is None else 0
+        while (data := connection.ready(wanted)) is None:
+            if connection.allowance == 0:
+                await self._pay(length)
+                continue
+            began = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(patience):
+                    await connection.more(wanted)
+            except TimeoutError:
+                raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
+            patience -= asyncio.get_running_loop().time() - began
+        return data
+
+    async def _pay(self, length: int) -> None:
+        """Have some more read from the socket, which makes room there for as much: both are paid for, up to the
+        `length` of all."""
+        throttle, connection = self._dialer.throttle, self._connection
+        window, step = self._dialer.window(connection), throttle.step
+        due = min(connection.received + window + step, length)
+        self._paid += await throttle.pay(due - self._paid)
+        connection.allowance = None if throttle.limit is None else step
 
 
 class _Unanswered(Exception):
