@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -89,6 +89,7 @@ class Place:
         async for line in process.stdout:
             run.said += line.decode()
             run.processes |= set(command_lines(process.pid))
+            self._keep_logs()
             lines += 1
             if kill_at and lines == kill_at:
                 for child in children(process.pid):
@@ -97,6 +98,14 @@ class Place:
                 process.kill()
         run.code = await process.wait()
         return run
+
+    def _keep_logs(self) -> None:
+        """The logs of the children, which the command takes away at its end; in a pod they stay."""
+        for log in self.tmp.rglob("*.log"):
+            kept = self.root / f"{log.parent.name}-{log.name}"
+            if not kept.exists():
+                with suppress(FileNotFoundError):
+                    os.link(log, kept)
 
     def left(self) -> Iterator[tuple[str, bytes]]:
         """All that is on the disk, but for the Secrets."""
@@ -224,6 +233,7 @@ async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
     assert {path: (place.root / "target/current" / path).read_bytes() for path in FILES} == FILES
     assert any("agent fetch" in words for words in run.processes), "the children were not seen"
     assert any(name.endswith("chunks.db") for name, _ in place.left())
+    assert any(name.endswith("-fetch.log") for name, _ in place.left())
     assert any(name.endswith(".modelferry-ready.json") for name, _ in place.left())
 
 
