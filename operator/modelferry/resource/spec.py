@@ -69,9 +69,9 @@ def service_account_of(spec: Spec) -> str:
 
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:
-    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxy, sorted."""
-    proxy = spec.transfer.proxy
-    wanted = (spec.auth, proxy.auth if proxy else None)
+    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxies, sorted."""
+    proxies = (spec.transfer.proxy, *(mirror.proxy for mirror in spec.mirrors))
+    wanted = (spec.auth, *(proxy.auth for proxy in proxies if proxy is not None))
     found = {reference.name for reference in wanted if reference is not None}
     for mirror in spec.mirrors:
         found |= {mirror.auth, mirror.presigned.secret if mirror.presigned is not None else ""} - {""}

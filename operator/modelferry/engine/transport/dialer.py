@@ -43,10 +43,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a connection is good for: one server, reached in one way."""
+    """What a connection is good for: one server, reached in one way, under one limit."""
 
     origin: Origin
     way: Way
+    throttle: Throttle
 
 
 class Dialer:
@@ -56,7 +57,7 @@ class Dialer:
         self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
     ) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
-        `throttle`: what they may receive together."""
+        `throttle`: what they may receive together, and those to each mirror."""
         self.throttle = throttle or Throttle(connections)
         self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
@@ -79,13 +80,13 @@ class Dialer:
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, or ProtocolError where what came is no response.
         """
-        line = Line(Origin.of(request.url), self._ways.of(mirror))
+        line = self._line(request.url, mirror)
         credential = line.way.credential
         shown = await credential.headers(request.url)
         answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
-            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line)):
                 return answer
         except BaseException:
             answer.close()
@@ -93,9 +94,12 @@ class Dialer:
         answer.close()
         return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
 
-    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
-        """`credentials.Ask`, on `way`."""
-        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+    def _line(self, url: str, mirror: str) -> Line:
+        return Line(Origin.of(url), self._ways.of(mirror), self.throttle.of(mirror))
+
+    async def _small(self, beside: Line, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on the way of `beside`."""
+        answer = await self._send(replace(beside, origin=Origin.of(url)), Request(url, fields=fields, form=form), False)
         try:
             body = bytearray()
             async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
@@ -112,7 +116,7 @@ class Dialer:
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
-                paid = await self._pay_ahead(connection, request)
+                paid = await self._pay_ahead(line, connection, request)
                 answer = await self._exchange(line, connection, request, paid)
                 check(request, line.way.proxies, answer.head)
                 return answer
@@ -140,7 +144,7 @@ class Dialer:
 
     def warm(self, url: str, mirror: str, count: int) -> None:
         """Begin to open `count` connections to the server of `url`, for those who will ask."""
-        self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
+        self._ahead.open(self._line(url, mirror), count)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -148,12 +152,12 @@ class Dialer:
         for connection in list(self._open):
             self._drop(connection)
 
-    async def _pay_ahead(self, connection: Connection, request: Request) -> int:
+    async def _pay_ahead(self, line: Line, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
         room = self._open.get(connection)
         length = request.end - request.start if request.end is not None else None
         window = room.window if room is not None else 0
-        return await self.throttle.pay(window if length is None else min(window, length))
+        return await line.throttle.pay(window if length is None else min(window, length))
 
     async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
         clock = asyncio.get_running_loop().time
@@ -167,7 +171,7 @@ class Dialer:
                     head, used = parser.feed(data)
                     if head is not None:
                         waited = clock() - sent
-                        self.throttle.answered(waited)
+                        line.throttle.answered(waited)
                         return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
@@ -190,7 +194,7 @@ class Dialer:
         while idle:
             connection = max(reversed(idle), key=lambda one: one.size)
             idle.remove(connection)
-            room, wanted = self._open.get(connection), self.throttle.room
+            room, wanted = self._open.get(connection), line.throttle.room
             if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
             self._drop(connection)
@@ -201,7 +205,7 @@ class Dialer:
         began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
-                room = self.throttle.room
+                room = line.throttle.room
                 receive = room.socket if room else None
                 stream = await reach(
                     line.origin.url, line.way.proxies, self._limits.connect, line.way.territory, receive=receive
@@ -296,7 +300,7 @@ class Answer:
                 self.whole = self.whole or framing.kind == "close"
                 return
             # What was just given out has made room for as much.
-            self._paid += await self._dialer.throttle.pay(min(len(data), length - self._paid))
+            self._paid += await self._line.throttle.pay(min(len(data), length - self._paid))
             data = await self._more(body.left if body.left is not None else 1)
             if not data:
                 self.whole = body.close()
