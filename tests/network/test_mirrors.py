@@ -16,9 +16,10 @@ from modelferry.engine.checkpoint.api import Quarantined
 from modelferry.engine.checkpoint.keeper import Keeper
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.transport.throttle import Throttle
-from modelferry.errors import DigestMismatch, DiskFault, SourceUnavailable
+from modelferry.errors import DigestMismatch, DiskFault, ProxyDenied, SourceUnavailable
 from modelferry.manifest import FileEntry, Place
 from modelferry.net.presigned import Given, Minted
+from modelferry.net.proxy import Proxies, Proxy
 from modelferry.net.sigv4 import Keys
 from network.ways import through
 from network.world import CHUNK, Serve, World, entry
@@ -381,6 +382,19 @@ async def test_a_mirror_whose_proxy_is_gone_is_down_and_not_reached_past_it(
     assert states(world) == {"m0": "Down", "m1": "Up"}
     assert world.progress is not None
     assert "proxy http://127.0.0.1:9" in world.progress.mirrors[0].message
+
+
+@pytest.mark.parametrize("kind", ["squid", "dante"])
+async def test_a_proxy_that_wants_credentials_names_the_mirrors_own_field(
+    serve: Serve, world: World, data: bytes, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url = request.getfixturevalue(kind).url
+    proxy = replace(Proxy.of(url), asked_by="spec.mirrors[m0].proxy")
+    world.mirror_proxies = {"m0": Proxies(proxy, proxy)}
+    async with serve({"a": data}) as origin:
+        with pytest.raises(ProxyDenied, match=r"give them by a Secret that spec\.mirrors\[m0\]\.proxy\.auth names"):
+            await world.pull(entry("a", data, origin.url("a")))
+        assert origin.accepted == 0
 
 
 async def test_a_name_whose_address_is_dead_and_that_then_moves_costs_no_mirror(
