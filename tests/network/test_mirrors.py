@@ -12,8 +12,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from modelferry.cli.inspect import lines_of
 from modelferry.engine.checkpoint.api import Quarantined
 from modelferry.engine.checkpoint.keeper import Keeper
+from modelferry.engine.inspection import inspect
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.transport.throttle import Throttle
 from modelferry.errors import DigestMismatch, DiskFault, ProxyDenied, SourceUnavailable
@@ -261,6 +263,8 @@ async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, dat
     async with serve(contents) as liar, serve(contents) as honest:
         files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
         await lied_to(world, liar, honest, *files)
+        told = f"  quarantined: m0, which served wrong bytes of a ({liar.url('a')})"
+        assert told in lines_of(inspect(world.directory))
         await world.pull(*files)
         assert honest.asked
         assert not liar.asked
