@@ -195,9 +195,8 @@ def test_what_prometheus_is_told_while_a_mirror_dies_is_what_the_page_says(
 
 def test_pod_monitors_find_the_operator_and_the_downloads(installed: Platform, kit: Kit, small: Served) -> None:
     credentials(kit, SECRET)
-    rendered = installed.helm(
-        "template", "modelferry", CHART, "--namespace", SYSTEM, "--set", "metrics.podMonitor=true"
-    )
+    told = ["--kube-version", "1.29", "--set", "metrics.podMonitor=true"]
+    rendered = installed.helm("template", "modelferry", CHART, "--namespace", SYSTEM, *told)
     documents = [document for document in yaml.safe_load_all(rendered) if document]
     monitors = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "PodMonitor"}
     assert set(monitors) == {"modelferry", "modelferry-downloads"}

@@ -54,7 +54,7 @@ def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
     where: dict[str, Any] = {"tls": leaf.context(), "host": installed.host_address}
     cdn = CDN(**where)
     repos = {"acme/speech": GATED, "acme/many": MANY}
-    hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=300, busy=storm, **where)
+    hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=30, busy=storm, **where)
     scope = ModelScope({"acme/speech": Model(FILES)}, **where)
     with threaded(cdn, hub, scope):
         yield Hubs(hub, cdn, scope)
