@@ -179,7 +179,11 @@ def told(kit: Kit) -> dict[str, str]:
     }
     for pod in kit.all("pods"):
         name = pod["metadata"]["name"]
-        found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+        try:
+            found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+        except ClusterError as error:
+            if "not found" not in str(error):  # It may be gone by now: the operator removes those that are done.
+                raise
     return found
 
 
