@@ -423,6 +423,21 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "url does not begin with http://, https:// or socks5h://",
         "spec.mirrors[0].proxy.url: does not begin with http://, https:// or socks5h://",
     ),
+    "a mirror's proxy with a Secret that has no name": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "auth": {"secretRef": {}}}}]),
+        "spec.mirrors[0].proxy.auth.secretRef.name: Required value",
+        "spec.mirrors[0].proxy.auth.secretRef.name: is required",
+    ),
+    "a mirror's proxy that is passed for a URL": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "noProxy": ["https://h"]}}]),
+        "an entry must be a host, .domain, address, address/prefix or host:port",
+        "spec.mirrors[0].proxy.noProxy[0]: ",
+    ),
+    "pins of a mirror's proxy without TLS": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "pins": [f"sha256/{'A' * 43}="]}}]),
+        "pins are for a proxy with an https:// url",
+        "spec.mirrors[0].proxy.pins: only a proxy with an https:// url has a certificate",
+    ),
     "a mirror's proxy without a url": (
         _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "proxy": {"noProxy": ["*"]}}]),
         "spec.mirrors[0].proxy.url: Required value",

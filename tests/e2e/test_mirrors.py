@@ -98,8 +98,10 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     assert seen['modelferry_mirror_fallbacks_total{mirror="backup"}'] == 1
     assert seen['modelferry_mirror_fetched_bytes_total{mirror="primary"}'] > 0
 
+    brought = mirror(kit, "speech", "primary")["bytes"]
     three.primary.start()
     kit.wait("the primary to be back", lambda: state(kit, "speech", "primary") == "Up", 20)
+    kit.wait("the primary at work again", lambda: mirror(kit, "speech", "primary")["bytes"] > brought + MIB, 20)
     three.backup.stop()
     three.primary.stop()
     kit.wait("the source at work", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,20 @@ def test_a_chunk_is_synced_before_its_row_is_committed(keeper: Keeper, monkeypat
     monkeypatch.setattr(files, "sync_data", lambda fd: seen.append(str(rows(keeper)[0][3])))
     fetch(keeper, 0)
     assert seen == ["pending"]
+
+
+def test_a_chunk_is_synced_while_it_is_read_back(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, real = threading.Event(), os.preadv
+    waited: list[bool] = []
+
+    def preadv(*arguments: Any) -> int:
+        waited.append(began.wait(10))
+        return int(real(*arguments))
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(files, "sync_data", lambda fd: began.set())
+    assert fetch(keeper, 0) == [Receipt(True)]
+    assert waited == [True]
 
 
 def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

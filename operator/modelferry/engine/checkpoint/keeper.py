@@ -24,7 +24,7 @@ from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
 from modelferry.engine.tally import Costs
-from modelferry.errors import DiskFault
+from modelferry.errors import DiskFault, MachineFault
 from modelferry.manifest import Manifest
 
 #: Files that are open at once while a revision is synced.
@@ -146,8 +146,8 @@ class Keeper:
             self._ledger, self._lock, self._tree = None, -1, None
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
-        """Read back, hash, sync and commit several chunks, and with them the whole digests of files that they
-        complete; the receipts are in the order of the reports."""
+        """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of
+        files that they complete; the receipts are in the order of the reports."""
         receipts: dict[int, Receipt] = {}
         order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
         with _disk_faults(), ExitStack() as stack:
@@ -155,9 +155,12 @@ class Keeper:
                 self._batch(self.states[file], {i: reports[i] for i in group}, receipts, stack)
                 for file, group in groupby(order, key=lambda i: reports[i].file)
             ]
-            for batch in batches:
-                self._read_back_all(batch, receipts)
-            self._sync([batch for batch in batches if batch.passed], receipts)
+            current = [batch for batch in batches if batch.reports]
+            # Chunks are reported when they are written, so a sync that begins now has all of them.
+            with self._syncer.syncing([batch.fd for batch in current], files.sync_data) as synced:
+                for batch in current:
+                    self._read_back_all(batch, receipts)
+                self._take_faults(current, synced(), receipts)
             whole = [batch.state for batch in batches if batch.completes]
             rows = [item.row for batch in batches for item in batch.passed.values()]
             self.ledger.commit(rows, [(state.id, str(state.frontier)) for state in whole])
@@ -294,8 +297,9 @@ class Keeper:
             else:
                 batch.passed[i] = row
 
-    def _sync(self, batches: list[_Batch], receipts: dict[int, Receipt]) -> None:
-        faults = self._syncer.sync([batch.fd for batch in batches], files.sync_data)
+    def _take_faults(
+        self, batches: list[_Batch], faults: list[MachineFault | None], receipts: dict[int, Receipt]
+    ) -> None:
         for batch, fault in zip(batches, faults, strict=True):
             if fault is not None:
                 # Not tried again: the kernel has marked the pages clean, and the next sync would lie.

@@ -344,7 +344,7 @@ class Answer:
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
         connection, patience = self._connection, self._limits.stall
-        connection.allowance = None if self._line.throttle.free else 0
+        connection.allowance = 0 if self._line.throttle.limited else None
         while (data := connection.ready(wanted)) is None:
             if connection.allowance == 0:
                 await self._pay(length)
@@ -365,7 +365,7 @@ class Answer:
         window, step = self._dialer.window(self._line, connection), throttle.step
         due = min(connection.received + window + step, length)
         self._paid += await throttle.pay(due - self._paid)
-        connection.allowance = None if throttle.free else step
+        connection.allowance = step if throttle.limited else None
 
 
 class _Unanswered(Exception):

@@ -101,14 +101,14 @@ class Throttle:
             self.of(mirror).set(limits.get(mirror))
 
     @property
+    def limited(self) -> bool:
+        """Is there a limit, this one's or the whole download's?"""
+        return self.limit is not None or (self._above is not None and self._above.limited)
+
+    @property
     def paused(self) -> bool:
         """Nothing may be fetched."""
         return self.limit == 0
-
-    @property
-    def free(self) -> bool:
-        """There is no limit, neither here nor above."""
-        return self.limit is None and (self._above is None or self._above.free)
 
     @property
     def streams(self) -> int:
