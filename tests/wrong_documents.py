@@ -34,11 +34,6 @@ def _spec(**fields: Any) -> Document:
     return _changed(lambda d: d["spec"].update(fields))
 
 
-def _lab(proxy: dict[str, Any]) -> Document:
-    """With a mirror behind `proxy`."""
-    return _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "proxy": proxy}])
-
-
 def _s3(**fields: Any) -> Document:
     bucket = {"bucket": "models", "prefix": "chattts"} | fields
     return _spec(source={"s3": {name: value for name, value in bucket.items() if value is not None}})
@@ -442,21 +437,6 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "proxy": {"noProxy": ["*"]}}]),
         "spec.mirrors[0].proxy.url: Required value",
         "spec.mirrors[0].proxy.url: is required",
-    ),
-    "a mirror's proxy's Secret without a name": (
-        _lab({"url": "http://proxy:3128", "auth": {"secretRef": {}}}),
-        "spec.mirrors[0].proxy.auth.secretRef.name: Required value",
-        "spec.mirrors[0].proxy.auth.secretRef.name: is required",
-    ),
-    "a URL where a host is left out of a mirror's proxy": (
-        _lab({"url": "http://proxy:3128", "noProxy": ["https://h"]}),
-        "must be a host, .domain, address, address/prefix or host:port",
-        "spec.mirrors[0].proxy.noProxy[0]: must be a host, .domain, address, address/prefix or host:port",
-    ),
-    "pins of a mirror's proxy without TLS": (
-        _lab({"url": "http://proxy:3128", "pins": [f"sha256/{'A' * 43}="]}),
-        "pins are for a proxy with an https:// url",
-        "spec.mirrors[0].proxy.pins: only a proxy with an https:// url has a certificate",
     ),
     "a probe that is no duration": (
         _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "probe": {"interval": "soon"}}]),
