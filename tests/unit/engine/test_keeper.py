@@ -7,15 +7,16 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.api import OpenedFile, Receipt, Written
+from modelferry.engine.checkpoint.api import OpenedFile, Quarantined, Receipt, Written
 from modelferry.engine.checkpoint.keeper import Keeper
+from modelferry.engine.checkpoint.ledger import read_quarantined
 from modelferry.engine.checkpoint.ready import Ready, retired
 from modelferry.engine.storage import files
 from modelferry.engine.verify import verify
@@ -377,3 +378,35 @@ def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
     keeper.close()
     assert not finish.verified
     assert finish.expected == str(entry.digest)
+
+
+LIAR = Quarantined("lab", "https://lab/d/a", "served wrong bytes of d/a")
+
+
+def test_a_quarantine_outlives_the_process_that_found_it(keeper: Keeper) -> None:
+    keeper.quarantine(LIAR)
+    keeper.quarantine(LIAR)
+    after = again(keeper)
+    assert after.open(manifest()).quarantined == (LIAR,)
+    after.close()
+
+
+def test_a_quarantine_is_of_one_revision(keeper: Keeper) -> None:
+    keeper.quarantine(LIAR)
+    after = again(keeper)
+    assert after.open(manifest(b"another one")).quarantined == ()
+    after = again(after)
+    assert after.open(manifest()).quarantined == ()
+    after.close()
+
+
+def test_a_database_of_before_there_were_quarantines_gets_them(keeper: Keeper) -> None:
+    keeper.close()
+    with closing(sqlite3.connect(keeper.root / ".modelferry" / "chunks.db")) as db:
+        db.execute("DROP TABLE quarantine")
+    assert read_quarantined(keeper.root / ".modelferry" / "chunks.db", manifest().revision) == ()
+    after = again(keeper)
+    assert after.open(manifest()).notes == ()
+    after.quarantine(LIAR)
+    after.close()
+    assert read_quarantined(keeper.root / ".modelferry" / "chunks.db", manifest().revision) == (LIAR,)

@@ -15,7 +15,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready, recovery
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Written
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
 from modelferry.engine.checkpoint.lock import acquire
@@ -117,7 +117,8 @@ class Keeper:
                 recovery.preallocate(self.tree, manifest, recovered.files)
             opened = tuple(state.opened() for state in recovered.files)
             notes += recovered.notes
-            return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes))
+            liars = self.ledger.quarantined(manifest.revision)
+            return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes), liars)
 
     def spend(self, costs: Costs) -> None:
         """Add to what the manifest's revision has cost."""
@@ -218,6 +219,11 @@ class Keeper:
             return Finish(False, missing=bad)
         came_from = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
         return Finish(False, str(state.entry.digest), got, came_from=came_from)
+
+    def quarantine(self, found: Quarantined) -> None:
+        """See api.Checkpoint.quarantine."""
+        with _disk_faults():
+            self.ledger.quarantine(self.manifest.revision, found)
 
     def catch_up(self) -> bool:
         """Take one more chunk into the whole digest of a file whose order has reached it; False where there is none."""

@@ -42,10 +42,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a connection is good for: one server, reached in one way."""
+    """What a connection is good for: one server, reached in one way, under one limit."""
 
     origin: Origin
     way: Way
+    throttle: Throttle
 
 
 class Dialer:
@@ -55,7 +56,7 @@ class Dialer:
         self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
     ) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
-        `throttle`: what they may receive together."""
+        `throttle`: what they may receive together, and those to each mirror."""
         self.throttle = throttle or Throttle(connections)
         self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
@@ -78,14 +79,14 @@ class Dialer:
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, or ProtocolError where what came is no response.
         """
-        line = Line(Origin.of(request.url), self._ways.of(mirror))
+        line = self._line(request.url, mirror)
         credential = line.way.credential
         shown = await credential.headers(request.url)
         answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
             await self._check_identity(line, answer)
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
-            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line)):
                 return answer
         except BaseException:
             answer.close()
@@ -108,9 +109,12 @@ class Dialer:
                 page += piece
         return bytes(page[:LONGEST_ANSWER])
 
-    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
-        """`credentials.Ask`, on `way`."""
-        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+    def _line(self, url: str, mirror: str) -> Line:
+        return Line(Origin.of(url), self._ways.of(mirror), self.throttle.of(mirror))
+
+    async def _small(self, beside: Line, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on the way of `beside`."""
+        answer = await self._send(replace(beside, origin=Origin.of(url)), Request(url, fields=fields, form=form), False)
         try:
             return answer.head.status, await self._page(answer)
         finally:
@@ -123,7 +127,7 @@ class Dialer:
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
-                paid = await self._pay_ahead(connection, request)
+                paid = await self._pay_ahead(line, connection, request)
                 answer = await self._exchange(line, connection, request, paid)
                 check(request, line.way.proxies, answer.head)
                 return answer
@@ -151,7 +155,7 @@ class Dialer:
 
     def warm(self, url: str, mirror: str, count: int) -> None:
         """Begin to open `count` connections to the server of `url`, for those who will ask."""
-        self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
+        self._ahead.open(self._line(url, mirror), count)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -159,16 +163,16 @@ class Dialer:
         for connection in list(self._open):
             self._drop(connection)
 
-    async def _pay_ahead(self, connection: Connection, request: Request) -> int:
+    async def _pay_ahead(self, line: Line, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
         length = request.end - request.start if request.end is not None else None
-        window = self.window(connection)
-        return await self.throttle.pay(window if length is None else min(window, length))
+        window = self.window(line, connection)
+        return await line.throttle.pay(window if length is None else min(window, length))
 
-    def window(self, connection: Connection) -> int:
+    def window(self, line: Line, connection: Connection) -> int:
         """Bytes that the kernel may hold for `connection` unread, from now on no more than the limit has it: 0 where
         there was none when it was opened."""
-        room, wanted = self._open.get(connection), self.throttle.room
+        room, wanted = self._open.get(connection), line.throttle.room
         if wanted is not None and connection in self._open and (room is None or wanted.window < room.window // 2):
             # It may stay narrower than it could be, since the window's scale was agreed on when it was opened.
             connection.narrow(wanted.socket)
@@ -187,7 +191,7 @@ class Dialer:
                     head, used = parser.feed(data)
                     if head is not None:
                         waited = clock() - sent
-                        self.throttle.answered(waited)
+                        line.throttle.answered(waited)
                         return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
@@ -213,7 +217,7 @@ class Dialer:
         while idle:
             connection = max(reversed(idle), key=lambda one: one.size)
             idle.remove(connection)
-            room, wanted = self._open.get(connection), self.throttle.room
+            room, wanted = self._open.get(connection), line.throttle.room
             if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
             self._drop(connection)
@@ -224,7 +228,7 @@ class Dialer:
         began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
-                room = self.throttle.room
+                room = line.throttle.room
                 receive = room.socket if room else None
                 stream = await reach(
                     line.origin.url, line.way.proxies, self._limits.connect, line.way.territory, receive=receive
@@ -340,7 +344,7 @@ class Answer:
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
         connection, patience = self._connection, self._limits.stall
-        connection.allowance = None if self._dialer.throttle.limit is None else 0
+        connection.allowance = 0 if self._line.throttle.limited else None
         while (data := connection.ready(wanted)) is None:
             if connection.allowance == 0:
                 await self._pay(length)
@@ -357,11 +361,11 @@ class Answer:
     async def _pay(self, length: int) -> None:
         """Have some more read from the socket, which makes room there for as much: both are paid for, up to the
         `length` of all."""
-        throttle, connection = self._dialer.throttle, self._connection
-        window, step = self._dialer.window(connection), throttle.step
+        throttle, connection = self._line.throttle, self._connection
+        window, step = self._dialer.window(self._line, connection), throttle.step
         due = min(connection.received + window + step, length)
         self._paid += await throttle.pay(due - self._paid)
-        connection.allowance = None if throttle.limit is None else step
+        connection.allowance = step if throttle.limited else None
 
 
 class _Unanswered(Exception):
