@@ -182,7 +182,25 @@ def test_a_failed_sync_leaves_the_chunk_pending_and_is_not_tried_again(
         assert fetch(keeper, 0) == [Receipt(False, "disk")]
     assert len(calls) == 1
     assert rows(keeper)[0][3] == "pending"
-    fetch(keeper, 0, 1, 2, 3)
+    assert fetch(keeper, 0) == [Receipt(True)]
+
+
+def test_a_failed_sync_spoils_what_was_written_of_other_chunks_of_the_file(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise DiskFault("syncing failed")
+
+    assert fetch(keeper, 3) == [Receipt(True)]
+    write(keeper, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_data", fail)
+        assert fetch(keeper, 0) == [Receipt(False, "disk")]
+    # Chunk 1 may have been lost by that sync, which alone was told so: it counts when it was written after it.
+    assert keeper.commit([report(keeper, 1)]) == [Receipt(False, "disk")]
+    assert fetch(keeper, 0, 1) == [Receipt(True)] * 2
+    assert fetch(keeper, 2) == [Receipt(False, "disk")]
+    assert fetch(keeper, 2) == [Receipt(True)]
     assert keeper.finish(0).verified
 
 

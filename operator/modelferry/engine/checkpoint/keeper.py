@@ -284,6 +284,9 @@ class Keeper:
         for i in [i for i, report in reports.items() if (report.generation, report.inode) != current]:
             del reports[i]
             receipts[i] = Receipt(False, "stale")
+        for i in [i for i, report in reports.items() if report.index in state.doubted]:
+            state.doubted.discard(reports.pop(i).index)
+            receipts[i] = Receipt(False, "disk")
         for report in reports.values():
             chunk = state.chunk(report.index)
             files.begin_writing(fd, chunk.start, chunk.end)
@@ -302,7 +305,10 @@ class Keeper:
     ) -> None:
         for batch, fault in zip(batches, faults, strict=True):
             if fault is not None:
-                # Not tried again: the kernel has marked the pages clean, and the next sync would lie.
+                # Not tried again: the kernel has marked the pages clean, and the next sync would lie. Nor does it say
+                # whose they were: they may be those of a chunk that is still on its way.
+                reported = {report.index for report in batch.reports.values()}
+                batch.state.doubted |= set(batch.state.missing()) - reported
                 batch.state.frontier.reset()
                 receipts |= dict.fromkeys(batch.passed, Receipt(False, "disk"))
                 batch.passed.clear()
