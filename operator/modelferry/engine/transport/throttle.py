@@ -18,12 +18,11 @@ from modelferry.engine.pace.bucket import Bucket
 #: Bytes per second that a stream gets at least, by there being fewer of them: a server sees it move.
 LEAST_STREAM = 512 << 10
 #: Seconds' worth of bytes that may be under way, of all connections: several round trips, so that the limit and not the
-#: window bounds the rate. What a server that stopped for a moment owes comes at once, so less would be smoother; but a
-#: window opens in jumps of half its size, and over a pod's link each jump may wait 40 ms for a delayed acknowledgement:
-#: with 0.08 s a stream came to half a MB/s there.
-_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.25, 1.0, 4
-#: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments of an Ethernet line.
-_LEAST_WINDOW, _MOST_WINDOW = 32 << 10, 2 << 20
+#: window bounds the rate. A window moves in jumps of up to half its size, and what a server that stopped for a moment
+#: owes comes at once: so this is the most by which a second may exceed the limit, beside the bucket's depth.
+_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.08, 1.0, 4
+#: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments, however short.
+_LEAST_WINDOW, _MOST_WINDOW = 4 << 10, 2 << 20
 #: Bytes of the least read, and of a connection's least buffer: a TLS record.
 _LEAST_STEP, _LEAST_BUFFER = 512, 16 << 10
 #: Seconds for which the limit counts as what bounds the download after somebody had to wait for it.
