@@ -24,8 +24,9 @@ def rate(requests: Sequence[Request], begin: float, end: float) -> float:
     """Bytes per second from `begin` to `end`, where each request's bytes came evenly over its time."""
     bytes_ = 0.0
     for request in requests:
-        overlap = min(end, request.time) - max(begin, request.time - request.seconds)
-        bytes_ += request.sent * max(0.0, overlap) / max(request.seconds, 0.001)
+        took = max(request.seconds, 0.001)  # the log has whole milliseconds, and small parts take less than one
+        overlap = min(end, request.time) - max(begin, request.time - took)
+        bytes_ += request.sent * max(0.0, overlap) / took
     return bytes_ / (end - begin)
 
 
