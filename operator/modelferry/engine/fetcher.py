@@ -108,6 +108,7 @@ class Fetcher:
         if not self._settings.allow_plain_http:
             faults.refuse_plain_http(self._manifest)
         self._dialer.met = self._on_met
+        self._download.tries.pipes = self._dialer.pipes
         self._begin()
         try:
             opened = await self._checkpoint.open(self._manifest)
@@ -223,6 +224,7 @@ class Fetcher:
                 file.assembly(lease.chunk).mirror = place.place.mirror
             transfer = Transfer.of(file, lease, place)
             transfer.begun = now
+            transfer.pipelined = exchange.pipelines(file, place, lease)
             download.tally.begin(transfer.mirror)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from modelferry.errors import ConnectionFailed, ModelferryError
 
 Line = TypeVar("Line")
 Connection = TypeVar("Connection")
+#: A connection that is on its way.
+Opening: TypeAlias = asyncio.Task[Connection | ModelferryError | None]
 
 
 class Ahead(Generic[Line, Connection]):
@@ -18,24 +20,30 @@ class Ahead(Generic[Line, Connection]):
 
     def __init__(self, connect: Callable[[Line], Awaitable[Connection]]) -> None:
         self._connect = connect
-        self._opening: dict[Line, list[asyncio.Task[Connection | ModelferryError | None]]] = {}
+        self._opening: dict[Line, list[Opening[Connection]]] = {}
 
     def open(self, line: Line, count: int) -> None:
         """Have `count` of them under way, or ready."""
         tasks = self._opening.setdefault(line, [])
         tasks += [asyncio.create_task(self._try(line)) for _ in range(count - len(tasks))]
 
+    def reserve(self, line: Line) -> Opening[Connection] | None:
+        """One of them, for `opened` alone; None where there is none."""
+        tasks = self._opening.get(line)
+        return tasks.pop(0) if tasks else None
+
     async def take(self, line: Line) -> Connection | None:
         """One of them, as soon as it is open; None where there is none. Raises what `connect` raised, but for
         ConnectionFailed."""
-        tasks = self._opening.get(line)
-        if not tasks:
-            return None
-        task = tasks.pop(0)
+        task = self.reserve(line)
+        return await self.opened(line, task) if task is not None else None
+
+    async def opened(self, line: Line, task: Opening[Connection]) -> Connection | None:
+        """As `take`, of the one that was reserved."""
         try:
             made = await asyncio.shield(task)
         except asyncio.CancelledError:
-            tasks.insert(0, task)  # For the next one.
+            self._opening.setdefault(line, []).insert(0, task)  # For the next one.
             raise
         if isinstance(made, ModelferryError):
             raise made

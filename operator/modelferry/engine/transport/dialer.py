@@ -12,6 +12,7 @@ from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
+from modelferry.engine.transport.pipe import DEPTH, Pipe, Trust, Unanswered
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.transport.throttle import Room, Throttle
@@ -64,6 +65,10 @@ class Dialer:
         self._idle: dict[Line, list[Connection]] = {}
         self._open: dict[Connection, Room | None] = {}
         self._ahead: Ahead[Line, Connection] = Ahead(self._connect)
+        self._pipes: dict[Line, list[Pipe]] = {}
+        self._framed: set[Line] = set()
+        #: In servers that are sent requests behind others.
+        self.trust = Trust()
         #: Told of each connection that is made, with its round trip in seconds.
         self.met: Callable[[Origin, float], None] = lambda origin, rtt: None
 
@@ -72,17 +77,23 @@ class Dialer:
         """How many stand open."""
         return len(self._open)
 
-    async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
+    async def ask(
+        self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, behind: bool = False
+    ) -> Answer:
         """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
-        more where that was renewed after a 401 or 403. The caller closes the Answer.
+        more where that was renewed after a 401 or 403. ``behind``: others may be on the same connection. The caller
+        closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
-        ProxyRefused, or ProtocolError where what came is no response.
+        ProxyRefused, ProtocolError where what came is no response; or Unanswered, where it was sent behind others.
         """
         line = Line(Origin.of(request.url), self._ways.of(mirror))
         credential = line.way.credential
         shown = await credential.headers(request.url)
-        answer = await self._send(line, replace(request, fields=shown), fresh_connection)
+        if behind:
+            answer = await self._send_behind(line, replace(request, fields=shown))
+        else:
+            answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
             if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
@@ -92,6 +103,24 @@ class Dialer:
             raise
         answer.close()
         return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
+
+    def pipelines(self, url: str, mirror: str) -> bool:
+        """May requests for `url` share a connection? A limit pays for what each connection may bring beforehand, a
+        proxy that forwards them has its own mind, and a presigned URL may be at another server."""
+        line = Line(Origin.of(url), self._ways.of(mirror))
+        known = line in self._framed and line.way.presigner is None
+        return known and self.trust.given and self.throttle.limit is None
+
+    def pipes(self, origin: Origin) -> int:
+        """Connections to `origin` that requests share."""
+        return sum(not pipe.ended for line, pipes in self._pipes.items() if line.origin == origin for pipe in pipes)
+
+    def framed(self, line: Line) -> None:
+        """A server keeps the connection, and says where its answers end."""
+        if line not in self._framed:
+            proxy = line.way.proxies.of(line.origin.url)
+            if proxy is None or not proxy.forwards(line.origin.url):
+                self._framed.add(line)
 
     async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
         """`credentials.Ask`, on `way`."""
@@ -105,6 +134,45 @@ class Dialer:
         finally:
             answer.close()
 
+    async def _send_behind(self, line: Line, request: Request) -> Answer:
+        pipe = self._pipe(line)
+        behind = pipe.requests > 0
+        sent = asyncio.get_running_loop().time()
+        turn = pipe.send(request.encode())
+        try:
+            connection = await turn
+            answer = await self._head(line, connection, sent, 0, pipe)
+        except BaseException as error:
+            ours = turn.done() and not turn.cancelled() and turn.exception() is None
+            if ours:
+                self.trust.lost(pipe.end())
+            if isinstance(error, _Closed):
+                raise Unanswered from error
+            if isinstance(error, ProtocolError) and behind:
+                self.trust.spoil()
+                raise Unanswered from error
+            raise
+        answer.behind = behind
+        if behind:
+            self.trust.answered()
+        return answer
+
+    def _pipe(self, line: Line) -> Pipe:
+        """The one that fewest wait for; a new one where none has room, so that there are no more than necessary."""
+        pipes = self._pipes[line] = [pipe for pipe in self._pipes.get(line, ()) if not pipe.ended]
+        least = min(pipes, key=lambda pipe: pipe.requests, default=None)
+        if least is not None and least.requests < DEPTH:
+            return least
+        idle = self._reusable(line)
+        opening = self._ahead.reserve(line) if idle is None else None
+
+        async def connect() -> Connection:
+            made = await self._ahead.opened(line, opening) if opening is not None else idle
+            return made or await self._connect(line)
+
+        pipes.append(Pipe(connect, self._drop))
+        return pipes[-1]
+
     async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
@@ -113,10 +181,12 @@ class Dialer:
             connection = connection or await self._connect(line)
             try:
                 paid = await self._pay_ahead(connection, request)
-                answer = await self._exchange(line, connection, request, paid)
+                sent = asyncio.get_running_loop().time()
+                connection.send(request.encode())
+                answer = await self._head(line, connection, sent, paid)
                 check(request, line.way.proxies, answer.head)
                 return answer
-            except _Unanswered as error:
+            except _Closed as error:
                 self._drop(connection)
                 # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
                 if not reused:
@@ -145,6 +215,10 @@ class Dialer:
     async def close(self) -> None:
         """Close every connection."""
         await self._ahead.close()
+        opening = [pipe.opening for pipes in self._pipes.values() for pipe in pipes]
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         for connection in list(self._open):
             self._drop(connection)
 
@@ -155,10 +229,10 @@ class Dialer:
         window = room.window if room is not None else 0
         return await self.throttle.pay(window if length is None else min(window, length))
 
-    async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
-        clock = asyncio.get_running_loop().time
-        sent = clock()
-        connection.send(request.encode())
+    async def _head(
+        self, line: Line, connection: Connection, sent: float, paid: int, pipe: Pipe | None = None
+    ) -> Answer:
+        """The answer that comes next on `connection`, to a request that was sent at clock reading `sent`."""
         parser = HeadParser()
         try:
             async with asyncio.timeout(self._limits.head):
@@ -166,9 +240,9 @@ class Dialer:
                     data = await self._take_first(connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
-                        waited = clock() - sent
+                        waited = asyncio.get_running_loop().time() - sent
                         self.throttle.answered(waited)
-                        return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
+                        return Answer(self, line, connection, head, data[used:], self._limits, waited, paid, pipe)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -177,11 +251,11 @@ class Dialer:
             data = await connection.take(1)
         except ConnectionFailed as error:
             if parser.empty:
-                raise _Unanswered from error
+                raise _Closed from error
             raise
         if not data:
             if parser.empty:
-                raise _Unanswered
+                raise _Closed
             raise ConnectionFailed("closed the connection within the response head")
         return data
 
@@ -237,8 +311,15 @@ class Dialer:
             return Connection(size, dialled)
         return SecureConnection(size, dialled, line.way.context, line.origin.host)
 
-    def release(self, line: Line, connection: Connection, reusable: bool) -> None:
-        """Take `connection` back from an Answer that is through with it."""
+    def release(self, line: Line, connection: Connection, reusable: bool, pipe: Pipe | None) -> None:
+        """Take `connection` back from an Answer that is through with it; of a `pipe`, the next answer is on it."""
+        if pipe is not None and pipe.ended:
+            return
+        if pipe is not None and reusable and pipe.requests > 1:
+            pipe.next()
+            return
+        if pipe is not None:
+            self.trust.lost(pipe.end(keep=reusable))
         if reusable and connection.quiet and connection in self._open:
             self._idle.setdefault(line, []).append(connection)
         else:
@@ -262,10 +343,15 @@ class Answer:
         limits: Limits,
         waited: float,
         paid: int,
+        pipe: Pipe | None = None,
     ) -> None:
-        """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given."""
+        """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given.
+        `pipe`: others may wait for their answers behind this one."""
         self.head = head
         self.waited = waited
+        #: Its request was sent before the answer to another one had come.
+        self.behind = False
+        self._pipe = pipe
         self.peer = connection.peer
         self._dialer = dialer
         self._line = line
@@ -292,6 +378,9 @@ class Answer:
                 taken += len(content)
                 yield content
             self.whole, self.surplus = body.complete, body.surplus
+            if body.surplus and self._pipe is not None and self._pipe.requests > 1:
+                self._connection.unread(body.after)
+                self.surplus = False
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
@@ -310,9 +399,11 @@ class Answer:
         """Give the connection back, for reuse where body and server allow it."""
         body = self._framing_body
         reusable = (
-            body is not None and body.complete and not body.surplus and keeps_alive(self.head, framing_of(self.head))
+            body is not None and body.complete and not self.surplus and keeps_alive(self.head, framing_of(self.head))
         )
-        self._dialer.release(self._line, self._connection, reusable)
+        if reusable and self.head.version >= (1, 1):
+            self._dialer.framed(self._line)
+        self._dialer.release(self._line, self._connection, reusable, self._pipe)
 
     async def _more(self, left: int) -> memoryview:
         # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
@@ -328,7 +419,7 @@ class Answer:
             raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
 
 
-class _Unanswered(Exception):
+class _Closed(Exception):
     """The connection ended before the first byte of an answer."""
 
 
@@ -346,4 +437,4 @@ def _connect_fault(origin: Origin, error: BaseException, limit: float, proxy: Pr
     return ConnectionFailed(f"cannot be reached: {reason_of(error)}")
 
 
-__all__ = ["Answer", "Dialer", "Limits", "ProtocolError"]
+__all__ = ["Answer", "Dialer", "Limits", "ProtocolError", "Unanswered"]
