@@ -38,8 +38,8 @@ _ARTIFACT = {
     "spec": {"source": {"http": {"files": [{"path": "a.bin", "url": "https://127.0.0.1/a.bin"}]}}},
 }
 
-#: What is set, and for how many seconds: the start, a raise in flight, and a limit that one connection is enough for.
-PLAN = (("40Mbit", 10), ("80Mbit", 10), ("256kbit", 10))
+#: What is set, and for how many seconds: the start, a raise in flight, and limits that one connection is enough for.
+PLAN = (("40Mbit", 10), ("80Mbit", 10), ("5Mbit", 10), ("300kbit", 10))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,14 @@ def _hub(**fields: Any) -> Document:
 
 
 _PLAIN = {"path": "a.bin", "url": "https://h/a"}
+_LAB: Document = {"name": "lab", "url": "https://lab/{path}"}
+
+
+def _minted(**fields: Any) -> Document:
+    """A mirror whose URLs are minted from keys."""
+    s3 = {"bucket": "models", "secretRef": {"name": "keys"}} | fields
+    return _spec(mirrors=[{"name": "lab", "presigned": {"s3": s3}}])
+
 
 #: what is wrong -> (the document, words of the API server's message, words of the command's message)
 WRONG: dict[str, tuple[Document, str, str]] = {
@@ -249,6 +257,21 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "give configMap or secret, not both and not none",
         "give configMap or secret",
     ),
+    "a client certificate from nowhere": (
+        _spec(transfer={"tls": {"clientCertificate": {}}}),
+        "spec.transfer.tls.clientCertificate.secretRef: Required value",
+        "spec.transfer.tls.clientCertificate.secretRef.name: is required",
+    ),
+    "a client certificate in the spec": (
+        _spec(transfer={"tls": {"clientCertificate": {"secretRef": {"name": "who", "key": "tls.crt"}}}}),
+        'unknown field "spec.transfer.tls.clientCertificate.secretRef.key"',
+        "spec.transfer.tls.clientCertificate.secretRef.key: is not a field",
+    ),
+    "a mirror's client certificate without a name": (
+        _spec(mirrors=[_LAB | {"tls": {"clientCertificate": {"secretRef": {}}}}]),
+        "spec.mirrors[0].tls.clientCertificate.secretRef.name: Required value",
+        "spec.mirrors[0].tls.clientCertificate.secretRef.name: is required",
+    ),
     "a rate without a unit": (
         _spec(transfer={"bandwidth": "40"}),
         "must be a whole number from 1 to 999999 and a unit, per second: kbit, Mbit, Gbit (bits)",
@@ -404,5 +427,195 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         _spec(transfer={"deadline": "5 minutes"}),
         "deadline must be a duration such as 90s",
         "spec.transfer.deadline: must be a duration such as 90s",
+    ),
+    "a model's pattern of nothing": (
+        _spec(source={"modelScope": {"repo": "a/b", "include": [""]}}),
+        "should be at least 1 chars long",
+        "modelScope.include[0]: must be a pattern of 1 to 256 characters",
+    ),
+    "a model's pattern that is none": (
+        _spec(source={"modelScope": {"repo": "a/b", "exclude": [5]}}),
+        "modelScope.exclude[0] in body must be of type string",
+        "modelScope.exclude[0]: must be a pattern of 1 to 256 characters",
+    ),
+    "an object's pattern that is too long": (
+        _s3(exclude=["a" * 257]),
+        "s3.exclude[0]: Too long: may not be more than 256",
+        "s3.exclude[0]: must be a pattern of 1 to 256 characters",
+    ),
+    "a Secret that cannot be": (
+        _spec(auth={"secretRef": {"name": "../hub"}}),
+        "spec.auth.secretRef.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.auth.secretRef.name: must be a Secret's name: at most 253 of a-z, 0-9, '-' and '.', not '../hub'",
+    ),
+    "a mirror's Secret that cannot be": (
+        _spec(mirrors=[_LAB | {"auth": {"secretRef": {"name": "Lab"}}}]),
+        "spec.mirrors[0].auth.secretRef.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.mirrors[0].auth.secretRef.name: must be a Secret's name",
+    ),
+    "presigned URLs of a Secret that cannot be": (
+        _spec(mirrors=[{"name": "lab", "presigned": {"secretRef": {"name": "a b"}}}]),
+        "spec.mirrors[0].presigned.secretRef.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.mirrors[0].presigned.secretRef.name: must be a Secret's name",
+    ),
+    "keys of a mirror from nowhere": (
+        _minted(secretRef={}),
+        "spec.mirrors[0].presigned.s3.secretRef.name: Required value",
+        "spec.mirrors[0].presigned.s3.secretRef.name: is required",
+    ),
+    "a mirror's bucket that is none": (
+        _minted(bucket="My_Bucket"),
+        "bucket must be 3 to 63 of",
+        "presigned.s3.bucket: must be 3 to 63 of",
+    ),
+    "a mirror's region that is none": (
+        _minted(region="EU west"),
+        "region must be a region's name",
+        "presigned.s3.region: must be a region's name",
+    ),
+    "a mirror's endpoint without a scheme": (
+        _minted(endpoint="s3.example.com"),
+        "endpoint does not begin with https://",
+        "presigned.s3.endpoint: does not begin with https://",
+    ),
+    "a mirror's prefix that is too long": (
+        _minted(prefix="a" * 1025),
+        "presigned.s3.prefix: Too long: may not be more than 1024",
+        "presigned.s3.prefix: must be at most 1024 characters",
+    ),
+    "URLs that live for ever": (
+        _minted(expires="never"),
+        "expires must be a duration such as 90s",
+        "presigned.s3.expires: must be a duration such as 90s",
+    ),
+    "a mirror's priority below nothing": (
+        _spec(mirrors=[_LAB | {"priority": -1}]),
+        "spec.mirrors[0].priority in body should be greater than or equal to 0",
+        "spec.mirrors[0].priority: must be 0 to 1000",
+    ),
+    "a mirror without weight": (
+        _spec(mirrors=[_LAB | {"weight": 0}]),
+        "spec.mirrors[0].weight in body should be greater than or equal to 1",
+        "spec.mirrors[0].weight: must be 1 to 100",
+    ),
+    "a mirror's old TLS": (
+        _spec(mirrors=[_LAB | {"tls": {"minVersion": "1.0"}}]),
+        'spec.mirrors[0].tls.minVersion: Unsupported value: "1.0"',
+        'spec.mirrors[0].tls.minVersion: must be "1.2" or "1.3"',
+    ),
+    "a mirror's pin that is none": (
+        _spec(mirrors=[_LAB | {"tls": {"pins": ["sha1/abc"]}}]),
+        "a pin must be sha256/ and the base64 of a SHA-256",
+        "spec.mirrors[0].tls.pins[0]: must be sha256/ and the base64 of a SHA-256",
+    ),
+    "a bundle in a ConfigMap that cannot be": (
+        _spec(transfer={"tls": {"ca": {"configMap": {"name": "Company CA"}}}}),
+        "spec.transfer.tls.ca.configMap.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.transfer.tls.ca.configMap.name: must be a ConfigMap's name",
+    ),
+    "a bundle under a key that cannot be": (
+        _spec(transfer={"tls": {"ca": {"configMap": {"name": "ca", "key": "a/b"}}}}),
+        "spec.transfer.tls.ca.configMap.key in body should match '^[-._a-zA-Z0-9]+$'",
+        "spec.transfer.tls.ca.configMap.key: must be a key of it",
+    ),
+    "a bundle in a Secret without a name": (
+        _spec(transfer={"tls": {"ca": {"secret": {"key": "ca.crt"}}}}),
+        "spec.transfer.tls.ca.secret.name: Required value",
+        "spec.transfer.tls.ca.secret.name: is required",
+    ),
+    "a bundle under a path in a Secret": (
+        _spec(transfer={"tls": {"ca": {"secret": {"name": "ca", "key": "../token"}}}}),
+        "spec.transfer.tls.ca.secret.key in body should match '^[-._a-zA-Z0-9]+$'",
+        "spec.transfer.tls.ca.secret.key: must be a key of it",
+    ),
+    "a mirror's bundle in a ConfigMap without a name": (
+        _spec(mirrors=[_LAB | {"tls": {"ca": {"configMap": {}}}}]),
+        "spec.mirrors[0].tls.ca.configMap.name: Required value",
+        "spec.mirrors[0].tls.ca.configMap.name: is required",
+    ),
+    "a mirror's bundle under a key that cannot be": (
+        _spec(mirrors=[_LAB | {"tls": {"ca": {"configMap": {"name": "ca", "key": "a b"}}}}]),
+        "spec.mirrors[0].tls.ca.configMap.key in body should match '^[-._a-zA-Z0-9]+$'",
+        "spec.mirrors[0].tls.ca.configMap.key: must be a key of it",
+    ),
+    "a mirror's bundle in a Secret that cannot be": (
+        _spec(mirrors=[_LAB | {"tls": {"ca": {"secret": {"name": "-ca"}}}}]),
+        "spec.mirrors[0].tls.ca.secret.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.mirrors[0].tls.ca.secret.name: must be a Secret's name",
+    ),
+    "a mirror's bundle under a path in a Secret": (
+        _spec(mirrors=[_LAB | {"tls": {"ca": {"secret": {"name": "ca", "key": "a/b"}}}}]),
+        "spec.mirrors[0].tls.ca.secret.key in body should match '^[-._a-zA-Z0-9]+$'",
+        "spec.mirrors[0].tls.ca.secret.key: must be a key of it",
+    ),
+    "a label that is no text": (
+        _spec(nodes={"selector": {"gpu": True}}),
+        "spec.nodes.selector.gpu in body must be of type string",
+        "spec.nodes.selector.gpu: must be a string, not true/false",
+    ),
+    "too many tolerations": (
+        _spec(nodes={"tolerations": [{"operator": "Exists"}] * 65}),
+        "spec.nodes.tolerations: Too many: 65: must have at most 64 items",
+        "spec.nodes.tolerations: must have at most 64 items",
+    ),
+    "a taint's key that is none": (
+        _spec(nodes={"tolerations": [{"key": "nvidia com/gpu"}]}),
+        "spec.nodes.tolerations[0].key in body should match",
+        "spec.nodes.tolerations[0].key: must be a taint's key, such as nvidia.com/gpu",
+    ),
+    "a toleration of nothing": (
+        _spec(nodes={"tolerations": [{"effect": "NoSchedule"}]}),
+        "key may be left out only where operator is Exists",
+        "spec.nodes.tolerations[0].key: may be left out only where operator is Exists",
+    ),
+    "a toleration by another word": (
+        _spec(nodes={"tolerations": [{"key": "gpu", "operator": "In"}]}),
+        'spec.nodes.tolerations[0].operator: Unsupported value: "In"',
+        "spec.nodes.tolerations[0].operator: must be Equal or Exists",
+    ),
+    "a value beside Exists": (
+        _spec(nodes={"tolerations": [{"key": "gpu", "operator": "Exists", "value": "yes"}]}),
+        "value must be left out where operator is Exists",
+        "spec.nodes.tolerations[0].value: must be left out where operator is Exists",
+    ),
+    "a taint's value that is none": (
+        _spec(nodes={"tolerations": [{"key": "gpu", "value": "a/b"}]}),
+        "spec.nodes.tolerations[0].value in body should match",
+        "spec.nodes.tolerations[0].value: must be at most 63 letters, digits",
+    ),
+    "an effect that is none": (
+        _spec(nodes={"tolerations": [{"key": "gpu", "effect": "NoRun"}]}),
+        'spec.nodes.tolerations[0].effect: Unsupported value: "NoRun"',
+        "spec.nodes.tolerations[0].effect: must be NoSchedule, PreferNoSchedule, NoExecute, or left out for all",
+    ),
+    "a path on the nodes": (
+        _spec(storage={"nodeLocal": "/srv/models"}),
+        "spec.storage.nodeLocal in body must be of type object",
+        "spec.storage.nodeLocal: must be a mapping, not a string",
+    ),
+    "a claim without a name": (
+        _spec(storage={"claim": {}}),
+        "spec.storage.claim.name: Required value",
+        "spec.storage.claim.name: is required",
+    ),
+    "a claim that cannot be": (
+        _spec(storage={"claim": {"name": "/data"}}),
+        "spec.storage.claim.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        "spec.storage.claim.name: must be a claim's name",
+    ),
+    "a window's rate without a unit": (
+        _spec(transfer={"windows": [{"from": "08:00", "to": "18:00", "bandwidth": "fast"}]}),
+        "must be a whole number from 1 to 999999 and a unit",
+        "spec.transfer.windows[0].bandwidth: must be a whole number from 1 to 999999 and a unit",
+    ),
+    "a pause by a word": (
+        _spec(transfer={"windows": [{"from": "08:00", "to": "18:00", "pause": "yes"}]}),
+        "spec.transfer.windows[0].pause in body must be of type boolean",
+        "spec.transfer.windows[0].pause: must be true or false, not a string",
+    ),
+    "plain http by a word": (
+        _spec(transfer={"tls": {"allowPlainHTTP": "yes"}}),
+        "spec.transfer.tls.allowPlainHTTP in body must be of type boolean",
+        "spec.transfer.tls.allowPlainHTTP: must be true or false, not a string",
     ),
 }

@@ -18,7 +18,7 @@
         │   ├── NotFound                  404, 410
         │   ├── Denied                    401, 403
         │   ├── UnknownHost               the name does not resolve
-        │   ├── CertificateRefused        its subreason says why: UnknownAuthority, CertificateExpired, …
+        │   ├── CertificateRefused        its subreason says why: UnknownAuthority, ClientCertificateRequired, …
         │   ├── DigestMismatch            the whole file arrived and is not what was asked for
         │   ├── SizeMismatch              the source has another length than declared
         │   ├── SourceChanged             the file kept changing while it was fetched

@@ -144,6 +144,21 @@ def artifact(name: str, files: list[Object], **spec: Any) -> Object:
     }
 
 
+def told(kit: Kit) -> dict[str, str]:
+    """All that a person or a program may read of this namespace and of the operator, but for Secrets."""
+    kinds = "ma,events,configmaps,pods,pvc,deployments"
+    found = {
+        "objects": kit.kubectl("get", kinds, "-o", "yaml"),
+        "described": kit.kubectl("describe", "ma,pods"),
+        "volumes": kit.platform.kubectl("get", "pv,nodes", "-o", "yaml"),
+        "operator": kit.platform.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1"),
+    }
+    for pod in kit.all("pods"):
+        name = pod["metadata"]["name"]
+        found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+    return found
+
+
 def _documents(text: str) -> list[Object]:
     """JSON documents written one after the other; a last one that was cut is left out."""
     decoder, found, at = json.JSONDecoder(), [], 0

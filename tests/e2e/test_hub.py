@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import SYSTEM, Kit, artifact
+from e2e.kit import Kit, artifact, told
 from e2e.origins import MIB
 from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
 from origin.certs import Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.modelscope import Model, ModelScope
+from origin.planted import found_in
 from origin.web import threaded
 
 #: Nowhere but in the Secret, and in requests to the hub.
@@ -63,21 +64,6 @@ def wanted(name: str, source: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return artifact(name, [], **{"source": source} | spec)
 
 
-def told(kit: Kit) -> dict[str, str]:
-    """All that a person or a program may read of this namespace and of the operator, but for Secrets."""
-    kinds = "ma,events,configmaps,pods,pvc,deployments"
-    found = {
-        "objects": kit.kubectl("get", kinds, "-o", "yaml"),
-        "described": kit.kubectl("describe", "ma,pods"),
-        "volumes": kit.platform.kubectl("get", "pv,nodes", "-o", "yaml"),
-        "operator": kit.platform.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1"),
-    }
-    for pod in kit.all("pods"):
-        name = pod["metadata"]["name"]
-        found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
-    return found
-
-
 @contextmanager
 def watched() -> Iterator[set[str]]:
     """The command lines of all processes of this machine that run meanwhile: looked at again and again, since a
@@ -114,7 +100,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
     ran: set[str] = set()
 
     def ready() -> bool:
-        ran.update(name for name, text in told(kit).items() if PLANTED in text)
+        ran.update(name for name, text in told(kit).items() if found_in(text, PLANTED))
         return bool(kit.condition("speech", "Ready").get("status") == "True")
 
     with watched() as seen:
@@ -126,7 +112,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
     assert hubs.cdn.log
     assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
     assert any("agent fetch" in line for line in seen), "no download was seen running"
-    assert not [line for line in seen if PLANTED in line]
+    assert not [line for line in seen if found_in(line, PLANTED)]
     assert ran == set()
     for node in kit.platform.nodes.nodes:
         whole = node.exec(["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"])
@@ -149,7 +135,7 @@ def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(
     assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
     assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
     assert "include (*.bin) takes 0" in kit.wait_stalled("patterns", "InvalidSpec")
-    assert [name for name, text in told(kit).items() if PLANTED in text] == []
+    assert [name for name, text in told(kit).items() if found_in(text, PLANTED)] == []
 
 
 def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:

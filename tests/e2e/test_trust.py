@@ -12,20 +12,23 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from e2e.kit import Kit, artifact
+from e2e.kit import Kit, artifact, told
 from e2e.platform import Platform
 from modelferry.net.pins import pins_of
-from origin.certs import Authority, Leaf
+from origin.certs import CLIENT, Authority, Leaf
 from origin.nginx import Nginx
+from origin.planted import found_in, key_lines
 
 OTHER_PIN = "sha256/" + "A" * 43 + "="
 
 
 @contextmanager
-def serving(platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3") -> Iterator[list[dict[str, Any]]]:
-    """`source.http.files` of a small file behind nginx with this certificate."""
+def serving(
+    platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3", clients: Path | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """`source.http.files` of a small file behind nginx with this certificate, which may ask for one of `clients`."""
     (root / "a.bin").write_bytes(b"model" * 1000)
-    with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls) as nginx:
+    with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls, clients=clients) as nginx:
         yield [{"path": "a.bin", "url": nginx.url("a.bin")}]
 
 
@@ -51,12 +54,37 @@ def test_a_wrong_pin_tells_what_was_seen_and_the_right_one_heals_it(
         kit.wait_ready("pinned")
 
 
-def test_an_expired_certificate(installed: Platform, kit: Kit, authority: Authority, tmp_path: Path) -> None:
+def test_after_a_rotation_the_backup_pin_holds(
+    installed: Platform, kit: Kit, authority: Authority, leaf: Leaf, tmp_path: Path
+) -> None:
+    renewed = authority.leaf(installed.host_address, name="renewed")
+    both = [pins(leaf)[1], pins(renewed)[1]]
+    for name, shown in (("before", leaf), ("after", renewed)):
+        with serving(installed, tmp_path, shown) as files:
+            kit.apply(artifact(name, files, transfer={"tls": {"pins": both}}))
+            kit.wait_ready(name)
+    with serving(installed, tmp_path, renewed) as files:
+        kit.apply(artifact("forgotten", files, transfer={"tls": {"pins": both[:1]}}))
+        assert pins(renewed)[1] in kit.wait_stalled("forgotten", "PinMismatch")
+
+
+@pytest.mark.parametrize(
+    ("reason", "begins", "ends", "host"),
+    [
+        ("CertificateExpired", -2, -1, ""),
+        ("ClockSkew", 1, 2, ""),
+        ("HostMismatch", -1, 1, "models.example.com"),
+    ],
+)
+def test_a_certificate_that_is_not_right_now_and_here(
+    installed: Platform, kit: Kit, authority: Authority, tmp_path: Path, reason: str, begins: int, ends: int, host: str
+) -> None:
     day = timedelta(days=1)
-    expired = authority.leaf(installed.host_address, name="expired", begins=-2 * day, ends=-day)
-    with serving(installed, tmp_path, expired) as files:
-        kit.apply(artifact("expired", files))
-        assert installed.host_address in kit.wait_stalled("expired", "CertificateExpired")
+    host = host or installed.host_address
+    with serving(installed, tmp_path, authority.leaf(host, name=reason, begins=begins * day, ends=ends * day)) as files:
+        kit.apply(artifact("wrong", files))
+        assert installed.host_address in kit.wait_stalled("wrong", reason)
+        assert reason in kit.kubectl("get", "ma", "wrong", "-o", "wide")
 
 
 def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
@@ -67,6 +95,19 @@ def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
         assert "minVersion" in kit.wait_stalled("old", "TLSVersion")
         kit.apply(artifact("old", files, transfer={"tls": {"minVersion": "1.2"}}))
         kit.wait_ready("old")
+
+
+def test_a_server_that_wants_to_know_who_asks(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+    clients = Authority(tmp_path, "clients")
+    reader = clients.leaf("reader", name="reader", purpose=CLIENT)
+    with serving(installed, tmp_path, leaf, clients=clients.ca_file) as files:
+        kit.apply(artifact("known", files))
+        assert "spec.transfer.tls.clientCertificate" in kit.wait_stalled("known", "ClientCertificateRequired")
+        kit.kubectl("create", "secret", "tls", "reader", f"--cert={reader.cert}", f"--key={reader.key}")
+        tls = {"clientCertificate": {"secretRef": {"name": "reader"}}}
+        kit.apply(artifact("known", files, transfer={"tls": tls}))
+        kit.wait_ready("known")
+    assert [where for where, text in told(kit).items() if found_in(text, *key_lines(reader))] == []
 
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from modelferry.agent import mirrors
+from modelferry.agent.secrets import Secrets
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.engine.fetcher import Fetcher, Settings
+from modelferry.engine.transport.dialer import Dialer
 from modelferry.errors import CertificateRefused
-from network.world import World, entry
+from modelferry.manifest import Place
+from modelferry.manifest.model import SOURCE, pin
+from modelferry.net.proxy import Proxies, Proxy
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
+from modelferry.resource.parse import parse_artifact
+from modelferry.sources.client import Client
+from modelferry.sources.retry import Retry
+from network.test_proxies import both_fail
+from network.world import Serve, World, entry
 from origin.certs import Authority, Leaf
+from origin.handshakes import refusing
 from origin.server import HostileOrigin
 
 
@@ -59,16 +73,108 @@ async def test_a_server_that_speaks_no_tls_is_told(world: World) -> None:
 async def test_a_server_below_tls_1_3_is_told(world: World, leaf: Leaf) -> None:
     context = leaf.context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-    # A blocking server, because asyncio's closes without sending OpenSSL's alert.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        answering = asyncio.create_task(asyncio.to_thread(_refuse_one, listener, context))
-        with pytest.raises(CertificateRefused, match=r"no version of TLS that is allowed here") as caught:
-            await world.pull(entry("a", b"x", f"https://127.0.0.1:{listener.getsockname()[1]}/a"))
-        await answering
+    with (
+        refusing(context) as server,
+        pytest.raises(CertificateRefused, match=r"no version of TLS that is allowed here") as caught,
+    ):
+        await world.pull(entry("a", b"x", f"https://{server}/a"))
     assert caught.value.reason == "TLSVersion"
 
 
-def _refuse_one(listener: socket.socket, context: ssl.SSLContext) -> None:
-    connection, _ = listener.accept()
-    with connection, suppress(ssl.SSLError):
-        context.wrap_socket(connection, server_side=True).close()
+#: Why a server is not trusted -> the reason that is told.
+REASONS = {
+    "expired": "CertificateExpired",
+    "not yet": "ClockSkew",
+    "another host": "HostMismatch",
+    "another authority": "UnknownAuthority",
+    "an old version": "TLSVersion",
+    "not pinned": "PinMismatch",
+}
+OTHER_PIN = "sha256/" + "A" * 43 + "="
+
+
+def untrusted(kind: str, authority: Authority, directory: Path) -> ssl.SSLContext:
+    """For a server that is not trusted; one that is not pinned is right but for that."""
+    day = timedelta(days=1)
+    match kind:
+        case "expired":
+            return authority.leaf("127.0.0.1", name="expired", begins=-2 * day, ends=-day).context()
+        case "not yet":
+            return authority.leaf("127.0.0.1", name="early", begins=day, ends=2 * day).context()
+        case "another host":
+            return authority.leaf("example.com", name="host").context()
+        case "another authority":
+            return Authority(directory, "other").leaf("127.0.0.1").context()
+    context = authority.leaf("127.0.0.1", name="right").context()
+    if kind == "an old version":
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def pins(kind: str) -> tuple[str, ...]:
+    return (OTHER_PIN,) if kind == "not pinned" else ()
+
+
+@pytest.mark.parametrize("kind", REASONS)
+async def test_engine_and_source_tell_the_same(world: World, authority: Authority, tmp_path: Path, kind: str) -> None:
+    world.pins = pins(kind)
+    with refusing(untrusted(kind, authority, tmp_path)) as server:
+        url = f"https://{server}/a"
+        with pytest.raises(CertificateRefused) as fetching:
+            await world.pull(entry("a", b"x", url))
+        async with Client(Way(client_context(world.ca_file, pins=world.pins)), retry=Retry(1.0)) as client:
+            with pytest.raises(CertificateRefused) as asking:
+                await client.head(url, "a")
+    assert [fetching.value.reason, asking.value.reason] == [REASONS[kind]] * 2
+    for caught in (fetching, asking):
+        assert "127.0.0.1" in caught.value.message
+        assert (" and neither is pinned" in caught.value.message) == (kind == "not pinned")
+
+
+@pytest.mark.parametrize("kind", REASONS)
+async def test_the_proxys_certificate_has_the_same_reasons(
+    serve: Serve, world: World, authority: Authority, tmp_path: Path, data: bytes, kind: str
+) -> None:
+    with refusing(untrusted(kind, authority, tmp_path)) as server:
+        async with serve({"a": data}) as origin:
+            context = client_context(world.ca_file, pins=pins(kind))
+            proxy = replace(Proxy.of(f"https://{server}"), username="u", password="p", context=context)
+            world.proxies = Proxies(proxy, proxy)
+            reasons = await both_fail(world, CertificateRefused, f"the proxy https://{server}", origin.url("a"), data)
+            assert origin.accepted == 0
+    assert reasons == [REASONS[kind]] * 2
+
+
+@pytest.mark.parametrize("kind", REASONS)
+async def test_a_mirror_that_is_not_trusted_is_down_at_once_and_says_why(
+    serve: Serve, world: World, authority: Authority, tmp_path: Path, data: bytes, kind: str
+) -> None:
+    with refusing(untrusted(kind, authority, tmp_path)) as server:
+        async with serve({"a": data}) as origin:
+            mirror: dict[str, object] = {"name": "lab", "url": f"https://{server}/{{path}}"}
+            spec = parse_artifact(
+                {
+                    "apiVersion": "modelferry.dev/v1alpha1",
+                    "kind": "ModelArtifact",
+                    "metadata": {"name": "m"},
+                    "spec": {
+                        "source": {"http": {"files": [{"path": "a", "url": origin.url("a")}]}},
+                        "mirrors": [mirror | {"tls": {"pins": list(pins(kind))}}],
+                    },
+                }
+            ).spec
+            way, secrets = Way(client_context(world.ca_file)), Secrets(None)
+            file = replace(entry("a", data, origin.url("a")), places=(Place(origin.url("a"), SOURCE),))
+            manifest = mirrors.with_places(pin((file,)), spec, secrets)
+            roads = Ways(way, mirrors.ways(spec, way, [world.ca_file], secrets, {}, manifest))
+            checkpoint = LocalCheckpoint(world.directory)
+            settings = Settings(4, mirrors=mirrors.standings(spec))
+            fetcher = Fetcher(manifest, checkpoint, Dialer(roads, world.limits), settings, jitter=lambda: -0.98)
+            await fetcher.run()
+            await checkpoint.close()
+    assert world.read("a") == data
+    lab = next(one for one in fetcher.telemetry().mirrors if one.name == "lab")
+    assert lab.state == "Down"
+    assert lab.message.startswith(f"{REASONS[kind]}: 127.0.0.1:")
+    if kind == "an old version":
+        assert "spec.mirrors[lab].tls.minVersion" in lab.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from itertools import repeat
 
@@ -11,6 +12,7 @@ import pytest
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport import throttle as module
+from modelferry.engine.transport.connection import Connection
 from modelferry.engine.transport.dialer import Dialer, Limits
 from modelferry.engine.transport.throttle import Throttle
 from modelferry.manifest import FileEntry
@@ -18,6 +20,7 @@ from modelferry.manifest.model import pin
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
 from network.world import CHUNK, Serve, World, entry
+from origin.rules import Rule
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -113,3 +116,45 @@ async def test_a_limit_that_one_stream_is_enough_for_leaves_one_stream(serve: Se
         throttle.set(None)
         await running
     assert world.read("a") == data
+
+
+async def test_no_more_is_read_from_a_socket_than_was_paid_for() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(64 << 10, ours)
+        theirs.sendall(bytes(10_000))
+        connection.allowance = 0
+        assert connection.ready(1) is None
+        connection.allowance = 3000
+        assert connection.ready(8000) is None
+        assert (connection.received, connection.allowance) == (3000, 0)
+        # There is more, which wakes nobody: all that is allowed has been read.
+        async with asyncio.timeout(5):
+            await connection.more(8000)
+        connection.allowance = None
+        view = connection.ready(10_000)
+        assert view is not None
+        assert len(view) == 10_000
+        connection.abort()
+
+
+async def test_a_lower_limit_makes_the_windows_of_open_connections_smaller(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    throttle = Paid()
+    throttle.set(40_000_000)
+    async with serve({"a": data}, rules=[Rule(rate=CHUNK, times=4)]) as origin:
+        fetching, dialer = fetcher(world, throttle, entry("a", data, origin.url("a")))
+        running = asyncio.create_task(fetching.run())
+        await eventually(lambda: dialer.connections == 4 and throttle.paid >= 4 * CHUNK)
+        before = receive_buffers(dialer)
+        throttle.set(1_000_000)
+        await eventually(lambda: max(receive_buffers(dialer), default=0) < min(before) // 4)
+        throttle.set(None)
+        await running
+    assert world.read("a") == data
+
+
+def receive_buffers(dialer: Dialer) -> list[int]:
+    """SO_RCVBUF of each open connection, as Linux tells it."""
+    return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in dialer._open]

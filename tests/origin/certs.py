@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -27,6 +29,13 @@ class Leaf:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.cert, self.key)
         return context
+
+    def secret(self, directory: Path) -> Path:
+        """The same as the keys of a Secret of the type kubernetes.io/tls, mounted at `directory`."""
+        directory.mkdir(parents=True)
+        (directory / "tls.crt").write_bytes(self.cert.read_bytes())
+        (directory / "tls.key").write_bytes(self.key.read_bytes())
+        return directory
 
 
 class Authority:
@@ -59,8 +68,10 @@ class Authority:
         name: str = "leaf",
         begins: timedelta = timedelta(days=-1),
         ends: timedelta = timedelta(days=7),
+        purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
     ) -> Leaf:
-        """A server's certificate for `hosts` (names or addresses), valid from now + `begins` to now + `ends`."""
+        """A server's certificate for `hosts` (names or addresses), or by `purpose` CLIENT a client's, valid from now +
+        `begins` to now + `ends`."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         issuer = self._cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -75,7 +86,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
             .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
             .sign(self._key, hashes.SHA256())
         )

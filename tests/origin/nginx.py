@@ -33,7 +33,7 @@ http {{
   uwsgi_temp_path {run}/uwsgi;
   scgi_temp_path {run}/scgi;
   log_format requests escape=json
-    '{{"path":"$uri","range":"$http_range","status":$status,"sent":$body_bytes_sent,"time":$msec,"seconds":$request_time}}';
+    '{{"path":"$uri","range":"$http_range","status":$status,"sent":$body_bytes_sent,"time":$msec,"seconds":$request_time,"client":"$ssl_client_s_dn"}}';
   access_log {log} requests;
   server {{
     listen {listen}{ssl};
@@ -51,7 +51,7 @@ _DEADLINE = 10.0
 @dataclass(frozen=True, slots=True)
 class Request:
     """One line of the access log: ``sent`` bytes of content, ``time`` in seconds since 1970 at its end, ``seconds``
-    it took."""
+    it took. ``client``: whom the certificate names that the client showed."""
 
     path: str
     range: str
@@ -59,13 +59,15 @@ class Request:
     sent: int
     time: float
     seconds: float
+    client: str
 
 
 class Nginx:
     """Serves the files below `root`. Use as a context manager.
 
     `leaf` makes it speak TLS, of the versions `tls`; `rate` limits each response, in bytes per second; `prefix` stands
-    before the command (``ip netns exec NAME``), and then `port` must be given.
+    before the command (``ip netns exec NAME``), and then `port` must be given. `clients` has the authorities of the
+    client certificates that it asks for, `verify` whether they are demanded (``on``, ``optional``).
     """
 
     def __init__(
@@ -80,10 +82,13 @@ class Nginx:
         prefix: Sequence[str] = (),
         log: Path | None = None,
         tls: str = "TLSv1.3",
+        clients: Path | None = None,
+        verify: str = "on",
     ) -> None:
         self._root, self._leaf, self._rate, self._workers = root, leaf, rate, workers
         self._prefix = list(prefix)
         self._host, self._tls = host, tls
+        self._clients, self._verify = clients, verify
         self.port = port or _free_port(host)
         self._run = Path(tempfile.mkdtemp(prefix="origin-nginx-"))
         self.log = log or self._run / "access.log"
@@ -129,6 +134,8 @@ class Nginx:
         tls = ""
         if self._leaf is not None:
             tls = f"ssl_certificate {self._leaf.cert}; ssl_certificate_key {self._leaf.key}; ssl_protocols {self._tls};"
+        if self._clients is not None:
+            tls += f" ssl_client_certificate {self._clients}; ssl_verify_client {self._verify};"
         config.write_text(
             _CONFIG.format(
                 # As root its workers would become another user, who may not read what a test made.

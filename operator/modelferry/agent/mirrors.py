@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from modelferry.agent import stores
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.trust import context_of
+from modelferry.agent.trust import context_of, identity_of
 from modelferry.engine import mirrors as engine
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import FileEntry, Manifest, Place
@@ -21,7 +21,7 @@ from modelferry.manifest.urls import url_fault
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.presigned import Given, Minted, Presigner
 from modelferry.net.sigv4 import encoded_key
-from modelferry.net.ways import Way
+from modelferry.net.ways import Identity, Way
 from modelferry.resource.mirror import Mirror, S3Keys, SecretURLs
 from modelferry.resource.spec import Spec
 from modelferry.resource.stores import S3Source
@@ -63,6 +63,8 @@ def ways(spec: Spec, default: Way, ca_files: Sequence[Path], secrets: Secrets, b
             context=_context(mirror, default, ca_files, bundles),
             credential=_credential(mirror, secrets, plain_http=spec.transfer.tls.allow_plain_http),
             presigner=_presigner(mirror, secrets, manifest),
+            identity=_identity(mirror, default, ca_files, secrets, bundles),
+            where=_where(mirror) if mirror.tls else default.where,
         )
     return found
 
@@ -136,12 +138,41 @@ def _credential(mirror: Mirror, secrets: Secrets, *, plain_http: bool) -> Creden
     if not mirror.auth:
         return NOBODY
     secret = secrets.read(mirror.auth, f"spec.mirrors[{mirror.name}].auth")
-    own = frozenset({urlsplit(mirror.url).netloc.lower()} - {""})
-    return Guarded(secret.login(), secret.hosts or own, plain_http)
+    return Guarded(secret.login(), secret.hosts or _own(mirror), plain_http)
+
+
+def _own(mirror: Mirror) -> frozenset[str]:
+    return frozenset({urlsplit(mirror.url).netloc.lower()} - {""})
+
+
+def _meant(mirror: Mirror, where: str) -> frozenset[str]:
+    """Whom the certificate is for that the field `where` names."""
+    if isinstance(mirror.presigned, S3Keys):
+        return frozenset({urlsplit(_endpoint(mirror.presigned)).netloc.lower()})
+    if not mirror.url:
+        raise InvalidSpec(f"{where}: list in the Secret's key allowedHosts which hosts may see it")
+    return _own(mirror)
+
+
+def _where(mirror: Mirror) -> str:
+    return f"spec.mirrors[{mirror.name}].tls"
 
 
 def _context(mirror: Mirror, default: Way, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> ssl.SSLContext:
     if mirror.tls is None:
         return default.context
-    own = [bundles[mirror.name]] if mirror.name in bundles else []
-    return context_of(mirror.tls, [*ca_files, *own], where=f"spec.mirrors[{mirror.name}].tls")
+    return context_of(mirror.tls, _trusted(mirror, ca_files, bundles), where=_where(mirror))
+
+
+def _identity(
+    mirror: Mirror, default: Way, ca_files: Sequence[Path], secrets: Secrets, bundles: Mapping[str, Path]
+) -> Identity | None:
+    """The mirror's own, or else the source's, which is for the source's hosts all the same."""
+    if mirror.tls is None:
+        return default.identity
+    trusted = _trusted(mirror, ca_files, bundles)
+    return identity_of(mirror.tls, trusted, secrets, lambda field: _meant(mirror, field), where=_where(mirror))
+
+
+def _trusted(mirror: Mirror, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> list[Path]:
+    return [*ca_files, *([bundles[mirror.name]] if mirror.name in bundles else [])]

@@ -70,6 +70,11 @@ class Secrets:
             )
         return Secret(name, where, {file.name: _text(file, where) for file in files})
 
+    def file(self, name: str, key: str) -> Path:
+        """Where `key` of Secret `name` stands, for those who must read it themselves; `read` tells whether it does."""
+        assert self._root is not None
+        return self._root / name / key
+
 
 def _keys(directory: Path) -> list[Path]:
     """The kubelet's own entries (``..data``) begin with a dot; so does a key like .dockerconfigjson."""

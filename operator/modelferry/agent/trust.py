@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from modelferry.agent.identity import identify
+from modelferry.agent.secrets import Secrets
 from modelferry.errors import InvalidSpec
 from modelferry.net.tls import client_context
+from modelferry.net.ways import Identity
 from modelferry.resource.transfer import TLS
 
 
@@ -35,3 +38,23 @@ def context_of(tls: TLS, ca_files: Sequence[Path], *, where: str = "spec.transfe
         way_out = "create it in the artifact's namespace, or correct the field"
         raise InvalidSpec(f"{where}.ca: there is no {wanted}: {way_out}", reason="CABundleMissing")
     return client_context(*ca_files, oldest=tls.min_version, pins=tls.pins)
+
+
+def identity_of(
+    tls: TLS,
+    ca_files: Sequence[Path],
+    secrets: Secrets,
+    own: Callable[[str], frozenset[str]],
+    *,
+    where: str = "spec.transfer.tls",
+) -> Identity | None:
+    """Who we are to servers by `tls`, which stands in the field `where`; None where it does not say.
+
+    It is shown to the hosts in the Secret's key ``allowedHosts``, or else to those that `own` finds, which is told the
+    field. Raises InvalidSpec as `identify` and `context_of`.
+    """  # fmt: skip
+    if tls.client is None:
+        return None
+    field, context = f"{where}.clientCertificate", context_of(tls, ca_files, where=where)
+    secret = identify(context, tls.client.name, secrets, field)
+    return Identity(context, secret.hosts or own(field))

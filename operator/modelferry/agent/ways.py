@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from modelferry.agent import mirrors, proxies, stores
 from modelferry.agent.secrets import Secret, Secrets, add_secrets
-from modelferry.agent.trust import add_ca_file, context_of
+from modelferry.agent.trust import add_ca_file, context_of, identity_of
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Manifest
 from modelferry.manifest.model import SOURCE
@@ -69,7 +69,8 @@ def ways_of(
         if proxy is not None
         else proxies.of_environment(environment, secrets, proxy_secret, context)
     )
-    return Ways(Way(context_of(tls, ca_files), _credential(spec, secrets), found))
+    identity = identity_of(tls, ca_files, secrets, lambda where: _hosts(spec, where))
+    return Ways(Way(context_of(tls, ca_files), _credential(spec, secrets), found, identity=identity))
 
 
 def with_mirrors(roads: Ways, spec: Spec, args: argparse.Namespace, manifest: Manifest) -> tuple[Ways, Manifest]:
@@ -85,7 +86,7 @@ def _credential(spec: Spec, secrets: Secrets) -> Credential:
     inner = _inner(spec, secret)
     if inner is NOBODY:
         return NOBODY
-    hosts = (secret.hosts if secret else frozenset()) or _hosts(spec)
+    hosts = (secret.hosts if secret else frozenset()) or _hosts(spec, "spec.auth")
     return Guarded(inner, hosts, spec.transfer.tls.allow_plain_http)
 
 
@@ -102,7 +103,8 @@ def _inner(spec: Spec, secret: Secret | None) -> Credential:
     return secret.login()
 
 
-def _hosts(spec: Spec) -> frozenset[str]:
+def _hosts(spec: Spec, where: str) -> frozenset[str]:
+    """The source's own; there must be one alone, to which what the field `where` names is shown."""
     match spec.source:
         case HTTPSource(files, manifest_url):
             urls = [manifest_url, *(file.url for file in files)]
@@ -114,7 +116,7 @@ def _hosts(spec: Spec) -> frozenset[str]:
     hosts.discard("")
     if len(hosts) > 1:
         raise InvalidSpec(
-            f"spec.auth: the source's files are on {len(hosts)} hosts ({', '.join(sorted(hosts)[:3])}, …); list in the"
+            f"{where}: the source's files are on {len(hosts)} hosts ({', '.join(sorted(hosts)[:3])}, …); list in the"
             " Secret's key allowedHosts which of them may see it"
         )
     return frozenset(hosts)

@@ -173,7 +173,8 @@ class Exchange:
                 answer.close()
         except _Fault as fault:
             well = fault.verdict.action is Action.STREAM
-            return Probed(place.place.mirror, "" if well else fault.verdict.message)
+            reason = f"{fault.cause.reason}: " if isinstance(fault.cause, CertificateRefused) else ""
+            return Probed(place.place.mirror, "" if well else reason + fault.verdict.message)
         except (ConnectionFailed, Stall, ProtocolError) as error:
             return Probed(place.place.mirror, error.message)
         return Probed(place.place.mirror)

@@ -14,7 +14,7 @@ from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Probed, Returned, Streamed
 from modelferry.engine.wire import Action, Origin
 from modelferry.engine.work import FileWork
-from modelferry.errors import UnknownHost
+from modelferry.errors import CertificateRefused, UnknownHost
 from modelferry.manifest import Chunk
 from modelferry.manifest.urls import shown
 
@@ -154,7 +154,9 @@ class Reactions:
         servers, verdict, place = self._download.servers, missed.verdict, missed.place
         self._download.message = f"{shown(place.place.url)} {verdict.message}; trying again"
         fruitless = verdict.row == 32 or not (missed.progressed or missed.kept > missed.lease.start)
-        if fruitless and not missed.dropped and (verdict.row not in _NO_FAILURES) and not _of_file(missed):
+        if isinstance(missed.cause, CertificateRefused):
+            servers.distrusted(place, self._now(), f"{missed.cause.reason}: {verdict.message}")
+        elif fruitless and not missed.dropped and (verdict.row not in _NO_FAILURES) and not _of_file(missed):
             servers.failed(place, self._now(), verdict.message)
         if servers.all_down:
             count = len(servers.known)

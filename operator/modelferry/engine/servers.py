@@ -244,6 +244,13 @@ class Servers:
         work.health = work.health.failed(now, why)
         self._settle()
 
+    def distrusted(self, place: PlaceWork, now: float, why: str) -> None:
+        """The server of `place` cannot prove who it is, or does not take us: so it will be with every file."""
+        work = self.mirror(place)
+        work.retries += 1
+        work.health = work.health.tripped(now, why)
+        self._settle()
+
     def probed(self, name: str, now: float, why: str) -> None:
         """Take note of what a probe came to: well where `why` is empty."""
         work = self.known[name]

@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
-#: Bytes of a segment where the receive buffer is small: an Ethernet frame's 1500 without the IP and TCP headers.
-_SEGMENT = 1460
+#: Bytes of a segment where the receive buffer is small: an Ethernet frame's 1500 without the IP and TCP headers; and
+#: where it has no room for several of these, what every host takes (RFC 9293 section 3.7.1).
+_SEGMENT, _SHORT, _FEW = 1460, 536, 8192
 #: Seconds before the next address is tried beside the one that does not answer (RFC 8305 section 8).
 STAGGER = 0.25
 
@@ -93,10 +94,10 @@ async def _connect(address: Address, receive: int | None) -> socket.socket:
 
 def _narrow(connection: socket.socket, receive: int) -> None:
     """Have the kernel hold at most about twice `receive` bytes, from before it connects, when the window's scale is
-    agreed on (RFC 7323). Segments no longer than Ethernet's, since a window of few segments moves in jumps: loopback's
-    have 64 KiB."""
+    agreed on (RFC 7323). Segments no longer than Ethernet's, or shorter, since a window of few segments moves in jumps:
+    loopback's have 64 KiB."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT if receive > _FEW else _SHORT)
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterable
 
 from modelferry.manifest.pins import PREFIX
+from modelferry.net.der import public_key_info
 
 
 class PinMismatch(ssl.SSLError):
@@ -21,7 +22,7 @@ class PinMismatch(ssl.SSLError):
 
 def pins_of(certificate: bytes) -> tuple[str, str]:
     """The pins that a certificate (DER) satisfies: of itself, and of its public key."""
-    return _pin(certificate), _pin(_public_key_info(certificate))
+    return _pin(certificate), _pin(public_key_info(certificate) if certificate else b"")
 
 
 def pinned_class(pins: Iterable[str]) -> type[ssl.SSLObject]:
@@ -42,31 +43,3 @@ def pinned_class(pins: Iterable[str]) -> type[ssl.SSLObject]:
 
 def _pin(data: bytes) -> str:
     return PREFIX + base64.b64encode(hashlib.sha256(data).digest()).decode()
-
-
-def _public_key_info(certificate: bytes) -> bytes:
-    """subjectPublicKeyInfo of a certificate, DER as it stands there (RFC 5280 section 4.1): after the optional version,
-    serial number, signature, issuer, validity and subject."""
-    if not certificate:
-        return b""
-    inside, _ = _contents(certificate, 0)
-    at, _ = _contents(certificate, inside)
-    if certificate[at] == 0xA0:  # [0] EXPLICIT version
-        at = _end(certificate, at)
-    for _ in range(5):
-        at = _end(certificate, at)
-    return certificate[at : _end(certificate, at)]
-
-
-def _contents(data: bytes, at: int) -> tuple[int, int]:
-    """Where the contents of the DER element at `at` begin and end."""
-    first = data[at + 1]
-    if first < 0x80:
-        return at + 2, at + 2 + first
-    count = first & 0x7F
-    begin = at + 2 + count
-    return begin, begin + int.from_bytes(data[at + 2 : begin], "big")
-
-
-def _end(data: bytes, at: int) -> int:
-    return _contents(data, at)[1]

@@ -21,16 +21,41 @@ _VERIFY_REASONS = {
     64: "HostMismatch",  # the same for an IP address
 }
 
+#: Alerts by which a server says what it thinks of our own certificate (RFC 8446 section 6.2), as OpenSSL names them.
+_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "ClientCertificateRequired",
+    "TLSV1_ALERT_UNKNOWN_CA": "ClientCertificateRefused",
+    "TLSV1_ALERT_ACCESS_DENIED": "ClientCertificateRefused",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "ClientCertificateRefused",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "ClientCertificateRefused",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "ClientCertificateRefused",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "ClientCertificateRefused",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "ClientCertificateRefused",
+}
+
+#: nginx, and what is built on it, lets the handshake pass and says it in a page of status 400 (its own 496 and 495).
+_PAGES = {
+    b"No required SSL certificate was sent": "ClientCertificateRequired",
+    b"The SSL certificate error": "ClientCertificateRefused",
+}
+
 _WAYS_OUT = {
     "ClockSkew": "check this machine's clock",
     "CertificateExpired": "renew the server's certificate",
     "UnknownAuthority": "add the authority to the trusted CA bundle",
     "HostMismatch": "use a host name that the certificate lists",
-    "TLSVersion": 'enable TLS 1.3 on the server, or set spec.transfer.tls.minVersion to "1.2"',
+    "TLSVersion": 'enable TLS 1.3 on the server, or set {where}.minVersion to "1.2"',
     "CertificateRefused": "check the server's certificate",
     "PinMismatch": "where the server's certificate was renewed, add its pin to {pins}",
+    "ClientCertificateRequired": "name a Secret with one in {where}.clientCertificate (it is shown to the source's host"
+    " alone, or to those in the Secret's key allowedHosts)",
+    "ClientCertificateRefused": "put one that it takes, and its chain, into the Secret of {where}.clientCertificate",
 }
 
+_CAUSES = {
+    "ClientCertificateRequired": "it wants a client certificate, and was shown none",
+    "ClientCertificateRefused": "it does not take our client certificate",
+}
 
 #: What `client_context` takes for the oldest version that is spoken.
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -54,10 +79,13 @@ def client_context(*ca_files: Path, oldest: str = "1.3", pins: Sequence[str] = (
     return context
 
 
-def refused(host: str, error: ssl.SSLError, *, pins: str = "spec.transfer.tls.pins") -> CertificateRefused | None:
-    """What a failed handshake with `host` says of its certificate or version; None where it says nothing (a reset).
+def refused(
+    host: str, error: ssl.SSLError, *, where: str = "spec.transfer.tls", pins: str = ""
+) -> CertificateRefused | None:
+    """What a failed handshake with `host` says of its certificate, its version, or ours; None where it says nothing (a
+    reset).
 
-    `pins`: the field that lists what is pinned.
+    `where`: the field that says how it is trusted; `pins`: the one that lists what is pinned, where that is elsewhere.
     """
     if isinstance(error, PinMismatch):
         reason, cause = "PinMismatch", str(error.args[0])
@@ -68,6 +96,20 @@ def refused(host: str, error: ssl.SSLError, *, pins: str = "spec.transfer.tls.pi
         reason, cause = "TLSVersion", "it speaks no version of TLS that is allowed here"
     elif error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         reason, cause = "TLSVersion", "it does not speak TLS on this port"
+    elif error.reason in _ALERTS:
+        reason = _ALERTS[error.reason]
+        cause = _CAUSES[reason] + f" (its alert: {error.reason.partition('ALERT_')[2].replace('_', ' ').lower()})"
     else:
         return None
-    return CertificateRefused(f"{host}: {cause}; {_WAYS_OUT[reason].format(pins=pins)}", reason=reason)
+    return _told(host, reason, cause, where, pins)
+
+
+def turned_away(host: str, page: bytes, *, where: str = "spec.transfer.tls") -> CertificateRefused | None:
+    """What the `page` of an answer 400 of `host` says of our certificate; None where it says nothing of it."""
+    reason = next((reason for words, reason in _PAGES.items() if words in page), None)
+    return _told(host, reason, f"{_CAUSES[reason]} (it answered 400)", where) if reason else None
+
+
+def _told(host: str, reason: str, cause: str, where: str, pins: str = "") -> CertificateRefused:
+    way_out = _WAYS_OUT[reason].format(where=where, pins=pins or f"{where}.pins")
+    return CertificateRefused(f"{host}: {cause}; {way_out}", reason=reason)

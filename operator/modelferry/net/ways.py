@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from modelferry.net.credentials import NOBODY, Credential
+from modelferry.net.credentials import NOBODY, Credential, hosts_allow
 from modelferry.net.presigned import Presigner
 from modelferry.net.proxy import DIRECT, Proxies
 from modelferry.net.territory import Territory
@@ -16,15 +16,34 @@ _NONE: Mapping[str, Way] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """A client certificate: ``context`` shows it to whoever asks for one, and is for ``hosts`` alone (as Guarded has
+    them)."""
+
+    context: ssl.SSLContext
+    hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Way:
     """The way to one mirror; two are the same only if they are one object, so connections are kept apart by it.
-    ``presigner``: gives permission to its places' URLs, where they need it."""
+    ``presigner``: gives permission to its places' URLs, where they need it. ``identity``: who we are by TLS, where
+    somebody wants to know. ``where``: the field of the spec that says how it is trusted."""
 
     context: ssl.SSLContext
     credential: Credential = NOBODY
     proxies: Proxies = DIRECT
     territory: Territory = field(default_factory=Territory)
     presigner: Presigner | None = None
+    identity: Identity | None = None
+    where: str = "spec.transfer.tls"
+
+    def trust(self, url: str) -> ssl.SSLContext:
+        """What verifies the server behind `url`; with the client certificate only where that is meant for it, so a
+        redirect to another host does not bring it there."""
+        if self.identity is not None and hosts_allow(self.identity.hosts, url):
+            return self.identity.context
+        return self.context
 
 
 class Ways:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelferry.resource.quantities import seconds, span
+from modelferry.resource.secret import NAME
 
 
 @dataclass
@@ -61,6 +62,13 @@ class Fields:
             self.fault(key, f"must be a string, not {_kind(value)}")
             return default
         return value
+
+    def name(self, key: str, kind: str) -> str:
+        """The name at `key` of an object of `kind` (Secret, say)."""
+        name = self.text(key, required=True)
+        if name and not NAME.fullmatch(name):
+            self.fault(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
+        return name
 
     def number(self, key: str, default: int | None, low: int, high: int) -> int | None:
         """The whole number at `key`, from `low` to `high`."""

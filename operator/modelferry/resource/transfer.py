@@ -32,12 +32,14 @@ class BundleReference:
 @dataclass(frozen=True, slots=True)
 class TLS:
     """How servers are trusted. ``pins`` are ``sha256/BASE64`` of certificates or of their keys, one of which must match
-    beside the ordinary verification; ``ca`` is trusted beside the system's authorities."""
+    beside the ordinary verification; ``ca`` is trusted beside the system's authorities. ``client``: the Secret with
+    the certificate that is shown where a server asks who we are."""
 
     allow_plain_http: bool = False
     min_version: str = "1.3"
     pins: tuple[str, ...] = ()
     ca: BundleReference | None = None
+    client: SecretReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -18,6 +20,7 @@ from yarl import URL
 
 from modelferry import __version__
 from modelferry.errors import (
+    CertificateRefused,
     ConnectionFailed,
     Denied,
     ModelferryError,
@@ -32,7 +35,6 @@ from modelferry.errors import (
 from modelferry.manifest.urls import ascii_url, shown, url_fault
 from modelferry.net import tls
 from modelferry.net.credentials import FORM, LONGEST_ANSWER, HeaderFields, Refusal, renewed
-from modelferry.net.proxy import Proxy
 from modelferry.net.ratelimit import until_reset
 from modelferry.net.reach import check_forwarded
 from modelferry.net.ways import Way
@@ -100,8 +102,9 @@ class Client:
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def __aenter__(self) -> Client:
+        self._connector = WayConnector(self._way, limit=CONCURRENCY, patience=_PATIENCE)
         self._session = aiohttp.ClientSession(
-            connector=WayConnector(self._way, limit=CONCURRENCY, patience=_PATIENCE),
+            connector=self._connector,
             headers={"Accept-Encoding": "identity", "User-Agent": f"modelferry/{__version__}"},
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -158,6 +161,8 @@ class Client:
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_scheme(url, file)
             head, body = await self._let_in(url, wanted)
+            if head.status == 400 and (refusal := tls.turned_away(_host(url), body, where=self._way.where)):
+                raise _refused(refusal, url, file)
             if head.status >= 300 and (error := wanted.explain(head, body)):
                 raise error
             if head.status not in (301, 302, 303, 307, 308):
@@ -171,7 +176,7 @@ class Client:
         """Where `head` redirects to."""
         target = _redirected(head, file)
         try:
-            self._way.territory.lead(urlsplit(head.url).hostname or "", urlsplit(target).hostname or "")
+            self._way.territory.lead(_host(head.url), _host(target))
         except PrivateAddress as error:
             raise PrivateAddress(f"{file}: {shown(head.url)}: {error.message}", file=file) from None
         return target
@@ -225,7 +230,9 @@ class Client:
                 # The first of a repeated header; the parser has refused repeated lengths before.
                 return Head(response.status, {name: response.headers[name] for name in names}, url), body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _named(error, url, wanted.file, self._way.proxies.of(url)) from error
+            if _cut_off(error) and url.startswith("https:") and (refusal := await self._complaint(url)):
+                raise _refused(refusal, url, wanted.file) from error
+            raise _named(error, url, wanted.file, self._way) from error
         except ConnectionFailed as error:
             raise ConnectionFailed(
                 f"{wanted.file}: {shown(url)}: {error.message}", becomes=error.becomes, file=wanted.file
@@ -233,6 +240,20 @@ class Client:
         except SourceFault as error:
             message = f"{wanted.file}: {shown(url)}: {error.message}"
             raise type(error)(message, reason=error.reason, file=wanted.file) from error
+
+    async def _complaint(self, url: str) -> CertificateRefused | None:
+        """What the server of `url`, which broke a connection, says of our certificate."""
+        with suppress(OSError, ModelferryError):
+            if error := await self._connector.complaint(url):
+                return tls.refused(_host(url), error, where=self._way.where)
+        return None
+
+
+def _cut_off(error: Exception) -> bool:
+    """Was a connection that stood already ended before there was an answer?"""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return True
+    return isinstance(error, aiohttp.ClientOSError) and error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int | None) -> bytes:
@@ -289,9 +310,17 @@ def _wait_asked(head: Head) -> float | None:
     return None if asked is None else min(asked, _LONGEST_WAIT_ASKED)
 
 
-def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> ModelferryError:
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _refused(refusal: CertificateRefused, url: str, file: str) -> CertificateRefused:
+    return CertificateRefused(f"{file}: {shown(url)}: {refusal.message}", reason=refusal.reason, file=file)
+
+
+def _named(error: Exception, url: str, file: str, way: Way) -> ModelferryError:
     where = f"{file}: {shown(url)}"
-    host = urlsplit(url).hostname or ""
+    host, proxy = _host(url), way.proxies.of(url)
     # aiohttp wraps what the connector raised.
     cause = error.__cause__ if isinstance(error, aiohttp.ClientOSError) and error.__cause__ else error
     if isinstance(cause, socket.gaierror):
@@ -299,12 +328,12 @@ def _named(error: Exception, url: str, file: str, proxy: Proxy | None) -> Modelf
             message = f"{where}: the name server does not answer for {host}"
             return ConnectionFailed(message, becomes=UnknownHost, file=file)
         return UnknownHost(f"{where}: no such host {host}; check the url and this machine's name servers", file=file)
-    if isinstance(cause, ssl.SSLError) and (refusal := tls.refused(host, cause)):
-        return type(refusal)(f"{where}: {refusal.message}", reason=refusal.reason, file=file)
+    if isinstance(cause, ssl.SSLError) and (refusal := tls.refused(host, cause, where=way.where)):
+        return _refused(refusal, url, file)
     if isinstance(error, aiohttp.ClientResponseError):
         return ServerMisbehaves(f"{where}: the answer is not HTTP: {error.message}; give another url", file=file)
     if isinstance(error, TimeoutError):
-        way = f", by way of the proxy {proxy}" if proxy else ""
-        return ConnectionFailed(f"{where}: no answer in time{way}", file=file)
+        by = f", by way of the proxy {proxy}" if proxy else ""
+        return ConnectionFailed(f"{where}: no answer in time{by}", file=file)
     number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
     return ConnectionFailed(f"{where}: {os.strerror(number) if number else 'the connection was lost'}", file=file)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import BaseConnector, ClientRequest, ClientTimeout
 from aiohttp.client_proto import ResponseHandler
@@ -11,6 +14,11 @@ from aiohttp.tracing import Trace
 
 from modelferry.net.reach import reach
 from modelferry.net.ways import Way
+
+#: Seconds for which a server is listened to that may have something to say of our certificate.
+_LISTEN = 2.0
+
+Made = TypeVar("Made", bound=asyncio.BaseProtocol)
 
 
 class WayConnector(BaseConnector):
@@ -32,15 +40,38 @@ class WayConnector(BaseConnector):
     ) -> ResponseHandler:
         """What aiohttp's own connectors override. Raises OSError (of the socket, the name or TLS), TimeoutError, and
         what `reach` says of a proxy."""
-        url, host = str(req.url.origin()), req.url.raw_host
-        context = self._way.context if req.url.scheme == "https" else None
+        _, protocol = await self._connected(str(req.url.origin()), self._protocol)
+        return protocol
+
+    async def complaint(self, url: str) -> ssl.SSLError | None:
+        """What the server of `url` (https) says by TLS to one who connects and asks nothing; None for nothing.
+
+        By TLS 1.3 a server judges our certificate when the handshake has ended for us. Its alert is lost to asyncio
+        where the request that follows can no longer be written. Raises as `_create_connection`.
+        """
+        reader = asyncio.StreamReader()
+        transport, _ = await self._connected(url, lambda: asyncio.StreamReaderProtocol(reader))
+        try:
+            async with asyncio.timeout(_LISTEN):
+                await reader.read(1)
+        except ssl.SSLError as error:
+            return error
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            transport.abort()
+        return None
+
+    async def _connected(self, url: str, make: Callable[[], Made]) -> tuple[asyncio.Transport, Made]:
+        """A connection to the server of `url`, with the protocol that `make` makes."""
+        parts = urlsplit(url)
+        context = self._way.trust(url) if parts.scheme == "https" else None
         async with asyncio.timeout(self._patience):
             stream = await reach(url, self._way.proxies, self._patience, self._way.territory)
             try:
-                _, protocol = await asyncio.get_running_loop().create_connection(
-                    self._protocol, sock=stream, ssl=context, server_hostname=host if context else None
+                return await asyncio.get_running_loop().create_connection(
+                    make, sock=stream, ssl=context, server_hostname=parts.hostname if context else None
                 )
             except BaseException:
                 stream.close()
                 raise
-        return protocol

@@ -42,8 +42,19 @@ def test_the_checkpoint_is_a_native_sidecar_that_is_up_before_fetch() -> None:
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
-def test_secrets_are_mounted_into_resolve_and_fetch_alone() -> None:
-    seen = observed(document({"auth": {"secretRef": {"name": "hub"}}}))
+HUB = {"secretRef": {"name": "hub"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"auth": HUB},
+        {"transfer": {"tls": {"clientCertificate": HUB}}},
+        {"mirrors": [{"name": "m", "url": "https://m/{path}", "tls": {"clientCertificate": HUB}}]},
+    ],
+)
+def test_secrets_are_mounted_into_resolve_and_fetch_alone(fields: dict[str, Any]) -> None:
+    seen = observed(document(fields))
     mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/hub", "readOnly": True}
     fetch = pods.fetch_pod(seen, SETTINGS, "node-0", 1)["spec"]
     (resolve,) = pods.resolve_pod(seen, SETTINGS, 1)["spec"]["containers"]

@@ -35,6 +35,7 @@ LIAR = Health(QUARANTINED, reason="served wrong bytes")
         (LIAR, lambda h: h.delivered(), QUARANTINED),
         (LIAR, lambda h: h.failed(1.0, "x"), QUARANTINED),
         (LIAR, lambda h: h.probed(1.0, "", 30.0), QUARANTINED),
+        (LIAR, lambda h: h.tripped(1.0, "x"), QUARANTINED),
         (FINE, lambda h: h.quarantined("lied"), QUARANTINED),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,35 @@ def test_what_the_api_server_refuses_is_refused_here_too(what: str) -> None:
     bad, _, said = wrong_documents.WRONG[what]
     with pytest.raises(InvalidSpec, match=re.escape(said)):
         parse_artifact(bad)
+
+
+def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The paths of what a user may write: values, lists, and mappings of the user's own keys."""
+    inner = schema.get("properties", {})
+    for name, one in inner.items():
+        yield from _fields(one, f"{path}.{name}")
+    items = schema.get("items", {})
+    if not inner:
+        yield path
+    if "properties" in items:
+        yield from _fields(items, f"{path}[]")
+
+
+def test_every_field_of_the_crd_has_a_wrong_document() -> None:
+    crd = yaml.safe_load((Path(__file__).parents[3] / "crds/modelartifacts.modelferry.dev.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    fields = set(_fields(schema, "spec"))
+    assert len(fields) > 60
+    told: set[str] = set()
+    for bad, _, _ in wrong_documents.WRONG.values():
+        with pytest.raises(InvalidSpec) as caught:
+            parse_artifact(bad)
+        for path, what in re.findall(r"(?:^|; )(spec[A-Za-z0-9.\[\]]*): ([^;]*)", caught.value.message):
+            if "is not a field" not in what:
+                generic = re.sub(r"\[\d+\]", "[]", path)
+                # A fault of an item that has no fields, or of a key, is one of the list, or of the mapping.
+                told |= {generic, generic.removesuffix("[]"), generic.rpartition(".")[0]}
+    assert sorted(fields - told) == [], "give tests/wrong_documents.py a document in which this field is wrong"
 
 
 def test_the_document_that_those_are_made_from_is_right() -> None:

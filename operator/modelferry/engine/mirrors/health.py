@@ -76,8 +76,8 @@ class Health:
         return replace(self, reason=why, rest=rest)._opened(now)
 
     def tripped(self, now: float, why: str) -> Health:
-        """After all that was asked of it brought nothing."""
-        return replace(self, reason=why)._opened(now)
+        """After all that was asked of it brought nothing, or what it was asked says that nothing will."""
+        return self if self.state == QUARANTINED else replace(self, reason=why)._opened(now)
 
     def quarantined(self, why: str) -> Health:
         """After it served wrong bytes."""

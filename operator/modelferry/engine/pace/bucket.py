@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 #: Seconds' worth of bytes that an unused bucket saves up: what bridges a late look at the clock, and the most by which
-#: any second exceeds the rate (8 %).
-DEPTH = 0.08
+#: any second exceeds the rate (5 %).
+DEPTH = 0.05
 
 
 @dataclass(frozen=True, slots=True)

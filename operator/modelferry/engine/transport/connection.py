@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 
 from modelferry.errors import ConnectionFailed
 
@@ -45,11 +46,16 @@ class Connection:
         self.peer = _peer_of(dialled)
         #: Requests that this connection has carried.
         self.used = 0
+        #: Bytes that came from the socket since its last request, TLS and all.
+        self.received = 0
+        #: How many more may be read from the socket; None: as many as there are.
+        self.allowance: int | None = None
 
     @property
     def quiet(self) -> bool:
         """Still open, and nothing came that nobody asked for (RFC 9112 section 11.2)."""
         self._forget()
+        self.allowance = None
         self._pull(1)
         return not self.ended and self._filled == 0
 
@@ -58,8 +64,12 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Send a request head: small, so there is nothing to wait for."""
-        self.used += 1
+        self._begin()
         self._send(data)
+
+    def _begin(self) -> None:
+        self.used += 1
+        self.received, self.allowance = 0, None
 
     def ready(self, wanted: int) -> memoryview | None:
         """What `take` gives, without waiting; None where fewer than `wanted` bytes are there and more may come."""
@@ -79,12 +89,21 @@ class Connection:
         The view is good until the next call. Raises ConnectionFailed where the connection broke and nothing is left.
         """
         while (view := self.ready(wanted)) is None:
-            await self._readable(min(wanted, self.size))
+            await self.more(wanted)
         return view
 
     def unread(self, count: int) -> None:
         """The last `count` bytes of what was given out are not used, and are given again."""
         self._unread = count
+
+    async def more(self, wanted: int) -> None:
+        """Wait until `ready` gives `wanted` bytes, or all of the allowance is read."""
+        await self._readable(min(wanted, self.size))
+
+    def narrow(self, receive: int) -> None:
+        """Have the kernel hold at most about twice `receive` bytes; those that it holds already stay."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
 
     def abort(self) -> None:
         """Close at once. What was received already can still be taken."""
@@ -112,7 +131,11 @@ class Connection:
             self._filled += count
 
     def _receive(self, into: memoryview) -> int:
-        """Bytes that came from the socket; -1 where none are there yet, 0 where the peer ended."""
+        """Bytes that came from the socket; -1 where none are there yet, or none are allowed, 0 where the peer ended."""
+        if self.allowance is not None:
+            if not self.allowance:
+                return -1
+            into = into[: self.allowance]
         try:
             count = self._socket.recv_into(into)
         except (BlockingIOError, InterruptedError):
@@ -122,6 +145,9 @@ class Connection:
             return 0
         if count == 0:
             self.ended = True
+        self.received += count
+        if self.allowance is not None:
+            self.allowance -= count
         return count
 
     async def _readable(self, wanted: int) -> None:
@@ -139,7 +165,7 @@ class Connection:
 
     def _on_readable(self, wanted: int) -> None:
         self._pull(wanted)
-        if self._filled >= wanted or self.ended:
+        if self._filled >= wanted or self.ended or self.allowance == 0:
             self._wake()
 
     def _send(self, data: bytes) -> None:
@@ -155,6 +181,8 @@ class Connection:
             return self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
+        except (BrokenPipeError, ConnectionResetError):
+            return len(data)  # Reading tells the end, after what the peer said before it left: a TLS alert, say.
         except OSError as error:
             self._fail(error)
             return len(data)

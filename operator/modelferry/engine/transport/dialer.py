@@ -21,9 +21,8 @@ from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
 from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
-from modelferry.net.proxy import Proxy
 from modelferry.net.reach import reach
-from modelferry.net.tls import refused
+from modelferry.net.tls import refused, turned_away
 from modelferry.net.ways import Way, Ways
 
 #: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
@@ -95,6 +94,7 @@ class Dialer:
         else:
             answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
+            await self._check_identity(line, answer)
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
             if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
                 return answer
@@ -122,15 +122,26 @@ class Dialer:
             if proxy is None or not proxy.forwards(line.origin.url):
                 self._framed.add(line)
 
+    async def _check_identity(self, line: Line, answer: Answer) -> None:
+        """Raise CertificateRefused where `answer` is a page that says that the server wants to know who we are."""
+        if answer.head.status != 400 or line.origin.scheme != "https":
+            return
+        if told := turned_away(line.origin.authority, await self._page(answer), where=line.way.where):
+            raise told
+
+    async def _page(self, answer: Answer) -> bytes:
+        """A short body."""
+        page = bytearray()
+        async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
+            async for piece in pieces:
+                page += piece
+        return bytes(page[:LONGEST_ANSWER])
+
     async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
         """`credentials.Ask`, on `way`."""
         answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
         try:
-            body = bytearray()
-            async with aclosing(answer.body(LONGEST_ANSWER)) as pieces:
-                async for piece in pieces:
-                    body += piece
-            return answer.head.status, bytes(body[:LONGEST_ANSWER])
+            return answer.head.status, await self._page(answer)
         finally:
             answer.close()
 
@@ -141,6 +152,7 @@ class Dialer:
         turn = pipe.send(request.encode())
         try:
             connection = await turn
+            connection.received, connection.allowance = 0, None  # what is paid for is counted by answer
             answer = await self._head(line, connection, sent, 0, pipe)
         except BaseException as error:
             ours = turn.done() and not turn.cancelled() and turn.exception() is None
@@ -224,10 +236,19 @@ class Dialer:
 
     async def _pay_ahead(self, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
-        room = self._open.get(connection)
         length = request.end - request.start if request.end is not None else None
-        window = room.window if room is not None else 0
+        window = self.window(connection)
         return await self.throttle.pay(window if length is None else min(window, length))
+
+    def window(self, connection: Connection) -> int:
+        """Bytes that the kernel may hold for `connection` unread, from now on no more than the limit has it: 0 where
+        there was none when it was opened."""
+        room, wanted = self._open.get(connection), self.throttle.room
+        if wanted is not None and connection in self._open and (room is None or wanted.window < room.window // 2):
+            # It may stay narrower than it could be, since the window's scale was agreed on when it was opened.
+            connection.narrow(wanted.socket)
+            self._open[connection] = room = wanted
+        return room.window if room is not None else 0
 
     async def _head(
         self, line: Line, connection: Connection, sent: float, paid: int, pipe: Pipe | None = None
@@ -237,7 +258,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self._limits.head):
                 while True:
-                    data = await self._take_first(connection, parser)
+                    data = await self._take_first(line, connection, parser)
                     head, used = parser.feed(data)
                     if head is not None:
                         waited = asyncio.get_running_loop().time() - sent
@@ -246,10 +267,13 @@ class Dialer:
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
-    async def _take_first(self, connection: Connection, parser: HeadParser) -> memoryview:
+    async def _take_first(self, line: Line, connection: Connection, parser: HeadParser) -> memoryview:
         try:
             data = await connection.take(1)
         except ConnectionFailed as error:
+            # By TLS 1.3 a server judges our certificate only after the handshake has ended for us.
+            if isinstance(error.__cause__, ssl.SSLError) and (told := _refused(line, error.__cause__)):
+                raise told from error
             if parser.empty:
                 raise _Closed from error
             raise
@@ -289,8 +313,7 @@ class Dialer:
                     self._drop(connection)
                     raise
         except (OSError, TimeoutError) as error:
-            by_way_of = line.way.proxies.of(line.origin.url)
-            raise _connect_fault(line.origin, error, self._limits.connect, by_way_of) from error
+            raise _connect_fault(line, error, self._limits.connect) from error
         self._meet(line, dialled - began, clock() - dialled)
         return connection
 
@@ -309,7 +332,7 @@ class Dialer:
             size = min(size, room.buffer)
         if line.origin.scheme != "https":
             return Connection(size, dialled)
-        return SecureConnection(size, dialled, line.way.context, line.origin.host)
+        return SecureConnection(size, dialled, line.way.trust(line.origin.url), line.origin.host)
 
     def release(self, line: Line, connection: Connection, reusable: bool, pipe: Pipe | None) -> None:
         """Take `connection` back from an Answer that is through with it; of a `pipe`, the next answer is on it."""
@@ -384,9 +407,7 @@ class Answer:
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
-            # What was just given out has made room for as much.
-            self._paid += await self._dialer.throttle.pay(min(len(data), length - self._paid))
-            data = await self._more(body.left if body.left is not None else 1)
+            data = await self._more(body.left if body.left is not None else 1, length)
             if not data:
                 self.whole = body.close()
                 return
@@ -405,32 +426,54 @@ class Answer:
             self._dialer.framed(self._line)
         self._dialer.release(self._line, self._connection, reusable, self._pipe)
 
-    async def _more(self, left: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
-        # smaller; the time that it takes is none of the server's.
+    async def _more(self, left: int, length: int) -> memoryview:
+        # To wait for `floor` bytes at a time is to enforce the floor rate. The time that a limit takes is none of the
+        # server's.
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
-        if (data := self._connection.ready(wanted)) is not None:
-            return data
-        try:
-            async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(wanted)
-        except TimeoutError:
-            raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
+        connection, patience = self._connection, self._limits.stall
+        connection.allowance = None if self._dialer.throttle.limit is None else 0
+        while (data := connection.ready(wanted)) is None:
+            if connection.allowance == 0:
+                await self._pay(length)
+                continue
+            began = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(patience):
+                    await connection.more(wanted)
+            except TimeoutError:
+                raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
+            patience -= asyncio.get_running_loop().time() - began
+        return data
+
+    async def _pay(self, length: int) -> None:
+        """Have some more read from the socket, which makes room there for as much: both are paid for, up to the
+        `length` of all."""
+        throttle, connection = self._dialer.throttle, self._connection
+        window, step = self._dialer.window(connection), throttle.step
+        due = min(connection.received + window + step, length)
+        self._paid += await throttle.pay(due - self._paid)
+        connection.allowance = None if throttle.limit is None else step
 
 
 class _Closed(Exception):
     """The connection ended before the first byte of an answer."""
 
 
-def _connect_fault(origin: Origin, error: BaseException, limit: float, proxy: Proxy | None) -> ModelferryError:
+def _refused(line: Line, error: ssl.SSLError) -> CertificateRefused | None:
+    return refused(line.origin.authority, error, where=line.way.where)
+
+
+def _connect_fault(line: Line, error: BaseException, limit: float) -> ModelferryError:
+    origin, proxy = line.origin, line.way.proxies.of(line.origin.url)
     if isinstance(error, socket.gaierror):
         return UnknownHost(
             f"{origin.host} does not resolve ({reason_of(error)}); check the name and this machine's DNS"
         )
     if isinstance(error, ssl.SSLError):
-        told: CertificateRefused | None = refused(origin.authority, error)
-        return told or ConnectionFailed(f"failed in the TLS handshake: {error.reason or reason_of(error)}")
+        return _refused(line, error) or ConnectionFailed(
+            f"failed in the TLS handshake: {error.reason or reason_of(error)}"
+        )
     if isinstance(error, TimeoutError) and not error.args:
         way = f" by way of the proxy {proxy}" if proxy else ""
         return ConnectionFailed(f"did not answer within {limit:.0f} s{way}")

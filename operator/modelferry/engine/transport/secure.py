@@ -42,7 +42,7 @@ class SecureConnection(Connection):
             await self._ciphertext_came()
 
     def send(self, data: bytes) -> None:
-        self.used += 1
+        self._begin()
         self._tls.write(data)
         self._flush()
 

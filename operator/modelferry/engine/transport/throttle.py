@@ -1,8 +1,9 @@
 """A limit on what all connections of a download may receive together, changed while it runs.
 
-A byte is paid for before it can arrive: a request pays for what the kernel and the connection may hold unread, and
-every further read for what it makes room for. So what has arrived never exceeds what the bucket gave, not at the start
-either, and the server sees the limit as it would see a line of that rate.
+A byte is paid for before it can arrive: a request pays for what the kernel may hold unread, and every further read from
+the socket for what it makes room for. So what has arrived never exceeds what the bucket gave, not at the start either,
+and the server sees the limit as it would see a line of that rate. It is the socket that is read bit by bit, not what
+TLS makes of it: a record of 16 KiB is half a second's bytes of a small limit.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from modelferry.engine.pace.bucket import Bucket
 #: Bytes per second that a stream gets at least, by there being fewer of them: a server sees it move.
 LEAST_STREAM = 512 << 10
 #: Seconds' worth of bytes that may be under way, of all connections: several round trips, so that the limit and not the
-#: window bounds the rate; and no tiny buffers, since the kernel counts what it needs to hold a segment, which may be
-#: several times its bytes, and drops what has no room: those come again, late.
-_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.25, 1.0, 4
-#: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments of an Ethernet line.
-_LEAST_WINDOW, _MOST_WINDOW = 32 << 10, 2 << 20
+#: window bounds the rate. A window moves in jumps of up to half its size, and what a server that stopped for a moment
+#: owes comes at once: so this is the most by which a second may exceed the limit, beside the bucket's depth.
+_LEAST_SPAN, _MOST_SPAN, _ROUND_TRIPS = 0.08, 1.0, 4
+#: Bytes of a connection's window. Below, Linux's receive buffer has no room for two segments, however short.
+_LEAST_WINDOW, _MOST_WINDOW = 4 << 10, 2 << 20
+#: Bytes of the least read, and of a connection's least buffer: a TLS record.
+_LEAST_STEP, _LEAST_BUFFER = 512, 16 << 10
 #: Seconds for which the limit counts as what bounds the download after somebody had to wait for it.
 _FELT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How a connection is built under a limit. ``window``: bytes that may have arrived and not been asked for, paid for
-    in advance. SO_RCVBUF is ``socket``, of which Linux takes up to twice as much (10/16 of the window), and ``buffer``
-    is the size of the connection's buffer, beside which OpenSSL may hold as much (2/16 each).
+    """How a connection is built under a limit. ``window``: bytes that may have arrived and not been read from the
+    socket, paid for in advance. SO_RCVBUF is ``socket``, of which Linux takes up to twice as much; ``buffer`` is the
+    size of the connection's buffer: small, so that progress is seen.
 
     Not by TCP_WINDOW_CLAMP: Linux sets that anew when it has seen the first segments.
     """
@@ -40,12 +43,12 @@ class Room:
     @property
     def socket(self) -> int:
         """For SO_RCVBUF."""
-        return self.window * 5 // 16
+        return self.window // 2
 
     @property
     def buffer(self) -> int:
         """For the connection's buffer."""
-        return self.window // 8
+        return max(_LEAST_BUFFER, self.window)
 
     def fits(self, other: Room | None) -> bool:
         """May a connection that was built for this room go on in `other`?"""
@@ -105,6 +108,12 @@ class Throttle:
         span = min(max(_LEAST_SPAN, _ROUND_TRIPS * self._rtt), _MOST_SPAN)
         window = int(self.limit * span / max(1, self.streams))
         return Room(min(max(window, _LEAST_WINDOW), _MOST_WINDOW))
+
+    @property
+    def step(self) -> int:
+        """Bytes that are read from a socket at a time: a part of the window, since it opens by as much."""
+        room = self.room
+        return max(_LEAST_STEP, room.window // 4) if room is not None else _LEAST_BUFFER
 
     def answered(self, seconds: float) -> None:
         """A response head came `seconds` after its request."""

@@ -22,6 +22,9 @@ from modelferry.resource.parse.transfer import transfer
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_VALUE = r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?"
+_TAINT = r"(([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def load_artifact(path: Path) -> Artifact:
@@ -80,11 +83,26 @@ def _nodes(fields: Fields) -> Nodes:
         tolerations.append(
             Toleration(one.text("key"), one.text("operator", "Equal"), one.text("value"), one.text("effect"))
         )
-        if tolerations[-1].operator not in ("Equal", "Exists"):
-            one.fault("operator", "must be Equal or Exists")
+        _check_toleration(tolerations[-1], one)
         one.done()
     fields.done()
     return Nodes(selector, tuple(tolerations))
+
+
+def _check_toleration(found: Toleration, fields: Fields) -> None:
+    """As the API server takes them in pods."""
+    if not re.fullmatch(_TAINT, found.key) or len(found.key) > 317:
+        fields.fault("key", f"must be a taint's key, such as nvidia.com/gpu, not {found.key[:60]!r}")
+    if found.operator not in ("Equal", "Exists"):
+        fields.fault("operator", "must be Equal or Exists")
+    elif found.operator == "Exists" and found.value:
+        fields.fault("value", "must be left out where operator is Exists")
+    elif found.operator == "Equal" and not found.key:
+        fields.fault("key", "may be left out only where operator is Exists")
+    if not re.fullmatch(_VALUE, found.value) or len(found.value) > 63:
+        fields.fault("value", f"must be at most 63 letters, digits, '-', '_' and '.', not {found.value[:60]!r}")
+    if found.effect not in ("", *_EFFECTS):
+        fields.fault("effect", f"must be {', '.join(_EFFECTS)}, or left out for all, not {found.effect!r}")
 
 
 def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
@@ -92,7 +110,7 @@ def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
     claim, local = fields.map("claim"), fields.map("nodeLocal")
     if has_claim and has_local:
         fields.faults.add(fields.path, "give nodeLocal or claim, not both")
-    name = claim.text("name", required=has_claim)
+    name = claim.name("name", "claim") if has_claim else ""
     for inner in (claim, local, fields):
         inner.done()
     return ExistingClaim(name) if has_claim else NodeLocal()

@@ -21,6 +21,7 @@ from modelferry.resource.mirror import (
     SecretURLs,
 )
 from modelferry.resource.parse.secret import auth, reference
+from modelferry.resource.parse.source.stores import LONGEST_KEY, bucket_name, region_name
 from modelferry.resource.parse.transfer import tls
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
@@ -92,9 +93,11 @@ def _presigned(fields: Fields) -> SecretURLs | S3Keys | None:
         return SecretURLs(urls.name)
     if not has_s3:
         return None
-    bucket = s3.text("bucket", required=True)
+    bucket = bucket_name(s3)
     secret = reference(s3).name
-    region, endpoint, prefix = s3.text("region", "us-east-1"), s3.text("endpoint"), s3.text("prefix")
+    region, endpoint, prefix = region_name(s3), s3.text("endpoint"), s3.text("prefix")
+    if len(prefix) > LONGEST_KEY:
+        s3.fault("prefix", f"must be at most {LONGEST_KEY} characters, as keys are")
     if endpoint and (fault := url_fault(endpoint)):
         s3.fault("endpoint", fault)
     expires = s3.duration("expires", EXPIRES, 1.0, MOST_EXPIRES)

@@ -19,6 +19,6 @@ def auth(parent: Fields, key: str = "auth") -> SecretReference | None:
 def reference(parent: Fields) -> SecretReference:
     """``secretRef.name`` below `parent`."""
     fields = parent.map("secretRef")
-    name = fields.text("name", required=True)
+    name = fields.name("name", "Secret")
     fields.done()
     return SecretReference(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from modelferry.manifest.pins import pin_fault
 from modelferry.manifest.proxies import no_proxy_fault, proxy_fault
 from modelferry.resource.fields import Fields
@@ -21,6 +23,8 @@ from modelferry.resource.transfer import (
     Proxy,
     Transfer,
 )
+
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 def transfer(fields: Fields) -> Transfer:
@@ -62,8 +66,9 @@ def tls(fields: Fields, *, plain: bool = True) -> TLS:
         fields.fault("minVersion", f'must be "1.2" or "1.3", not {oldest!r}')
     pins = _pins(fields)
     ca = _bundle(fields.map("ca")) if fields.has("ca") else None
+    client = auth(fields, "clientCertificate")
     fields.done()
-    return TLS(allow_plain_http, oldest, pins, ca)
+    return TLS(allow_plain_http, oldest, pins, ca, client)
 
 
 def _pins(fields: Fields) -> tuple[str, ...]:
@@ -82,9 +87,11 @@ def _bundle(fields: Fields) -> BundleReference | None:
     fields.done()
     if len(kinds) != 1:
         fields.faults.add(fields.path, "give configMap or secret, not both and not none")
-    found = [
-        BundleReference(kind, one.text("name", required=True), one.text("key", "ca.crt")) for kind, one in inner.items()
-    ]
-    for one in inner.values():
+    found = []
+    for kind, one in inner.items():
+        name, key = one.name("name", kind[0].upper() + kind[1:]), one.text("key", "ca.crt")
+        if not _KEY.fullmatch(key):
+            one.fault("key", f"must be a key of it: at most 253 letters, digits, '-', '_' and '.', not {key[:60]!r}")
         one.done()
+        found.append(BundleReference(kind, name, key))
     return found[0] if len(found) == 1 else None

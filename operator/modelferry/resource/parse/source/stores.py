@@ -11,22 +11,18 @@ from modelferry.resource.parse.source.patterns import patterns
 from modelferry.resource.stores import BUCKET, REGION, STYLES, OCISource, S3Source
 
 #: Bytes of an object's key (S3 User Guide), and so of a prefix.
-_LONGEST_KEY = 1024
+LONGEST_KEY = 1024
 #: A DNS subdomain (RFC 1123), as a service account's name is one.
 _ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 def s3(fields: Fields) -> S3Source:
     """Its fields; what is wrong is among the faults."""
-    bucket = fields.text("bucket", required=True)
-    if bucket and (not BUCKET.fullmatch(bucket) or ".." in bucket):
-        fields.fault("bucket", "must be 3 to 63 of a-z, 0-9, '.' and '-', and begin and end with a letter or digit")
+    bucket = bucket_name(fields)
     prefix = fields.text("prefix")
-    if prefix.startswith("/") or len(prefix.encode()) > _LONGEST_KEY:
-        fields.fault("prefix", f"must be at most {_LONGEST_KEY} bytes and not begin with a slash, as keys do not")
-    region = fields.text("region", "us-east-1")
-    if not REGION.fullmatch(region):
-        fields.fault("region", "must be a region's name, such as eu-west-1")
+    if prefix.startswith("/") or len(prefix.encode()) > LONGEST_KEY:
+        fields.fault("prefix", f"must be at most {LONGEST_KEY} bytes and not begin with a slash, as keys do not")
+    region = region_name(fields)
     endpoint = fields.text("endpoint").rstrip("/")
     if endpoint and (fault := url_fault(endpoint) or _path_fault(endpoint)):
         fields.fault("endpoint", fault)
@@ -40,6 +36,22 @@ def s3(fields: Fields) -> S3Source:
     include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     fields.done()
     return S3Source(bucket, prefix, region, endpoint, style, include, exclude, account)
+
+
+def bucket_name(fields: Fields) -> str:
+    """``bucket``."""
+    bucket = fields.text("bucket", required=True)
+    if bucket and (not BUCKET.fullmatch(bucket) or ".." in bucket):
+        fields.fault("bucket", "must be 3 to 63 of a-z, 0-9, '.' and '-', and begin and end with a letter or digit")
+    return bucket
+
+
+def region_name(fields: Fields) -> str:
+    """``region``, with its default."""
+    region = fields.text("region", "us-east-1")
+    if not REGION.fullmatch(region):
+        fields.fault("region", "must be a region's name, such as eu-west-1")
+    return region
 
 
 def oci(fields: Fields) -> OCISource | None:

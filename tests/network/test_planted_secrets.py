@@ -1,0 +1,314 @@
+"""Secrets of every kind, planted and looked for wherever a run leaves something: in none of it, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from network.test_hub_pull import MODELFERRY, command_lines
+from network.world import Serve
+from origin.certs import CLIENT, Authority, Leaf
+from origin.nginx import Nginx
+from origin.planted import found_in, key_lines
+from origin.proxies import PASSWORD, USERNAME, Dante, Squid
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
+
+#: Each of them is looked for. Signs that a URL escapes and base64 does not keep are in them on purpose.
+BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, TOKEN, REGISTRY = (
+    f"pl4nted+{kind}/7c1e=" for kind in ("basic", "mirror", "s3key", "session", "signature", "hub", "registry")
+)
+FILES = {f"part/{number:02}.json": Random(number).randbytes(20_000) for number in range(40)}
+FILES["model.safetensors"] = Random(99).randbytes(3 << 20)
+
+
+def test_base64_is_found_wherever_the_secret_begins() -> None:
+    for before in range(4):
+        encoded = base64.b64encode(b"user:"[:before] + BASIC.encode() + b"rest"[:before])
+        assert found_in(encoded, BASIC, MIRROR) == [BASIC]
+
+
+@dataclass
+class Run:
+    """One run of the command: ``said`` is all that it printed, ``processes`` what those were started with."""
+
+    code: int | None = None
+    said: str = ""
+    processes: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Place:
+    """A directory for an artifact, its Secrets, its target and temporary files."""
+
+    root: Path
+    trust: Path
+    tmp: Path
+
+    def secret(self, name: str, **keys: str) -> dict[str, Any]:
+        """Put a Secret there; returns a reference to it."""
+        (self.root / "secrets" / name).mkdir(parents=True)
+        for key, value in keys.items():
+            (self.root / "secrets" / name / key).write_text(value)
+        return {"secretRef": {"name": name}}
+
+    def write(self, **spec: Any) -> None:
+        """The artifact."""
+        head = {"apiVersion": "modelferry.dev/v1alpha1", "kind": "ModelArtifact", "metadata": {"name": "m"}}
+        (self.root / "m.json").write_text(json.dumps(head | {"spec": spec}))
+
+    async def pull(self, *, kill_at: int = 0) -> Run:
+        """Run the command, looking at its processes at each line that it prints. At line `kill_at` its children are
+        killed, and at the next one it is killed itself."""
+        words = ["pull", self.root / "m.json", "--to", self.root / "target", "--json"]
+        words += ["--secrets", self.root / "secrets", "--ca-file", self.trust]
+        clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        process = await asyncio.create_subprocess_exec(
+            MODELFERRY, *map(str, words), env=clean | {"TMPDIR": str(self.tmp)}, limit=1 << 20,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        run, lines = Run(), 0
+        assert process.stdout is not None
+        async for line in process.stdout:
+            run.said += line.decode()
+            run.processes |= set(command_lines(process.pid))
+            self._keep_logs()
+            lines += 1
+            if kill_at and lines == kill_at:
+                for child in children(process.pid):
+                    os.kill(child, signal.SIGKILL)
+            elif kill_at and lines == kill_at + 1:
+                process.kill()
+        run.code = await process.wait()
+        return run
+
+    def _keep_logs(self) -> None:
+        """The logs of the children, which the command takes away at its end; in a pod they stay."""
+        for log in self.tmp.rglob("*.log"):
+            kept = self.root / f"{log.parent.name}-{log.name}"
+            if not kept.exists():
+                with suppress(FileNotFoundError):
+                    os.link(log, kept)
+
+    def left(self) -> Iterator[tuple[str, bytes]]:
+        """All that is on the disk, but for the Secrets."""
+        for path in (*self.root.rglob("*"), *self.tmp.rglob("*")):
+            if path.is_file() and not path.is_symlink() and self.root / "secrets" not in path.parents:
+                yield str(path), path.read_bytes()
+
+    def holders(self, run: Run, *secrets: str) -> list[str]:
+        """Where one of `secrets` is found."""
+        looked = [("what was said", run.said.encode()), *(("a process", words.encode()) for words in run.processes)]
+        looked += self.left()
+        return [f"{secret} in {where}" for where, text in looked for secret in found_in(text, *secrets)]
+
+
+def children(parent: int) -> list[int]:
+    """Of a process."""
+    found = (Path("/proc") / str(parent) / "task" / str(parent) / "children").read_text()
+    return [int(word) for word in found.split()]
+
+
+@pytest.fixture
+def place(tmp_path: Path, authority: Authority) -> Iterator[Place]:
+    (tmp_path / "there").mkdir()
+    # Short, or the command would use another one: a socket's address holds 103 bytes.
+    with tempfile.TemporaryDirectory(prefix="planted-") as tmp:
+        yield Place(tmp_path / "there", authority.ca_file, Path(tmp))
+
+
+@dataclass
+class Everything:
+    """A source and mirrors that each want to see something, behind a proxy that does too."""
+
+    place: Place
+    proxy: Squid | Dante
+    servers: dict[str, HostileOrigin]
+    nginx: Nginx
+    key: list[str]
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that are planted."""
+        return [BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, PASSWORD, *self.key]
+
+    async def pull(self, **how: int) -> Run:
+        """And assert that none of them is anywhere."""
+        run = await self.place.pull(**how)
+        assert self.place.holders(run, *self.secrets) == []
+        return run
+
+
+@asynccontextmanager
+async def everything(
+    place: Place, serve: Serve, leaf: Leaf, proxy: Squid | Dante, tmp_path: Path, rate: float
+) -> AsyncIterator[Everything]:
+    """All at once; each server brings `rate` bytes per second to a stream."""
+    clients = Authority(tmp_path, "clients")
+    reader = clients.leaf("reader", name="reader", purpose=CLIENT)
+    who = place.secret("who", **{"tls.crt": reader.cert.read_text(), "tls.key": reader.key.read_text()})
+    served = tmp_path / "served"
+    for path, content in FILES.items():
+        (served / path).parent.mkdir(parents=True, exist_ok=True)
+        (served / path).write_bytes(content)
+    basic = "Basic " + base64.b64encode(f"{USERNAME}:{BASIC}".encode()).decode()
+    async with (
+        serve(FILES, rules=[Rule(authorization=basic)], rate=rate) as source,
+        serve(FILES, rules=[Rule(authorization=f"Bearer {MIRROR}")], rate=rate) as lab,
+        serve({f"models/{path}": content for path, content in FILES.items()}, rate=rate) as bucket,
+        serve(FILES, rate=rate) as signed,
+    ):
+        with Nginx(served, leaf=leaf, clients=clients.ca_file, rate=int(rate)) as nginx:
+            keys = {"accessKeyID": "reader", "secretAccessKey": SECRET_KEY, "sessionToken": SESSION}
+            template = {"template": signed.url("{path}") + f"?sig={quote(SIGNATURE, safe='')}"}
+            place.write(
+                source={
+                    "http": {
+                        "files": [
+                            {"path": path, "url": source.url(path), "sha256": sha256(FILES[path]).hexdigest()}
+                            for path in FILES
+                        ]
+                    }
+                },
+                auth=place.secret("source", username=USERNAME, password=BASIC),
+                mirrors=[
+                    {"name": "source", "priority": 0},
+                    {"name": "lab", "priority": 0, "url": lab.url("{path}"), "auth": place.secret("lab", token=MIRROR)},
+                    {
+                        "name": "bucket",
+                        "priority": 0,
+                        "presigned": {
+                            "s3": {"bucket": "models", "endpoint": bucket.url("").rstrip("/")}
+                            | place.secret("bucket", **keys)
+                        },
+                    },
+                    {"name": "signed", "priority": 0, "presigned": place.secret("signed", **template)},
+                    {"name": "known", "priority": 0, "url": nginx.url("{path}"), "tls": {"clientCertificate": who}},
+                ],
+                transfer={
+                    "deadline": "10s",
+                    "proxy": {
+                        "url": proxy.url,
+                        "auth": place.secret("proxy", username=USERNAME, password=PASSWORD),
+                    },
+                },
+            )
+            servers = {"source": source, "lab": lab, "bucket": bucket, "signed": signed}
+            yield Everything(place, proxy, servers, nginx, key_lines(reader))
+
+
+@pytest.mark.parametrize("kind", ["squid", "dante"])
+async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
+    request: pytest.FixtureRequest, place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, kind: str
+) -> None:
+    proxy: Squid | Dante = request.getfixturevalue(kind)
+    async with everything(place, serve, leaf, proxy, tmp_path, rate=1 << 20) as all_:
+        run = await all_.pull()
+        assert run.code == 0, run.said[-2000:]
+        # Each has been shown what it wanted to see, and nothing else.
+        shown = {name: {entry.authorization for entry in one.entries} for name, one in all_.servers.items()}
+        assert {name: len(values) for name, values in shown.items()} == dict.fromkeys(shown, 1)
+        assert (shown["lab"], shown["bucket"], shown["signed"]) == ({f"Bearer {MIRROR}"}, {""}, {""})
+        assert all("X-Amz-Security-Token=pl4nted" in entry.query for entry in all_.servers["bucket"].entries)
+        assert all(quote(SIGNATURE, safe="") in entry.query for entry in all_.servers["signed"].entries)
+        assert {request.client for request in all_.nginx.requests()} == {"CN=reader"}
+        assert {peer for one in all_.servers.values() for peer in one.peers} == {proxy.outgoing}
+    assert {path: (place.root / "target/current" / path).read_bytes() for path in FILES} == FILES
+    assert any("agent fetch" in words for words in run.processes), "the children were not seen"
+    assert any(name.endswith("chunks.db") for name, _ in place.left())
+    assert any(name.endswith("-fetch.log") for name, _ in place.left())
+    assert any(name.endswith(".modelferry-ready.json") for name, _ in place.left())
+
+
+async def test_nothing_is_found_where_servers_refuse_break_or_are_gone(
+    place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
+) -> None:
+    async with everything(place, serve, leaf, squid, tmp_path, rate=1 << 20) as all_:
+        for one in all_.servers.values():
+            one.script.add(Rule(status=403))
+        refused = await all_.pull()
+        assert (refused.code, '"reason":"Denied"' in refused.said) == (3, True), refused.said[-2000:]
+        for one in all_.servers.values():
+            one.script.clear()
+            one.script.add(Rule(raw="HTTP/1.1 nonsense\r\n\r\n"))
+        broken = await all_.pull()
+        assert (broken.code, "not HTTP" in broken.said) == (3, True), broken.said[-2000:]
+
+    (place.root / "secrets/proxy/password").write_text(f"{PASSWORD}-wrong")
+    denied = await place.pull()
+    assert (denied.code, "ProxyDenied" in denied.said) == (3, True), denied.said[-2000:]
+    assert place.holders(denied, *all_.secrets) == []
+
+
+async def test_nothing_is_found_where_the_processes_were_killed(
+    place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
+) -> None:
+    async with everything(place, serve, leaf, squid, tmp_path, rate=256 << 10) as all_:
+        killed = await all_.pull(kill_at=4)
+        assert killed.code == -signal.SIGKILL, killed.said[-2000:]
+        assert any("agent fetch" in words for words in killed.processes), "it was over too soon"
+        assert any(name.endswith("fetch.log") for name, _ in place.left()), "it left nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("source", "keys", "reason"),
+    [
+        ({"huggingFace": {"repo": "acme/speech"}}, {"token": TOKEN}, "TokenRefused"),
+        (
+            {"s3": {"bucket": "models"}},
+            {"accessKeyID": "reader", "secretAccessKey": SECRET_KEY, "sessionToken": SESSION},
+            "BadCredentials",
+        ),
+        ({"oci": {"reference": "{host}/models/tts:v1"}}, {"username": "me", "password": REGISTRY}, "BadCredentials"),
+        (
+            {"oci": {"reference": "{host}/models/tts:v1"}},
+            {
+                ".dockerconfigjson": json.dumps(
+                    {"auths": {"{host}": {"auth": base64.b64encode(f"me:{REGISTRY}".encode()).decode()}}}
+                )
+            },
+            "BadCredentials",
+        ),
+    ],
+)
+async def test_nothing_is_found_where_a_source_does_not_take_them(
+    place: Place, serve: Serve, source: dict[str, Any], keys: dict[str, str], reason: str
+) -> None:
+    async with serve({}) as server:
+        host, base = server.url("").removeprefix("https://").rstrip("/"), server.url("").rstrip("/")
+        # A Hub, a store and a registry at once, to whom nobody is known.
+        told = f"<Error><Code>InvalidAccessKeyId</Code><Message>{host}</Message></Error>"
+        challenge = (("WWW-Authenticate", f'Bearer realm="{base}/token",service="r"'),)
+        server.script.add(Rule(path="*/manifests/*", status=401, fields=challenge))
+        server.script.add(Rule(path="token", status=401))
+        server.script.add(Rule(path="api/*", status=401, fields=(("X-Error-Message", "Invalid credentials"),)))
+        length = f"Content-Length: {len(told)}\r\nContent-Type: application/xml\r\n\r\n{told}"
+        server.script.add(Rule(path="models/", raw=f"HTTP/1.1 403 Forbidden\r\n{length}"))
+        ((kind, fields),) = source.items()
+        fields = {name: value.replace("{host}", host) for name, value in fields.items()}
+        fields |= {} if kind == "oci" else {"endpoint": base}
+        secret = place.secret("keys", **{name: value.replace("{host}", host) for name, value in keys.items()})
+        place.write(source={kind: fields}, auth=secret)
+        run = await place.pull()
+        assert server.asked, "nobody was asked"
+        assert any(value for asked in server.asked for name, value in asked.fields if name == "authorization")
+    assert (run.code, f'"reason":"{reason}"' in run.said) == (3, True), run.said[-2000:]
+    planted = [value for value in (TOKEN, SECRET_KEY, SESSION, REGISTRY) if value in keys.values()]
+    assert place.holders(run, *(planted or [REGISTRY])) == []
