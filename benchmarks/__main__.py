@@ -2,7 +2,8 @@
 
 ``python -m benchmarks report`` writes docs/benchmarks.md from the results that were kept (those with all tools and at
 least 3 rounds) and from what is written about them in benchmarks/findings. ``python -m benchmarks limit`` shows, second
-by second, what an origin sees of a limit that is changed in flight. ``--quick`` runs everything in small, to see
+by second, what an origin sees of a limit that is changed in flight; ``python -m benchmarks mirrors`` what three mirrors
+of different speed bring together, and what becomes of one that lies. ``--quick`` runs everything in small, to see
 whether it runs.
 """
 
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 
 from benchmarks import ROOT, machine
 from benchmarks.limit import limit
+from benchmarks.mirrors import mirrors
 from benchmarks.report import page, text
 from benchmarks.result import LATEST, Result, keep, read, save
 from benchmarks.scenarios import SCENARIOS
@@ -37,6 +39,8 @@ def main() -> int:
         return _report()
     if args.scenario == ["limit"]:
         return limit()
+    if args.scenario == ["mirrors"]:
+        return mirrors()
     if unknown := sorted(set(args.scenario) - set(_NAMES)):
         print(f"no such scenario: {', '.join(unknown)}; there are {', '.join(_NAMES)}", file=sys.stderr)
         return 2
@@ -63,7 +67,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = f"{', '.join(_NAMES)}; or: report, limit"
+    names = f"{', '.join(_NAMES)}; or: report, limit, mirrors"
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"all, where none is given: {names}")
     parser.add_argument("--rounds", type=int, metavar="N", help="runs of each tool (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="everything in small, in about two minutes")

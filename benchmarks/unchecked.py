@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelferry.agent.link import LinkServer
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.engine.storage import layout
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest, chunks_of
@@ -57,6 +57,9 @@ class Unchecked:
     async def finish(self, file: int) -> Finish:
         """Believed."""
         return Finish(True)
+
+    async def quarantine(self, found: Quarantined) -> None:
+        """Nothing is compared."""
 
     async def publish(self) -> None:
         """Where the benchmark looks for the files."""

@@ -403,6 +403,41 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "'source' stands for spec.source itself",
         "'source' stands for spec.source itself",
     ),
+    "a source with a proxy of its own among the mirrors": (
+        _spec(mirrors=[{"name": "source", "proxy": {"url": "http://proxy:3128"}}]),
+        "give it a priority, a weight, a probe or a bandwidth",
+        "'source' stands for spec.source itself",
+    ),
+    "a mirror's bandwidth without a unit": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "bandwidth": "40"}]),
+        "must be a whole number from 1 to 999999 and a unit",
+        "spec.mirrors[0].bandwidth: must be a whole number from 1 to 999999 and a unit",
+    ),
+    "a mirror's proxy of an unknown kind": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "proxy": {"url": "ftp://proxy"}}]),
+        "url does not begin with http://, https:// or socks5h://",
+        "spec.mirrors[0].proxy.url: does not begin with http://, https:// or socks5h://",
+    ),
+    "a mirror's proxy with a Secret that has no name": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "auth": {"secretRef": {}}}}]),
+        "spec.mirrors[0].proxy.auth.secretRef.name: Required value",
+        "spec.mirrors[0].proxy.auth.secretRef.name: is required",
+    ),
+    "a mirror's proxy that is passed for a URL": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "noProxy": ["https://h"]}}]),
+        "an entry must be a host, .domain, address, address/prefix or host:port",
+        "spec.mirrors[0].proxy.noProxy[0]: ",
+    ),
+    "pins of a mirror's proxy without TLS": (
+        _spec(mirrors=[_LAB | {"proxy": {"url": "http://proxy:3128", "pins": [f"sha256/{'A' * 43}="]}}]),
+        "pins are for a proxy with an https:// url",
+        "spec.mirrors[0].proxy.pins: only a proxy with an https:// url has a certificate",
+    ),
+    "a mirror's proxy without a url": (
+        _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "proxy": {"noProxy": ["*"]}}]),
+        "spec.mirrors[0].proxy.url: Required value",
+        "spec.mirrors[0].proxy.url: is required",
+    ),
     "a probe that is no duration": (
         _spec(mirrors=[{"name": "lab", "url": "https://lab/{path}", "probe": {"interval": "soon"}}]),
         "interval must be a duration such as 90s",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from e2e.behind import INNER, Behind, behind_proxies
 from e2e.kit import SYSTEM, Kit
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform, platform
@@ -50,17 +52,36 @@ def leaf(authority: Authority, bare_platform: Platform) -> Leaf:
 
 
 @pytest.fixture(scope="session")
-def installed(bare_platform: Platform, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """The cluster with the operator, installed as the README says, trusting the test origins' authority."""
+def values(bare_platform: Platform, authority: Authority) -> dict[str, Any]:
+    """The chart's values: the image under test, and the test origins' authority."""
     repository, _, tag = bare_platform.image.rpartition(":")
-    values = tmp_path_factory.mktemp("helm") / "values.json"
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
-    values.write_text(json.dumps({"image": image, "trustedCA": authority.ca_file.read_text()}))
-    bare_platform.helm(
-        "upgrade", "--install", "modelferry", CHART, "--namespace", SYSTEM, "--create-namespace",
-        "--values", values, "--wait", "--timeout", "120s",
-    )  # fmt: skip
+    return {"image": image, "trustedCA": authority.ca_file.read_text()}
+
+
+@pytest.fixture(scope="session")
+def installed(bare_platform: Platform, values: dict[str, Any]) -> Platform:
+    """The cluster with the operator, installed as the README says, trusting the test origins' authority."""
+    install(bare_platform, values)
     return bare_platform
+
+
+def install(where: Platform, values: Mapping[str, Any]) -> None:
+    """Install the chart with `values`, or upgrade to them, and wait until the operator is ready."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(values, file)
+        file.flush()
+        where.helm(
+            "upgrade", "--install", "modelferry", CHART, "--namespace", SYSTEM, "--create-namespace",
+            "--values", file.name, "--wait", "--timeout", "120s",
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def behind(installed: Platform, authority: Authority, leaf: Leaf) -> Iterator[Behind]:
+    """Files behind a squid and a dante."""
+    with behind_proxies(installed.host_address, leaf, authority.leaf(INNER, name="inner")) as found:
+        yield found
 
 
 @pytest.fixture

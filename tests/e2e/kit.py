@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from cluster import ClusterError
 from cluster.shell import wait_until
 from e2e.platform import Platform
+from modelferry.engine.storage.layout import READY_NAME
 from modelferry.resource import API_VERSION, KIND, names
 
 Object = dict[str, Any]
@@ -75,6 +77,16 @@ class Kit:
         """An artifact's pods in the namespace, in a role."""
         return self.all("pods", f"{names.LABEL_ARTIFACT}={artifact},{names.LABEL_ROLE}={role}")
 
+    def on_disk(self, name: str) -> dict[str, str]:
+        """SHA-256 of each file of a model by its path, as it stands on the disk of the first node; the marker that says
+        that it is whole is left out."""
+        node = self.platform.nodes.node(self.platform.node_names[0])
+        current = f"/var/lib/modelferry/{self.namespace}/{name}/current/"
+        files = f"find . -type f ! -name {READY_NAME} -print0"
+        printed = node.exec(["sh", "-c", f"cd {current} && {files} | xargs -0 sha256sum"])
+        lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+        return {path.removeprefix("./"): digest for digest, path in lines}
+
     def node_label(self, node: str, key: str) -> str | None:
         """A label of a node."""
         labels = json.loads(self.platform.kubectl("get", "node", node, "-o", "json"))["metadata"]["labels"]
@@ -88,8 +100,10 @@ class Kit:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def wait_ready(self, name: str, timeout: float = 180) -> None:
-        """kubectl wait, as a pipeline would write it."""
-        self.kubectl("wait", "--for=condition=Ready", f"ma/{name}", f"--timeout={timeout:.0f}s", timeout=timeout + 10)
+        """kubectl wait, as a pipeline would write it; the error that ends it shows the artifacts as they stand."""
+        words = ["wait", "--for=condition=Ready", f"ma/{name}", f"--timeout={timeout:.0f}s"]
+        with self._shown():
+            self.kubectl(*words, timeout=timeout + 10)
 
     def wait_stalled(self, name: str, reason: str, timeout: float = 120) -> str:
         """Waits until the artifact is Stalled with `reason`; returns the message."""
@@ -98,13 +112,8 @@ class Kit:
 
     def wait(self, what: str, ready: Callable[[], bool], timeout: float = 60) -> None:
         """Waits for anything; the error that ends it shows the artifacts as they stand."""
-        try:
+        with self._shown():
             wait_until(what, ready, timeout)
-        except ClusterError as error:
-            error.add_note(self.kubectl("get", "ma,pods,pvc", "-o", "wide"))
-            error.add_note(self.platform.kubectl("get", "pods", "-n", SYSTEM))
-            error.add_note(self.kubectl("get", "ma", "-o", "yaml"))
-            raise
 
     def wait_bytes(self, name: str, node: str, share: float, timeout: float = 120) -> None:
         """Waits until a copy has `share` (0 to 1) of its bytes, verified on disk."""
@@ -130,6 +139,16 @@ class Kit:
             shown.seek(0)
             seen.extend(document.get("status") or {} for document in _documents(shown.read()))
 
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        try:
+            yield
+        except ClusterError as error:
+            error.add_note(self.kubectl("get", "ma,pods,pvc", "-o", "wide"))
+            error.add_note(self.platform.kubectl("get", "pods", "-n", SYSTEM))
+            error.add_note(self.kubectl("get", "ma", "-o", "yaml"))
+            raise
+
     def _stalled(self, name: str) -> str:
         return str(self.condition(name, "Stalled").get("reason", ""))
 
@@ -144,6 +163,11 @@ def artifact(name: str, files: list[Object], **spec: Any) -> Object:
     }
 
 
+def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """What `Kit.on_disk` is to find of a model's files."""
+    return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+
+
 def told(kit: Kit) -> dict[str, str]:
     """All that a person or a program may read of this namespace and of the operator, but for Secrets."""
     kinds = "ma,events,configmaps,pods,pvc,deployments"
@@ -155,7 +179,11 @@ def told(kit: Kit) -> dict[str, str]:
     }
     for pod in kit.all("pods"):
         name = pod["metadata"]["name"]
-        found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+        try:
+            found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+        except ClusterError as error:
+            if "not found" not in str(error):  # It may be gone by now: the operator removes those that are done.
+                raise
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, artifact, told
+from e2e.kit import Kit, artifact, digests, told
 from e2e.origins import MIB
 from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
@@ -21,12 +21,13 @@ from origin.certs import Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.modelscope import Model, ModelScope
 from origin.planted import found_in
-from origin.web import threaded
+from origin.web import Question, threaded
 
 #: Nowhere but in the Secret, and in requests to the hub.
 PLANTED = "hf_planted5e2e"
 FILES = {f"config/{number:02}.yaml": b"x: %d\n" % number for number in range(40)}
 FILES["asset/gpt.safetensors"] = Random(2).randbytes(2 * CHUNK_SIZE + 4097)
+MANY = Repo({f"part/{number:04}.json": b"%d" % number for number in range(2000)}, lfs_from=MIB)
 GATED = Repo(FILES, gated=True, readers=frozenset({PLANTED}), lfs_from=MIB)
 
 
@@ -43,12 +44,18 @@ class Hubs:
         return {"huggingFace": {"repo": "acme/speech", "endpoint": self.hub.base} | fields}
 
 
+def storm(number: int, question: Question) -> bool:
+    """Three requests in a row are told to come back in a second, every now and then."""
+    return "/acme/many/" in question.path and number % 500 in (0, 1, 2)
+
+
 @pytest.fixture
 def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
     """A Hub with its CDN, and a ModelScope, where pods reach them."""
     where: dict[str, Any] = {"tls": leaf.context(), "host": installed.host_address}
     cdn = CDN(**where)
-    hub = Hub({"acme/speech": GATED, "acme/open": Repo(FILES)}, cdn, tokens=frozenset({PLANTED}), page=16, **where)
+    repos = {"acme/speech": GATED, "acme/many": MANY}
+    hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=30, busy=storm, **where)
     scope = ModelScope({"acme/speech": Model(FILES)}, **where)
     with threaded(cdn, hub, scope):
         yield Hubs(hub, cdn, scope)
@@ -108,6 +115,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
         kit.wait("speech to be Ready", ready, 180)
     status = kit.status("speech")
     assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
+    assert kit.on_disk("speech") == digests(FILES)
     assert {entry.question.token for entry in hubs.hub.log} == {PLANTED}
     assert hubs.cdn.log
     assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
@@ -143,3 +151,18 @@ def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> 
     kit.wait_ready("scoped")
     status = kit.status("scoped")
     assert (status["revision"], status["checksum"]) == (Model(FILES).commit, "Verified")
+    assert kit.on_disk("scoped") == digests(FILES)
+
+
+def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) -> None:
+    first = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
+    kit.apply(wanted("many", hubs.source(repo="acme/many"), nodes=first))
+    kit.wait_ready("many")
+    status = kit.status("many")
+    assert (status["revision"], status["checksum"], status["files"]) == (MANY.commit, "Verified", 2000)
+    assert kit.on_disk("many") == digests(MANY.files)
+    refused = sum(entry.status == 429 for entry in hubs.hub.log)
+    asked = sum("/resolve/" in entry.question.path for entry in hubs.hub.log)
+    assert refused >= 9
+    assert asked <= 2000 + refused, "no file is asked for without need"
+    assert not kit.condition("many", "Stalled")

@@ -13,6 +13,7 @@ import pytest
 from e2e.kit import SYSTEM, Kit, Object, artifact
 from e2e.origins import MIB, files, hostile, model
 from e2e.platform import Platform
+from modelferry.resource import names
 from origin.certs import Leaf
 from origin.model import ModelFile
 from origin.nginx import Nginx
@@ -97,8 +98,10 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     assert seen['modelferry_mirror_fallbacks_total{mirror="backup"}'] == 1
     assert seen['modelferry_mirror_fetched_bytes_total{mirror="primary"}'] > 0
 
+    brought = mirror(kit, "speech", "primary")["bytes"]
     three.primary.start()
     kit.wait("the primary to be back", lambda: state(kit, "speech", "primary") == "Up", 20)
+    kit.wait("the primary at work again", lambda: mirror(kit, "speech", "primary")["bytes"] > brought + MIB, 20)
     three.backup.stop()
     three.primary.stop()
     kit.wait("the source at work", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)
@@ -134,3 +137,70 @@ def test_a_mirror_that_lies_is_quarantined_and_the_model_is_right(
     said = dict(kit.events("speech"))
     assert "liar" in said["MirrorQuarantined"]
     assert file.path in said["MirrorQuarantined"]
+
+
+def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and_is_stalled_after_the_deadline(
+    kit: Kit, three: Three
+) -> None:
+    node = kit.platform.node_names[0]
+    chosen, transfer = {"selector": {"kubernetes.io/hostname": node}}, {"connections": CONNECTIONS, "deadline": "30s"}
+    origins = three.source, three.primary, three.backup
+    kit.apply(
+        artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen, transfer=transfer)
+    )
+    kit.wait_bytes("speech", node, 0.1)
+
+    for origin in origins:
+        origin.stop()
+    kit.wait("every server to be down", lambda: reconciling(kit, "speech") == "Unavailable", 25)
+    shown = kit.kubectl("get", "ma", "speech", "-o", "wide")
+    assert f"Unavailable on {node}: all 3 mirrors are down; https://" in shown
+    assert not kit.condition("speech", "Stalled")
+
+    three.backup.start()
+    kit.wait("it to go on", lambda: reconciling(kit, "speech") == "Downloading", 40)
+    (pod,) = kit.pods("speech")
+    assert not pod["status"]["containerStatuses"][0]["restartCount"]
+    assert pod["metadata"]["annotations"][names.ANNOTATION_ATTEMPT] == "1"
+
+    three.backup.stop()
+    said = kit.wait_stalled("speech", "SourceUnavailable", 90)
+    assert "no progress for 30 s" in said
+    assert not kit.condition("speech", "Reconciling")
+    assert "SourceUnavailable" in kit.kubectl("get", "ma", "speech", "-o", "wide")
+    assert "SourceUnavailable" in dict(kit.events("speech"))
+
+
+def reconciling(kit: Kit, name: str) -> str:
+    """Why the artifact is at work; empty where it is not."""
+    found = kit.condition(name, "Reconciling")
+    return str(found["reason"]) if found.get("status") == "True" else ""
+
+
+def test_a_quarantine_outlives_the_pod(kit: Kit, three: Three, leaf: Leaf, tmp_path: Path) -> None:
+    platform, node = kit.platform, kit.platform.node_names[0]
+    root, _ = model(256 * MIB)
+    small = min((file for file in three.files if file.size > CHUNK // 1024), key=lambda file: file.size)
+    lies = [{"path": small.path, "corrupt": 7}]
+    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=lies) as liar:
+        ranked = [{"name": "liar", "url": liar.url("{path}")}, {"name": "honest", "url": three.primary.url("{path}")}]
+        for entry in ranked:
+            # Slow enough that the liar is found while there is something left to fetch.
+            entry["bandwidth"] = "8MB"
+        transfer = {"connections": CONNECTIONS}
+        chosen = {"selector": {"kubernetes.io/hostname": node}}
+        kit.apply(artifact("speech", files(three.source, three.files), mirrors=ranked, nodes=chosen, transfer=transfer))
+        kit.wait("the liar to be found", lambda: state(kit, "speech", "liar") == "Quarantined", 60)
+        (pod,) = kit.pods("speech")
+        asked = {file.path: len(liar.requests(file.path)) for file in three.files}
+        kit.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=true")
+        kit.wait(
+            "another pod", lambda: any(one["metadata"]["uid"] != pod["metadata"]["uid"] for one in kit.pods("speech"))
+        )
+        kit.wait_ready("speech")
+        late = sum(len(liar.requests(path)) - before for path, before in asked.items())
+        # A server's log has a line when an answer ends: of those that were on their way when the liar was found.
+        assert late <= CONNECTIONS
+    assert state(kit, "speech", "liar") == "Quarantined"
+    assert [reason for reason, _ in kit.events("speech")].count("MirrorQuarantined") == 1
+    assert kit.status("speech")["checksum"] == "Verified"

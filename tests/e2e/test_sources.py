@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from e2e.kit import Kit, artifact
+from e2e.kit import Kit, artifact, digests
 from e2e.platform import Platform
 from origin.certs import Leaf
 from origin.nginx import Nginx
@@ -25,6 +25,8 @@ def test_a_checksum_list_is_all_that_a_spec_needs(installed: Platform, kit: Kit,
         kit.wait_ready("listed")
     status = kit.status("listed")
     assert (status["files"], status["sizeBytes"], status["checksum"]) == (2, 3_000_005, "Verified")
+    assert status["revision"] == status["digest"].removeprefix("sha256:")[:12]
+    assert kit.on_disk("listed") == digests(model)
 
 
 def test_a_checksum_list_that_is_none_is_told_by_its_line(

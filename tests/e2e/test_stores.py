@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, Object, artifact, told
+from e2e.kit import Kit, Object, artifact, digests, told
 from e2e.platform import Platform
 from modelferry.controller.children.config import MANIFEST_KEY
 from modelferry.manifest import Digest, FileEntry, Place, decode
@@ -82,6 +82,7 @@ def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
     kit.wait_ready("tts")
     status = kit.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
+    assert kit.on_disk("tts") == digests(MODEL)
     assert status["revision"] == expected().removeprefix("sha256:")[:12]
     assert all("?versionId=" in url for url in places(kit))
 
@@ -95,6 +96,7 @@ def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) ->
     kit.wait_ready("tts")
     status = kit.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
+    assert kit.on_disk("tts") == digests(MODEL)
     assert status["revision"] == pushed.removeprefix("sha256:")[:40]
 
 

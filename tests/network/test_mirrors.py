@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from urllib.parse import parse_qs
 
 import pytest
 
+from modelferry.cli.inspect import lines_of
+from modelferry.engine.checkpoint.api import Quarantined
+from modelferry.engine.checkpoint.keeper import Keeper
+from modelferry.engine.inspection import inspect
 from modelferry.engine.mirrors import Mirror
-from modelferry.errors import DigestMismatch, SourceUnavailable
+from modelferry.engine.transport.throttle import Throttle
+from modelferry.errors import DigestMismatch, DiskFault, ProxyDenied, SourceUnavailable
+from modelferry.manifest import FileEntry, Place
 from modelferry.net.presigned import Given, Minted
+from modelferry.net.proxy import Proxies, Proxy
 from modelferry.net.sigv4 import Keys
+from network.ways import through
 from network.world import CHUNK, Serve, World, entry
+from origin.proxies import Dante, Squid
 from origin.rules import Rule
+from origin.server import HostileOrigin
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -223,3 +235,193 @@ async def test_a_mirror_whose_urls_ran_out_is_replaced_by_the_next(serve: Serve,
         world.presigners = {"m0": Given(lambda: {place: f"{place}?sig=old"}, lambda: 0.0)}
         await world.pull(entry("a", data, place, backup.url("a")))
     assert world.read("a") == data
+
+
+async def lied_to(world: World, liar: HostileOrigin, honest: HostileOrigin, *files: FileEntry) -> None:
+    """Pull until the liar is found by the file `a`; then the process ends. All other files are held back until then."""
+    for number in range(len(liar.contents["a"]) // CHUNK):
+        liar.script.add(Rule(path="a", corrupt=number * CHUNK + 5))
+    for origin in (liar, honest):
+        origin.script.add(Rule(path="b", rate=CHUNK))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "quarantine", _remember_and_end)
+        with pytest.raises(DiskFault):
+            await world.pull(*files)
+    assert not world.published
+    for origin in (liar, honest):
+        origin.script.clear()
+        origin.asked.clear()
+
+
+def _remember_and_end(keeper: Keeper, found: Quarantined) -> None:
+    keeper.ledger.quarantine(keeper.manifest.revision, found)
+    raise DiskFault("the power goes")
+
+
+async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, data: bytes, large: bytes) -> None:
+    world.mirrors, contents = IN_ORDER[:2], {"a": data, "b": large}
+    async with serve(contents) as liar, serve(contents) as honest:
+        files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
+        await lied_to(world, liar, honest, *files)
+        told = f"  quarantined: m0, which served wrong bytes of a ({liar.url('a')})"
+        assert told in lines_of(inspect(world.directory))
+        await world.pull(*files)
+        assert honest.asked
+        assert not liar.asked
+    assert world.read("b") == large
+    assert states(world) == {"m0": "Quarantined", "m1": "Up"}
+    assert world.progress is not None
+    assert world.progress.mirrors[0].message == "served wrong bytes of a"
+
+
+@pytest.mark.parametrize("changed", ["name", "url"])
+async def test_a_mirror_with_another_name_or_url_is_asked_again(
+    serve: Serve, world: World, data: bytes, large: bytes, changed: str
+) -> None:
+    world.mirrors, contents = IN_ORDER[:2], {"a": data, "b": large}
+    async with serve(contents) as liar, serve(contents) as honest:
+        files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
+        await lied_to(world, liar, honest, *files)
+        name, at = ("mended", "") if changed == "name" else ("m0", "new/")
+        world.mirrors = (Mirror(name, 0), Mirror("m1", 1))
+        liar.contents |= {f"new/{path}": content for path, content in contents.items()}
+        places = {file.path: Place(liar.url(f"{at}{file.path}"), name) for file in files}
+        await world.pull(*(replace(file, places=(places[file.path], file.places[1])) for file in files))
+        assert len(liar.asked) > 1
+    assert set(states(world).values()) == {"Up"}
+
+
+async def test_what_a_liar_brought_of_a_file_without_a_digest_is_fetched_anew_in_the_next_attempt(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    """The first one ended before anything else followed from the quarantine."""
+    world.mirrors, wrong = IN_ORDER[:2], bytes(len(data))
+    async with serve({"a": data, "b": wrong}) as liar, serve({"a": data, "b": data}) as honest:
+        files = [
+            entry("a", data, liar.url("a"), honest.url("a")),
+            entry("b", data, liar.url("b"), honest.url("b"), algorithm=None),
+        ]
+        await lied_to(world, liar, honest, *files)
+        await world.pull(*files)
+        assert not liar.asked
+    assert (world.read("a"), world.read("b")) == (data, data)
+
+
+async def test_each_mirror_keeps_to_its_own_limit_and_the_others_bring_the_rest(
+    serve: Serve, world: World, large: bytes
+) -> None:
+    """Told by what was paid for, not by a clock."""
+    world.mirrors, world.throttle = EQUAL[:2], Throttle(4)
+    world.throttle.set_mirrors({"m0": 16 * CHUNK})
+    async with serve({"a": large}) as limited, serve({"a": large}, rate=8 * CHUNK) as free:
+        before = asyncio.get_running_loop().time()
+        result = await world.pull(entry("a", large, limited.url("a"), free.url("a")))
+        took = asyncio.get_running_loop().time() - before
+        # What it sent it was let: the bucket gives no more in that time, and a tenth of a second's worth at once.
+        assert limited.sent() <= 16 * CHUNK * (took + 0.1)
+        assert limited.sent() > 2 * CHUNK
+        assert free.sent() > 2 * CHUNK
+    assert world.read("a") == large
+    assert result.retries == 0
+
+
+@pytest.mark.parametrize("fields", [(), (("Accept-Ranges", "none"),)])
+async def test_a_mirror_that_ignores_ranges_is_passed_over_and_the_file_comes_in_chunks(
+    serve: Serve, world: World, large: bytes, fields: tuple[tuple[str, str], ...]
+) -> None:
+    world.mirrors, contents = IN_ORDER[:2], {"a": large, "b": large}
+    ignoring = [Rule(ignore_range=True, fields=fields)]
+    async with serve(contents, rules=ignoring) as bad, serve(contents) as good:
+        await world.pull(*(entry(path, large, bad.url(path), good.url(path)) for path in contents))
+        assert {e.status for e in good.entries} == {206}
+        assert good.sent() == 2 * len(large)
+    assert states(world) == {"m0": "Up", "m1": "Up"}
+
+
+async def test_without_a_digest_too_a_mirror_that_ignores_ranges_is_passed_over(
+    serve: Serve, world: World, large: bytes
+) -> None:
+    world.mirrors = IN_ORDER[:2]
+    async with serve({"a": large}, rules=[Rule(ignore_range=True)]) as bad, serve({"a": large}) as good:
+        await world.pull(entry("a", large, bad.url("a"), good.url("a"), algorithm=None))
+        assert good.sent() == len(large)
+    assert world.read("a") == large
+
+
+async def test_a_mirror_that_ignores_ranges_is_used_when_the_others_are_down(
+    serve: Serve, world: World, data: bytes
+) -> None:
+    world.mirrors = IN_ORDER[:2]
+    async with serve({"a": data}, rules=[Rule(ignore_range=True)]) as bad, serve({"a": data}) as good:
+        good.script.add(Rule(status=500))
+        await world.pull(entry("a", data, bad.url("a"), good.url("a")))
+        assert not [e for e in good.entries if e.status == 206]
+    assert world.read("a") == data
+    assert states(world)["m1"] == "Down"
+
+
+async def test_each_mirror_is_reached_by_its_own_proxy_and_never_directly(
+    serve: Serve, world: World, large: bytes, squid: Squid, dante: Dante
+) -> None:
+    world.mirrors, world.connections = EQUAL[:2], 4
+    world.mirror_proxies = {"m0": through(squid.url), "m1": through(dante.url)}
+    async with serve({"a": large}, rate=16 * CHUNK) as one, serve({"a": large}, rate=16 * CHUNK) as two:
+        await world.pull(entry("a", large, one.url("a"), two.url("a")))
+        assert (one.peers, two.peers) == ({squid.outgoing}, {dante.outgoing})
+        assert one.sent() > CHUNK
+        assert two.sent() > CHUNK
+    assert world.read("a") == large
+
+
+async def test_a_mirror_whose_proxy_is_gone_is_down_and_not_reached_past_it(
+    serve: Serve, world: World, data: bytes, squid: Squid
+) -> None:
+    """Neither for chunks nor for probes; the other one is reached through its own."""
+    world.mirrors = IN_ORDER[:2]
+    world.mirror_proxies = {"m0": through("http://127.0.0.1:9"), "m1": through(squid.url)}
+    async with serve({"a": data}) as first, serve({"a": data}, rate=CHUNK) as second:
+        await world.pull(entry("a", data, first.url("a"), second.url("a")))
+        assert first.accepted == 0
+        assert second.peers == {squid.outgoing}
+    assert states(world) == {"m0": "Down", "m1": "Up"}
+    assert world.progress is not None
+    assert "proxy http://127.0.0.1:9" in world.progress.mirrors[0].message
+
+
+@pytest.mark.parametrize("kind", ["squid", "dante"])
+async def test_a_proxy_that_wants_credentials_names_the_mirrors_own_field(
+    serve: Serve, world: World, data: bytes, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url = request.getfixturevalue(kind).url
+    proxy = replace(Proxy.of(url), asked_by="spec.mirrors[m0].proxy")
+    world.mirror_proxies = {"m0": Proxies(proxy, proxy)}
+    async with serve({"a": data}) as origin:
+        with pytest.raises(ProxyDenied, match=r"give them by a Secret that spec\.mirrors\[m0\]\.proxy\.auth names"):
+            await world.pull(entry("a", data, origin.url("a")))
+        assert origin.accepted == 0
+
+
+async def test_a_name_whose_address_is_dead_and_that_then_moves_costs_no_mirror(
+    serve: Serve, world: World, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First a dead address before a good one; then other addresses alone; all within one download."""
+    dead = ("127.0.0.9", 9)
+    async with serve({"a": large}, rate=8 * CHUNK) as before, serve({"a": large}) as after:
+        answers = [[dead, ("127.0.0.1", before.port)]]
+        asked: list[str] = []
+
+        async def resolve(self: object, host: str, port: int, **_: object) -> list[object]:
+            asked.append(host)
+            kind = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, ""
+            return [(*kind, address) for address in answers[-1]]
+
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+        pull = asyncio.create_task(world.pull(entry("a", large, "https://localhost:4443/a")))
+        await before.until(lambda: len(before.entries) > 8)
+        answers.append([dead, ("127.0.0.1", after.port)])
+        await before.__aexit__()
+        await pull
+        assert before.sent() < len(large)
+        assert after.sent() > CHUNK
+    assert world.read("a") == large
+    assert set(asked) == {"localhost"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import fcntl
 import hashlib
@@ -22,8 +23,13 @@ from typing import Any
 import pytest
 import yaml
 
+from modelferry.cli import verify
 from modelferry.engine.checkpoint.ready import Ready
-from modelferry.manifest import CHUNK_SIZE
+from modelferry.engine.fetcher import Settings
+from modelferry.engine.repair import Repaired, repair
+from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.verify import Report
+from modelferry.manifest import CHUNK_SIZE, Manifest
 from origin.certs import Authority
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -650,6 +656,39 @@ async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_
     assert done.code == 0
     assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
     assert world.current() == CONTENTS
+
+
+async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
+
+    async def watched(
+        directory: Path, report: Report, source: Manifest, dialer: Dialer, settings: Settings
+    ) -> Repaired:
+        standings = tuple(mirror.name for mirror in settings.mirrors)
+        limits = dialer.throttle.limit, dialer.throttle.of("near").limit
+        seen.append((*limits, standings, settings.patience))
+        return await repair(directory, report, source, dialer, settings)
+
+    parser = argparse.ArgumentParser()
+    verify.add_arguments(parser)
+    monkeypatch.setattr("modelferry.cli.verify.repair", watched)
+    await world.pull("--quiet")
+    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    leaf = world.authority.leaf("127.0.0.1").context()
+    async with HostileOrigin(CONTENTS, tls=leaf) as near:
+        file = world.write(bandwidth="8Mbit", deadline="77s")
+        artifact = yaml.safe_load(file.read_text())
+        artifact["spec"]["mirrors"] = [{"name": "near", "url": near.url("{path}"), "bandwidth": "1MB"}]
+        file.write_text(yaml.safe_dump(artifact))
+        words = [str(world.target), "--repair", str(file), "--ca-file", str(world.authority.ca_file)]
+        for more in ([], ["--bandwidth", "2MB"]):
+            assert await asyncio.to_thread(verify.main, parser.parse_args([*words, *more])) == 0
+            assert [entry.path for entry in near.entries if entry.sent > 1] == ["/config/path.yaml"]
+            assert world.current() == CONTENTS
+            near.entries.clear()
+            (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    told = ("near", "source"), 77.0
+    assert seen == [(1_000_000, 1_000_000, *told), (2_000_000, 1_000_000, *told)]
 
 
 async def test_a_directory_without_a_model_cannot_be_verified(world: World) -> None:

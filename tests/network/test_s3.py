@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from modelferry.errors import Denied, ModelferryError, SourceChanged
+from modelferry.engine.fetcher import Result
+from modelferry.engine.transport.throttle import Throttle
+from modelferry.errors import Denied, ModelferryError, SourceChanged, SourceUnavailable
 from modelferry.manifest import Digest
 from modelferry.net.amazon import Signed
 from modelferry.net.credentials import Guarded, hosts_of
+from modelferry.net.presigned import Given, Minted, Presigner
 from modelferry.net.sigv4 import Keys, presigned
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way, Ways
@@ -26,7 +31,7 @@ from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.resource.stores import S3Source
 from modelferry.sources import resolve
 from network.stores import fetched, resolved
-from network.world import World
+from network.world import World, entry
 from origin.certs import Authority, Leaf
 from origin.nginx import Nginx
 from stores.minio_store import PART, REGION, MinioStore
@@ -193,6 +198,82 @@ async def test_a_presigned_url_is_all_that_a_reader_needs_until_it_expires(store
     assert await size(now) == len(MODEL["models/tts/config.yaml"])
     with pytest.raises(Denied):
         await size(now - timedelta(seconds=61))
+
+
+#: Seconds that a presigned URL lives, and that the download takes at least, held back by its own limit.
+LIFE, LONG = 2, 7
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file in a bucket of its own, which only `reader` may read."""
+
+    place: str
+    content: bytes
+    by_client: Callable[[int], str]
+
+    async def pulled(self, world: World, presigner: Presigner) -> Result:
+        """Fetch it by presigned URLs, from one mirror alone, slowly enough for several lives of them."""
+        world.presigners, world.throttle = {"m0": presigner}, Throttle(world.connections)
+        world.throttle.set(len(self.content) // LONG)
+        result = await world.pull(entry("a", self.content, self.place))
+        assert world.read("a") == self.content
+        return result
+
+
+@pytest.fixture
+def weights(store: MinioStore) -> Weights:
+    """3 MB: at a limit, many requests."""
+    content = Random(5).randbytes(3_000_000)
+    if not store.client.bucket_exists("weights"):
+        store.bucket("weights")
+    store.put("weights", "a", content)
+
+    def by_client(seconds: int) -> str:
+        return str(store.client.presigned_get_object("weights", "a", expires=timedelta(seconds=seconds)))
+
+    return Weights(f"{store.endpoint}/weights/a", content, by_client)
+
+
+async def test_urls_minted_from_keys_outlast_their_lives_many_times_over(weights: Weights, world: World) -> None:
+    minted: list[str] = []
+
+    class Noted(Minted):
+        async def url(self, place: str) -> str:
+            minted.append(await super().url(place))
+            return minted[-1]
+
+    keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
+    began = time.monotonic()
+    result = await weights.pulled(world, Noted(keys, REGION, LIFE, lambda: datetime.now(UTC)))
+    assert time.monotonic() - began > 2 * LIFE
+    assert result.retries == 0
+    assert {parse_qs(urlsplit(url).query)["X-Amz-Expires"][0] for url in minted} == {str(LIFE)}
+    assert len({parse_qs(urlsplit(url).query)["X-Amz-Date"][0] for url in minted}) > LONG / LIFE
+
+
+async def test_urls_that_somebody_renews_in_a_secret_outlast_their_lives(weights: Weights, world: World) -> None:
+    """Signed by MinIO's own client; who renews them does so for each look, which is once a second at most."""
+    renewed: list[str] = []
+
+    def read() -> dict[str, str]:
+        renewed.append(weights.by_client(LIFE + 1))
+        return {weights.place: renewed[-1]}
+
+    result = await weights.pulled(world, Given(read, time.monotonic))
+    assert result.retries == 0
+    assert len(set(renewed)) > LONG / (LIFE + 1)
+
+
+async def test_a_url_that_ran_out_is_refused_by_the_store_and_waited_for(weights: Weights, world: World) -> None:
+    keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
+    late = Minted(keys, REGION, LIFE, lambda: datetime.now(UTC) - timedelta(seconds=LIFE + 1))
+    world.patience = 1.0
+    with pytest.raises(
+        SourceUnavailable, match=r"no progress for 1 s; .*/weights/a .*403.* to a presigned URL"
+    ) as caught:
+        await weights.pulled(world, late)
+    assert "X-Amz" not in caught.value.message
 
 
 async def test_a_pods_web_identity_is_exchanged_for_keys(

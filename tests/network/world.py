@@ -11,6 +11,7 @@ from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.transport.dialer import Dialer, Limits
+from modelferry.engine.transport.throttle import Throttle
 from modelferry.errors import Stalled, Transient
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import pin
@@ -52,6 +53,8 @@ class World:
     mirrors: tuple[Mirror, ...] = ()
     presigners: dict[str, Presigner] = field(default_factory=dict)
     proxies: Proxies = DIRECT
+    mirror_proxies: dict[str, Proxies] = field(default_factory=dict)
+    throttle: Throttle | None = None
     territory: Territory = field(default_factory=Territory)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
@@ -68,7 +71,10 @@ class World:
         settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
         way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.territory)
         others = {name: replace(way, presigner=presigner) for name, presigner in self.presigners.items()}
-        dialer = Dialer(Ways(way, others), self.limits)
+        others |= {
+            name: replace(others.get(name, way), proxies=proxies) for name, proxies in self.mirror_proxies.items()
+        }
+        dialer = Dialer(Ways(way, others), self.limits, throttle=self.throttle)
         # No randomness in the waits, and short ones.
         fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
         try:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
+from metrics_page import DOWNLOAD, OPERATOR, check, documented, exported
 from modelferry.agent import metrics as download
 from modelferry.controller import metrics as operator
 from modelferry.controller.facts import Object
 from modelferry.messages import MirrorProgress, Progress
 from modelferry.messages.exposition import Family, Sample, exposition
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 MIRRORS = (
     MirrorProgress("lab", "Down", speed=0, fetched=70, chunks=4, retries=3, message="was reset"),
     MirrorProgress("source", speed=1e6, fetched=30, chunks=2, fallbacks=1),
@@ -41,32 +37,19 @@ def stalled_and_ready() -> operator.Metrics:
 TEXTS = {"download": download.metrics(PROGRESS), "operator": stalled_and_ready().text()}
 
 
-def documented(heading: str) -> list[tuple[str, str, tuple[str, ...], str]]:
-    """The rows of the table below a heading: name, type, labels, help."""
-    section = PAGE.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", section, re.MULTILINE)
-    return [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), told) for name, kind, labels, told in rows]
-
-
-@pytest.mark.parametrize(
-    ("heading", "families"), [("Of a download", download.FAMILIES), ("Of the operator", operator.FAMILIES)]
-)
+@pytest.mark.parametrize(("heading", "families"), [(DOWNLOAD, download.FAMILIES), (OPERATOR, operator.FAMILIES)])
 def test_the_page_lists_what_is_exported(heading: str, families: Sequence[Family]) -> None:
     assert documented(heading) == [(one.name, one.kind, one.labels, one.help) for one in families]
 
 
 @pytest.mark.parametrize(("who", "families"), [("download", download.FAMILIES), ("operator", operator.FAMILIES)])
 def test_every_family_is_exported(who: str, families: Sequence[Family]) -> None:
-    assert re.findall(r"^# TYPE (\w+)", TEXTS[who], re.MULTILINE) == [one.name for one in families]
+    assert exported(TEXTS[who]) == [(one.name, one.kind) for one in families]
 
 
 @pytest.mark.parametrize("who", TEXTS)
 def test_promtool_finds_nothing_to_say(who: str) -> None:
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus)")
-    checked = subprocess.run([tool, "check", "metrics"], input=TEXTS[who], capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    check(TEXTS[who])
 
 
 def test_a_download_tells_its_mirrors_apart() -> None:

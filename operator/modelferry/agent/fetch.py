@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
         roads, manifest = ways.with_mirrors(ways.asked_for(spec, args), spec, args, manifest)
-        allowed = limits.given(args.bandwidth, transfer.limits)
+        allowed = limits.given(args.bandwidth, spec)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise
@@ -90,10 +90,9 @@ async def run(
     link = LinkClient(socket)
     dialer = Dialer(roads, connections=settings.connections, throttle=throttle)
     fetcher = Fetcher(manifest, link, dialer, settings)
-    limiter.look()
-    watching = asyncio.create_task(limiter.watch())
     try:
-        result = await fetcher.run()
+        async with limiter.watched():
+            result = await fetcher.run()
         outcome = _outcome(result, time.monotonic() - start, _mirrors(fetcher))
         _leave(outcome, tell)
         return outcome
@@ -106,8 +105,6 @@ async def run(
                 await link.fail(error)
         raise
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
         await link.close()
 
 

@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from modelferry.engine.transport.throttle import Throttle
@@ -14,10 +16,11 @@ from modelferry.errors import InvalidSpec
 from modelferry.resource.bandwidth import bytes_per_second
 from modelferry.resource.limits import Limits
 from modelferry.resource.parse.limits import read_limits
+from modelferry.resource.spec import Spec
 
 _log = logging.getLogger(__name__)
 
-#: The files of a pod's annotations: the live fields of spec.transfer, and bytes per second.
+#: The files of a pod's annotations: the live fields of the spec, and bytes per second.
 LIMITS_FILE, SHARE_FILE = "limits", "share"
 #: Seconds between two looks.
 _EVERY = 1.0
@@ -35,12 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limits", type=Path, metavar="DIR", help="follow the limits in the files of this directory")
 
 
-def given(bandwidth: str | None, spec: Limits) -> Limits:
-    """The limits of the command line, or else the spec's. Raises InvalidSpec."""
+def given(bandwidth: str | None, spec: Spec) -> Limits:
+    """The limits of the command line, or else the spec's, and those of its mirrors. Raises InvalidSpec."""
+    mirrors = tuple((mirror.name, mirror.bandwidth) for mirror in spec.mirrors if mirror.bandwidth is not None)
     if bandwidth is None:
-        return spec
+        return replace(spec.transfer.limits, mirrors=mirrors)
     try:
-        return Limits(bytes_per_second(bandwidth))
+        return Limits(bytes_per_second(bandwidth), mirrors=mirrors)
     except ValueError as error:
         raise InvalidSpec(f"--bandwidth: {error}") from error
 
@@ -73,10 +77,21 @@ class Limiter:
         if now.rate != self._throttle.limit:
             _log.info("limit: %s", "none" if now.rate is None else now.note if now.rate else f"paused {now.note}")
         self._throttle.set(now.rate, now.note)
+        self._throttle.set_mirrors(dict(self._limits.mirrors))
 
-    async def watch(self) -> None:
-        """Look every second."""
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look now, and then every second for as long as this lasts."""
+        self.look()
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
         while True:
+            await asyncio.sleep(_EVERY)
             # Two files of a few bytes, in memory: no thread is worth it.
             self.look()
-            await asyncio.sleep(_EVERY)

@@ -20,12 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from modelferry import errors
-from modelferry.engine.checkpoint.api import Checkpoint, Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import (
+    Checkpoint,
+    Finish,
+    Opened,
+    OpenedFile,
+    Quarantined,
+    Receipt,
+    Telemetry,
+    Written,
+)
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
-VERSION = 3
+VERSION = 4
 #: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
 #: of them; this is enough for 9 million, 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -168,6 +177,8 @@ class LinkServer:
                 return asdict(await checkpoint.restart(**arguments))
             case "finish":
                 return asdict(await checkpoint.finish(**arguments))
+            case "quarantine":
+                return await checkpoint.quarantine(Quarantined(**arguments))
             case "publish":
                 return await checkpoint.publish()
             case "tell":
@@ -216,6 +227,10 @@ class LinkClient:
         body = await self._ask("finish", {"file": file})
         came_from = tuple((mirror, count) for mirror, count in body["came_from"])
         return Finish(**body | {"missing": tuple(body["missing"]), "came_from": came_from})
+
+    async def quarantine(self, found: Quarantined) -> None:
+        """See api.Checkpoint."""
+        await self._ask("quarantine", asdict(found))
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
@@ -335,7 +350,8 @@ def _written(body: dict[str, Any]) -> Written:
 
 def _opened(body: dict[str, Any]) -> Opened:
     files = tuple(_opened_file(file) for file in body["files"])
-    return Opened(body["root"], body["published"], files, body["rehashed"], tuple(body["notes"]))
+    quarantined = tuple(Quarantined(**one) for one in body["quarantined"])
+    return Opened(body["root"], body["published"], files, body["rehashed"], tuple(body["notes"]), quarantined)
 
 
 def _opened_file(body: dict[str, Any]) -> OpenedFile:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from modelferry.agent import stores
+from modelferry.agent import proxies, stores
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.trust import context_of, identity_of
 from modelferry.engine import mirrors as engine
@@ -20,6 +20,7 @@ from modelferry.manifest.model import SOURCE
 from modelferry.manifest.urls import url_fault
 from modelferry.net.credentials import NOBODY, Credential, Guarded
 from modelferry.net.presigned import Given, Minted, Presigner
+from modelferry.net.proxy import Proxies
 from modelferry.net.sigv4 import encoded_key
 from modelferry.net.ways import Identity, Way
 from modelferry.resource.mirror import Mirror, S3Keys, SecretURLs
@@ -61,6 +62,7 @@ def ways(spec: Spec, default: Way, ca_files: Sequence[Path], secrets: Secrets, b
         found[mirror.name] = replace(
             default,
             context=_context(mirror, default, ca_files, bundles),
+            proxies=_proxies(mirror, spec, default, ca_files, bundles, secrets),
             credential=_credential(mirror, secrets, plain_http=spec.transfer.tls.allow_plain_http),
             presigner=_presigner(mirror, secrets, manifest),
             identity=_identity(mirror, default, ca_files, secrets, bundles),
@@ -156,6 +158,20 @@ def _meant(mirror: Mirror, where: str) -> frozenset[str]:
 
 def _where(mirror: Mirror) -> str:
     return f"spec.mirrors[{mirror.name}].tls"
+
+
+def _proxies(mirror: Mirror, spec: Spec, default: Way, ca_files: Sequence[Path], bundles: Mapping[str, Path],
+             secrets: Secrets) -> Proxies:  # fmt: skip
+    """Its own proxy, verified as the mirror is, or else the source's."""
+    if mirror.proxy is None:
+        return default.proxies
+    own = [bundles[mirror.name]] if mirror.name in bundles else []
+    where = f"spec.mirrors[{mirror.name}].proxy"
+
+    def context(pins: tuple[str, ...]) -> ssl.SSLContext:
+        return context_of(replace(mirror.tls or spec.transfer.tls, pins=pins), [*ca_files, *own])
+
+    return proxies.of_spec(mirror.proxy, secrets, context, where)
 
 
 def _context(mirror: Mirror, default: Way, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ Context = Callable[[tuple[str, ...]], ssl.SSLContext]
 
 def of_spec(spec: transfer.Proxy, secrets: Secrets, context: Context, where: str = "spec.transfer.proxy") -> Proxies:
     """The proxy that the field `where` asks for, for all URLs. Raises InvalidSpec where its Secret is missing."""
-    proxy = Proxy.of(spec.url)
+    proxy = replace(Proxy.of(spec.url), asked_by=where)
     if spec.auth is not None:
         proxy = _authenticated(proxy, secrets, spec.auth.name, f"{where}.auth")
     if proxy.scheme == "https":

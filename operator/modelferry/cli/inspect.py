@@ -71,7 +71,8 @@ def _revision(view: RevisionView) -> list[str]:
     else:
         facts.append("no rows in chunks.db")
     rows = _table([_HEADER, *map(_row, view.files)])
-    return [f"revision {view.revision}: {', '.join(facts)}", *rows, *_spent(view.costs)]
+    liars = [f"  quarantined: {one.mirror}, which {one.why} ({one.url})" for one in view.quarantined]
+    return [f"revision {view.revision}: {', '.join(facts)}", *rows, *liars, *_spent(view.costs)]
 
 
 def _spent(costs: Sequence[CostView]) -> list[str]:

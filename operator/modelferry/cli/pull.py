@@ -127,7 +127,7 @@ def _pull(args: argparse.Namespace) -> Result:
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     spec = artifact.spec
-    limits.given(args.bandwidth, spec.transfer.limits)
+    limits.given(args.bandwidth, spec)
     target = _directory(args.to)
     roads = ways.asked_for(spec, args)
     manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))

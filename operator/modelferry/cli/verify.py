@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from modelferry import sources
-from modelferry.agent import ways
+from modelferry.agent import limits, ways
+from modelferry.agent.limits import Limiter
+from modelferry.agent.mirrors import standings
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
@@ -22,6 +24,7 @@ from modelferry.engine.fetcher import Settings
 from modelferry.engine.repair import Repaired, held, repair
 from modelferry.engine.storage import layout
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.throttle import Throttle
 from modelferry.engine.units import size_text
 from modelferry.engine.verify import FileReport, Report, verify
 from modelferry.errors import MachineFault, ModelferryError
@@ -33,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="what was given to pull as --to")
     parser.add_argument(
-        "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again from this ModelArtifact's source"
+        "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again as this ModelArtifact has it"
     )
+    limits.add_bandwidth(parser)
     ways.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -57,6 +61,7 @@ def main(args: argparse.Namespace) -> int:
 def _verify_and_repair(args: argparse.Namespace) -> int:
     # A wrong file is told before gigabytes are read.
     artifact = load_artifact(args.repair)
+    limits.given(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
         _verified(args.directory)  # says so, before the lock makes anything there
     with held(args.directory):
@@ -80,12 +85,15 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
-    tls = spec.transfer.tls
+    transfer, plain_http = spec.transfer, spec.transfer.tls.allow_plain_http
     roads = ways.asked_for(spec, args)
-    source = await sources.resolve(spec.source, roads, allow_plain_http=tls.allow_plain_http)
-    settings = Settings(spec.transfer.connections, tls.allow_plain_http)
-    dialer = Dialer(roads, connections=settings.connections)
-    return await repair(args.directory, report, source, dialer, settings)
+    source = await sources.resolve(spec.source, roads, allow_plain_http=plain_http)
+    roads, source = ways.with_mirrors(roads, spec, args, source)
+    settings = Settings(transfer.connections, plain_http, transfer.deadline, standings(spec))
+    throttle = Throttle(settings.connections)
+    dialer = Dialer(roads, connections=settings.connections, throttle=throttle)
+    async with Limiter(throttle, limits.given(args.bandwidth, spec)).watched():
+        return await repair(args.directory, report, source, dialer, settings)
 
 
 def _verified(directory: Path) -> Report:

@@ -59,7 +59,8 @@ def notices(before: Iterable[Object], after: Iterable[Object]) -> list[Notice]:
         if state == before_it:
             pass
         elif state == QUARANTINED:
-            told = f"mirror {name} {message}; it is asked for nothing more; mend it, or take it off spec.mirrors"
+            way_out = "mend it and give it another name, or take it off spec.mirrors"
+            told = f"mirror {name} {message}; it is asked for nothing more; {way_out}"
             found.append(Notice("MirrorQuarantined", told, warning=True))
         elif state == DOWN and before_it != RECOVERING:
             others = "others are asked" if name != SOURCE else "mirrors are asked"

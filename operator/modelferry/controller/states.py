@@ -14,6 +14,7 @@ STATES = (
     "Retrying",
     "Repairing",
     "Verifying",
+    "Unavailable",
     "Downloading",
     "Paused",
     "Preparing",
@@ -31,9 +32,10 @@ REFUSED = "Refused"
 class NodeState:
     """A node's copy (or the claim's, then ``node`` is empty). Bytes, bytes per second, seconds.
 
-    ``done`` is what has arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending,
-    Verified, Mismatch or Unknown (no digest is declared). ``mirrors`` as its download sees them. ``limit``: bytes per
-    second that it may receive now, None for no limit.
+    ``state`` is one of `STATES`; Unavailable: every server is down, and each is tried in turn. ``done`` is what has
+    arrived, ``verified`` what of it is hashed, synced and recorded. ``checksum`` is Pending, Verified, Mismatch or
+    Unknown (no digest is declared). ``mirrors`` as its download sees them. ``limit``: bytes per second that it may
+    receive now, None for no limit.
     """
 
     node: str

@@ -78,12 +78,11 @@ def spoiled(file: FileWork, place: PlaceWork, chunk: Chunk, times: int) -> Stall
     )
 
 
-def quarantined(file: FileWork, place: PlaceWork) -> Stalled:
-    """The error of a mirror that brought bytes of `file` which others replaced, and then its digest was right."""
+def quarantined(place: PlaceWork, why: str) -> Stalled:
+    """The error of a mirror that brought bytes which others replaced, and then the file's digest was right."""
     return DigestMismatch(
-        f"mirror {place.place.mirror} ({shown(place.place.url)}) served wrong bytes of {file.entry.path}; mend it, or"
-        " take it off spec.mirrors",
-        file=file.entry.path,
+        f"mirror {place.place.mirror} ({shown(place.place.url)}) {why}; mend it and give it another name, or take it"
+        " off spec.mirrors"
     )
 
 

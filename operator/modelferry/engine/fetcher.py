@@ -20,7 +20,7 @@ from modelferry.engine.checkpoint.api import Checkpoint, Opened, Telemetry
 from modelferry.engine.download import Download
 from modelferry.engine.exchange import Exchange
 from modelferry.engine.lifecycle import Lifecycle
-from modelferry.engine.mirrors import Mirror
+from modelferry.engine.mirrors import Cap, Mirror
 from modelferry.engine.pace import Budget
 from modelferry.engine.plan import keeps
 from modelferry.engine.reactions import Reactions
@@ -29,6 +29,7 @@ from modelferry.engine.storage.sink import Disk
 from modelferry.engine.tally import Tally
 from modelferry.engine.transfer import Event, Transfer
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.throttle import Throttle
 from modelferry.engine.wire import Origin
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import ModelferryError
@@ -165,8 +166,10 @@ class Fetcher:
             file = FileWork.of(number, entry, found)
             download.files.append(file)
             download.servers.meet(file.places, self._now())
-            if not keeps(entry, found):
-                file.restarted(await self._checkpoint.restart(number, file.generation))
+        doubtful = self._files.recall(opened.quarantined)
+        for file, found in zip(download.files, opened.files, strict=True):
+            if file in doubtful or not keeps(file.entry, found):
+                file.restarted(await self._checkpoint.restart(file.number, file.generation))
             if not file.verified:
                 self._files.resume(file)
         while not download.whole:
@@ -206,16 +209,21 @@ class Fetcher:
         servers, tries, throttle = download.servers, download.tries, self._dialer.throttle
         servers.resume(now)
         servers.bound = throttle.streams
+        servers.caps = caps = _caps(throttle)
         servers.take_stock(tries.loads)
         if throttle.paused:
             download.progress(now)  # patience does not run out
         if throttle.limit is not None:
             tries.lay_down(keep=throttle.streams)
+        for name, cap in caps.items():
+            tries.lay_down(keep=cap.streams, mirror=name)
         free = self._free
         for name in servers.silent(now) if free else ():
             tries.drop_all(name)
         self._warm(now)
         for name, known in servers.known.items() if free else ():
+            if name in caps and caps[name].felt:
+                continue
             tries.drop_laggards(name, known.pace, now)
         while found := download.next(now, share=free):
             lease, place = found
@@ -260,7 +268,9 @@ class Fetcher:
         asks = download.tries.by_origin()
         place = servers.place_for(download.file_of(lease), lease, download.backlog.bytes, Counter())
         if place is not None and servers.to_warm(place):
-            count = min(servers.mirror(place).pace.allowed, servers.connections, servers.bound, download.requests)
+            cap = servers.caps.get(place.place.mirror)
+            bound = min(servers.bound, cap.streams) if cap is not None else servers.bound
+            count = min(servers.mirror(place).pace.allowed, servers.connections, bound, download.requests)
             self._dialer.warm(place.place.url, place.place.mirror, count - asks[place.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:
@@ -288,3 +298,8 @@ class Fetcher:
         while True:
             await self._checkpoint.tell(self.telemetry())
             await asyncio.sleep(1.0)
+
+
+def _caps(throttle: Throttle) -> dict[str, Cap]:
+    """Of the mirrors that have a limit of their own."""
+    return {name: Cap(one.limit, one.streams, one.felt) for name, one in throttle.mirrors.items() if one.limit}

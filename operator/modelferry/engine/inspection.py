@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelferry.engine.checkpoint import ready
+from modelferry.engine.checkpoint.api import Quarantined
 from modelferry.engine.checkpoint.keeper import read_boot_id
 from modelferry.engine.checkpoint.ledger import VERSION, connect_read_only
 from modelferry.engine.storage import files, layout
@@ -49,7 +50,8 @@ class CostView:
 @dataclass(frozen=True, slots=True)
 class RevisionView:
     """A revision that has rows, or stands on the disk. ``published``: seconds since 1970, None before. ``ready``: its
-    marker is there, so consumers may use it; ``current``: they are pointed at it."""
+    marker is there, so consumers may use it; ``current``: they are pointed at it. ``quarantined``: mirrors that served
+    wrong bytes of it."""
 
     revision: str
     published: float | None
@@ -57,6 +59,7 @@ class RevisionView:
     current: bool
     files: tuple[FileView, ...] = ()
     costs: tuple[CostView, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
 
     @property
     def size(self) -> int:
@@ -130,13 +133,14 @@ class _Rows:
     files: dict[str, list[FileView]]
     published: dict[str, float]
     costs: dict[str, list[CostView]]
+    quarantined: dict[str, list[Quarantined]]
 
     @classmethod
     def read(cls, path: Path) -> _Rows:
         """Raises DamagedState."""
         # A crash between the file's creation and its first commit leaves it empty.
         if not path.exists() or path.stat().st_size == 0:
-            return cls("missing", "", {}, {}, {})
+            return cls("missing", "", {}, {}, {}, {})
         try:
             with closing(connect_read_only(path)) as db:
                 # One transaction: what is read belongs together, however fast a download commits.
@@ -145,7 +149,8 @@ class _Rows:
                 if meta.get("schema") != VERSION:
                     raise DamagedState(f"{path} is of version {meta.get('schema')}; this Modelferry reads {VERSION}")
                 published = dict(db.execute("SELECT revision, at FROM published"))
-                return cls("whole", meta.get("boot_id", ""), _files(db), published, _costs(db))
+                boot_id = meta.get("boot_id", "")
+                return cls("whole", boot_id, _files(db), published, _costs(db), _quarantined(db))
         except sqlite3.Error as error:
             raise DamagedState(
                 f"{path}: {error}; the next pull sets it aside, and goes on from what its digests prove"
@@ -157,6 +162,14 @@ def _costs(db: sqlite3.Connection) -> dict[str, list[CostView]]:
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'costs'").fetchone() != (0,):
         for revision, *cost in db.execute("SELECT revision, what, mirror, times, seconds FROM costs"):
             found.setdefault(revision, []).append(CostView(*cost))
+    return found
+
+
+def _quarantined(db: sqlite3.Connection) -> dict[str, list[Quarantined]]:
+    found: dict[str, list[Quarantined]] = {}
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'quarantine'").fetchone() != (0,):
+        for revision, *row in db.execute("SELECT revision, mirror, url, why FROM quarantine ORDER BY mirror, url"):
+            found.setdefault(revision, []).append(Quarantined(*row))
     return found
 
 
@@ -192,8 +205,9 @@ def _revisions(tree: Tree, rows: _Rows) -> tuple[RevisionView, ...]:
         marker = ready.read(tree, revision)
         published = rows.published.get(revision, marker.published if marker else None)
         known = tuple(rows.files.get(revision, ()))
-        facts = (published, marker is not None, revision == current, known, tuple(rows.costs.get(revision, ())))
-        views.append(RevisionView(revision, *facts))
+        facts = (published, marker is not None, revision == current, known)
+        beside = tuple(rows.costs.get(revision, ())), tuple(rows.quarantined.get(revision, ()))
+        views.append(RevisionView(revision, *facts, *beside))
     return tuple(sorted(views, key=lambda view: (not view.current, -(view.published or 0), view.revision)))
 
 

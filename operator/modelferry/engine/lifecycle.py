@@ -3,17 +3,18 @@ source's version is another one, it begins anew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from modelferry.engine import faults
-from modelferry.engine.checkpoint.api import Checkpoint, Finish
+from modelferry.engine.checkpoint.api import Checkpoint, Finish, Quarantined
 from modelferry.engine.download import Download
 from modelferry.engine.mirrors import Inquiry
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Finished, Landed, Transfer
 from modelferry.engine.work import Assembly, FileWork, PlaceWork
 from modelferry.manifest import Chunk
+from modelferry.manifest.urls import shown
 
 #: Syncs of one chunk, or generations that the checkpoint lost, after which the disk is taken for broken.
 SYNC_TRIES = 3
@@ -116,12 +117,13 @@ class Lifecycle:
         file.inquiry = None
         if not liar:
             return
-        self._download.servers.quarantine(liar, f"served wrong bytes of {file.entry.path}")
+        place = next(place for place in file.places if place.place.mirror == liar)
+        found = Quarantined(liar, shown(place.place.url), f"served wrong bytes of {file.entry.path}")
+        self._download.servers.quarantine(liar, found.why)
+        await self._checkpoint.quarantine(found)
         for other in self._download.files:
-            mine = next((place for place in other.usable if place.place.mirror == liar), None)
-            if mine is None or len(other.usable) == 1:
+            if (mine := _refuse(other, found)) is None:
                 continue
-            mine.refused = faults.quarantined(file, mine)
             at_work = any(t.file is other and t.mirror == liar for t in self._download.tries.tasks.values())
             if other.entry.digest is None and other.chosen is mine:
                 other.verified, other.chosen = False, None
@@ -130,6 +132,19 @@ class Lifecycle:
                 await self.call_off(lambda transfer, other=other: transfer.file is other)  # type: ignore[misc]
                 self._download.backlog.drop(other.number)
                 self.resume(other)
+
+    def recall(self, quarantined: Collection[Quarantined]) -> list[FileWork]:
+        """Mirrors that served wrong bytes in an earlier attempt, and are the same as then, are asked for nothing more.
+        Returns the files without a digest that came from them, which are to be fetched anew."""
+        files, servers = self._download.files, self._download.servers
+        places = {(place.place.mirror, shown(place.place.url)) for file in files for place in file.places}
+        doubtful = []
+        for found in quarantined:
+            if (found.mirror, found.url) in places:
+                servers.quarantine(found.mirror, found.why)
+                mine = [(file, _refuse(file, found)) for file in files]
+                doubtful += [file for file, place in mine if place and place.validator is not None]
+        return [file for file in doubtful if file.entry.digest is None]
 
     def compare_next(self, file: FileWork) -> None:
         """Fetch the next chunk of a file with the wrong digest again, to see whether it comes the same."""
@@ -178,3 +193,13 @@ class Lifecycle:
         """Stop the tries that `which` picks, and take note of what they committed with their last breath."""
         for landed in await self._download.tries.call_off(which):
             self._download.file_of(landed.lease).missing.discard(landed.lease.chunk.index)
+
+
+def _refuse(file: FileWork, found: Quarantined) -> PlaceWork | None:
+    """The place of `file` at a mirror that served wrong bytes, which is asked no more; None where it has none there, or
+    no other one."""
+    mine = next((place for place in file.usable if place.place.mirror == found.mirror), None)
+    if mine is None or len(file.usable) == 1:
+        return None
+    mine.refused = faults.quarantined(mine, found.why)
+    return mine

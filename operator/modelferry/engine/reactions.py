@@ -132,11 +132,7 @@ class Reactions:
         if verdict.action is Action.RESTART:
             await self._files.restart(file, place)
         elif verdict.action is Action.STREAM and (verdict.row != 1 or place.ignore_range(lease.attempt + 1)):
-            # Chunks cannot be compared any more: a wrong digest means the whole file once more.
-            file.streaming, file.repairing = True, None
-            await self._files.call_off(lambda transfer: transfer.file is file)
-            self._download.backlog.drop(file.number)
-            self._files.resume(file)
+            await self._on_entire(file, missed)
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
         elif self._download.servers.disloyal(file, now):
@@ -148,6 +144,20 @@ class Reactions:
             if verdict.row in (35, 36):
                 self._download.servers.busy(place, now, verdict.delay)
             await self._again(file, missed)
+
+    async def _on_entire(self, file: FileWork, missed: Missed) -> None:
+        """The place cannot give parts of `file`: others are asked for those. Without one it comes as one stream."""
+        missed.place.entire = True
+        if not self._download.servers.in_parts(file):
+            # Chunks cannot be compared any more: a wrong digest means the whole file once more.
+            file.streaming, file.repairing = True, None
+            await self._files.call_off(lambda transfer: transfer.file is file)
+            self._download.backlog.drop(file.number)
+            self._files.resume(file)
+        elif file.entry.digest is None:
+            await self._files.anew(file)
+        else:
+            self._download.backlog.push(replace(missed.lease, avoid=missed.place.place.mirror), self._now())
 
     def _judge(self, missed: Missed) -> None:
         """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""

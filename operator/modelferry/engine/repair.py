@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.engine.checkpoint.lock import acquire
 from modelferry.engine.fetcher import Fetcher, Settings
 from modelferry.engine.repairer import Repairer, disk_faults
@@ -121,6 +121,9 @@ class RepairCheckpoint:
     async def finish(self, file: int) -> Finish:
         """See api.Checkpoint."""
         return await self._do(self._repairer.finish, file)
+
+    async def quarantine(self, found: Quarantined) -> None:
+        """See api.Checkpoint; nothing is written to chunks.db, so it holds for this repair."""
 
     async def publish(self) -> None:
         """See api.Checkpoint."""

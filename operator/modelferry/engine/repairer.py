@@ -12,7 +12,7 @@ from pathlib import Path
 from modelferry.engine.checkpoint import recovery
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
 from modelferry.engine.checkpoint.digests import BUFFER, Frontier, Reader, ShortRead
-from modelferry.engine.checkpoint.ledger import read_digests
+from modelferry.engine.checkpoint.ledger import read_digests, read_quarantined
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.space import check_room
 from modelferry.engine.storage.tree import Tree
@@ -79,7 +79,8 @@ class Repairer:
             for file in self._files:
                 self._assemble(file)
         opened = tuple(OpenedFile(0, False, tuple(sorted(file.missing))) for file in self._files)
-        return Opened(str(self._directory), False, opened)
+        liars = read_quarantined(self._directory / layout.DATABASE, manifest.revision)
+        return Opened(str(self._directory), False, opened, quarantined=liars)
 
     def written(self, report: Written) -> Receipt:
         """See api.Checkpoint: the chunk is compared with what was published."""

@@ -8,7 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.mirrors import HALF_OPEN, QUARANTINED, Candidate, Mirror, MirrorWork, best, too_slow, worthwhile
+from modelferry.engine.mirrors import (
+    CLOSED,
+    HALF_OPEN,
+    QUARANTINED,
+    Candidate,
+    Cap,
+    Mirror,
+    MirrorWork,
+    best,
+    too_slow,
+    worthwhile,
+)
 from modelferry.engine.pace import Load, Pace
 from modelferry.engine.pace.connections import LEAST_TOLD
 from modelferry.engine.plan import Lease
@@ -31,7 +42,7 @@ class Servers:
     that were met before. ``running``: tries at each. ``paused``: until when a server is left alone, since it said so.
     ``reached``: servers that have answered well; ``warmed``: those that connections were opened to before; ``rtts``:
     round trips in seconds. ``level``: the priority that the work is at. ``bound``: requests at once that a limit on the
-    bandwidth is enough for."""
+    bandwidth is enough for; ``caps``: the limits that mirrors have of their own."""
 
     connections: int
     known: dict[str, MirrorWork] = field(default_factory=dict)
@@ -42,6 +53,7 @@ class Servers:
     rtts: dict[Origin, float] = field(default_factory=dict)
     level: int | None = None
     bound: int = sys.maxsize
+    caps: Mapping[str, Cap] = field(default_factory=dict)
     loads: Mapping[str, Load] = field(default_factory=dict)
     _at: dict[Origin, set[str]] = field(default_factory=dict)
 
@@ -73,7 +85,14 @@ class Servers:
 
     def has_room(self, work: MirrorWork) -> bool:
         """May another request be sent to a mirror, as far as its own pace goes?"""
-        return self._load(work).has_room(work.pace.allowed, work.pace.most)
+        load, cap = self._load(work), self.caps.get(work.mirror.name)
+        if cap is not None and load.large + load.small >= cap.streams:
+            return False
+        return load.has_room(work.pace.allowed, work.pace.most)
+
+    def _felt(self, name: str) -> bool:
+        """Is it its own limit that bounds what a mirror brings?"""
+        return name in self.caps and self.caps[name].felt
 
     def _load(self, work: MirrorWork) -> Load:
         return self.loads.get(work.mirror.name) or Load(self.running[work.mirror.name], 0)
@@ -88,6 +107,8 @@ class Servers:
         """The place of `file` that `lease` is to be fetched from, with `waiting` bytes after it and tries running that
         `asks` counts; None where it has to wait for one."""
         usable = self._by_preference(file)
+        if not lease.stream and self.in_parts(file):
+            usable = [place for place in usable if not place.entire]
         if file.entry.digest is None:
             file.chosen = file.chosen if file.chosen in usable else usable[0]
             usable = [file.chosen]
@@ -103,6 +124,10 @@ class Servers:
         elif kept := [place for place in usable if place.place.mirror == bound and place in well]:
             well = kept
         return self._best(well, lease, waiting, asks, bound=bool(bound))
+
+    def in_parts(self, file: FileWork) -> bool:
+        """Is there a place that `file` can be fetched from in parts, and that is not down?"""
+        return any(not place.entire and self.mirror(place).health.state in (CLOSED, HALF_OPEN) for place in file.usable)
 
     @property
     def room(self) -> bool:
@@ -141,7 +166,9 @@ class Servers:
         running = self.running[name]
         free = self.has_room(work) and (origin in self.reached or not asks[origin])
         allowed = max(work.pace.allowed, running + 1) if free else running
-        speed = work.meter.rate if running else 0.0
+        cap = self.caps.get(name)
+        # What an idle one would bring is not known, but for its limit.
+        speed = work.meter.rate if running else float(cap.rate) if cap is not None else 0.0
         rank = work.mirror.priority, work.mirror.weight
         return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed, work.pace.base)
 
@@ -193,7 +220,8 @@ class Servers:
         found = []
         for name, work in self.known.items():
             others = any(other.health.sound for other in self.known.values() if other is not work)
-            if others and self.running[name] and work.health.sound and now - work.fed > SILENCE:
+            silent = self.running[name] and not self._felt(name) and now - work.fed > SILENCE
+            if others and silent and work.health.sound:
                 work.health = work.health.tripped(now, f"brought nothing for {SILENCE:.0f} s")
                 found.append(name)
         if found:
@@ -282,7 +310,8 @@ class Servers:
             work.fed = now if work.received > before or not running else work.fed
             if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
                 work.health = work.health.delivered()
-            work.pace = work.pace.observe(now, work.received, free and self._load(work).fills(work.pace.allowed))
+            filled = free and not self._felt(name) and self._load(work).fills(work.pace.allowed)
+            work.pace = work.pace.observe(now, work.received, filled)
             if full and 0 < running < work.pace.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.
                 work.pace = replace(work.pace, since=None, mark=None)

@@ -89,14 +89,15 @@ class Tries:
             if transfer.mirror == mirror and parted and transfer.at < transfer.end and not task.done():
                 self._drop(task)
 
-    def lay_down(self, keep: int) -> None:
-        """Have all parts but `keep` break off, since a limit is not enough for more: servers do not wait for hours.
-        They end as Missed, with what they have. A whole file as a stream stays: it could not go on where it was."""
+    def lay_down(self, keep: int, mirror: str = "") -> None:
+        """Have all parts (of `mirror`) but `keep` break off, since a limit is not enough for more: servers do not wait
+        for hours. They end as Missed, with what they have. A whole file as a stream stays: it could not go on where it
+        was."""
         parts = [
             (task, transfer)
             for task, transfer in self.tasks.items()
             if transfer.lease is not None and not transfer.lease.stream and not transfer.dropped
-            if transfer.at < transfer.end
+            if transfer.at < transfer.end and mirror in ("", transfer.mirror)
         ]
         parts.sort(key=lambda part: part[1].end - part[1].at)
         for task, transfer in parts[keep:]:

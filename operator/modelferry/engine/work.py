@@ -24,7 +24,7 @@ CHUNK_TRIES = 8
 @dataclass(slots=True)
 class PlaceWork:
     """One place of one file. ``route`` is where it redirected to (resolved once); ``validator`` what its answers
-    carry."""
+    carry. ``entire``: it sends the whole file alone, or cannot tell versions apart; another one is asked for parts."""
 
     place: Place
     route: str = ""
@@ -32,6 +32,7 @@ class PlaceWork:
     strikes: int = 0
     ignored: int = 0
     delivered: bool = False
+    entire: bool = False
     refused: Stalled | None = None
 
     @property

@@ -90,7 +90,7 @@ def _denied(proxy: Proxy, challenge: str) -> str:
     if not proxy.username:
         return (
             f"the proxy {proxy} wants a user name and password (407); give them by a Secret that"
-            " spec.transfer.proxy.auth names"
+            f" {proxy.asked_by}.auth names"
         )
     return f"the proxy {proxy} does not take the user name or password that it was given (407); correct the Secret"
 

@@ -19,7 +19,8 @@ from modelferry.net.credentials import HeaderFields, basic
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy. ``context`` verifies one that is spoken to by TLS. As text it is what a person may see."""
+    """One proxy. ``context`` verifies one that is spoken to by TLS. ``asked_by`` is the field of the spec that has it.
+    As text it is what a person may see."""
 
     scheme: str
     host: str
@@ -27,6 +28,7 @@ class Proxy:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     context: ssl.SSLContext | None = field(default=None, repr=False)
+    asked_by: str = "spec.transfer.proxy"
 
     @classmethod
     def of(cls, url: str) -> Proxy:

@@ -80,7 +80,7 @@ async def _to(proxy: Proxy, limit: float, receive: int | None) -> socket.socket:
     except TimeoutError as error:
         raise _unreachable(proxy, _words(error) or f"no answer within {limit:.0f} s") from error
     except ssl.SSLError as error:
-        raise refused(f"the proxy {proxy}", error, pins="spec.transfer.proxy.pins") or _unreachable(
+        raise refused(f"the proxy {proxy}", error, pins=f"{proxy.asked_by}.pins") or _unreachable(
             proxy, f"the TLS handshake failed: {error.reason or error}"
         ) from error
     except OSError as error:

@@ -87,7 +87,7 @@ class Socks5:
             case method if method == _NONE_TAKEN:
                 raise ProxyDenied(
                     f"the proxy {self._proxy} wants a user name and password; give them by a Secret that"
-                    " spec.transfer.proxy.auth names"
+                    f" {self._proxy.asked_by}.auth names"
                 )
         raise self._nonsense("chose a method that it was not offered")
 

@@ -43,6 +43,11 @@ class Fields:
         """Whether `key` is there and not yet taken."""
         return key in self._left
 
+    @property
+    def names(self) -> list[str]:
+        """The keys that are not yet taken, sorted."""
+        return sorted(self._left)
+
     def raw(self, key: str) -> Any:
         """The value of `key` as it is, or None."""
         return self._left.pop(key, None)
@@ -122,7 +127,7 @@ class Fields:
     def texts(self, key: str) -> tuple[tuple[str, str], ...]:
         """The string-to-string mapping at `key`, sorted."""
         inner = self.map(key)
-        return tuple(sorted((name, inner.text(name)) for name in list(inner._left)))
+        return tuple(sorted((name, inner.text(name)) for name in inner.names))
 
     def done(self) -> None:
         """Every key that nobody took is a fault."""

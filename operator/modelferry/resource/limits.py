@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 from modelferry.resource.bandwidth import bits
 from modelferry.resource.windows import DAYS, Window, change_after, window_at
 
-#: The fields of ``spec.transfer`` that take effect while a download runs.
+#: The fields of ``spec.transfer`` that take effect while a download runs; the bandwidth of each mirror does too.
 LIVE = ("bandwidth", "windows")
+MIRROR = "bandwidth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``bandwidth`` in bytes per second holds where none of ``windows`` does; the first one that does is the one."""
+    """``bandwidth`` in bytes per second holds where none of ``windows`` does; the first one that does is the one.
+    ``mirrors``: what each by its name may bring of it, at most."""
 
     bandwidth: int | None = None
     windows: tuple[Window, ...] = ()
+    mirrors: tuple[tuple[str, int], ...] = ()
 
     def at(self, now: float, share: int | None = None) -> InForce:
         """What holds at `now` (seconds of the epoch), with a `share` of the cluster's bandwidth, if there is one."""
@@ -54,16 +57,22 @@ class Limits:
         return InForce(window.limit, f"{what}{until}(window {window})")
 
 
-def live(transfer: Mapping[str, Any]) -> str:
-    """The live fields of a ``spec.transfer`` as they are written there, as JSON for a pod's annotation."""
-    return json.dumps({key: transfer[key] for key in LIVE if key in transfer}, sort_keys=True, separators=(",", ":"))
+def live(spec: Mapping[str, Any]) -> str:
+    """The live fields of a ``spec`` as they are written there, as JSON for a pod's annotation."""
+    transfer = spec.get("transfer") or {}
+    found = {key: transfer[key] for key in LIVE if key in transfer}
+    mirrors = {mirror["name"]: mirror[MIRROR] for mirror in spec.get("mirrors") or [] if MIRROR in mirror}
+    return json.dumps(found | ({"mirrors": mirrors} if mirrors else {}), sort_keys=True, separators=(",", ":"))
 
 
 def settled(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A ``spec`` without its live fields: where it changes, downloads begin anew."""
-    if "transfer" not in spec:
-        return dict(spec)
-    return {**spec, "transfer": {key: value for key, value in spec["transfer"].items() if key not in LIVE}}
+    found = dict(spec)
+    if "transfer" in spec:
+        found["transfer"] = {key: value for key, value in spec["transfer"].items() if key not in LIVE}
+    if "mirrors" in spec:
+        found["mirrors"] = [{key: value for key, value in one.items() if key != MIRROR} for one in spec["mirrors"]]
+    return found
 
 
 def _clock(moment: datetime, zone: str, now: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.resource.transfer import TLS
+from modelferry.resource.transfer import TLS, Proxy
 
 #: More than that is a list that nobody keeps in order.
 MAX_MIRRORS = 16
@@ -39,7 +39,8 @@ class S3Keys:
 class Mirror:
     """One mirror. ``url`` has ``{path}`` and may have ``{revision}``; or the URLs are ``presigned``. Lower ``priority``
     is asked first; those of the same share the work. ``auth``: the name of a Secret, or empty. ``probe`` in seconds.
-    The one named ``source`` stands for spec.source, and has neither."""
+    ``proxy`` takes the place of spec.transfer's. ``bandwidth``: bytes per second, None for no limit of its own. The one
+    named ``source`` stands for spec.source, which has its own url, auth, tls and proxy."""
 
     name: str
     priority: int
@@ -49,3 +50,5 @@ class Mirror:
     tls: TLS | None = None
     presigned: SecretURLs | S3Keys | None = None
     probe: float = PROBE
+    proxy: Proxy | None = None
+    bandwidth: int | None = None

@@ -69,10 +69,10 @@ def service_account_of(spec: Spec) -> str:
 
 
 def secrets_of(spec: Spec) -> tuple[str, ...]:
-    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxy, sorted."""
-    proxy = spec.transfer.proxy
-    trusts = [spec.transfer.tls, *(mirror.tls for mirror in spec.mirrors if mirror.tls)]
-    wanted = (spec.auth, proxy.auth if proxy else None, *(tls.client for tls in trusts))
+    """The names of all Secrets that a pod needs to reach the source, the mirrors and the proxies, sorted."""
+    proxies = (spec.transfer.proxy, *(mirror.proxy for mirror in spec.mirrors))
+    trusts = (spec.transfer.tls, *(mirror.tls for mirror in spec.mirrors if mirror.tls))
+    wanted = (spec.auth, *(proxy.auth for proxy in proxies if proxy), *(tls.client for tls in trusts))
     found = {reference.name for reference in wanted if reference is not None}
     for mirror in spec.mirrors:
         found |= {mirror.auth, mirror.presigned.secret if mirror.presigned is not None else ""} - {""}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.link import LinkClient, LinkServer, error_body, error_of, frame, read_frame
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -23,7 +23,8 @@ from modelferry.manifest import FileEntry, Place
 from modelferry.manifest.model import pin
 
 MANIFEST = pin((FileEntry("a", 5, None, (Place("https://x/a"),)),))
-OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",))
+LIAR = Quarantined("m", "https://x/a", "lied")
+OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
 WRITTEN = Written(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
 
 
@@ -54,6 +55,9 @@ class Recorder:
 
     async def finish(self, file: int) -> Finish:
         return Finish(False, "md5:1", "md5:2", (4, 5))
+
+    async def quarantine(self, found: Quarantined) -> None:
+        self.asked.append(found)
 
     async def publish(self) -> None:
         raise InsufficientSpace("full", shortfall=5)
@@ -92,12 +96,14 @@ async def test_everything_arrives_as_it_was(server: LinkServer, client: LinkClie
     assert await client.restart(0, 2) == OpenedFile(3, False, (0, 1))
     assert await client.finish(0) == Finish(False, "md5:1", "md5:2", (4, 5))
     await client.tell(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)))
+    await client.quarantine(LIAR)
     await client.fail(NotFound("gone", file="a"))
     assert recorder.asked == [
         "open",
         WRITTEN,
         ("reopen", 0, 3),
         Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)),
+        LIAR,
         (NotFound, "gone"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.net.credentials import bearer
 from modelferry.net.presigned import Given, Minted
+from modelferry.net.proxy import Proxies, Proxy
 from modelferry.net.sigv4 import Keys
 from modelferry.net.tls import client_context
 from modelferry.net.ways import Way
@@ -148,3 +150,41 @@ def test_a_pod_gets_the_secrets_and_bundles_of_all_mirrors() -> None:
     found = spec(own, given, auth={"secretRef": {"name": "hub"}})
     assert secrets_of(found) == ("hub", "lab-token", "urls")
     assert {name: bundle.name for name, bundle in bundles_of(found).items()} == {"lab": "lab-ca"}
+
+
+def test_a_mirror_with_its_own_proxy_goes_through_that_and_the_others_through_the_sources(tmp_path: Path) -> None:
+    keys = secret(tmp_path, "egress", username="me", password="planted-hush")
+    own = LAB | {"name": "own", "proxy": {"url": "http://own:3128", "auth": {"secretRef": {"name": "egress"}}}}
+    found = spec(LAB, own)
+    through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
+    ways = mirrors.ways(found, through, (), keys, {}, MANIFEST)
+    assert str(ways["lab"].proxies.of("https://lab/x")) == "http://all:1"
+    proxy = ways["own"].proxies.of("https://lab/x")
+    assert proxy is not None
+    assert (str(proxy), proxy.username, proxy.password) == ("http://own:3128", "me", "planted-hush")
+    assert secrets_of(found) == ("egress",)
+
+
+def test_a_mirror_with_no_proxy_for_anything_is_reached_directly() -> None:
+    direct = LAB | {"proxy": {"url": "http://all:1", "noProxy": ["*"]}}
+    through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
+    assert (
+        mirrors.ways(spec(direct), through, (), Secrets(None), {}, MANIFEST)["lab"].proxies.of("https://lab/x") is None
+    )
+
+
+def test_a_mirrors_proxy_with_tls_is_trusted_as_the_mirror_is_and_by_its_own_pins() -> None:
+    proxy = {"url": "https://own:3129", "pins": [f"sha256/{'A' * 43}="]}
+    way = mirrors.ways(spec(LAB | {"tls": {"minVersion": "1.2"}, "proxy": proxy}), DEFAULT, (), Secrets(None), {}, None)
+    found = way["lab"].proxies.of("https://lab/x")
+    assert found is not None
+    assert found.context is not None
+    assert found.context.minimum_version.name == "TLSv1_2"
+    assert found.context is not way["lab"].context
+    assert found.asked_by == "spec.mirrors[lab].proxy"
+
+
+def test_a_mirrors_proxy_without_its_secret_names_the_field() -> None:
+    entry = LAB | {"proxy": {"url": "http://own:3128", "auth": {"secretRef": {"name": "egress"}}}}
+    with pytest.raises(InvalidSpec, match=r"spec\.mirrors\[lab\]\.proxy\.auth"):
+        mirrors.ways(spec(entry), DEFAULT, (), Secrets(None), {}, MANIFEST)

@@ -49,6 +49,20 @@ def test_a_changed_limit_is_written_to_the_pod_that_runs_and_makes_no_other_one(
     assert [notice.reason for notice in made.notices] == ["LimitChanged"]
 
 
+def test_a_mirrors_changed_limit_reaches_the_pod_that_runs_too() -> None:
+    def limited(rate: str, *running: PodFacts) -> Observed:
+        mirrors = [{"name": "lab", "url": "https://lab/{path}", "bandwidth": rate}]
+        return replace(observed(document({"mirrors": mirrors})), pods=running, manifest=MANIFEST)
+
+    before = limited("1MB")
+    after = limited("2MB", fetching(before))
+    assert annotated(plan(after, SETTINGS, NOW)) == [
+        Annotate("speech", "f", names.ANNOTATION_LIMITS, '{"mirrors":{"lab":"2MB"}}')
+    ]
+    assert config.input_name(before, SETTINGS) == config.input_name(after, SETTINGS)
+    assert "bandwidth" not in config.input_map(after, SETTINGS)["data"][config.ARTIFACT_KEY]
+
+
 def test_an_unchanged_limit_is_not_written_again() -> None:
     assert annotated(plan(seen(LIMITED, fetching(seen(LIMITED))), SETTINGS, NOW)) == []
 

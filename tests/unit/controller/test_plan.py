@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from modelferry.controller import report
 from modelferry.controller.actions import Create, Delete, Finalizer, Label
 from modelferry.controller.attempts import PERMANENT
 from modelferry.controller.facts import ClaimFacts, Observed, Taint
 from modelferry.controller.plan import plan
 from modelferry.manifest import Manifest
-from modelferry.messages import Outcome, Progress
+from modelferry.messages import MirrorProgress, Outcome, Progress
 from modelferry.resource import names
 from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, node, observed
 
@@ -408,3 +409,40 @@ def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
     assert (made.hold.reason, made.hold.message, made.hold.stalled) == (
         "InvalidSpec", "spec.source.s3: is not a field", True,
     )  # fmt: skip
+
+
+def with_mirrors(*views: str, phase: str = "fetching", message: str = "") -> str:
+    """The state of node-0, whose download sees its servers in these states."""
+    world = downloading()
+    (pod,) = world.seen.pods_of("fetch", "node-0")
+    mirrors = tuple(MirrorProgress(f"m{number}", state) for number, state in enumerate(views))
+    told = Progress(phase, total=1000, message=message, mirrors=mirrors)
+    return states(replace(world.seen, progress={pod.name: told}))["node-0"]
+
+
+def test_with_every_server_down_a_node_is_unavailable() -> None:
+    assert with_mirrors("Down", "Down") == "Unavailable"
+    assert with_mirrors("Down") == "Unavailable"
+    assert with_mirrors("Quarantined", "Down") == "Unavailable"
+    assert with_mirrors("Down", "Down", phase="repairing") == "Unavailable"
+
+
+def test_with_one_server_that_may_be_asked_it_is_at_work() -> None:
+    assert with_mirrors("Down", "Up") == "Downloading"
+    assert with_mirrors("Down", "Recovering") == "Downloading"
+    assert with_mirrors() == "Downloading"
+    assert with_mirrors("Down", phase="paused") == "Paused"
+    assert with_mirrors("Down", phase="verifying") == "Verifying"
+
+
+def test_every_server_down_is_reconciling_with_that_reason_and_the_message_of_the_download() -> None:
+    world = downloading()
+    (pod,) = world.seen.pods_of("fetch", "node-0")
+    message = "all 2 mirrors are down; https://h/a.bin was reset; trying again"
+    told = Progress("fetching", total=1000, message=message, mirrors=(MirrorProgress("a", "Down"),))
+    seen = replace(world.seen, progress={pod.name: told})
+    conditions = {c["type"]: c for c in report.status(seen, plan(seen, SETTINGS, NOW), NOW)["conditions"]}
+    assert set(conditions) == {"Ready", "Reconciling"}
+    assert (conditions["Reconciling"]["status"], conditions["Reconciling"]["reason"]) == ("True", "Unavailable")
+    assert conditions["Ready"]["reason"] == "Unavailable"
+    assert conditions["Ready"]["message"] == f"Unavailable on node-0 and 1 more: {message}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.mirrors import Mirror
+from modelferry.engine.mirrors import Cap, Mirror
+from modelferry.engine.pace import Load, Meter
 from modelferry.engine.plan import Lease
 from modelferry.engine.servers import SILENCE, Servers
 from modelferry.engine.wire import Origin
@@ -210,3 +212,43 @@ def test_there_is_room_while_a_mirror_that_is_at_work_may_have_more() -> None:
     assert choice.servers.room
     choice.servers.running["one"] = 16
     assert not choice.servers.room
+
+
+def test_a_mirror_with_a_limit_gets_the_streams_that_it_is_enough_for() -> None:
+    choice = Choice(Mirror("one", 0), Mirror("two", 1), Mirror("source", 2))
+    choice.servers.caps = {"one": Cap(100_000, 1)}
+    assert choice.ask() == "one"
+    choice.servers.take_stock({"one": Load(1, 0)})
+    assert choice.ask() == ""
+    choice.servers.caps = {"one": Cap(100_000, 2)}
+    assert choice.ask() == "one"
+
+
+def test_a_mirror_whose_limit_would_hold_up_the_end_begins_no_chunk() -> None:
+    choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
+    choice.servers.take_stock({"two": Load(2, 0)})
+    choice.servers.mirror(choice.file.places[2]).meter = Meter().sampled(0.0, 0).sampled(1.0, 10 << 20)
+    choice.servers.caps = {"one": Cap(1000, 1)}
+    assert choice.ask() == "two"
+    assert choice.ask(waiting=30_000 << 20) == "one"
+
+
+def test_a_mirror_that_waits_for_its_own_limit_is_not_silent() -> None:
+    choice = Choice(*ORDERED)
+    choice.servers.take_stock({"one": Load(1, 0)})
+    choice.servers.caps = {"one": Cap(1, 1, felt=True)}
+    assert choice.servers.silent(SILENCE + 1) == []
+    choice.servers.caps = {"one": Cap(1, 1)}
+    assert choice.servers.silent(SILENCE + 1) == ["one"]
+
+
+def test_a_mirror_that_sends_whole_files_alone_is_passed_over_as_long_as_another_is_well() -> None:
+    choice = Choice(*ORDERED)
+    choice.file.places[1].entire = True
+    assert choice.ask() == "two"
+    choice.fail("two")
+    assert choice.ask() == "source"
+    choice.fail("source")
+    assert not choice.servers.in_parts(choice.file)
+    assert choice.ask() == "one"
+    assert choice.ask(replace(choice.lease, stream=True)) == "one"

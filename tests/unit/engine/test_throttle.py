@@ -128,3 +128,64 @@ def test_what_may_be_under_way_is_less_than_a_tenth_of_a_second(rate: int) -> No
     # A server that stopped for a moment may send that at once; of small limits it is the least window.
     assert room.window * throttle.streams <= max(0.1 * rate, 4096)
     assert 512 <= throttle.step <= room.window // 4
+
+
+@pytest.mark.parametrize(("whole_rate", "rate"), [(4000, 1000), (1000, 4000), (1000, 1000)])
+async def test_a_single_stream_gets_the_smaller_of_both_limits(whole_rate: int, rate: int) -> None:
+    whole = limited(whole_rate)
+    whole.set_mirrors({"m": rate})
+    assert await whole.of("m").pay(5000) == 5000
+    assert now() == pytest.approx(5.0, rel=0.02)
+
+
+async def test_two_mirrors_never_bring_more_than_the_download_may_have() -> None:
+    whole, paid = limited(1500), {"one": 0, "two": 0, "free": 0}
+    whole.set_mirrors({"one": 100, "two": 1000})
+
+    async def stream(mirror: str) -> None:
+        while True:
+            given = await whole.of(mirror).pay(10)
+            paid[mirror] += given
+
+    streams = [asyncio.create_task(stream(mirror)) for mirror in paid]
+    await asyncio.sleep(10)
+    for task in streams:
+        task.cancel()
+    assert sum(paid.values()) == pytest.approx(15_000, rel=0.02)
+    assert paid["one"] == pytest.approx(1000, rel=0.1)
+    assert paid["two"] <= 10_000 * 1.02
+
+
+async def test_a_mirror_that_waits_for_its_own_limit_keeps_the_others_from_nothing() -> None:
+    whole = limited(1000)
+    whole.set_mirrors({"slow": 1})
+    waiting = asyncio.create_task(whole.of("slow").pay(100))
+    await asyncio.sleep(1)
+    before = now()
+    await whole.of("other").pay(2000)
+    assert now() - before == pytest.approx(2.0, rel=0.1)
+    waiting.cancel()
+
+
+async def test_a_mirror_that_is_not_in_the_list_any_more_has_no_limit() -> None:
+    whole = limited(None)
+    whole.set_mirrors({"slow": 1})
+    payment = asyncio.create_task(whole.of("slow").pay(1000))
+    await asyncio.sleep(1)
+    whole.set_mirrors({})
+    await payment
+    assert now() == pytest.approx(1.0)
+
+
+def test_a_connection_is_built_for_the_smaller_of_both_limits() -> None:
+    whole = Throttle(16, lambda: 0.0)
+    whole.set(100_000_000)
+    assert whole.of("m").room == whole.room
+    whole.set_mirrors({"m": 1_000_000})
+    room = whole.of("m").room
+    assert room is not None
+    assert whole.room is not None
+    assert room.window < whole.room.window
+    whole.set(None)
+    assert whole.of("m").room == room
+    assert whole.of("other").room is None

@@ -139,6 +139,41 @@ def test_each_file_is_synced_once_and_each_fault_is_its_own(syncer: Syncer, coun
     assert [fault and fault.message for fault in faults] == [None if fd % 3 else str(fd) for fd in range(count)]
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_files_are_synced_while_something_else_is_done(syncer: Syncer, count: int) -> None:
+    other = threading.Event()
+    synced: list[int] = []
+
+    def sync(fd: int) -> None:
+        assert other.wait(10), "nothing else was done meanwhile"
+        synced.append(fd)
+        raise DiskFault(f"{fd}")
+
+    with syncer.syncing(range(count), sync) as ended:
+        assert not synced
+        other.set()
+        assert [fault and fault.message for fault in ended()] == [str(fd) for fd in range(count)]
+    assert sorted(synced) == list(range(count))
+
+
+def test_no_sync_runs_on_after_what_was_done_meanwhile_went_wrong(syncer: Syncer) -> None:
+    wrong = threading.Event()
+    ran: list[int] = []
+
+    def sync(fd: int) -> None:
+        assert wrong.wait(10)
+        ran.append(fd)
+
+    def go_wrong() -> None:
+        with syncer.syncing(range(9), sync):
+            wrong.set()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        go_wrong()
+    assert sorted(ran) == list(range(9))
+
+
 @pytest.mark.parametrize("leave", [lambda tree: tree.rename("a", "old"), lambda tree: tree.remove("a")])
 def test_what_stands_at_a_path_after_a_rename_or_removal_is_what_is_opened(
     tmp_path: Path, leave: Callable[[Tree], None]

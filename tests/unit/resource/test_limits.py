@@ -123,13 +123,20 @@ def test_a_share_holds_where_it_is_less_than_the_own_limit() -> None:
 def test_what_the_operator_writes_is_what_the_pod_reads() -> None:
     windows = [{"days": ["Sat"], "from": "08:00", "to": "18:00", "timeZone": BERLIN, "bandwidth": "1MB"}]
     transfer = {"connections": 4, "bandwidth": "40Mbit", "windows": windows}
-    found = read_limits(live(transfer))
+    found = read_limits(live({"transfer": transfer}))
     assert found == Limits(5_000_000, (Window(time(8), time(18), 1_000_000, ("Sat",), BERLIN),))
     assert read_limits("") == Limits()
 
 
+def test_each_mirrors_limit_is_read_as_well() -> None:
+    mirrors = [{"name": "lab", "url": "u", "bandwidth": "8Mbit"}, {"name": "far", "url": "v"}]
+    written = live({"transfer": {"bandwidth": "40Mbit"}, "mirrors": mirrors})
+    assert written == '{"bandwidth":"40Mbit","mirrors":{"lab":"8Mbit"}}'
+    assert read_limits(written) == Limits(5_000_000, mirrors=(("lab", 1_000_000),))
+
+
 def test_what_is_no_limit_is_refused() -> None:
-    for text in ("{", json.dumps({"bandwidth": "40"}), json.dumps({"speed": "1MB"})):
+    for text in ("{", json.dumps({"bandwidth": "40"}), json.dumps({"speed": "1MB"}), '{"mirrors":{"lab":"fast"}}'):
         with pytest.raises(InvalidSpec, match="limits"):
             read_limits(text)
 
@@ -138,6 +145,8 @@ def test_the_live_fields_are_no_part_of_the_settled_spec() -> None:
     spec = {"source": {}, "transfer": {"connections": 4, "bandwidth": "1MB", "windows": []}}
     assert settled(spec) == {"source": {}, "transfer": {"connections": 4}}
     assert settled({"source": {}}) == {"source": {}}
+    mirrors = [{"name": "lab", "url": "u", "bandwidth": "1MB"}, {"name": "far", "url": "v"}]
+    assert settled({"mirrors": mirrors}) == {"mirrors": [{"name": "lab", "url": "u"}, {"name": "far", "url": "v"}]}
 
 
 def test_a_zone_that_is_not_in_the_database_is_named() -> None:

@@ -83,7 +83,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
 
 def limits_of(seen: Observed) -> str:
     """What the limits' annotation of a download pod says."""
-    return live(seen.document["spec"].get("transfer") or {})
+    return live(seen.document["spec"])
 
 
 def _allowed(seen: Observed, settings: Settings) -> dict[str, str]:

@@ -17,6 +17,7 @@ from modelferry.controller.states import NodeState, Step
 from modelferry.controller.steps.storage import writer_bound
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome, Progress
+from modelferry.messages.progress import DOWN, QUARANTINED
 from modelferry.resource import names
 from modelferry.resource.quantities import binary, rate
 
@@ -123,7 +124,7 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
     progress = seen.progress.get(pod.name)
     if progress is None:
         return _silent(seen, manifest, pod, node)
-    state, said = _PHASES.get(progress.phase, "Downloading"), _said(seen, node)
+    state, said = _state(progress), _said(seen, node)
     # The sidecar hears of what is in flight once a second: two looks within one may see a little less than before.
     seen_before = said.get("bytesDone", 0) if said.get("state") == state else 0
     return NodeState(
@@ -143,12 +144,20 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
     )
 
 
+def _state(progress: Progress) -> str:
+    """Of a node whose download says `progress`; with every server down it waits for one, and fetches nothing."""
+    fetching = progress.phase in ("fetching", "repairing")
+    if fetching and progress.mirrors and all(mirror.state in (DOWN, QUARANTINED) for mirror in progress.mirrors):
+        return "Unavailable"
+    return _PHASES.get(progress.phase, "Downloading")
+
+
 def _silent(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> NodeState:
     """A pod whose sidecar does not answer: it starts, or ends, or is slow; what it last said still stands."""
     if pod.phase == "Pending":
         return _waiting(node, manifest, "PodPending", pod.trouble or "the download pod starts")
     said = _said(seen, node)
-    if said.get("state") not in _PHASES.values() and said.get("state") != "Downloading":
+    if said.get("state") not in {*_PHASES.values(), "Downloading", "Unavailable"}:
         return _waiting(node, manifest, "Starting", pod.trouble or "the download pod starts")
     amounts = said.get("bytesDone", 0), said.get("bytesVerified", 0)
     state, message = said["state"], said.get("message", "")

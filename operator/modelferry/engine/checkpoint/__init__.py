@@ -13,9 +13,9 @@ The order of things, and why each stands where it does. ``A < B`` means that A i
 
 1. Every file is made and preallocated, its directories synced  <  the first byte is asked for.
    A disk that is too small is told at once; and a later row never speaks of a file whose name a crash could take away.
-2. A chunk is written into place, read back and hashed, fdatasync'ed  <  its row says ``done`` (COMMIT,
-   synchronous=FULL). So a crash between the two costs one chunk's transfer, and never leaves a row that lies. A sync
-   that failed is not tried again, because Linux marks the pages clean on failure and the second sync would succeed
+2. A chunk is written into place  <  it is fdatasync'ed, and meanwhile read back and hashed  <  its row says ``done``
+   (COMMIT, synchronous=FULL). So a crash before the row costs one chunk's transfer, and never leaves a row that lies. A
+   sync that failed is not tried again, because Linux marks the pages clean on failure and the second sync would succeed
    without the data: the chunk stays pending. Several chunks of a file share one sync; all files share one COMMIT, which
    also says ``verified`` of the files that they complete with the right whole digest.
 3. Before a chunk that is done is written again (repair), its row is committed as ``pending``  <  the first byte of it

@@ -23,15 +23,27 @@ class OpenedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A mirror served wrong bytes; ``url``: of the file that it was found by, without its query; ``why``: the end of a
+    sentence."""
+
+    mirror: str
+    url: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """The directory as it was found, preallocated. ``published``: nothing is left to do. ``rehashed``: chunks that were
-    hashed again after an unclean boot. ``notes``: what a person should know (something damaged was set aside)."""
+    hashed again after an unclean boot. ``notes``: what a person should know (something damaged was set aside).
+    ``quarantined``: mirrors that served wrong bytes of this revision in earlier attempts."""
 
     root: str
     published: bool
     files: tuple[OpenedFile, ...]
     rehashed: int = 0
     notes: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,9 @@ class Checkpoint(Protocol):
 
     async def finish(self, file: int) -> Finish:
         """Compare a file's whole digest."""
+
+    async def quarantine(self, found: Quarantined) -> None:
+        """Remember it for the attempts to come at this revision."""
 
     async def publish(self) -> None:
         """Make the revision visible; every file is verified."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready, recovery
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Written
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
 from modelferry.engine.checkpoint.lock import acquire
@@ -25,7 +25,7 @@ from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
 from modelferry.engine.tally import Costs
-from modelferry.errors import DiskFault
+from modelferry.errors import DiskFault, MachineFault
 from modelferry.manifest import Manifest
 
 #: Files that are open at once while a revision is synced.
@@ -118,7 +118,8 @@ class Keeper:
                 recovery.preallocate(self.tree, manifest, recovered.files)
             opened = tuple(state.opened() for state in recovered.files)
             notes += recovered.notes
-            return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes))
+            liars = self.ledger.quarantined(manifest.revision)
+            return Opened(str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes), liars)
 
     def spend(self, costs: Costs) -> None:
         """Add to what the manifest's revision has cost."""
@@ -150,8 +151,8 @@ class Keeper:
         return self.states[report.file].entry.size <= SMALL
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
-        """Read back, hash, sync and commit several chunks, and with them the whole digests of files that they
-        complete; the receipts are in the order of the reports."""
+        """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of
+        files that they complete; the receipts are in the order of the reports."""
         receipts: dict[int, Receipt] = {}
         order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
         with _disk_faults(), ExitStack() as stack:
@@ -159,9 +160,12 @@ class Keeper:
                 self._batch(self.states[file], {i: reports[i] for i in group}, receipts, stack)
                 for file, group in groupby(order, key=lambda i: reports[i].file)
             ]
-            for batch in batches:
-                self._read_back_all(batch, receipts)
-            self._sync([batch for batch in batches if batch.passed], receipts)
+            current = [batch for batch in batches if batch.reports]
+            # Chunks are reported when they are written, so a sync that begins now has all of them.
+            with self._syncer.syncing([batch.fd for batch in current], files.sync_data) as synced:
+                for batch in current:
+                    self._read_back_all(batch, receipts)
+                self._take_faults(current, synced(), receipts)
             whole = [batch.state for batch in batches if batch.completes]
             rows = [item.row for batch in batches for item in batch.passed.values()]
             self.ledger.commit(rows, [(state.id, str(state.frontier)) for state in whole])
@@ -220,6 +224,11 @@ class Keeper:
             return Finish(False, missing=bad)
         came_from = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
         return Finish(False, str(state.entry.digest), got, came_from=came_from)
+
+    def quarantine(self, found: Quarantined) -> None:
+        """See api.Checkpoint.quarantine."""
+        with _disk_faults():
+            self.ledger.quarantine(self.manifest.revision, found)
 
     def catch_up(self) -> bool:
         """Take one more chunk into the whole digest of a file whose order has reached it; False where there is none."""
@@ -280,6 +289,9 @@ class Keeper:
         for i in [i for i, report in reports.items() if (report.generation, report.inode) != current]:
             del reports[i]
             receipts[i] = Receipt(False, "stale")
+        for i in [i for i, report in reports.items() if report.index in state.doubted]:
+            state.doubted.discard(reports.pop(i).index)
+            receipts[i] = Receipt(False, "disk")
         for report in reports.values():
             chunk = state.chunk(report.index)
             files.begin_writing(fd, chunk.start, chunk.end)
@@ -293,11 +305,15 @@ class Keeper:
             else:
                 batch.passed[i] = row
 
-    def _sync(self, batches: list[_Batch], receipts: dict[int, Receipt]) -> None:
-        faults = self._syncer.sync([batch.fd for batch in batches], files.sync_data)
+    def _take_faults(
+        self, batches: list[_Batch], faults: list[MachineFault | None], receipts: dict[int, Receipt]
+    ) -> None:
         for batch, fault in zip(batches, faults, strict=True):
             if fault is not None:
-                # Not tried again: the kernel has marked the pages clean, and the next sync would lie.
+                # Not tried again: the kernel has marked the pages clean, and the next sync would lie. Nor does it say
+                # whose they were: they may be those of a chunk that is still on its way.
+                reported = {report.index for report in batch.reports.values()}
+                batch.state.doubted |= set(batch.state.missing()) - reported
                 batch.state.frontier.reset()
                 receipts |= dict.fromkeys(batch.passed, Receipt(False, "disk"))
                 batch.passed.clear()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from modelferry.engine.checkpoint.api import Quarantined
 from modelferry.engine.tally import Costs
 from modelferry.manifest import Manifest, chunks_of
 
@@ -52,9 +53,9 @@ CREATE TABLE published (
 """
 
 _VERIFY = "UPDATE files SET state = 'verified', digest = ? WHERE id = ?"
-#: Not part of the schema's version, since nothing depends on it: a chunks.db without it gets it, and a Modelferry that
-#: does not know it passes it by.
-_COSTS = """
+#: Not part of the schema's version, since nothing else depends on them: a chunks.db without them gets them, and a
+#: Modelferry that does not know them passes them by.
+_BESIDE = """
 CREATE TABLE IF NOT EXISTS costs (
     revision TEXT NOT NULL,
     what TEXT NOT NULL,                 -- as in engine.tally
@@ -62,6 +63,13 @@ CREATE TABLE IF NOT EXISTS costs (
     times INTEGER NOT NULL,
     seconds REAL NOT NULL,
     PRIMARY KEY (revision, what, mirror)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS quarantine (
+    revision TEXT NOT NULL,
+    mirror TEXT NOT NULL,
+    url TEXT NOT NULL,                  -- of a file that it served wrong bytes of, without query
+    why TEXT NOT NULL,
+    PRIMARY KEY (revision, mirror, url)
 ) WITHOUT ROWID;
 """
 
@@ -125,8 +133,8 @@ class Ledger:
                 raise DamagedDatabase(f"is of version {self._meta('schema')}; this Modelferry reads {VERSION}")
             if (fault := self._one("PRAGMA quick_check")) != "ok":
                 raise DamagedDatabase(f"is damaged: {fault}")
-            if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'costs'"):
-                self._db.execute(_COSTS)
+            if self._one("SELECT count(*) FROM sqlite_master WHERE name IN ('costs', 'quarantine')") != 2:
+                self._db.executescript(f"BEGIN; {_BESIDE} COMMIT;")
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
@@ -142,7 +150,7 @@ class Ledger:
     def _create(self, boot_id: str, now: float) -> None:
         rows = [("schema", VERSION), ("boot_id", boot_id), ("created", str(now))]
         values = ", ".join(f"({_quoted(key)}, {_quoted(value)})" for key, value in rows)
-        self._db.executescript(f"BEGIN; {_SCHEMA} {_COSTS} INSERT INTO meta VALUES {values}; COMMIT;")
+        self._db.executescript(f"BEGIN; {_SCHEMA} {_BESIDE} INSERT INTO meta VALUES {values}; COMMIT;")
 
     def close(self) -> None:
         """Close it; SQLite folds the log into the database."""
@@ -157,10 +165,11 @@ class Ledger:
         """The manifest's files in its order; those that are new get their rows. Other unpublished revisions are
         forgotten."""
         with self._transaction():
-            self._db.execute(
-                "DELETE FROM files WHERE revision != ? AND revision NOT IN (SELECT revision FROM published)",
-                (manifest.revision,),
-            )
+            for table in ("files", "quarantine"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE revision != ? AND revision NOT IN (SELECT revision FROM published)",
+                    (manifest.revision,),
+                )
             listed = {entry.path for entry in manifest.files}
             for row in self.files(manifest.revision):
                 if row.path not in listed:
@@ -239,6 +248,16 @@ class Ledger:
         with self._transaction():
             self._db.execute(_VERIFY, (digest, file))
 
+    def quarantine(self, revision: str, found: Quarantined) -> None:
+        """A mirror served wrong bytes of `revision`."""
+        with self._transaction():
+            row = revision, found.mirror, found.url, found.why
+            self._db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", row)
+
+    def quarantined(self, revision: str) -> tuple[Quarantined, ...]:
+        """Mirrors that served wrong bytes of `revision`."""
+        return _quarantined(self._db, revision)
+
     def publish(self, manifest: Manifest, now: float) -> None:
         """The revision's files stand where consumers read them."""
         with self._transaction():
@@ -259,7 +278,7 @@ class Ledger:
     def forget(self, revision: str) -> None:
         """Nothing of the revision is on this disk any more."""
         with self._transaction():
-            for table in ("published", "files", "costs"):
+            for table in ("published", "files", "costs", "quarantine"):
                 self._db.execute(f"DELETE FROM {table} WHERE revision = ?", (revision,))
 
     def spend(self, revision: str, costs: Costs) -> None:
@@ -326,6 +345,21 @@ def read_digests(path: Path, revision: str) -> dict[str, list[bytes | None]]:
     except sqlite3.Error:
         return {}
     return found
+
+
+def read_quarantined(path: Path, revision: str) -> tuple[Quarantined, ...]:
+    """Mirrors that served wrong bytes of `revision`, read without changing anything; none where chunks.db is not there,
+    cannot be read, or is of an older Modelferry."""
+    try:
+        with closing(connect_read_only(path)) as db:
+            return _quarantined(db, revision)
+    except sqlite3.Error:
+        return ()
+
+
+def _quarantined(db: sqlite3.Connection, revision: str) -> tuple[Quarantined, ...]:
+    rows = db.execute("SELECT mirror, url, why FROM quarantine WHERE revision = ? ORDER BY mirror, url", (revision,))
+    return tuple(Quarantined(*row) for row in rows)
 
 
 def _quoted(text: str) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.engine.checkpoint.keeper import Keeper, read_boot_id
 from modelferry.engine.checkpoint.progress import Meter, letters_of, progress_of
 from modelferry.engine.tally import Costs, since
@@ -86,6 +86,10 @@ class LocalCheckpoint:
         if self._keeper.states[file].verified:
             return Finish(True)
         return await self._do(self._keeper.finish, file, cost="comparing")
+
+    async def quarantine(self, found: Quarantined) -> None:
+        """See api.Checkpoint."""
+        await self._do(self._keeper.quarantine, found)
 
     async def publish(self) -> None:
         """See api.Checkpoint."""

@@ -26,6 +26,8 @@ class FileState:
     mismatch: bool = False
     #: Chunks that were done once and are fetched again, to find the wrong one.
     reopened: set[int] = field(default_factory=set)
+    #: Chunks that were not done when a sync of the file failed: what had been written of them may be lost.
+    doubted: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, number: int, entry: FileEntry, row: FileRow, rows: list[ChunkRow]) -> FileState:
@@ -73,6 +75,7 @@ class FileState:
         self.verified = False
         self.rows = [replace(row, done=False, etag="", mirror="", digest=None) for row in self.rows]
         self.reopened.clear()
+        self.doubted.clear()
         self.frontier.reset()
         self.recount()
 

@@ -7,7 +7,7 @@ fetcher does (tests/unit/engine/line_simulator.py).
 from modelferry.engine.mirrors.choice import Candidate, best, too_slow, worthwhile
 from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
 from modelferry.engine.mirrors.inquiry import Inquiry
-from modelferry.engine.mirrors.model import Mirror, MirrorWork
+from modelferry.engine.mirrors.model import Cap, Mirror, MirrorWork
 
 __all__ = [
     "CLOSED",
@@ -15,6 +15,7 @@ __all__ = [
     "OPEN",
     "QUARANTINED",
     "Candidate",
+    "Cap",
     "Health",
     "Inquiry",
     "Mirror",

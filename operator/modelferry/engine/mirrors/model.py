@@ -26,6 +26,16 @@ class Mirror:
     probe: float = PROBE_INTERVAL
 
 
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A limit on what one mirror may bring: ``rate`` in bytes per second, ``streams`` that it is enough for; ``felt``:
+    it is what bounds the mirror at the moment."""
+
+    rate: int
+    streams: int
+    felt: bool = False
+
+
 @dataclass(slots=True)
 class MirrorWork:
     """A mirror as the download knows it. ``received`` bytes of content; ``chunks`` committed; ``retries``: tries at it

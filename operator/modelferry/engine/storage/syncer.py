@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 from modelferry.errors import MachineFault
 
@@ -21,18 +22,33 @@ class Syncer:
         """End the threads."""
         self._threads.shutdown(wait=True)
 
-    def sync(self, fds: Sequence[int], by: Callable[[int], None]) -> list[MachineFault | None]:
-        """Have `by`, which raises MachineFault, sync each of `fds`, none of them twice. Returns each one's fault."""
+    @contextmanager
+    def syncing(
+        self, fds: Sequence[int], by: Callable[[int], None]
+    ) -> Iterator[Callable[[], list[MachineFault | None]]]:
+        """Have `by`, which raises MachineFault, sync each of `fds`, none of them twice, while the block does something
+        else; what it is given waits for the end, and returns each one's fault. The block ends when all syncs have."""
 
         def share(number: int) -> list[MachineFault | None]:
             return [_fault(by, fd) for fd in fds[number::_THREADS]]
 
-        if len(fds) < 2:
-            return share(0)
-        faults: list[MachineFault | None] = [None] * len(fds)
-        for number, found in enumerate(self._threads.map(share, range(_THREADS))):
-            faults[number::_THREADS] = found
-        return faults
+        def ended() -> list[MachineFault | None]:
+            faults: list[MachineFault | None] = [None] * len(fds)
+            for number, found in enumerate(shares):
+                faults[number::_THREADS] = found.result()
+            return faults
+
+        shares = [self._threads.submit(share, number) for number in range(min(_THREADS, len(fds)))]
+        try:
+            yield ended
+        finally:
+            # No descriptor may be closed before: its number may be another file's soon after.
+            wait(shares)
+
+    def sync(self, fds: Sequence[int], by: Callable[[int], None]) -> list[MachineFault | None]:
+        """The same, with nothing else to do."""
+        with self.syncing(fds, by) as ended:
+            return ended()
 
 
 def _fault(by: Callable[[int], None], fd: int) -> MachineFault | None:

@@ -43,10 +43,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a connection is good for: one server, reached in one way."""
+    """What a connection is good for: one server, reached in one way, under one limit."""
 
     origin: Origin
     way: Way
+    throttle: Throttle
 
 
 class Dialer:
@@ -56,7 +57,7 @@ class Dialer:
         self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
     ) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
-        `throttle`: what they may receive together."""
+        `throttle`: what they may receive together, and those to each mirror."""
         self.throttle = throttle or Throttle(connections)
         self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
         self._ways = ways
@@ -86,7 +87,7 @@ class Dialer:
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, ProtocolError where what came is no response; or Unanswered, where it was sent behind others.
         """
-        line = Line(Origin.of(request.url), self._ways.of(mirror))
+        line = self._line(request.url, mirror)
         credential = line.way.credential
         shown = await credential.headers(request.url)
         if behind:
@@ -96,7 +97,7 @@ class Dialer:
         try:
             await self._check_identity(line, answer)
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
-            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line.way)):
+            if not await renewed(credential, refusal, answer.head.status, partial(self._small, line)):
                 return answer
         except BaseException:
             answer.close()
@@ -107,9 +108,9 @@ class Dialer:
     def pipelines(self, url: str, mirror: str) -> bool:
         """May requests for `url` share a connection? A limit pays for what each connection may bring beforehand, a
         proxy that forwards them has its own mind, and a presigned URL may be at another server."""
-        line = Line(Origin.of(url), self._ways.of(mirror))
+        line = self._line(url, mirror)
         known = line in self._framed and line.way.presigner is None
-        return known and self.trust.given and self.throttle.limit is None
+        return known and self.trust.given and not line.throttle.limited
 
     def pipes(self, origin: Origin) -> int:
         """Connections to `origin` that requests share."""
@@ -137,9 +138,12 @@ class Dialer:
                 page += piece
         return bytes(page[:LONGEST_ANSWER])
 
-    async def _small(self, way: Way, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
-        """`credentials.Ask`, on `way`."""
-        answer = await self._send(Line(Origin.of(url), way), Request(url, fields=fields, form=form), False)
+    def _line(self, url: str, mirror: str) -> Line:
+        return Line(Origin.of(url), self._ways.of(mirror), self.throttle.of(mirror))
+
+    async def _small(self, beside: Line, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        """`credentials.Ask`, on the way of `beside`."""
+        answer = await self._send(replace(beside, origin=Origin.of(url)), Request(url, fields=fields, form=form), False)
         try:
             return answer.head.status, await self._page(answer)
         finally:
@@ -192,7 +196,7 @@ class Dialer:
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
-                paid = await self._pay_ahead(connection, request)
+                paid = await self._pay_ahead(line, connection, request)
                 sent = asyncio.get_running_loop().time()
                 connection.send(request.encode())
                 answer = await self._head(line, connection, sent, paid)
@@ -222,7 +226,7 @@ class Dialer:
 
     def warm(self, url: str, mirror: str, count: int) -> None:
         """Begin to open `count` connections to the server of `url`, for those who will ask."""
-        self._ahead.open(Line(Origin.of(url), self._ways.of(mirror)), count)
+        self._ahead.open(self._line(url, mirror), count)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -234,16 +238,16 @@ class Dialer:
         for connection in list(self._open):
             self._drop(connection)
 
-    async def _pay_ahead(self, connection: Connection, request: Request) -> int:
+    async def _pay_ahead(self, line: Line, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
         length = request.end - request.start if request.end is not None else None
-        window = self.window(connection)
-        return await self.throttle.pay(window if length is None else min(window, length))
+        window = self.window(line, connection)
+        return await line.throttle.pay(window if length is None else min(window, length))
 
-    def window(self, connection: Connection) -> int:
+    def window(self, line: Line, connection: Connection) -> int:
         """Bytes that the kernel may hold for `connection` unread, from now on no more than the limit has it: 0 where
         there was none when it was opened."""
-        room, wanted = self._open.get(connection), self.throttle.room
+        room, wanted = self._open.get(connection), line.throttle.room
         if wanted is not None and connection in self._open and (room is None or wanted.window < room.window // 2):
             # It may stay narrower than it could be, since the window's scale was agreed on when it was opened.
             connection.narrow(wanted.socket)
@@ -262,7 +266,7 @@ class Dialer:
                     head, used = parser.feed(data)
                     if head is not None:
                         waited = asyncio.get_running_loop().time() - sent
-                        self.throttle.answered(waited)
+                        line.throttle.answered(waited)
                         return Answer(self, line, connection, head, data[used:], self._limits, waited, paid, pipe)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
@@ -288,7 +292,7 @@ class Dialer:
         while idle:
             connection = max(reversed(idle), key=lambda one: one.size)
             idle.remove(connection)
-            room, wanted = self._open.get(connection), self.throttle.room
+            room, wanted = self._open.get(connection), line.throttle.room
             if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
             self._drop(connection)
@@ -299,7 +303,7 @@ class Dialer:
         began = clock()
         try:
             async with asyncio.timeout(self._limits.connect):
-                room = self.throttle.room
+                room = line.throttle.room
                 receive = room.socket if room else None
                 stream = await reach(
                     line.origin.url, line.way.proxies, self._limits.connect, line.way.territory, receive=receive
@@ -432,7 +436,7 @@ class Answer:
         wanted = min(left, max(1, self._limits.floor), self._connection.size)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
         connection, patience = self._connection, self._limits.stall
-        connection.allowance = None if self._dialer.throttle.limit is None else 0
+        connection.allowance = 0 if self._line.throttle.limited else None
         while (data := connection.ready(wanted)) is None:
             if connection.allowance == 0:
                 await self._pay(length)
@@ -449,11 +453,11 @@ class Answer:
     async def _pay(self, length: int) -> None:
         """Have some more read from the socket, which makes room there for as much: both are paid for, up to the
         `length` of all."""
-        throttle, connection = self._dialer.throttle, self._connection
-        window, step = self._dialer.window(connection), throttle.step
+        throttle, connection = self._line.throttle, self._connection
+        window, step = self._dialer.window(self._line, connection), throttle.step
         due = min(connection.received + window + step, length)
         self._paid += await throttle.pay(due - self._paid)
-        connection.allowance = None if throttle.limit is None else step
+        connection.allowance = step if throttle.limited else None
 
 
 class _Closed(Exception):

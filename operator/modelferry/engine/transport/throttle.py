@@ -1,4 +1,4 @@
-"""A limit on what all connections of a download may receive together, changed while it runs.
+"""A limit on what all connections of a download may receive together, and those to one mirror, changed while it runs.
 
 A byte is paid for before it can arrive: a request pays for what the kernel may hold unread, and every further read from
 the socket for what it makes room for. So what has arrived never exceeds what the bucket gave, not at the start either,
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from modelferry.engine.pace.bucket import Bucket
@@ -56,14 +56,20 @@ class Room:
 
 
 class Throttle:
-    """``note`` is what a person is told of the limit that is in force."""
+    """``note`` is what a person is told of the limit that is in force. What is paid to a mirror's (`of`) is paid to the
+    whole download's as well."""
 
-    def __init__(self, connections: int = 16, clock: Callable[[], float] = time.monotonic) -> None:
-        """`connections`: how many there will be at most. `clock` gives seconds."""
+    def __init__(
+        self, connections: int = 16, clock: Callable[[], float] = time.monotonic, above: Throttle | None = None
+    ) -> None:
+        """`connections`: how many there will be at most. `clock` gives seconds. `above`: the one of the whole
+        download, where this is a mirror's."""
         self.limit: int | None = None
         self.note = ""
+        self.mirrors: dict[str, Throttle] = {}
         self._connections = connections
         self._now = clock
+        self._above = above
         self._bucket: Bucket | None = None
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -82,6 +88,22 @@ class Throttle:
         else:
             self._bucket = None
         self._changed.set()
+
+    def of(self, mirror: str) -> Throttle:
+        """The one of `mirror`, under this one."""
+        if mirror not in self.mirrors:
+            self.mirrors[mirror] = Throttle(self._connections, self._now, self)
+        return self.mirrors[mirror]
+
+    def set_mirrors(self, limits: Mapping[str, int]) -> None:
+        """From now on: `limits` in bytes per second by mirror; those that are not in it have none of their own."""
+        for mirror in {*self.mirrors, *limits}:
+            self.of(mirror).set(limits.get(mirror))
+
+    @property
+    def limited(self) -> bool:
+        """Is there a limit, this one's or the whole download's?"""
+        return self.limit is not None or (self._above is not None and self._above.limited)
 
     @property
     def paused(self) -> bool:
@@ -103,6 +125,11 @@ class Throttle:
     @property
     def room(self) -> Room | None:
         """How a new connection is built; None while there is no limit."""
+        rooms = [room for room in (self._own_room, self._above.room if self._above else None) if room is not None]
+        return min(rooms, key=lambda room: room.window, default=None)
+
+    @property
+    def _own_room(self) -> Room | None:
         if not self.limit:
             return None
         span = min(max(_LEAST_SPAN, _ROUND_TRIPS * self._rtt), _MOST_SPAN)
@@ -118,20 +145,33 @@ class Throttle:
     def answered(self, seconds: float) -> None:
         """A response head came `seconds` after its request."""
         self._rtt = min(seconds, self._rtt or seconds)
+        if self._above is not None:
+            self._above.answered(seconds)
 
     async def pay(self, count: int) -> int:
         """Wait until `count` more bytes may arrive; returns `count` (0 for less). Those who wait are served in turn."""
         left = count = max(0, count)
         if not count or self.limit is None:
-            return count
+            return await self._pay_above(count)
         async with self._turn:
-            while left > 0 and self.limit is not None:
-                if self._bucket is not None:
-                    self._bucket, given = self._bucket.take(self._now(), left)
-                    left -= given
-                if left > 0:
+            while left > 0:
+                # No more at a time than a bucket holds: who waits here has taken next to nothing that others could use.
+                if piece := self._take(left):
+                    left -= await self._pay_above(piece)
+                else:
                     await self._wait(left)
         return count
+
+    def _take(self, wanted: int) -> int:
+        if self.limit is None:
+            return wanted
+        if self._bucket is None:
+            return 0
+        self._bucket, given = self._bucket.take(self._now(), wanted)
+        return given
+
+    async def _pay_above(self, count: int) -> int:
+        return await self._above.pay(count) if self._above is not None else count
 
     async def _wait(self, left: int) -> None:
         """Until there is something to take, or the limit is another one."""

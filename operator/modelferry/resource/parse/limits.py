@@ -1,9 +1,11 @@
-"""``spec.transfer.bandwidth`` and ``.windows``; the same fields stand in a download pod's annotation."""
+"""``spec.transfer.bandwidth`` and ``.windows``; the same fields stand in a download pod's annotation, with
+the bandwidth of each mirror."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -24,11 +26,12 @@ def read_limits(text: str) -> Limits:
         fields = Fields(json.loads(text or "{}"), "", faults)
     except ValueError as error:
         raise InvalidSpec(f"limits: not JSON: {error}") from error
-    found = limits(fields)
+    found, mirrors = limits(fields), fields.map("mirrors")
+    rates = {name: rate(mirrors, name) for name in mirrors.names}
     fields.done()
     if faults.lines:
         raise InvalidSpec("limits: " + "; ".join(faults.lines))
-    return found
+    return replace(found, mirrors=tuple((name, limit) for name, limit in rates.items() if limit is not None))
 
 
 def limits(fields: Fields) -> Limits:

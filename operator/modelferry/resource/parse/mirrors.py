@@ -20,9 +20,10 @@ from modelferry.resource.mirror import (
     S3Keys,
     SecretURLs,
 )
+from modelferry.resource.parse.limits import rate
 from modelferry.resource.parse.secret import auth, reference
 from modelferry.resource.parse.source.stores import LONGEST_KEY, bucket_name, region_name
-from modelferry.resource.parse.transfer import tls
+from modelferry.resource.parse.transfer import proxy, tls
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
@@ -52,8 +53,10 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         )
     has_url, has_presigned = fields.has("url"), fields.has("presigned")
     url = fields.text("url")
-    if name == SOURCE and (has_url or has_presigned or fields.has("auth") or fields.has("tls")):
-        fields.fault("name", "'source' stands for spec.source itself: give it a priority or a weight, and nothing else")
+    if name == SOURCE and (has_url or has_presigned or any(map(fields.has, ("auth", "tls", "proxy")))):
+        fields.fault(
+            "name", "'source' stands for spec.source itself: give it a priority, a weight, a probe or a bandwidth alone"
+        )
     elif name != SOURCE and has_url == has_presigned:
         fields.faults.add(fields.path, "give url or presigned, not both and not none")
     if has_url:
@@ -65,6 +68,8 @@ def _mirror(fields: Fields, number: int) -> Mirror:
     weight = fields.number("weight", 1, 1, MAX_WEIGHT)
     secret = auth(fields)
     own = tls(fields.map("tls"), plain=False) if fields.has("tls") else None
+    way = proxy(fields.map("proxy")) if fields.has("proxy") else None
+    limit = rate(fields, "bandwidth")
     presigned = _presigned(fields.map("presigned")) if has_presigned else None
     probe = fields.map("probe")
     interval = probe.duration("interval", PROBE, LEAST_PROBE, MOST_PROBE)
@@ -79,6 +84,8 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         own,
         presigned,
         interval,
+        way,
+        limit,
     )
 
 

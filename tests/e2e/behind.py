@@ -1,0 +1,78 @@
+"""Files that only a real squid and a real dante lead to: their origin listens where no pod can reach it, under a name
+that the two alone know."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from e2e.kit import Kit
+from e2e.origins import MIB
+from origin.certs import Leaf
+from origin.nginx import Nginx
+from origin.proxies import PASSWORD, USERNAME, Dante, Squid, why_not
+
+INNER = "models.only-the-proxy-knows.test"
+
+#: Bytes per second of one stream: of four, 12 s for the large file.
+RATE = 2 * MIB
+SMALL, LARGE = b"model" * 1000, Random(3).randbytes(96 * MIB)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Two files behind two proxies."""
+
+    squid: Squid
+    dante: Dante
+    nginx: Nginx
+
+    @property
+    def small(self) -> list[dict[str, Any]]:
+        """`source.http.files` of 5 kB, by the name that the proxies know."""
+        return self._file("small.bin", SMALL)
+
+    @property
+    def large(self) -> list[dict[str, Any]]:
+        """`source.http.files` of 96 MiB."""
+        return self._file("large.bin", LARGE)
+
+    @property
+    def address(self) -> str:
+        """Host and port as a client asks a proxy for them."""
+        return f"{INNER}:{self.nginx.port}"
+
+    def _file(self, path: str, content: bytes) -> list[dict[str, Any]]:
+        url = self.nginx.url(path).replace("127.0.0.1", INNER)
+        return [{"path": path, "url": url, "sha256": hashlib.sha256(content).hexdigest()}]
+
+
+@contextmanager
+def behind_proxies(host: str, leaf: Leaf, inner: Leaf) -> Iterator[Behind]:
+    """nginx on loopback with the certificate `inner`, and the proxies on `host`, where pods reach them."""
+    if why := why_not(Squid) or why_not(Dante):
+        pytest.fail(why)
+    names = {INNER: "127.0.0.1"}
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "small.bin").write_bytes(SMALL)
+        (Path(root) / "large.bin").write_bytes(LARGE)
+        with (
+            Nginx(Path(root), leaf=inner, rate=RATE) as nginx,
+            Squid(host=host, leaf=leaf, names=names, outgoing="") as squid,
+            Dante(host=host, names=names, outgoing="127.0.0.1") as dante,
+        ):
+            yield Behind(squid, dante, nginx)
+
+
+def credentials(kit: Kit, name: str, password: str = PASSWORD) -> None:
+    """A Secret of the namespace with what the proxies want, or with a wrong password."""
+    literals = [f"--from-literal=username={USERNAME}", f"--from-literal=password={password}"]
+    kit.kubectl("create", "secret", "generic", name, *literals)

@@ -1,0 +1,219 @@
+"""What the operator's chart says for all downloads: a proxy with what is reached past it, the cluster's bandwidth, and
+where Prometheus asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.behind import Behind, credentials
+from e2e.conftest import CHART, Served, install
+from e2e.kit import SYSTEM, Kit, Object, artifact
+from e2e.origins import MIB, files, model
+from e2e.platform import Platform
+from metrics_page import DOWNLOAD, OPERATOR, check, documented, exported
+from metrics_page import values as samples
+from modelferry.resource import names
+from origin.certs import Leaf
+from origin.nginx import Nginx, Request
+from origin.proxies import USERNAME
+
+#: Bytes per second of the whole cluster, 80 Mbit/s, and of each of two downloads.
+TOTAL = 10_000_000
+HALF = TOTAL // 2
+#: How much faster it may seem: the origin's log counts what its own kernel has taken, and so some megabytes too early.
+MOST = 1.1
+
+SECRET = "egress"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def defaults(installed: Platform, values: dict[str, Any], behind: Behind) -> Iterator[None]:
+    """The operator with a proxy, a bandwidth and a Service for its metrics; afterwards as it was."""
+    proxy = {"url": behind.squid.url, "noProxy": [installed.host_address], "secretName": SECRET}
+    more = {"proxy": proxy, "transfer": {"bandwidth": "80Mbit"}, "metrics": {"service": True}}
+    install(installed, values | more)
+    yield
+    install(installed, values)
+
+
+def on_first_node(kit: Kit, name: str, found: list[dict[str, Any]], **spec: Any) -> Object:
+    """An artifact for one node."""
+    return artifact(name, found, nodes={"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}, **spec)
+
+
+# --- the proxy ------------------------------------------------------------------------------------------------------
+
+
+def test_the_operators_proxy_is_that_of_every_artifact_without_one(
+    installed: Platform, kit: Kit, behind: Behind, leaf: Leaf, tmp_path: Path
+) -> None:
+    credentials(kit, SECRET)
+    (tmp_path / "a.bin").write_bytes(b"near" * 1000)
+    with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as near:
+        own = {"proxy": {"url": behind.dante.url, "auth": {"secretRef": {"name": SECRET}}}}
+        kit.apply(
+            on_first_node(kit, "far", behind.small),
+            on_first_node(kit, "near", [{"path": "a.bin", "url": near.url("a.bin")}]),
+        )
+        kit.wait_ready("far")
+        kit.wait_ready("near")
+        assert f"CONNECT {behind.address} {USERNAME}" in behind.squid.log
+        assert [request.status for request in near.requests()]
+        assert f":{near.port} " not in behind.squid.log
+    tunnels = behind.squid.log.count("CONNECT")
+    kit.apply(on_first_node(kit, "other-way", behind.small, transfer=own))
+    kit.wait_ready("other-way")
+    assert f"username%{USERNAME}@" in behind.dante.log
+    assert behind.squid.log.count("CONNECT") == tunnels
+
+
+def test_a_namespace_without_the_proxys_secret_is_told_and_one_with_a_wrong_password_too(
+    kit: Kit, behind: Behind
+) -> None:
+    asked = len(behind.nginx.requests())
+    kit.apply(on_first_node(kit, "unmade", behind.small))
+    told = kit.wait_stalled("unmade", "SecretMissing")
+    assert f"the operator's proxy.secretName: there is no Secret '{SECRET}'" in told
+    credentials(kit, SECRET, "planted-wrong")
+    kit.apply(on_first_node(kit, "wrong", behind.small))
+    assert f"the proxy {behind.squid.url} does not take" in kit.wait_stalled("wrong", "ProxyDenied")
+    assert "planted-wrong" not in kit.kubectl("get", "ma,pods,configmaps,events", "-o", "yaml")
+    assert len(behind.nginx.requests()) == asked
+
+
+# --- the bandwidth --------------------------------------------------------------------------------------------------
+
+
+def fetching(nginx: Nginx) -> list[Request]:
+    """The requests but for the resolve pod's, which ask for a byte each."""
+    return [request for request in nginx.requests() if request.sent > 1]
+
+
+def test_downloads_share_the_clusters_bandwidth_and_give_it_back(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+    credentials(kit, SECRET)
+    first, second = installed.node_names[:2]
+    (short_root, short), (long_root, long) = model(64 * MIB), model(160 * MIB)
+    with (
+        Nginx(short_root, leaf=leaf, host=installed.host_address) as one,
+        Nginx(long_root, leaf=leaf, host=installed.host_address) as other,
+    ):
+        kit.apply(
+            artifact("short", files(one, short), nodes={"selector": {"kubernetes.io/hostname": first}}),
+            artifact("long", files(other, long), nodes={"selector": {"kubernetes.io/hostname": second}}),
+        )
+
+        def limits() -> list[int | None]:
+            return [kit.copy(name, node).get("limitPerSecond") for name, node in (("short", first), ("long", second))]
+
+        kit.wait("both to have a half", lambda: limits() == [HALF, HALF], 60)
+        kit.wait_ready("short")
+        kit.wait("the other to have it all", lambda: limits()[1] == TOTAL, 30)
+        assert kit.copy("long", second)["bytesDone"] < sum(file.size for file in long)
+        kit.wait_ready("long")
+        requests = [*fetching(one), *fetching(other)]
+    began = min(request.time - request.seconds for request in requests)
+    ended = max(request.time for request in requests)
+    sent = sum(request.sent for request in requests)
+    assert sent >= sum(file.size for file in [*short, *long])
+    assert sent <= MOST * TOTAL * (ended - began)
+
+
+# --- the metrics ----------------------------------------------------------------------------------------------------
+
+
+def of_operator(platform: Platform) -> str:
+    """What the chart's Service answers to Prometheus."""
+    service = f"/api/v1/namespaces/{SYSTEM}/services/modelferry-metrics:metrics/proxy/metrics"
+    return platform.kubectl("get", "--raw", service)
+
+
+def of_download(kit: Kit, name: str) -> str:
+    """What the one download pod of an artifact answers."""
+    (pod,) = kit.pods(name)
+    path = f"/api/v1/namespaces/{kit.namespace}/pods/{pod['metadata']['name']}:9440/proxy/metrics"
+    return kit.platform.kubectl("get", "--raw", path)
+
+
+def summed(platform: Platform, field: str, part: str) -> float:
+    """A number of the status, over all artifacts of the cluster."""
+    found = json.loads(platform.kubectl("get", "ma", "--all-namespaces", "-o", "json"))["items"]
+    return float(sum((one.get("status") or {}).get(field, {}).get(part, 0) for one in found))
+
+
+def test_what_prometheus_is_told_while_a_mirror_dies_is_what_the_page_says(
+    installed: Platform, kit: Kit, leaf: Leaf, small: Served
+) -> None:
+    credentials(kit, SECRET)
+    before = samples(of_operator(installed))["modelferry_source_fallbacks_total"]
+    node = installed.node_names[0]
+    root, found = model(256 * MIB)
+    with Nginx(root, leaf=leaf, host=installed.host_address) as lab:
+        mirrors = [{"name": "lab", "url": lab.url("{path}"), "probe": {"interval": "2s"}}]
+        kit.apply(on_first_node(kit, "speech", files(small.nginx, found), mirrors=mirrors))
+        kit.wait_bytes("speech", node, 0.05)
+        running = of_download(kit, "speech")
+        assert exported(running) == [(name, kind) for name, kind, _, _ in documented(DOWNLOAD)]
+        check(running)
+        told = samples(running)
+        assert told["modelferry_model_bytes"] == small.size
+        assert 0 < told["modelferry_verified_bytes"] <= told["modelferry_fetched_bytes_total"]
+        assert told['modelferry_mirror_state{mirror="lab",state="Up"}'] == 1
+        assert told['modelferry_mirror_fallbacks_total{mirror="source"}'] == 0
+
+    def fell_back() -> bool:
+        return samples(of_download(kit, "speech"))['modelferry_mirror_fallbacks_total{mirror="source"}'] == 1
+
+    kit.wait("the download to count the fallback", fell_back, 30)
+    after = samples(of_download(kit, "speech"))
+    assert after['modelferry_mirror_state{mirror="lab",state="Down"}'] == 1
+    kit.wait(
+        "the operator to count it",
+        lambda: samples(of_operator(installed))["modelferry_source_fallbacks_total"] == before + 1,
+    )
+    everything = of_operator(installed)
+    assert exported(everything) == [(name, kind) for name, kind, _, _ in documented(OPERATOR)]
+    check(everything)
+    assert samples(everything)['modelferry_mirrors{state="Down"}'] >= 1
+    kit.wait_ready("speech")
+
+    def agrees() -> bool:
+        seen = samples(of_operator(installed))
+        return (
+            seen["modelferry_wanted_bytes"] == summed(installed, "bytes", "total") >= small.size
+            and seen["modelferry_verified_bytes"] == summed(installed, "bytes", "verified") >= small.size
+            and seen["modelferry_ready_copies"] == summed(installed, "nodes", "ready") >= 1
+        )
+
+    kit.wait("the operator to tell the sum of all artifacts", agrees)
+
+
+def test_pod_monitors_find_the_operator_and_the_downloads(installed: Platform, kit: Kit, small: Served) -> None:
+    credentials(kit, SECRET)
+    told = ["--kube-version", "1.29", "--set", "metrics.podMonitor=true"]
+    rendered = installed.helm("template", "modelferry", CHART, "--namespace", SYSTEM, *told)
+    documents = [document for document in yaml.safe_load_all(rendered) if document]
+    monitors = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "PodMonitor"}
+    assert set(monitors) == {"modelferry", "modelferry-downloads"}
+    kit.apply(on_first_node(kit, "speech", small.source))
+    kit.wait("the download pod", lambda: len(kit.pods("speech")) > 0)
+    for name, namespace in (("modelferry", SYSTEM), ("modelferry-downloads", kit.namespace)):
+        labels = ",".join(f"{key}={value}" for key, value in monitors[name]["selector"]["matchLabels"].items())
+        listed = installed.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "json")
+        found = json.loads(listed)["items"]
+        assert len(found) == 1
+        (endpoint,) = monitors[name]["podMetricsEndpoints"]
+        spec = found[0]["spec"]
+        ports = [
+            port["name"]
+            for one in [*spec.get("initContainers", []), *spec["containers"]]
+            for port in one.get("ports", [])
+        ]
+        assert endpoint["port"] in ports
+    assert monitors["modelferry-downloads"]["podTargetLabels"] == [names.LABEL_ARTIFACT]
+    assert monitors["modelferry-downloads"]["namespaceSelector"] == {"any": True}
