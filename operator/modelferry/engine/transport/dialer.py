@@ -28,6 +28,10 @@ from modelferry.net.ways import Way, Ways
 #: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
 #: large buffers. Together they have twice the memory of either kind alone, at most.
 _FAST = 16
+#: A stream is slow where so many seconds bring less than the floor, or where its head took so long, until it shows
+#: better. Bytes of a slow stream are given out by the TLS record: waited for in larger pieces they would look like
+#: silence, and a part that was cut short would end late.
+_SLOW, _FAR, _RECORD = 0.1, 0.05, 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +277,9 @@ class Answer:
         self._first = first
         self._limits = limits
         self._paid = paid
+        self._slow = waited > _FAR
+        #: Of the floor: bytes that came, and seconds that they were waited for.
+        self._came, self._spent = 0, 0.0
         self._framing_body: Body | None = None
         #: The framing ended by itself; bytes followed it.
         self.whole = False
@@ -315,17 +322,29 @@ class Answer:
         self._dialer.release(self._line, self._connection, reusable)
 
     async def _more(self, left: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate. A limit makes buffers, and so the floor,
-        # smaller; the time that it takes is none of the server's.
-        wanted = min(left, max(1, self._limits.floor), self._connection.size)
+        # To wait for `floor` bytes is to enforce the floor rate. A limit makes buffers, and so the floor, smaller; the
+        # time that it takes is none of the server's.
+        floor = min(max(1, self._limits.floor), self._connection.size)
+        wanted = min(left, floor)
         await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
-        if (data := self._connection.ready(wanted)) is not None:
-            return data
+        if (data := self._connection.ready(wanted)) is None:
+            data = await self._wait(min(wanted, _RECORD) if self._slow else wanted, wanted)
+        self._came += len(data)
+        if self._came >= floor:
+            self._slow = self._spent > _SLOW
+            self._came, self._spent = 0, 0.0
+        return data
+
+    async def _wait(self, piece: int, wanted: int) -> memoryview:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
-            async with asyncio.timeout(self._limits.stall):
-                return await self._connection.take(wanted)
+            async with asyncio.timeout(self._limits.stall - self._spent):
+                return await self._connection.take(piece)
         except TimeoutError:
             raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
+        finally:
+            self._spent += clock() - began
 
 
 class _Unanswered(Exception):
