@@ -165,11 +165,10 @@ def _proxies(mirror: Mirror, spec: Spec, default: Way, ca_files: Sequence[Path],
     """Its own proxy, verified as the mirror is, or else the source's."""
     if mirror.proxy is None:
         return default.proxies
-    own = [bundles[mirror.name]] if mirror.name in bundles else []
-    where = f"spec.mirrors[{mirror.name}].proxy"
+    where, trusted = f"spec.mirrors[{mirror.name}].proxy", _trusted(mirror, ca_files, bundles)
 
     def context(pins: tuple[str, ...]) -> ssl.SSLContext:
-        return context_of(replace(mirror.tls or spec.transfer.tls, pins=pins), [*ca_files, *own])
+        return context_of(replace(mirror.tls or spec.transfer.tls, pins=pins), trusted)
 
     return proxies.of_spec(mirror.proxy, secrets, context, where)
 

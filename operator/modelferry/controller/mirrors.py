@@ -29,9 +29,7 @@ def listed(before: Iterable[Object], mirrors: Sequence[Mirror], states: Iterable
 
 
 def _entry(name: str, views: Sequence[MirrorProgress]) -> Object:
-    state = max(
-        (view.state for view in views), key=lambda word: MIRROR_STATES.index(word) if word in MIRROR_STATES else 0
-    )
+    state = max((view.state for view in views), key=_rank)
     told = next((view.message for view in views if view.state == state and view.message), "")
     body: Object = {"name": name, "state": state, "nodes": sum(view.state == state for view in views)}
     amounts = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelferry.resource.names import NAME
 from modelferry.resource.quantities import seconds, span
-from modelferry.resource.secret import NAME
 
 
 @dataclass

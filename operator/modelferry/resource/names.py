@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from modelferry.resource import GROUP
+
+#: A DNS subdomain (RFC 1123), as the names of most objects are.
+NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 #: Our own finalizer on a ModelArtifact: nodes hold directories that no owner reference reaches.
 FINALIZER = f"{GROUP}/cleanup"

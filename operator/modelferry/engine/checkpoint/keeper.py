@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready, recovery
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Written
+from modelferry.engine.checkpoint.batch import Batch, Checked
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
-from modelferry.engine.checkpoint.ledger import ChunkRow, Ledger
+from modelferry.engine.checkpoint.ledger import Ledger
 from modelferry.engine.checkpoint.lock import acquire
 from modelferry.engine.checkpoint.state import FileState
 from modelferry.engine.storage import files, layout
@@ -37,35 +38,6 @@ def read_boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A chunk that was read back: its row as it will be committed, and whether it differs from before."""
-
-    row: ChunkRow
-    changed: bool
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Chunks of one file that are committed together: ``passed`` are those that are as they should be."""
-
-    state: FileState
-    fd: int
-    reports: dict[int, Written]
-    passed: dict[int, _Checked] = field(default_factory=dict)
-
-    @property
-    def completes(self) -> bool:
-        """With these the file is whole, and its digest, which grew while they were read, is right."""
-        state, expected = self.state, self.state.entry.digest
-        if state.verified or state.phase == "repairing" or state.frontier.next < len(state.rows):
-            return False
-        done = {item.row.index for item in self.passed.values()}
-        return all(row.done or row.index in done for row in state.rows) and (
-            expected is None or str(state.frontier) == str(expected)
-        )
 
 
 class Keeper:
@@ -276,23 +248,26 @@ class Keeper:
 
     def _batch(
         self, state: FileState, reports: dict[int, Written], receipts: dict[int, Receipt], stack: ExitStack
-    ) -> _Batch:
+    ) -> Batch:
         """Open the file for as long as `stack` does, and have what is reported of it on its way to the disk."""
         fd = stack.enter_context(self._opened(state))
-        batch = _Batch(state, fd, reports)
+        batch = Batch(state, fd, reports)
         current = (state.generation, os.fstat(fd).st_ino)
-        for i in [i for i, report in reports.items() if (report.generation, report.inode) != current]:
+        for i, report in list(reports.items()):
+            if (report.generation, report.inode) != current:
+                receipts[i] = Receipt(False, "stale")
+            elif report.index in state.doubted:
+                state.doubted.remove(report.index)
+                receipts[i] = Receipt(False, "disk")
+            else:
+                continue
             del reports[i]
-            receipts[i] = Receipt(False, "stale")
-        for i in [i for i, report in reports.items() if report.index in state.doubted]:
-            state.doubted.discard(reports.pop(i).index)
-            receipts[i] = Receipt(False, "disk")
         for report in reports.values():
             chunk = state.chunk(report.index)
             files.begin_writing(fd, chunk.start, chunk.end)
         return batch
 
-    def _read_back_all(self, batch: _Batch, receipts: dict[int, Receipt]) -> None:
+    def _read_back_all(self, batch: Batch, receipts: dict[int, Receipt]) -> None:
         for i, report in batch.reports.items():
             row = self._read_back(batch.state, batch.fd, report)
             if isinstance(row, Receipt):
@@ -301,7 +276,7 @@ class Keeper:
                 batch.passed[i] = row
 
     def _take_faults(
-        self, batches: list[_Batch], faults: list[MachineFault | None], receipts: dict[int, Receipt]
+        self, batches: list[Batch], faults: list[MachineFault | None], receipts: dict[int, Receipt]
     ) -> None:
         for batch, fault in zip(batches, faults, strict=True):
             if fault is not None:
@@ -313,7 +288,7 @@ class Keeper:
                 receipts |= dict.fromkeys(batch.passed, Receipt(False, "disk"))
                 batch.passed.clear()
 
-    def _read_back(self, state: FileState, fd: int, report: Written) -> _Checked | Receipt:
+    def _read_back(self, state: FileState, fd: int, report: Written) -> Checked | Receipt:
         chunk = state.chunk(report.index)
         digest = blake3()
         hashers: list[tuple[int, Hasher]] = [(0, digest)]
@@ -345,7 +320,7 @@ class Keeper:
             generation=report.generation,
             digest=digest.digest(),
         )
-        return _Checked(row, changed)
+        return Checked(row, changed)
 
     def _advance(self, state: FileState, fd: int, until: int) -> None:
         frontier = state.frontier

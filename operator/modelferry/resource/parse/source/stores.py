@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 from modelferry.manifest.urls import url_fault
 from modelferry.resource.fields import Fields
+from modelferry.resource.names import NAME
 from modelferry.resource.parse.source.patterns import patterns
 from modelferry.resource.stores import BUCKET, REGION, STYLES, OCISource, S3Source
 
 #: Bytes of an object's key (S3 User Guide), and so of a prefix.
 LONGEST_KEY = 1024
-#: A DNS subdomain (RFC 1123), as a service account's name is one.
-_ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 def s3(fields: Fields) -> S3Source:
@@ -31,7 +29,7 @@ def s3(fields: Fields) -> S3Source:
     if style not in ("", *STYLES):
         fields.fault("style", f"must be {' or '.join(STYLES)}, not {style!r}")
     account = fields.text("serviceAccountName")
-    if account and not _ACCOUNT.fullmatch(account):
+    if account and not NAME.fullmatch(account):
         fields.fault("serviceAccountName", "must be a service account's name")
     include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     fields.done()
