@@ -22,12 +22,14 @@ from origin.certs import Authority, Leaf
 
 #: Seconds for sha256sum, and bytes of a tool's last words that are kept.
 _CHECK_LIMIT, _WORDS = 300.0, 200
+#: Seconds after which Modelferry is stopped, wherever the others are stopped sooner.
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What is fetched, from where, over what. ``rate``: bytes per second of each answer; ``limit``: seconds after
-    which a tool is stopped."""
+    which another tool is stopped; Modelferry has `_PATIENCE`."""
 
     files: Files
     line: Line = LOOPBACK
@@ -129,7 +131,8 @@ def _one(scene: Scene, tool: Tool, number: int) -> Run:
     launch = tool.launch(job)
     scene.origin.begin(number)
     log = scene.scratch / "log"
-    usage = run(launch, env=job.env(), cwd=scene.scratch, log=log, limit=scene.setting.limit, prefix=scene.prefix)
+    limit = max(scene.setting.limit, _PATIENCE) if tool.name.startswith(OURS) else scene.setting.limit
+    usage = run(launch, env=job.env(), cwd=scene.scratch, log=log, limit=limit, prefix=scene.prefix)
     served = scene.origin.served()
     done = _run_of(tool.name, number, usage, served)
     if done.ended == "ok":

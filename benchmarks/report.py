@@ -33,8 +33,8 @@ work. *CPU* is user and system time of all the tool's processes for each GB (10^
 of the resident memory of the tool's processes, sampled 40 times a second (pages that are shared count for each
 process). *Served* is what the origin says it sent, in bytes of content as a multiple of the files' size: what is above
 1.00 was fetched more than once. A run *fails* by an exit code or by a wrong digest, which is looked at after each run.
-Where a tool was stopped at the limit, its speed is by what the origin had sent it until then, some of which was still
-on its way. 1 MB is 10^6 bytes.
+Where a tool was stopped at the limit (Modelferry never is before its time), its speed is by what the origin had sent it
+until then, some of which was still on its way. 1 MB is 10^6 bytes.
 
 Lines other than loopback are emulated by the project itself (`benchmarks/emulator.py`): two network namespaces, and
 between them a program that delays, limits and drops packets, or the kernel's token bucket.

@@ -1,7 +1,7 @@
 """The tools, as a user would call them.
 
 All get the origin's authority, no proxy, and, where they can, a limit of 30 s without data, as Modelferry has. The
-multi-stream ones get 16 streams, Modelferry its default, which is 16 as well.
+multi-stream ones get 16 streams, which is the most that aria2c takes; Modelferry its default.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
 from modelferry.engine.plan import Lease
 from modelferry.engine.storage.sink import Disk, Sink
 from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Probed, Streamed, Transfer
-from modelferry.engine.transport.dialer import Answer, Dialer
+from modelferry.engine.transport.answer import Answer
+from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.wire import Action, Expectation, ProtocolError, Request, Verdict, ended, judge
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
@@ -90,6 +91,8 @@ class Exchange:
             if not assembly.joins(lease, (place.place.mirror, verdict.validator, sink.inode)):
                 return Mixed(lease, place)
             transfer.answer = answer
+            if answer.head.status == 206:
+                place.keep_range()
             await self._take(answer, verdict, transfer, sink)
         finally:
             transfer.answer = None

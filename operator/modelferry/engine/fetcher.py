@@ -187,7 +187,7 @@ class Fetcher:
         times = self._download.times()
         if tasks or self._dialer.throttle.paused:
             # What may be fetched already waits for a connection. With none at work it came due a moment ago.
-            times = [time for time in times if time > now] + [now + _TICK]
+            times = [time for time in (*times, *self._download.servers.observe_times()) if time > now] + [now + _TICK]
         elif not times:
             raise AssertionError("nothing runs and nothing waits, but the download is not whole")
         woken = asyncio.create_task(self._woken.wait())
@@ -235,7 +235,8 @@ class Fetcher:
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)
         servers.take_stock(tries.loads)
-        servers.observe(now, exchange.received, free=free)
+        if servers.observe(now, exchange.received, free=free):
+            self._woken.set()
         if not throttle.paused:
             self._probe(exchange, now)
 

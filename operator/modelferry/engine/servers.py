@@ -299,10 +299,10 @@ class Servers:
         if delay is not None:
             self.paused[Origin.of(place.place.url)] = now + delay
 
-    def observe(self, now: float, received: Mapping[str, int], *, free: bool = True) -> None:
+    def observe(self, now: float, received: Mapping[str, int], *, free: bool = True) -> bool:
         """As `Pace.observe`, for each mirror; where a limit bounds the rate, and so it is not `free`, it tells
-        nothing."""
-        full = self.running.total() >= self.connections
+        nothing. Returns whether more may be asked for than before."""
+        full, grew = self.running.total() >= self.connections, False
         for name, work in self.known.items():
             running, before = self.running[name], work.received
             work.received = received.get(name, 0)
@@ -310,11 +310,18 @@ class Servers:
             work.fed = now if work.received > before or not running else work.fed
             if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
                 work.health = work.health.delivered()
-            filled = free and not self._felt(name) and self._load(work).fills(work.pace.allowed)
+            allowed = work.pace.allowed
+            filled = free and not self._felt(name) and self._load(work).fills(allowed)
             work.pace = work.pace.observe(now, work.received, filled)
+            grew = grew or work.pace.allowed > allowed
             if full and 0 < running < work.pace.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.
                 work.pace = replace(work.pace, since=None, mark=None)
+        return grew
+
+    def observe_times(self) -> list[float]:
+        """When `observe` sees the next thing."""
+        return [work.pace.due for work in self.known.values() if work.pace.due is not None]
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""

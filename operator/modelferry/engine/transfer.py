@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from modelferry.engine.checkpoint.api import Finish, Receipt
 from modelferry.engine.pace import Meter
 from modelferry.engine.plan import Lease
-from modelferry.engine.transport.dialer import Answer
+from modelferry.engine.transport.answer import Answer
 from modelferry.engine.wire import Origin, Verdict
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import Stalled

@@ -24,7 +24,8 @@ CHUNK_TRIES = 8
 @dataclass(slots=True)
 class PlaceWork:
     """One place of one file. ``route`` is where it redirected to (resolved once); ``validator`` what its answers
-    carry. ``entire``: it sends the whole file alone, or cannot tell versions apart; another one is asked for parts."""
+    carry. ``ranged``: it has answered a range with that range. ``entire``: it sends the whole file alone, or cannot
+    tell versions apart; another one is asked for parts."""
 
     place: Place
     route: str = ""
@@ -32,6 +33,7 @@ class PlaceWork:
     strikes: int = 0
     ignored: int = 0
     delivered: bool = False
+    ranged: bool = False
     entire: bool = False
     refused: Stalled | None = None
 
@@ -53,11 +55,15 @@ class PlaceWork:
     def ignore_range(self, tries: int) -> bool:
         """Count a whole file in answer to a range, at try number `tries`; True where this place does not do ranges."""
         self.ignored += 1
-        return tries >= CHUNK_TRIES or self.ignored >= (IGNORED if self.delivered else IGNORED_AT_FIRST)
+        return tries >= CHUNK_TRIES or self.ignored >= (IGNORED if self.ranged else IGNORED_AT_FIRST)
+
+    def keep_range(self) -> None:
+        """Count a range in answer to a range, before its bytes have come."""
+        self.ignored, self.ranged = 0, True
 
     def deliver(self) -> None:
         """Count a good chunk."""
-        self.strikes = self.ignored = 0
+        self.strikes = 0
         self.delivered = True
 
 

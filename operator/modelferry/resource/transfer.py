@@ -9,7 +9,7 @@ from modelferry.resource.secret import SecretReference
 
 #: Concurrent streams of one download, at most, where the spec says nothing. As many fill a 100 Mbit/s line of 180 ms
 #: with 1 % loss; on a fast line the engine stays with about 8.
-DEFAULT_CONNECTIONS = 64
+DEFAULT_CONNECTIONS = 80
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
 #: Seconds without one good byte after which a download is given up, and what may be said of it.

@@ -4,7 +4,8 @@ gigabytes in a fraction of a second, on a clock of its own.
 What a line does to a stream, simplified: three round trips before the first byte on a new connection (TCP, TLS 1.3, the
 request) and one on a kept one, or on one that was opened ahead, while the first request was on its way; slow start from
 10 segments, doubling each round trip; then the least of what losses
-permit (Mathis et al. 1997), what the server permits a stream, and a share of the link in proportion to the demand.
+permit (Mathis et al. 1997), what the server permits a stream, and a share of the link in proportion to the demand. A
+line may become another one while it is used; the round trip stays.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from math import inf, sqrt
 
 from modelferry.engine.pace import Load, Meter, Pace, Stream, backoff, cut_of, laggards, next_part, silent, victim
 from modelferry.engine.plan import Backlog, Lease
+from modelferry.engine.transport.throttle import LEAST_STREAM
 from modelferry.manifest import chunks_of
 
 SEGMENT = 1448
@@ -24,21 +26,33 @@ MB = 1e6
 @dataclass(frozen=True, slots=True)
 class Line:
     """``capacity`` in bytes per second, ``rtt`` in seconds, ``loss`` as a probability; ``cap``: bytes per second that
-    the server gives a stream; ``busy_above``: requests at once beyond which it answers 429; ``odd``: what connection
-    number n brings at most at a time, where it is not as the others."""
+    the server gives a stream, and ``burst`` the bytes of each answer that pass before; ``busy_above``: requests at once
+    beyond which it answers 429; ``odd``: what connection number n brings at most at a time, where it is not as the
+    others; ``later``: when it becomes another line."""
 
     capacity: float
     rtt: float
     loss: float = 0.0
     cap: float = inf
+    burst: float = 0.0
     busy_above: int = 1000
     odd: Callable[[int, float], float] = lambda number, now: inf
+    later: tuple[float, Line] | None = None
 
     @property
     def stream(self) -> float:
         """Bytes per second that one stream reaches when it is alone."""
+        return min(self.free_stream, self.cap)
+
+    @property
+    def free_stream(self) -> float:
+        """The same, as far as the server does not cap it."""
         mathis = SEGMENT / self.rtt * 1.22 / sqrt(self.loss) if self.loss else inf
-        return min(mathis, self.cap, self.capacity)
+        return min(mathis, self.capacity)
+
+    def at(self, now: float) -> Line:
+        """What it is by then."""
+        return self.later[1].at(now) if self.later is not None and now >= self.later[0] else self
 
 
 @dataclass(slots=True)
@@ -61,7 +75,8 @@ class _Try:
 
 @dataclass(slots=True)
 class Download:
-    """One file of `size` bytes over `line`. After `run`: ``seconds`` it took; ``wasted`` bytes that were sent for
+    """One file of `size` bytes over `line`, of which this side takes at most `limit` bytes per second, by the clock.
+    After `run`: ``seconds`` it took; ``wasted`` bytes that were sent for
     nothing; ``busy`` answers; ``dropped`` and ``shared`` streams; ``most`` connections at once; ``history`` of (time,
     allowed)."""
 
@@ -70,6 +85,7 @@ class Download:
     connections: int = 16
     adaptive: bool = True
     step: float = 0.05
+    limit: Callable[[float], float] = lambda now: inf
     seconds: float = 0.0
     wasted: float = 0.0
     busy: int = 0
@@ -82,6 +98,7 @@ class Download:
     _received: float = 0.0
     _done: int = 0
     _opened: int = 0
+    _limited: bool = False
     _pace: Pace = field(init=False)
     _backlog: Backlog = field(default_factory=Backlog)
     _tries: list[_Try] = field(default_factory=list)
@@ -114,13 +131,14 @@ class Download:
 
     def _dispatch(self) -> None:
         now = self._now
-        if self.adaptive:
+        if self.adaptive and not self._limited:
             for stream in laggards(self._streams(), self._pace, now):
                 self._drop(stream)
-        while len(self._tries) < self._pace.allowed and (lease := self._next()):
+        bound = max(1, min(self._pace.allowed, self.limit(now) // LEAST_STREAM))
+        while len(self._tries) < bound and (lease := self._next()):
             self._start(lease)
         if self.adaptive:
-            full = Load(len(self._tries), 0).fills(self._pace.allowed)
+            full = Load(len(self._tries), 0).fills(self._pace.allowed) and not self._limited
             self._pace = self._pace.observe(now, int(self._received), full)
         if not self.history or self.history[-1][1] != self._pace.allowed:
             self.history.append((now, self._pace.allowed))
@@ -128,7 +146,7 @@ class Download:
 
     def _next(self) -> Lease | None:
         lease = self._backlog.pop(self._now)
-        if not self.adaptive:
+        if not self.adaptive or (lease is None and self._limited):
             return lease
         if lease is None:
             if len(self._backlog):
@@ -165,7 +183,7 @@ class Download:
         connection = kept or self._connection()
         first_byte = self._now + (rtt if kept else 3 * rtt)
         one = _Try(lease, connection, self._now, first_byte, lease.end, lease.start)
-        one.refused = sum(not other.refused for other in self._tries) >= self.line.busy_above
+        one.refused = sum(not other.refused for other in self._tries) >= self.line.at(self._now).busy_above
         self._tries.append(one)
 
     def _connection(self) -> _Connection:
@@ -195,7 +213,8 @@ class Download:
             elif now >= one.first_byte:
                 flowing.append((one, self._demand(one, now)))
         total = sum(demand for _, demand in flowing)
-        scale = min(1.0, self.line.capacity / total) if total else 1.0
+        self._limited = total > self.limit(now) < self.line.at(now).capacity
+        scale = min(1.0, self.line.at(now).capacity / total, self.limit(now) / total) if total else 1.0
         for one, demand in flowing:
             if not one.meter.samples or one.at == one.lease.start:
                 self._pace = self._pace.answered(self.line.rtt)
@@ -208,7 +227,9 @@ class Download:
         self._now = now
 
     def _demand(self, one: _Try, now: float) -> float:
-        limit = min(self.line.stream, self.line.odd(one.connection.number, now))
+        line = self.line.at(now)
+        bursting = one.at - one.lease.start < line.burst
+        limit = min(line.free_stream if bursting else line.stream, line.odd(one.connection.number, now))
         return min(limit, max(one.connection.rate, 10 * SEGMENT / self.line.rtt) * 2 ** (self.step / self.line.rtt))
 
     def _finish(self, one: _Try, now: float) -> None:

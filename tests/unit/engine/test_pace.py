@@ -85,6 +85,37 @@ def test_more_connections_that_do_not_pay_are_given_back() -> None:
     assert pace.base == 8
 
 
+def test_where_a_doubling_nearly_doubles_the_rate_the_next_one_follows_soon() -> None:
+    pace, received = Pace.start(128), 0.0
+    begun: dict[int, float] = {}
+    for step in range(200):
+        pace = pace.observe(step / 50, int(received), True)
+        begun.setdefault(pace.allowed, step / 50)
+        received += pace.allowed * 1e6 / 50
+    assert begun[16] == pytest.approx(0.5, abs=0.05)
+    assert begun[64] - begun[32] < 0.4
+
+
+def test_one_odd_window_is_not_another_line_but_two_are() -> None:
+    full = watch(Pace.start(8), 1e6, 2.0)
+    assert (full.base_rate, full.changed) == (8e6, False)
+    begin = full.mark[0] if full.mark else 0.0
+    stalled = full.observe(begin + 1.0, int(full.mark[1] if full.mark else 0), True)
+    assert (stalled.base_rate, stalled.changed) == (8e6, False)
+    slower = stalled.observe(begin + 2.0, int(stalled.mark[1] if stalled.mark else 0) + 1_000_000, True)
+    assert (slower.base_rate, slower.changed) == (1e6, True)
+
+
+def test_it_says_when_it_is_to_be_asked_next() -> None:
+    pace = Pace.start(16)
+    assert pace.due is None
+    pace = pace.observe(10.0, 0, True)
+    assert pace.due == 10.25
+    pace = pace.observe(10.25, 0, True)
+    assert pace.due == 10.5
+    assert pace.observe(10.5, 1_000_000, True).allowed == 16
+
+
 def test_a_line_that_is_not_filled_teaches_nothing() -> None:
     pace = Pace.start(64)
     for step in range(40):
@@ -292,3 +323,8 @@ def test_small_requests_alone_say_nothing_of_the_line() -> None:
     assert Load(4, 16).fills(8)
     assert not Load(0, 32).fills(8)
     assert not Load(7, 0).fills(8)
+
+
+def test_those_that_are_too_many_still_count_as_such() -> None:
+    assert Load(9, 0).fills(8)
+    assert not Load(10, 0).fills(8)

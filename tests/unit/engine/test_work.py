@@ -24,15 +24,29 @@ def strikes_until_the_end(place: PlaceWork) -> int:
     return next(count for count in range(1, 100) if place.strike(1))
 
 
+def ignored_until_the_end(place: PlaceWork) -> int:
+    return next(n for n in range(1, 100) if place.ignore_range(1))
+
+
 def test_a_place_that_has_delivered_is_borne_longer() -> None:
     new, old = PlaceWork(PLACES[0]), PlaceWork(PLACES[0])
     old.deliver()
     assert strikes_until_the_end(new) == STRIKES_AT_FIRST
     assert strikes_until_the_end(old) == STRIKES
-    assert next(n for n in range(1, 100) if PlaceWork(PLACES[0], ignored=n - 1).ignore_range(1)) == IGNORED_AT_FIRST
-    assert (
-        next(n for n in range(1, 100) if PlaceWork(PLACES[0], ignored=n - 1, delivered=True).ignore_range(1)) == IGNORED
-    )
+
+
+def test_a_place_that_has_answered_a_range_with_it_is_borne_longer_when_it_sends_whole_files() -> None:
+    new, old = PlaceWork(PLACES[0]), PlaceWork(PLACES[0], ignored=2)
+    old.keep_range()
+    assert ignored_until_the_end(new) == IGNORED_AT_FIRST
+    assert ignored_until_the_end(old) == IGNORED
+
+
+def test_whole_files_between_ranges_do_not_add_up() -> None:
+    place = PlaceWork(PLACES[0])
+    for _ in range(IGNORED):
+        assert not place.ignore_range(1)
+        place.keep_range()
 
 
 def test_a_good_chunk_wipes_the_slate() -> None:

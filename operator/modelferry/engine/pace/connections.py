@@ -2,9 +2,12 @@
 
 The first number follows from the round trip: a long way needs many streams, whatever it carries, and finding that out
 by doubling takes seconds. From there it is a search by trials: with the rate of the present number known, more are
-tried, and kept if they paid. At first the number doubles, since a line may carry 2 or 100 streams; after two trials in
-a row that did not pay it grows by a quarter at a time, with longer and longer rests between trials that fail. A busy
-answer (429, 503) takes the last step back, or halves; after one, the number never doubles again.
+tried, and kept if they paid. At first the number doubles, since a line may carry 2 or 100 streams, and where that
+nearly doubles the rate as well the next doubling follows at once; after two trials in a row that did not pay it grows
+by a quarter at a time, with longer and longer rests between trials that fail. When they are at their longest, fewer are
+tried as well, and kept while they bring as much. Where the line by itself becomes much slower or faster, what was
+learnt of it is void: more are tried at once, and then fewer. A busy answer (429, 503) takes the last step back, or
+halves; after one, the number never doubles again.
 
 Why at all: on a long line with losses the sender's congestion control bounds each stream (Mathis et al. 1997: MSS / RTT
 * 1.22 / sqrt(loss)), and on others the server does; the client's one lever is how many streams there are.
@@ -27,6 +30,12 @@ DOUBLE, GENTLE = 2.0, 1.25
 PAID = {DOUBLE: 1.1, GENTLE: 1.03}
 #: A quarter more connections that make the line so much faster are nearly all worth it: doubling begins again.
 PAID_WELL = 1.15
+#: Of what the number grew by, the rate did: then each stream has a bound of its own, and more are tried without much
+#: waiting. And how much of the rate fewer connections must bring to be kept.
+STEEP, STILL = 0.85, 0.97
+#: A rate that is twice in a row so many times what it was, or as small a part of it, with the same number of
+#: connections: it is another line. Once may be a disk that is waited for.
+ANOTHER = 1.5
 #: Bytes of the least answer that tells a stream's rate: a smaller one tells the round trip.
 LEAST_TOLD = 256 << 10
 #: Seconds of rest after a trial that failed: at first, at first where a server was busy, and at most after doublings.
@@ -38,10 +47,12 @@ class Pace:
     """``allowed`` connections of at most ``most``.
 
     ``base`` is the number that ``base_rate`` (bytes per second) was measured with: a trial runs while it is not
-    ``allowed``. ``since``: when the present window began; ``mark``: (time, bytes) from which it measures, None while
-    new streams find their speed. ``rtt``: the shortest wait for a response head, in seconds. ``stream_rate``: bytes per
-    second of one stream, of late, and ``told``, when that was; 0 while unknown. ``deaf``: until when busy answers tell
-    nothing new. ``sharers``: how many lines share ``most`` at the start.
+    ``allowed``. ``steep``: the last trial brought nearly what it added; ``fewer``: the next one is of fewer; ``odd``:
+    the last window fits ill to those before; ``changed``: it is another line than the one that was searched.
+    ``since``: when the present window began; ``mark``: (time, bytes) from which it measures, None while new streams
+    find their speed. ``rtt``: the shortest wait for a response head, in seconds. ``stream_rate``: bytes per second of
+    one stream, of late, and ``told``, when that was; 0 while unknown. ``deaf``: until when busy answers tell nothing
+    new. ``sharers``: how many lines share ``most`` at the start.
     """
 
     most: int
@@ -58,6 +69,10 @@ class Pace:
     told: float = 0.0
     deaf: float = 0.0
     sharers: int = 1
+    steep: bool = False
+    fewer: bool = False
+    odd: bool = False
+    changed: bool = False
 
     @classmethod
     def start(cls, most: int, sharers: int = 1) -> Pace:
@@ -102,42 +117,83 @@ class Pace:
         return replace(rested._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
 
     def observe(self, now: float, received: int, full: bool) -> Pace:
-        """To be called several times a second. `received`: bytes so far; `full`: all allowed connections are at work;
-        where they are not, their rate says nothing of the line."""
+        """To be called several times a second, and when it is `due`. `received`: bytes so far; `full`: all allowed
+        connections are at work, and no more; where they are not, their rate says nothing of the line."""
         if not full or self.most == 1:
             return replace(self, since=None, mark=None) if self.since is not None else self
         if self.since is None:
             return replace(self, since=now, mark=None)
         if self.mark is None:
-            settled = now - self.since >= min(max(4 * self.rtt, 0.25), 3.0)
-            return replace(self, mark=(now, received)) if settled else self
+            return replace(self, mark=(now, received)) if now - self.since >= self._settling else self
         then, before = self.mark
-        if now - then < self._window:
+        if now < self._end_of_window(then):
             return self
-        return self._judge(now, (received - before) / (now - then))
+        judged = self._judge(now, (received - before) / (now - then))
+        # Streams that nothing was changed for need not find their speed again.
+        return replace(judged, mark=(now, received)) if judged.allowed == self.allowed else judged
+
+    @property
+    def due(self) -> float | None:
+        """The clock reading at which `observe` sees the next thing; None while nothing is measured."""
+        if self.since is None:
+            return None
+        return self.since + self._settling if self.mark is None else self._end_of_window(self.mark[0])
+
+    @property
+    def _settling(self) -> float:
+        """Seconds for which new streams find their speed."""
+        return max(2 * self.rtt, 0.1) if self.steep else min(max(4 * self.rtt, 0.25), 3.0)
 
     @property
     def _window(self) -> float:
         """Seconds over which a rate is taken: several round trips, and longer where there is more to be lost by an
         error, or where a smaller difference counts."""
-        window = min(max(4 * self.rtt, 0.25 if self.allowed < MANY else 0.75), 2.0)
+        window = min(max(4 * self.rtt, 0.25 if self.base < MANY or self.steep else 0.75), 2.0)
         return window if self.factor == DOUBLE else 4 * window
 
-    def _judge(self, now: float, rate: float) -> Pace:
-        trial = self.allowed != self.base
-        if trial and rate < self.base_rate * PAID[self.factor]:
-            # The first time it may be that the streams before were still in slow start, beyond what losses permit.
-            return self._failed(now, self.base, DOUBLE if self.rest == REST else GENTLE)
-        well = trial and not self.deaf and rate >= self.base_rate * PAID_WELL
-        known = replace(self, base=self.allowed, base_rate=rate, rest=REST if trial else self.rest)
-        known = replace(known, factor=DOUBLE if well else self.factor)
-        if now < self.resting or self.allowed == self.most:
-            return replace(known, since=now, mark=None)
-        more = min(self.most, max(self.allowed + 1, int(self.allowed * known.factor)))
-        return replace(known, allowed=more, since=now, mark=None)
+    def _end_of_window(self, begin: float) -> float:
+        """As soon as it is long enough; with a rest that ends before the next one would, so that a trial follows."""
+        end = begin + self._window
+        return self.resting if end < self.resting < end + self._window else end
 
-    def _failed(self, now: float, allowed: int, factor: float = GENTLE) -> Pace:
-        """Back to `allowed`, and a rest before the next trial."""
+    def _judge(self, now: float, rate: float) -> Pace:
+        grown, gain = self.allowed / self.base, rate / self.base_rate if self.base_rate else 1.0
+        if grown > 1.0 and gain < PAID[self.factor]:
+            # The first time it may be that the streams before were still in slow start, beyond what losses permit.
+            factor = DOUBLE if self.rest == REST else GENTLE
+            return self._failed(now, self.base, factor, fewer=self.changed or self.rest == MOST_REST)
+        if grown < 1.0 and gain < STILL:
+            return self._failed(now, self.base)
+        odd = grown == 1.0 and not 1 / ANOTHER < gain < ANOTHER
+        if odd and not self.odd:
+            return replace(self, odd=True)
+        known = replace(self, base=self.allowed, base_rate=rate, odd=False)
+        if grown > 1.0:
+            factor = DOUBLE if gain >= PAID_WELL and not self.deaf else self.factor
+            steep = self.factor == DOUBLE and gain >= STEEP * grown
+            known = replace(known, rest=REST, factor=factor, steep=steep, changed=False)
+        elif odd:
+            rest, factor = (BUSY_REST, GENTLE) if self.deaf else (REST, DOUBLE)
+            known = replace(known, rest=rest, factor=factor, resting=now, steep=False, fewer=False, changed=True)
+        return known._tried(now)
+
+    def _tried(self, now: float) -> Pace:
+        """The next trial, where it is time for one."""
+        waiting = replace(self, since=now, mark=None)
+        if now < self.resting:
+            return waiting
+        if self.fewer:
+            less = int(self.allowed / GENTLE)
+            if less < START:
+                return replace(waiting, fewer=False, changed=False)
+            return replace(waiting, allowed=less, factor=GENTLE, steep=False)
+        if self.allowed == self.most:
+            # There is nothing to be tried but fewer: at once on another line, and now and then on the same.
+            return replace(waiting, fewer=True, resting=now if self.changed else now + MOST_REST)
+        return replace(waiting, allowed=min(self.most, max(self.allowed + 1, int(self.allowed * self.factor))))
+
+    def _failed(self, now: float, allowed: int, factor: float = GENTLE, *, fewer: bool = False) -> Pace:
+        """Back to `allowed`, and a rest before the next trial, which may be of `fewer`."""
         return replace(
             self,
             allowed=allowed,
@@ -145,6 +201,10 @@ class Pace:
             factor=factor,
             resting=now + self.rest,
             rest=min(2 * self.rest, MOST_REST),
+            steep=False,
+            odd=False,
+            fewer=fewer,
+            changed=self.changed and fewer,
             since=None,
             mark=None,
         )

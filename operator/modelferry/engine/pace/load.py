@@ -9,6 +9,8 @@ SMALL_ONES = 4
 #: Connections beyond which small ones take none: with a round trip of 50 ms that is 640 files a second, more than a
 #: disk commits, and each connection takes some 150 KB of memory.
 ENOUGH = 32
+#: One in so many connections more than are allowed does not change what all of them bring.
+SPARE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +32,7 @@ class Load:
         return self.small <= SMALL_ONES * self.large
 
     def fills(self, allowed: int) -> bool:
-        """Do the large ones show what the line brings to so many connections? Small ones show the round trip."""
-        return self.large + self.small // SMALL_ONES >= allowed and 2 * self.large >= allowed
+        """Do the large ones show what the line brings to so many connections? Small ones show the round trip. After
+        there were to be fewer, those that are too many end one after the other."""
+        both = self.large + self.small // SMALL_ONES
+        return allowed <= both <= allowed + allowed // SPARE and 2 * self.large >= allowed

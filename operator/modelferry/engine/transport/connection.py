@@ -8,6 +8,7 @@ write to the file, and where the line is fast no task sleeps: bytes that are the
 from __future__ import annotations
 
 import asyncio
+import mmap
 import socket
 from contextlib import suppress
 
@@ -34,7 +35,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._socket = dialled
         dialled.setblocking(False)
-        self._buffer = memoryview(bytearray(size))
+        # Its pages take memory when they are written to: a slow line never fills the large ones.
+        self._buffer = memoryview(mmap.mmap(-1, size))
         self._filled = 0
         self._given = False
         self._unsent = bytearray()

@@ -5,55 +5,37 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
+from modelferry.engine.transport.answer import Answer, Limits, Line
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.transport.throttle import Room, Throttle
-from modelferry.engine.wire import Body, Head, HeadParser, Origin, ProtocolError, Request, keeps_alive
-from modelferry.engine.wire.framing import framing_of
+from modelferry.engine.wire import HeadParser, Origin, Request
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
 from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
 from modelferry.net.reach import reach
 from modelferry.net.tls import refused, turned_away
-from modelferry.net.ways import Way, Ways
+from modelferry.net.ways import Ways
 
 #: Connections with buffers for fast lines, which need no more of them; further ones are for weak lines, which need no
 #: large buffers. Together they have twice the memory of either kind alone, at most.
 _FAST = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a server may take, in seconds. ``floor`` is the least number of bytes that ``stall`` seconds must bring
-    to a stream; a slower one is aborted."""
-
-    connect: float = 15.0
-    head: float = 30.0
-    stall: float = 30.0
-    floor: int = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a connection is good for: one server, reached in one way, under one limit."""
-
-    origin: Origin
-    way: Way
-    throttle: Throttle
+#: What servers are given where nobody says otherwise.
+_LIMITS = Limits()
 
 
 class Dialer:
     """Connections to any origin, reused where the last answer allows it."""
 
     def __init__(
-        self, ways: Ways, limits: Limits = Limits(), *, connections: int = 16, throttle: Throttle | None = None
+        self, ways: Ways, limits: Limits = _LIMITS, *, connections: int = 16, throttle: Throttle | None = None
     ) -> None:
         """`ways`: how each mirror is reached. `connections`: how many there will be at most, which share the memory.
         `throttle`: what they may receive together, and those to each mirror."""
@@ -275,99 +257,6 @@ class Dialer:
         connection.abort()
 
 
-class Answer:
-    """A response: its head, and its body once."""
-
-    def __init__(
-        self,
-        dialer: Dialer,
-        line: Line,
-        connection: Connection,
-        head: Head,
-        first: memoryview,
-        limits: Limits,
-        waited: float,
-        paid: int,
-    ) -> None:
-        """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given."""
-        self.head = head
-        self.waited = waited
-        self.peer = connection.peer
-        self._dialer = dialer
-        self._line = line
-        self._connection = connection
-        self._first = first
-        self._limits = limits
-        self._paid = paid
-        self._framing_body: Body | None = None
-        #: The framing ended by itself; bytes followed it.
-        self.whole = False
-        self.surplus = False
-
-    async def body(self, length: int) -> AsyncGenerator[memoryview, None]:
-        """The content, piece by piece; each is good until the next is asked for. `length` is what is expected of it.
-
-        It ends where the framing ends, where the peer ends, or soon after more than `length` bytes came: `wire.ended`
-        says what that means. Raises Stall, ConnectionFailed and ProtocolError.
-        """
-        framing = framing_of(self.head)
-        body = self._framing_body = Body(framing)
-        data, taken = self._first, 0
-        while True:
-            for content in body.content(data):
-                taken += len(content)
-                yield content
-            self.whole, self.surplus = body.complete, body.surplus
-            if body.complete or taken > length or (taken == length and framing.kind == "close"):
-                self.whole = self.whole or framing.kind == "close"
-                return
-            data = await self._more(body.left if body.left is not None else 1, length)
-            if not data:
-                self.whole = body.close()
-                return
-
-    def abort(self) -> None:
-        """Break the connection: the body ends with what is received already."""
-        self._connection.abort()
-
-    def close(self) -> None:
-        """Give the connection back, for reuse where body and server allow it."""
-        body = self._framing_body
-        reusable = (
-            body is not None and body.complete and not body.surplus and keeps_alive(self.head, framing_of(self.head))
-        )
-        self._dialer.release(self._line, self._connection, reusable)
-
-    async def _more(self, left: int, length: int) -> memoryview:
-        # To wait for `floor` bytes at a time is to enforce the floor rate. The time that a limit takes is none of the
-        # server's.
-        wanted = min(left, max(1, self._limits.floor), self._connection.size)
-        await asyncio.sleep(0)  # on a fast line there is always more: the others have their turn
-        connection, patience = self._connection, self._limits.stall
-        connection.allowance = 0 if self._line.throttle.limited else None
-        while (data := connection.ready(wanted)) is None:
-            if connection.allowance == 0:
-                await self._pay(length)
-                continue
-            began = asyncio.get_running_loop().time()
-            try:
-                async with asyncio.timeout(patience):
-                    await connection.more(wanted)
-            except TimeoutError:
-                raise Stall(f"brought less than {wanted} bytes in {self._limits.stall:.0f} s") from None
-            patience -= asyncio.get_running_loop().time() - began
-        return data
-
-    async def _pay(self, length: int) -> None:
-        """Have some more read from the socket, which makes room there for as much: both are paid for, up to the
-        `length` of all."""
-        throttle, connection = self._line.throttle, self._connection
-        window, step = self._dialer.window(self._line, connection), throttle.step
-        due = min(connection.received + window + step, length)
-        self._paid += await throttle.pay(due - self._paid)
-        connection.allowance = step if throttle.limited else None
-
-
 class _Unanswered(Exception):
     """The connection ended before the first byte of an answer."""
 
@@ -390,6 +279,3 @@ def _connect_fault(line: Line, error: BaseException, limit: float) -> Modelferry
         way = f" by way of the proxy {proxy}" if proxy else ""
         return ConnectionFailed(f"did not answer within {limit:.0f} s{way}")
     return ConnectionFailed(f"cannot be reached: {reason_of(error)}")
-
-
-__all__ = ["Answer", "Dialer", "Limits", "ProtocolError"]
