@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from modelferry.controller.actions import Notice
 from modelferry.controller.facts import Object
@@ -14,18 +15,33 @@ from modelferry.resource.mirror import Mirror
 
 
 def listed(before: Iterable[Object], mirrors: Sequence[Mirror], states: Iterable[NodeState]) -> list[Object]:
-    """``status.mirrors``: for each of `mirrors` the worst that a node sees; what no node speaks of stays as it was."""
+    """``status.mirrors``: for each of `mirrors` the worst that a node sees; what no node speaks of stays as it was, and
+    so does what downloads that have just begun have not tried."""
     was = {entry["name"]: entry for entry in before}
     seen: dict[str, list[MirrorProgress]] = {}
     for view in (view for state in states for view in state.mirrors):
         seen.setdefault(view.name, []).append(view)
     found = []
     for mirror in sorted(mirrors, key=lambda one: one.priority):
-        if views := seen.get(mirror.name):
+        views = seen.get(mirror.name, [])
+        if views and (mirror.name not in was or not all(view.untried for view in views)):
             found.append(_entry(mirror.name, views))
         elif mirror.name in was:
             found.append({key: value for key, value in was[mirror.name].items() if key != "perSecond"})
-    return found
+    return _counted(was.get(SOURCE, {}), found)
+
+
+def _counted(before: Object, entries: list[Object]) -> list[Object]:
+    """`entries`, where the source's count of falls stays at least as it was `before` while a fall lasts: each attempt
+    counts from 0, and comes to the source again since the same mirrors are still down."""
+    preferred = list(takewhile(lambda entry: entry["name"] != SOURCE, entries))
+    if not preferred or any(entry["state"] == UP for entry in preferred):
+        return entries
+    least = before.get("fallbacks", 0)
+    return [
+        entry | {"fallbacks": least} if entry["name"] == SOURCE and entry.get("fallbacks", 0) < least else entry
+        for entry in entries
+    ]
 
 
 def _entry(name: str, views: Sequence[MirrorProgress]) -> Object:

@@ -33,7 +33,7 @@ class MirrorProgress:
     """One mirror: ``state`` is Up, Down, Recovering or Quarantined; ``speed`` in bytes per second over the last
     seconds; ``fetched`` bytes and ``chunks`` that came from it, ``retries``: tries at it that brought nothing;
     ``fallbacks``: how often the work came to it since every mirror that is preferred was down; ``message``: why it is
-    not Up, as the end of a sentence."""
+    not Up, as the end of a sentence; ``untried``: it is held to be Up, but has not answered this download yet."""
 
     name: str
     state: str = UP
@@ -43,6 +43,7 @@ class MirrorProgress:
     retries: int = 0
     fallbacks: int = 0
     message: str = ""
+    untried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,47 @@ def test_what_no_node_speaks_of_stays_as_it_was_without_its_speed() -> None:
     assert listed(before, MIRRORS, [node("a")]) == [{"name": "lab", "state": "Quarantined", "nodes": 1}]
 
 
+def looks(*attempts: list[tuple[MirrorProgress, ...]]) -> list[str]:
+    """The Events of a node's mirrors, look by look, from one attempt to the next."""
+    before: list[dict[str, Any]] = []
+    told = []
+    for views in (views for attempt in attempts for views in attempt):
+        after = listed(before, MIRRORS, [node("a", *views)])
+        told += [notice.reason for notice in notices(before, after)]
+        before = after
+    return told
+
+
+def views(lab: str, far: str, fallbacks: int) -> tuple[MirrorProgress, ...]:
+    """What a download says; a state with a question mark is one that it has not tried."""
+    found = [
+        MirrorProgress(name, state.rstrip("?"), untried=state.endswith("?"))
+        for name, state in (("lab", lab), ("far", far))
+    ]
+    return *found, MirrorProgress("source", fallbacks=fallbacks, fetched=fallbacks)
+
+
+WELL, FALLEN, BEGUN = views("Up", "Up", 0), views("Down", "Down", 1), views("Up?", "Up?", 0)
+
+
+def test_a_fall_that_lasts_through_attempts_is_told_once() -> None:
+    assert looks([WELL, FALLEN], [BEGUN, FALLEN], [BEGUN, views("Down", "Up?", 0), FALLEN]).count("FellBackToSource") == 1
+
+
+def test_a_new_attempt_that_finds_the_mirrors_down_as_before_tells_nothing_at_all() -> None:
+    assert looks([WELL, FALLEN], [BEGUN, FALLEN]) == looks([WELL, FALLEN])
+
+
+def test_a_mirror_that_answers_a_new_attempt_is_back_and_the_next_fall_is_told_again() -> None:
+    told = looks([WELL, FALLEN], [BEGUN, views("Up", "Down", 0), FALLEN])
+    assert told.count("FellBackToSource") == 2
+    assert told.index("MirrorBack") < len(told) - 1 - told[::-1].index("FellBackToSource")
+
+
+def test_a_fall_within_one_attempt_is_told_though_nobody_saw_the_mirror_come_back() -> None:
+    assert looks([WELL, FALLEN, views("Down", "Down", 2)]).count("FellBackToSource") == 2
+
+
 def entry(name: str, state: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "state": state, **more}
 

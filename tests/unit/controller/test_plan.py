@@ -411,12 +411,12 @@ def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
     )  # fmt: skip
 
 
-def with_mirrors(*views: str, phase: str = "fetching", message: str = "") -> str:
+def with_mirrors(*views: str, phase: str = "fetching", message: str = "", speed: float = 0.0) -> str:
     """The state of node-0, whose download sees its servers in these states."""
     world = downloading()
     (pod,) = world.seen.pods_of("fetch", "node-0")
     mirrors = tuple(MirrorProgress(f"m{number}", state) for number, state in enumerate(views))
-    told = Progress(phase, total=1000, message=message, mirrors=mirrors)
+    told = Progress(phase, total=1000, message=message, mirrors=mirrors, speed=speed)
     return states(replace(world.seen, progress={pod.name: told}))["node-0"]
 
 
@@ -425,6 +425,11 @@ def test_with_every_server_down_a_node_is_unavailable() -> None:
     assert with_mirrors("Down") == "Unavailable"
     assert with_mirrors("Quarantined", "Down") == "Unavailable"
     assert with_mirrors("Down", "Down", phase="repairing") == "Unavailable"
+
+
+def test_streams_that_were_reset_together_a_moment_ago_make_no_server_unavailable() -> None:
+    assert with_mirrors("Down", speed=3e6) == "Downloading"
+    assert with_mirrors("Down", "Down", speed=3e6) == "Downloading"
 
 
 def test_with_one_server_that_may_be_asked_it_is_at_work() -> None:

@@ -97,6 +97,21 @@ def test_the_source_is_the_last_resort_and_falling_back_to_it_is_counted_once() 
     assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 2}
 
 
+def test_a_mirror_is_untried_until_it_answers_a_request_or_a_probe_well() -> None:
+    choice = Choice(*ORDERED)
+
+    def untried() -> set[str]:
+        return {mirror.name for mirror in choice.servers.progress() if mirror.untried}
+
+    assert untried() == {"one", "two", "source"}
+    choice.fail("one", 1)
+    choice.servers.probed("two", 5.0, "")
+    choice.servers.answered(choice.file.places[0], 5.0, 0.1)
+    assert untried() == {"one"}
+    choice.fail("one", 2)
+    assert untried() == set(), "it is known to be down"
+
+
 def test_with_all_down_each_is_asked_in_turn() -> None:
     choice = Choice(*ORDERED)
     for name in ("one", "two", "source"):

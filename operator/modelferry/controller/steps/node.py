@@ -145,9 +145,11 @@ def _going(seen: Observed, manifest: Manifest, pod: PodFacts, node: str) -> Node
 
 
 def _state(progress: Progress) -> str:
-    """Of a node whose download says `progress`; with every server down it waits for one, and fetches nothing."""
-    fetching = progress.phase in ("fetching", "repairing")
-    if fetching and progress.mirrors and all(mirror.state in (DOWN, QUARANTINED) for mirror in progress.mirrors):
+    """Of a node whose download says `progress`; with every server down it waits for one, and fetches nothing. Where
+    bytes came within the last seconds that is not said yet: streams that were reset together, and are asked for again
+    at once, are nothing that a person has to know of."""
+    idle = progress.phase in ("fetching", "repairing") and progress.speed < 1
+    if idle and progress.mirrors and all(mirror.state in (DOWN, QUARANTINED) for mirror in progress.mirrors):
         return "Unavailable"
     return _PHASES.get(progress.phase, "Downloading")
 
