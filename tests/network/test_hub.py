@@ -142,6 +142,22 @@ async def test_a_list_on_several_pages_is_read_from_the_mirror_that_was_asked() 
     assert {page.token for page in pages} == {TOKEN}
 
 
+async def test_a_repository_with_more_files_than_are_read_says_how_many_and_what_to_do() -> None:
+    many = Repo({f"{number:03}.txt": b"x" for number in range(250)})
+    async with hub_of(many, page=2) as (hub, _):
+        with pytest.raises(InvalidSpec) as told:
+            await resolved(hub, meant_for(hub))
+    assert "acme/speech at " in str(told.value)
+    assert "has more than 200 files (its list goes on after 100 pages, the most that are read)" in str(told.value)
+    assert "spec.source.http.files" in str(told.value)
+
+
+async def test_a_list_whose_pages_lead_back_to_one_another_is_not_followed_for_ever() -> None:
+    async with hub_of(page=3, circular=True) as (hub, _):
+        with pytest.raises(ServerMisbehaves, match="page 4 of its list of files leads back to another"):
+            await resolved(hub, meant_for(hub))
+
+
 @pytest.mark.parametrize(
     ("repo", "token", "fields", "error", "reason", "words"),
     [

@@ -114,6 +114,7 @@ class Hub(WebServer):
     """Repositories by name (a dataset's with ``datasets/`` before it). ``tokens``: those that the Hub knows.
 
     ``page``: entries a page. ``linked``: the address in the link to the next page, where it is not this server's own.
+    ``circular``: the last page leads to the first.
     ``busy`` decides which requests are answered by 429, by number (from 1) and question; ``busy_fields`` come with it.
     """
 
@@ -127,12 +128,13 @@ class Hub(WebServer):
         tokens: frozenset[str] = frozenset(),
         page: int = 1000,
         linked: str = "",
+        circular: bool = False,
         busy: Callable[[int, Question], bool] = lambda number, question: False,
         busy_fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(tls=tls, host=host)
         self._repos, self._cdn, self._tokens, self._page, self._linked = dict(repos), cdn, tokens, page, linked
-        self._busy, self._asked = busy, 0
+        self._busy, self._asked, self._circular = busy, 0, circular
         #: Bytes that are served of a small file by its path, instead of its own.
         self.replaced: dict[str, bytes] = {}
         self._busy_fields = busy_fields or {
@@ -174,8 +176,9 @@ class Hub(WebServer):
     def _tree(self, question: Question, repo: Repo) -> Reply:
         entries, start = repo.entries(), int(question.query.get("cursor", "0"))
         fields = {"Content-Type": "application/json"}
-        if start + self._page < len(entries):
-            query = f"recursive=true&expand=false&cursor={start + self._page}"
+        following = start + self._page
+        if following < len(entries) or self._circular:
+            query = f"recursive=true&expand=false&cursor={following if following < len(entries) else 0}"
             fields["Link"] = f'<{self._linked or self.base}{question.path}?{query}>; rel="next"'
         return Reply(fields=fields, content=json.dumps(entries[start : start + self._page]).encode())
 

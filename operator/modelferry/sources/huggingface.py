@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from modelferry.errors import Denied, NotFound, Stalled
+from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
 from modelferry.manifest import Digest, FileEntry, Manifest, Place
 from modelferry.manifest.model import GIT_SHA1
 from modelferry.manifest.urls import shown
@@ -25,7 +25,8 @@ from modelferry.sources.repository import COMMIT, chosen, commit_or_none, manife
 _WHERE = "spec.source.huggingFace"
 #: Bytes: a page of 1,000 files has 300 kB, a repository's card with 2,000 files as much again.
 _LONGEST_ANSWER = 16 * 1024 * 1024
-#: Pages of 1,000 entries: where a repository has more, it has more than can be chosen from by hand.
+#: Pages, of 1,000 entries at the Hub: as many files as a bucket is looked through for (s3), which takes a minute or two
+#: and 40 MB here. The Hub's own advice is fewer than 100,000 files in a repository ("Storage limits").
 _MAX_PAGES = 100
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="next"')
 
@@ -74,8 +75,9 @@ class Hub:
     async def tree(self, commit: str) -> list[Listed]:
         """All files of `commit`."""
         first = f"{self._api}/tree/{commit}"
-        query, found = "recursive=true&expand=false", list[Listed]()
-        for _ in range(_MAX_PAGES):
+        query, found, asked = "recursive=true&expand=false", list[Listed](), set[str]()
+        while len(asked) < _MAX_PAGES:
+            asked.add(query)
             head, body = await self._get(f"{first}?{query}")
             found += self._page(head, read_json(head, body, self._source.repo, list))
             following = _NEXT.search(head.headers.get("link", ""))
@@ -83,7 +85,15 @@ class Hub:
                 return found
             # The query alone: a mirror may hand on the Hub's own address, which is not the one that was asked for.
             query = urlsplit(following[1]).query
-        raise misbehaves(head, self._source.repo, f"its list of files has no end after {_MAX_PAGES} pages")
+            if query in asked:
+                raise misbehaves(
+                    head, self._source.repo, f"page {len(asked)} of its list of files leads back to another"
+                )
+        raise InvalidSpec(
+            f"{_WHERE}.repo: {self._source.repo} at {commit[:12]} has more than {len(found)} files (its list goes on"
+            f" after {_MAX_PAGES} pages, the most that are read); give a repository with fewer, or list the files that"
+            " are wanted in spec.source.http.files"
+        )
 
     async def probe(self, commit: str, file: Listed) -> None:
         """Ask for the first byte of `file`: who may list it may still not be let in."""

@@ -74,7 +74,9 @@ WELL, FALLEN, BEGUN = views("Up", "Up", 0), views("Down", "Down", 1), views("Up?
 
 
 def test_a_fall_that_lasts_through_attempts_is_told_once() -> None:
-    assert looks([WELL, FALLEN], [BEGUN, FALLEN], [BEGUN, views("Down", "Up?", 0), FALLEN]).count("FellBackToSource") == 1
+    assert (
+        looks([WELL, FALLEN], [BEGUN, FALLEN], [BEGUN, views("Down", "Up?", 0), FALLEN]).count("FellBackToSource") == 1
+    )
 
 
 def test_a_new_attempt_that_finds_the_mirrors_down_as_before_tells_nothing_at_all() -> None:
