@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -265,6 +266,23 @@ async def test_nothing_is_found_where_the_processes_were_killed(
         assert killed.code == -signal.SIGKILL, killed.said[-2000:]
         assert any("agent fetch" in words for words in killed.processes), "it was over too soon"
         assert any(name.endswith("fetch.log") for name, _ in place.left()), "it left nothing behind"
+
+
+async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(place: Place, serve: Serve) -> None:
+    path = "model.safetensors"
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        base = f"https://127.0.0.1:{deaf.getsockname()[1]}"
+        signed = place.secret("signed", template=f"{base}/{{path}}?sig={quote(SIGNATURE, safe='')}")
+        async with serve(FILES) as source:
+            file = {"path": path, "url": source.url(path), "sha256": sha256(FILES[path]).hexdigest()}
+            mirror = {"name": "signed", "priority": 0, "presigned": signed}
+            place.write(source={"http": {"files": [file]}}, mirrors=[mirror])
+            run = await place.pull()
+    assert run.code == 0, run.said[-2000:]
+    assert '"name":"signed","state":"Down"' in run.said
+    assert "cannot be reached: Connect call failed" in run.said
+    assert place.holders(run, SIGNATURE, quote(SIGNATURE, safe="")) == []
 
 
 @pytest.mark.parametrize(
