@@ -25,8 +25,7 @@ from modelferry.sources.repository import COMMIT, chosen, commit_or_none, manife
 _WHERE = "spec.source.huggingFace"
 #: Bytes: a page of 1,000 files has 300 kB, a repository's card with 2,000 files as much again.
 _LONGEST_ANSWER = 16 * 1024 * 1024
-#: Pages, of 1,000 entries at the Hub: as many files as a bucket is looked through for (s3), which takes a minute or two
-#: and 40 MB here. The Hub's own advice is fewer than 100,000 files in a repository ("Storage limits").
+#: Pages, of 1,000 entries at the Hub: 100,000 files, so that a list without an end ends here.
 _MAX_PAGES = 100
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="next"')
 
