@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.transport.answer import Limits
+from modelferry.engine.transport.line import Limits
 from modelferry.errors import CertificateRefused
 from modelferry.net.pins import pins_of
 from network.catalogue import CASES, DATA, Ask, Case

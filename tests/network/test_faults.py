@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from modelferry.errors import (
@@ -69,6 +71,19 @@ async def test_ranges_that_are_ignored_later_never_spoil_what_is_there(serve: Se
     world.connections = 1
     async with serve({"a": data}, rules=[Rule(ranged=True, ignore_range=True, first=4)]) as origin:
         await world.pull(entry("a", data, origin.url("a")))
+    assert world.read("a") == data
+
+
+@pytest.mark.parametrize("kept", [Rule(), Rule(says_200=True)])
+async def test_a_server_that_kept_to_a_range_once_is_asked_for_parts_after_three_whole_files(
+    serve: Serve, world: World, data: bytes, kept: Rule
+) -> None:
+    """Before one chunk has come whole; where it kept to the range by status or by Content-Range alone."""
+    world.connections = 1
+    begun = replace(kept, ranged=True, cut=10, times=1)
+    async with serve({"a": data}, rules=[begun, Rule(ranged=True, ignore_range=True, first=2, times=3)]) as origin:
+        await world.pull(entry("a", data, origin.url("a")))
+        assert all(asked.range for asked in origin.requests("a"))
     assert world.read("a") == data
 
 

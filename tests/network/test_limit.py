@@ -12,9 +12,9 @@ import pytest
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.transport import throttle as module
-from modelferry.engine.transport.answer import Limits
 from modelferry.engine.transport.connection import Connection
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.line import Limits
 from modelferry.engine.transport.throttle import Throttle
 from modelferry.manifest import FileEntry
 from modelferry.manifest.model import pin

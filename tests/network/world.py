@@ -10,8 +10,8 @@ from pathlib import Path
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.fetcher import Fetcher, Result, Settings
 from modelferry.engine.mirrors import Mirror
-from modelferry.engine.transport.answer import Limits
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.line import Limits
 from modelferry.engine.transport.throttle import Throttle
 from modelferry.errors import Stalled, Transient
 from modelferry.manifest import Digest, FileEntry, Manifest, Place

@@ -91,7 +91,7 @@ class Exchange:
             if not assembly.joins(lease, (place.place.mirror, verdict.validator, sink.inode)):
                 return Mixed(lease, place)
             transfer.answer = answer
-            if answer.head.status == 206:
+            if not whole_file:
                 place.keep_range()
             await self._take(answer, verdict, transfer, sink)
         finally:

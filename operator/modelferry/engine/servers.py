@@ -249,7 +249,7 @@ class Servers:
     def answered(self, place: PlaceWork, now: float, seconds: float) -> bool:
         """Take note of a good answer whose head came after `seconds`; True where it is the first one of its server."""
         work, origin = self.mirror(place), Origin.of(place.place.url)
-        work.pace, work.heard, work.known = work.pace.answered(seconds), now, True
+        work.pace, work.heard, work.answered = work.pace.answered(seconds), now, True
         first = origin not in self.reached
         self.reached.add(origin)
         return first
@@ -284,7 +284,7 @@ class Servers:
         work = self.known[name]
         work.asleep, work.health = 0.0, work.health.probed(now, why, work.mirror.probe)
         work.heard, work.tried = now if not why else work.heard, work.received
-        work.known |= not why
+        work.answered |= not why
         self._settle()
 
     def quarantine(self, name: str, why: str) -> None:

@@ -24,7 +24,7 @@ CHUNK_TRIES = 8
 @dataclass(slots=True)
 class PlaceWork:
     """One place of one file. ``route`` is where it redirected to (resolved once); ``validator`` what its answers
-    carry. ``ranged``: it has answered a range with that range. ``entire``: it sends the whole file alone, or cannot
+    carry. ``ranged``: it has kept to a range that was asked for. ``entire``: it sends the whole file alone, or cannot
     tell versions apart; another one is asked for parts."""
 
     place: Place
@@ -58,7 +58,7 @@ class PlaceWork:
         return tries >= CHUNK_TRIES or self.ignored >= (IGNORED if self.ranged else IGNORED_AT_FIRST)
 
     def keep_range(self) -> None:
-        """Count a range in answer to a range, before its bytes have come."""
+        """Count an answer that keeps to the range that was asked for, before its bytes have come."""
         self.ignored, self.ranged = 0, True
 
     def deliver(self) -> None:

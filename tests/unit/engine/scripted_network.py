@@ -8,9 +8,9 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from modelferry.engine.transport.answer import Limits, Line
 from modelferry.engine.transport.connection import Connection
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.line import Limits, Line
 from modelferry.net.ways import Way, Ways
 from origin.rules import Asked, Reply, Rule, Served, reply_to
 from origin.server import parse

@@ -41,8 +41,8 @@ class MirrorWork:
     """A mirror as the download knows it. ``received`` bytes of content; ``chunks`` committed; ``retries``: tries at it
     that brought nothing; ``fallbacks``: how often the work came to it since all that are preferred were down;
     ``heard``: when it last answered; ``fed``: when it last brought a byte, or was asked for none; ``asleep``: no probe
-    before that, since one is on its way; ``tried``: received when it was half-opened; ``known``: it has answered well
-    at least once."""
+    before that, since one is on its way; ``tried``: received when it was half-opened; ``answered``: it has
+    answered well at least once."""
 
     mirror: Mirror
     pace: Pace
@@ -56,7 +56,7 @@ class MirrorWork:
     fed: float = 0.0
     asleep: float = 0.0
     tried: int = 0
-    known: bool = False
+    answered: bool = False
 
     @property
     def probe_due(self) -> float:
@@ -75,5 +75,5 @@ class MirrorWork:
             retries=self.retries,
             fallbacks=self.fallbacks,
             message="" if self.health.sound else self.health.reason[:200],
-            untried=self.health.sound and not self.known,
+            untried=self.health.sound and not self.answered,
         )

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Protocol
 
 from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.throttle import Throttle
-from modelferry.engine.wire import Body, Head, Origin, keeps_alive
+from modelferry.engine.transport.line import Limits, Line
+from modelferry.engine.wire import Body, Head, keeps_alive
 from modelferry.engine.wire.framing import framing_of
 from modelferry.errors import Stall
-from modelferry.net.ways import Way
 
 #: A stream is slow where so many seconds bring less than the floor, or where its head took so long, until it shows
 #: better. Bytes of a slow stream are given out by the TLS record: waited for in larger pieces they would look like
 #: silence, and a part that was cut short would end late.
 _SLOW, _FAR, _RECORD = 0.1, 0.05, 16 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a server may take, in seconds. ``floor`` is the least number of bytes that ``stall`` seconds must bring
-    to a stream; a slower one is aborted."""
-
-    connect: float = 15.0
-    head: float = 30.0
-    stall: float = 30.0
-    floor: int = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a connection is good for: one server, reached in one way, under one limit."""
-
-    origin: Origin
-    way: Way
-    throttle: Throttle
 
 
 class Lender(Protocol):

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
-from modelferry.engine.transport.answer import Answer, Limits, Line
+from modelferry.engine.transport.answer import Answer
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
+from modelferry.engine.transport.line import Limits, Line
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
 from modelferry.engine.transport.throttle import Room, Throttle
