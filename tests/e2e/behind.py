@@ -50,9 +50,12 @@ class Behind:
         """Host and port as a client asks a proxy for them."""
         return f"{INNER}:{self.nginx.port}"
 
+    def url(self, path: str) -> str:
+        """Where the proxies find a file; a template for a mirror where `path` is one."""
+        return self.nginx.url(path).replace("127.0.0.1", INNER)
+
     def _file(self, path: str, content: bytes) -> list[dict[str, Any]]:
-        url = self.nginx.url(path).replace("127.0.0.1", INNER)
-        return [{"path": path, "url": url, "sha256": hashlib.sha256(content).hexdigest()}]
+        return [{"path": path, "url": self.url(path), "sha256": hashlib.sha256(content).hexdigest()}]
 
 
 @contextmanager

@@ -72,6 +72,44 @@ def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: K
     assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
+def test_a_mirrors_own_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+    root, found = model(256 * MIB)
+    node = installed.node_names[0]
+    with (
+        Nginx(root, leaf=leaf, host=installed.host_address) as source,
+        Nginx(root, leaf=leaf, host=installed.host_address) as lab,
+    ):
+        served = files(source, found)
+
+        def with_limit(limit: str) -> dict[str, object]:
+            mirrors = [{"name": "lab", "url": lab.url("{path}"), "bandwidth": limit}]
+            return artifact("limited", served, nodes=on_one_node(installed), mirrors=mirrors)
+
+        def speed() -> float:
+            entries = kit.status("limited").get("mirrors") or []
+            return float(next((entry.get("perSecond", 0) for entry in entries if entry["name"] == "lab"), 0))
+
+        kit.apply(with_limit("40Mbit"))
+        kit.wait_bytes("limited", node, 0.15)
+        (pod,) = kit.pods("limited")
+        assert "limitPerSecond" not in kit.copy("limited", node), "the limit is the mirror's, not the node's"
+        raised = time()
+        kit.apply(with_limit("80Mbit"))
+        kit.wait("the mirror to be faster", lambda: speed() > 1.3 * LOW, 30)
+        applied = time()
+        (same,) = kit.pods("limited")
+        assert same["metadata"]["uid"] == pod["metadata"]["uid"]
+        kit.wait_ready("limited")
+        requests = [request for request in lab.requests() if request.sent > 1]
+        # The source is not asked for more than the byte that tells the size, though it has no limit.
+        assert {request.sent for request in source.requests() if request.status == 206} == {1}
+    began = min(request.time - request.seconds for request in requests)
+    ended = max(request.time for request in requests)
+    before, after = seconds(requests, began, raised), seconds(requests, applied, ended)
+    assert LEAST * LOW < rate(requests, began, raised) < MOST * LOW, before
+    assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
+
+
 def test_a_window_pauses_and_its_end_goes_on(kit: Kit, installed: Platform, small: Served) -> None:
     node = installed.node_names[0]
     pause = [{"from": "00:00", "to": "00:00", "pause": True}]

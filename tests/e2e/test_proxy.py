@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from e2e.behind import LARGE, Behind, credentials
 from e2e.kit import Kit, Object, artifact, told
+from e2e.platform import Platform
+from origin.certs import Leaf
+from origin.nginx import Nginx
 from origin.planted import found_in
 from origin.proxies import PASSWORD, USERNAME
 
@@ -76,3 +84,70 @@ def test_a_download_outlives_the_death_of_its_proxy(kit: Kit, behind: Behind) ->
         assert kit.status(name)["checksum"] == "Verified"
     sent = sum(request.sent for request in behind.nginx.requests()) - before
     assert sent >= len(LARGE) * len(ways(behind)), "what was asked for past the log"
+
+
+@pytest.fixture
+def direct(installed: Platform, leaf: Leaf, tmp_path: Path) -> Iterator[Nginx]:
+    """The large file where pods reach it without any proxy."""
+    (tmp_path / "large.bin").write_bytes(LARGE)
+    with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
+        yield nginx
+
+
+def mirrored(name: str, kit: Kit, direct: Nginx, mirrors: list[Object]) -> Object:
+    """An artifact for one node whose source needs no proxy, and whose mirrors have each their own."""
+    file = {"path": "large.bin", "url": direct.url("large.bin"), "sha256": hashlib.sha256(LARGE).hexdigest()}
+    nodes = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
+    return artifact(name, [file], nodes=nodes, mirrors=mirrors, transfer={"connections": 8})
+
+
+def by_name(kit: Kit, name: str) -> dict[str, Object]:
+    """`status.mirrors`."""
+    return {entry["name"]: entry for entry in kit.status(name).get("mirrors") or []}
+
+
+def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
+    kit: Kit, behind: Behind, direct: Nginx
+) -> None:
+    credentials(kit, "egress")
+    before = len(behind.dante.log), len(behind.squid.log)
+    proxies = {"by-squid": behind.squid.url, "by-dante": behind.dante.url}
+    mirrors: list[Object] = [
+        {
+            "name": name,
+            "priority": 0,
+            "url": behind.url("{path}"),
+            "proxy": {"url": url, "auth": {"secretRef": {"name": "egress"}}},
+        }
+        for name, url in proxies.items()
+    ]
+    kit.apply(mirrored("far", kit, direct, mirrors))
+    kit.wait_ready("far")
+    assert kit.status("far")["checksum"] == "Verified"
+    found = by_name(kit, "far")
+    assert all(found[name]["bytes"] > 0 for name in proxies), found
+    assert sum(found[name]["bytes"] for name in proxies) >= len(LARGE)
+    # The source told the file's size to the resolve pod, and was at most probed after that.
+    assert {request.sent for request in direct.requests()} == {1}
+    squid, dante = behind.squid.log[before[1] :], behind.dante.log[before[0] :]
+    assert f"CONNECT {behind.address} {USERNAME}" in squid
+    assert f"username%{USERNAME}@" in dante
+    assert str(direct.port) not in squid + dante
+    assert [where for where, text in told(kit).items() if found_in(text, PASSWORD)] == []
+
+
+def test_a_mirror_whose_proxy_does_not_let_it_through_is_told_and_the_source_is_asked(
+    kit: Kit, behind: Behind, direct: Nginx
+) -> None:
+    seen = len(behind.nginx.requests())
+    gone = f"http://{kit.platform.host_address}:9"
+    mirrors: list[Object] = [{"name": "far", "url": behind.url("{path}"), "proxy": {"url": gone}}]
+    kit.apply(mirrored("far", kit, direct, mirrors))
+    kit.wait_ready("far")
+    found = by_name(kit, "far")
+    assert found["far"]["state"] == "Down"
+    assert f"proxy {gone}" in found["far"]["message"]
+    assert found["source"]["bytes"] >= len(LARGE)
+    told_ = [reason for reason, _ in kit.events("far")]
+    assert told_.count("MirrorDown") == told_.count("FellBackToSource") == 1
+    assert len(behind.nginx.requests()) == seen

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the c
 BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, TOKEN, REGISTRY = (
     f"pl4nted+{kind}/7c1e=" for kind in ("basic", "mirror", "s3key", "session", "signature", "hub", "registry")
 )
+#: Files that have the source's URLs as they are asked for.
+NEEDED = {"m.json", "manifest.json"}
 FILES = {f"part/{number:02}.json": Random(number).randbytes(20_000) for number in range(40)}
 FILES["model.safetensors"] = Random(99).randbytes(3 << 20)
 
@@ -283,6 +285,28 @@ async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(place
     assert '"name":"signed","state":"Down"' in run.said
     assert "cannot be reached: Connect call failed" in run.said
     assert place.holders(run, SIGNATURE, quote(SIGNATURE, safe="")) == []
+
+
+async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_server_goes_away(
+    place: Place, serve: Serve
+) -> None:
+    """Here the URL itself carries the permission: it stands in the artifact and in what is to be fetched, and in
+    nothing that anybody says."""
+    path = "model.safetensors"
+    # The first request is the question for the size; those of the download are broken off.
+    async with serve(FILES, rules=[Rule(first=2, reset=4096)]) as source:
+        signed = f"{source.url(path)}?sig={quote(SIGNATURE, safe='')}"
+        file = {"path": path, "url": signed, "sha256": sha256(FILES[path]).hexdigest()}
+        place.write(source={"http": {"files": [file]}}, transfer={"deadline": "10s"})
+        pulling = asyncio.create_task(place.pull())
+        await source.until(lambda: len(source.entries) >= 2)
+    run = await pulling
+    assert (run.code, '"reason":"SourceUnavailable"' in run.said) == (3, True), run.said[-2000:]
+    assert f"{signed.partition('?')[0]} cannot be reached: Connect call failed" in run.said
+    assert {entry.query for entry in source.asked} == {signed.partition("?")[2]}
+    holders = place.holders(run, SIGNATURE)
+    needed = [f"{SIGNATURE} in {file}" for file, _ in place.left() if Path(file).name in NEEDED]
+    assert sorted(holders) == sorted(needed), "somebody told it"
 
 
 @pytest.mark.parametrize(
