@@ -117,6 +117,15 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     assert after['modelferry_reconciles_total{result="ok"}'] > 0
 
 
+def test_a_model_arrives_from_a_mirror_though_the_source_is_gone_from_the_start(kit: Kit, three: Three) -> None:
+    chosen = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
+    three.source.stop()
+    three.primary.stop()
+    kit.apply(artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen))
+    kit.wait_ready("speech")
+    assert mirror(kit, "speech", "backup")["bytes"] >= three.size
+
+
 def test_a_mirror_that_lies_is_quarantined_and_the_model_is_right(
     kit: Kit, three: Three, leaf: Leaf, tmp_path: Path
 ) -> None:

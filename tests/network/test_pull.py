@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import struct
@@ -301,6 +302,38 @@ async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
     assert "hunter2" not in done.err
     assert "Traceback" not in done.err
     assert world.origin.sent() <= 30
+
+
+def with_mirror(file: Path, url: str, **fields: str) -> None:
+    """Give the artifact in `file` a mirror."""
+    artifact = yaml.safe_load(file.read_text())
+    artifact["spec"]["mirrors"] = [{"name": "near", "url": url} | fields]
+    file.write_text(yaml.safe_dump(artifact))
+
+
+async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_declared(world: World) -> None:
+    whole = (await world.pull("--json")).events("result")[0]["revision"]
+    shutil.rmtree(world.target)
+    file = world.write(
+        lambda files: [
+            file.update(url="https://gone.invalid/" + file["path"], size=len(CONTENTS[file["path"]])) for file in files
+        ]
+    )
+    with_mirror(file, world.origin.url("{path}"))
+    done = await world.pull("--json")
+    assert done.code == 0, done.err
+    assert done.events("result")[0]["revision"] == whole
+    assert world.current() == CONTENTS
+
+
+async def test_a_wrong_size_is_told_where_the_source_was_not_asked_for_it(world: World) -> None:
+    file = world.write(
+        lambda files: [file.update(size=len(CONTENTS[file["path"]]) + (file is files[0])) for file in files]
+    )
+    with_mirror(file, world.origin.url("{path}"))
+    done = await world.pull()
+    assert done.code == 3
+    assert done.err.splitlines()[-1].startswith("modelferry: SizeMismatch: asset/model.safetensors"), done.err
 
 
 async def test_plain_http_is_fetched_where_it_is_allowed(world: World, model: Path) -> None:
@@ -677,9 +710,7 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
     leaf = world.authority.leaf("127.0.0.1").context()
     async with HostileOrigin(CONTENTS, tls=leaf) as near:
         file = world.write(bandwidth="8Mbit", deadline="77s")
-        artifact = yaml.safe_load(file.read_text())
-        artifact["spec"]["mirrors"] = [{"name": "near", "url": near.url("{path}"), "bandwidth": "1MB"}]
-        file.write_text(yaml.safe_dump(artifact))
+        with_mirror(file, near.url("{path}"), bandwidth="1MB")
         words = [str(world.target), "--repair", str(file), "--ca-file", str(world.authority.ca_file)]
         for more in ([], ["--bandwidth", "2MB"]):
             assert await asyncio.to_thread(verify.main, parser.parse_args([*words, *more])) == 0

@@ -65,6 +65,27 @@ async def entry(origin: HostileOrigin, **changes: Any) -> FileEntry:
     return (await resolved(HTTPFile("a.bin", origin.url("a.bin"), **changes))).files[0]
 
 
+async def test_a_source_that_has_nothing_to_tell_is_not_asked_where_mirrors_have_the_files(
+    origin: HostileOrigin,
+) -> None:
+    known = HTTPFile("a.bin", origin.url("a.bin"), digest=SHA, size=1000)
+    asked = await resolved(known)
+    assert len(origin.entries) == 1
+    assert await resolve(HTTPSource((known,)), PLAIN, mirrored=True) == asked
+    assert len(origin.entries) == 1
+
+
+@pytest.mark.parametrize("unknown", [{"digest": SHA}, {"size": 5}], ids=["size", "digest"])
+async def test_a_source_that_has_something_to_tell_is_asked_though_mirrors_have_the_files(
+    origin: HostileOrigin, unknown: dict[str, Any]
+) -> None:
+    known = HTTPFile("a.bin", origin.url("a.bin"), digest=SHA, size=1000)
+    other = HTTPFile("b/c.yaml", origin.url("b/c.yaml"), **unknown)
+    files = (await resolve(HTTPSource((known, other)), PLAIN, allow_plain_http=True, mirrored=True)).files
+    assert [file.size for file in files] == [1000, 5]
+    assert len(origin.entries) == 2
+
+
 async def test_sizes_are_learnt_and_the_files_sorted(origin: HostileOrigin) -> None:
     manifest = await resolved(*(HTTPFile(path, origin.url(path)) for path in reversed(CONTENTS)))
     assert [(file.path, file.size) for file in manifest.files] == [("a.bin", 1000), ("b/c.yaml", 5), ("empty", 0)]

@@ -9,10 +9,12 @@ from pathlib import Path
 from modelferry import sources
 from modelferry.agent import ways
 from modelferry.agent.ending import add_outcome, ended
-from modelferry.manifest import encode
+from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
 from modelferry.messages.printed import print_manifest
+from modelferry.net.ways import Ways
 from modelferry.resource.parse import load_artifact
+from modelferry.resource.spec import Spec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +31,15 @@ def main(args: argparse.Namespace) -> int:
     return ended(args.outcome, lambda: _resolve(args))
 
 
+async def resolved(spec: Spec, roads: Ways) -> Manifest:
+    """What `spec` is about, by its source, reached on `roads`. Raises what `modelferry.sources.resolve` lists."""
+    plain_http = spec.transfer.tls.allow_plain_http
+    return await sources.resolve(spec.source, roads, allow_plain_http=plain_http, mirrored=spec.mirrored)
+
+
 def _resolve(args: argparse.Namespace) -> Outcome:
     spec = load_artifact(args.artifact).spec
     roads = ways.asked_for(spec, args)
-    manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
+    manifest = asyncio.run(resolved(spec, roads))
     print(print_manifest(encode(manifest)), end="", flush=True)
     return Outcome(True, revision=manifest.revision, bytes=manifest.size)

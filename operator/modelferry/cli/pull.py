@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelferry import sources
 from modelferry.agent import limits, ways
+from modelferry.agent.resolve import resolved
 from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
@@ -130,7 +130,7 @@ def _pull(args: argparse.Namespace) -> Result:
     limits.given(args.bandwidth, spec)
     target = _directory(args.to)
     roads = ways.asked_for(spec, args)
-    manifest = asyncio.run(sources.resolve(spec.source, roads, allow_plain_http=spec.transfer.tls.allow_plain_http))
+    manifest = asyncio.run(resolved(spec, roads))
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
         crew = Crew(_commands(args, run, target), run)

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from modelferry import sources
 from modelferry.agent import limits, ways
 from modelferry.agent.limits import Limiter
 from modelferry.agent.mirrors import standings
+from modelferry.agent.resolve import resolved
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready import Ready
@@ -85,10 +85,10 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
-    transfer, plain_http = spec.transfer, spec.transfer.tls.allow_plain_http
+    transfer = spec.transfer
     roads = ways.asked_for(spec, args)
-    source = await sources.resolve(spec.source, roads, allow_plain_http=plain_http)
-    roads, source = ways.with_mirrors(roads, spec, args, source)
+    roads, source = ways.with_mirrors(roads, spec, args, await resolved(spec, roads))
+    plain_http = transfer.tls.allow_plain_http
     settings = Settings(transfer.connections, plain_http, transfer.deadline, standings(spec))
     throttle = Throttle(settings.connections)
     dialer = Dialer(roads, connections=settings.connections, throttle=throttle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modelferry.manifest.model import SOURCE
 from modelferry.resource.mirror import Mirror
 from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import Source
@@ -52,6 +53,11 @@ class Spec:
     transfer: Transfer = field(default_factory=Transfer)
     auth: SecretReference | None = None
     mirrors: tuple[Mirror, ...] = ()
+
+    @property
+    def mirrored(self) -> bool:
+        """Is there any other place than the source?"""
+        return any(mirror.name != SOURCE for mirror in self.mirrors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,14 @@ _RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {
 }
 
 
-async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False) -> Manifest:
+async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False, mirrored: bool = False) -> Manifest:
     """Ask `source` what there is, and pin it.
 
-    `ways` says how its servers are reached. Raises PlainHTTPRefused, InvalidSpec, or a SourceFault: NotFound, Denied,
-    UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
+    `ways` says how its servers are reached. `mirrored`: the files are to be had elsewhere too, so a source that has
+    nothing to tell is not asked, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceFault: NotFound,
+    Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
+    if mirrored and isinstance(source, HTTPSource) and (declared := http.declared(source)):
+        return declared
     async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
         return await _RESOLVERS[type(source)](source, client)

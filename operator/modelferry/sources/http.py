@@ -1,5 +1,5 @@
 """The source ``http``: files named one by one, or by a checksum list. Each is asked for its first byte, which tells
-its size and ETag.
+its size and ETag; none where mirrors have the files and nothing is left to learn.
 
 A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 28 of the catalogue of hostile servers).
 """
@@ -35,11 +35,18 @@ class Facts:
 async def resolve(source: HTTPSource, client: Client) -> Manifest:
     """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
     files = source.files or await _listed(source.manifest_url, client)
-    entries = await together(_entry(file, client) for file in files)
-    try:
-        return pin(entries)
-    except ValueError as error:
-        raise InvalidSpec(f"spec.source.http.files: {error}") from error
+    return _pinned(await together(_entry(file, client) for file in files))
+
+
+def declared(source: HTTPSource) -> Manifest | None:
+    """The manifest of `source` where it needs no asking: the size and digest of all its files are declared. Raises
+    InvalidSpec."""
+    entries = [
+        FileEntry(file.path, file.size, file.digest, _places(file))
+        for file in source.files
+        if file.size is not None and file.digest is not None
+    ]
+    return _pinned(tuple(entries)) if entries and len(entries) == len(source.files) else None
 
 
 def facts_of(head: Head, file: str) -> Facts:
@@ -89,9 +96,19 @@ async def _entry(file: HTTPFile, client: Client) -> FileEntry:
             f"{file.path}: {shown(file.url)}: the server does not tell the file's length; declare it as size",
             file=file.path,
         )
-    # The user's own URL, not where it was redirected to: a redirect's target is often signed and soon expires.
-    places = (Place(ascii_url(file.url)),)
-    return FileEntry(file.path, size, file.digest, places, validator="" if file.digest else facts.validator)
+    return FileEntry(file.path, size, file.digest, _places(file), validator="" if file.digest else facts.validator)
+
+
+def _places(file: HTTPFile) -> tuple[Place, ...]:
+    """The user's own URL, not where it redirects to: a redirect's target is often signed and soon expires."""
+    return (Place(ascii_url(file.url)),)
+
+
+def _pinned(entries: tuple[FileEntry, ...]) -> Manifest:
+    try:
+        return pin(entries)
+    except ValueError as error:
+        raise InvalidSpec(f"spec.source.http.files: {error}") from error
 
 
 def _misbehaves(head: Head, file: str, why: str) -> ServerMisbehaves:
