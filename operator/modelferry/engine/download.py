@@ -57,7 +57,8 @@ class Download:
             found.extend([place] if place is not None else [])
             return place is not None
 
-        lease = self.backlog.pop(now, may, small=self.tries.load.wants_small)
+        load = self.tries.load
+        lease = self.backlog.pop(now, may, small=load.wants_small, crowded=load.crowded)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self._share(now)

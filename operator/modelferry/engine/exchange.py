@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
 from modelferry.engine.plan import Lease
 from modelferry.engine.storage.sink import Disk, Sink
-from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Probed, Streamed, Transfer
+from modelferry.engine.transfer import Arrived, Landed, Missed, Mixed, Probed, Returned, Streamed, Transfer
 from modelferry.engine.transport.answer import Answer
 from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.transport.pipe import Unanswered
 from modelferry.engine.wire import Action, Expectation, ProtocolError, Request, Verdict, ended, judge
 from modelferry.engine.work import FileWork, PlaceWork
 from modelferry.errors import (
@@ -61,16 +62,26 @@ class Exchange:
     fetched: int = 0
     received: Counter[str] = field(default_factory=Counter)
 
-    async def part(self, place: PlaceWork, transfer: Transfer) -> Landed | Arrived | Mixed | Missed:
+    def pipelines(self, file: FileWork, place: PlaceWork, lease: Lease) -> bool:
+        """Is `lease` sent behind others on a connection? A small file is, at the first try. Where answers came in the
+        wrong order, its digest tells; that it is not taken for a mirror's lie, there must be no other."""
+        plain = lease.small and lease.size == file.entry.size and not (lease.attempt or lease.whole or lease.alone)
+        told = file.entry.digest is not None and len(file.usable) == 1
+        return plain and told and not place.route and self.dialer.shares(place.url, place.place.mirror)
+
+    async def part(self, place: PlaceWork, transfer: Transfer) -> Landed | Arrived | Mixed | Missed | Returned:
         """Fetch part of a chunk, or all of it; the one that completes the chunk has it committed."""
         file, lease = transfer.file, transfer.lease_now
         try:
             if lease.reopen:
+                self.dialer.sharing.trust.spoil()
                 await self.checkpoint.reopen(file.number, lease.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._part(place, transfer, lease, sink)
         except _Fault as fault:
             return _missed(place, transfer, lease, fault.verdict, fault.cause)
+        except Unanswered:
+            return Returned(transfer.lease_now, place)
         except (ConnectionFailed, Stall, ProtocolError) as error:
             return _missed(place, transfer, lease, _broken(error))
         except asyncio.CancelledError:
@@ -85,7 +96,8 @@ class Exchange:
         assembly = file.assembly(chunk)
         whole_file = lease.start == 0 and lease.end == file.entry.size
         request = Request(place.url, lease.start, None if whole_file else lease.end, lease.fresh)
-        answer, verdict = await self._ask(request, place, file.expectation(place, plain_http=self.plain_http))
+        expectation = file.expectation(place, plain_http=self.plain_http)
+        answer, verdict = await self._ask(request, place, expectation, behind=transfer.pipelined)
         try:
             self._see(place, verdict)
             if not assembly.joins(lease, (place.place.mirror, verdict.validator, sink.inode)):
@@ -184,21 +196,28 @@ class Exchange:
                 raise
             return asked.result()
 
-    async def _ask(self, request: Request, place: PlaceWork, expectation: Expectation) -> tuple[Answer, Verdict]:
-        """The answer with content in it, behind any redirects; raises _Fault where there is none."""
+    async def _ask(
+        self, request: Request, place: PlaceWork, expectation: Expectation, *, behind: bool = False
+    ) -> tuple[Answer, Verdict]:
+        """The answer with content in it, behind any redirects; raises _Fault where there is none. The first request may
+        be sent ``behind`` others: raises Unanswered."""
         again, mirror = False, place.place.mirror
         # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
         routed = request.url != place.place.url
         address = "" if routed else await self.dialer.address(place.place.url, mirror)
         request = replace(request, url=address or request.url)
         while True:
-            answer = await self._dial(request, mirror, again)
-            verdict = judge(request, answer.head, expectation)
+            answer = await self._dial(request, mirror, again, behind)
+            verdict, behind = judge(request, answer.head, expectation), False
             if verdict.action is Action.TAKE:
                 self.reached(place, answer.waited)
                 place.route = request.url if request.url not in (place.place.url, address) else ""
                 return answer, verdict
             answer.close()
+            if answer.behind and verdict.action not in (Action.FOLLOW, Action.WAIT):
+                # It may be another one's answer, and is nothing to hold against this place.
+                self.dialer.sharing.trust.spoil()
+                raise Unanswered
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
                 self._follow(request.url, verdict.location, place)
@@ -217,10 +236,10 @@ class Exchange:
             else:
                 raise _Fault(verdict)
 
-    async def _dial(self, request: Request, mirror: str, fresh: bool) -> Answer:
+    async def _dial(self, request: Request, mirror: str, fresh: bool, behind: bool) -> Answer:
         """Any answer; raises _Fault where the way to the server says what is wrong."""
         try:
-            return await self.dialer.ask(request, mirror, fresh_connection=fresh)
+            return await self.dialer.ask(request, mirror, fresh_connection=fresh, behind=behind)
         except UnknownHost as error:
             raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
         except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:

@@ -37,6 +37,8 @@ from modelferry.manifest import Manifest
 
 #: Seconds after which the pace and the streams are looked at, whether something happened or not.
 _TICK = 0.25
+#: Seconds that are worth waiting for: less can be lost in the rounding of a clock, and would be waited for for ever.
+_LEAST_WAIT = 0.001
 #: Seconds after which a probe that has not come back is forgotten.
 _PROBE_TIME = 60.0
 
@@ -109,6 +111,7 @@ class Fetcher:
         if not self._settings.allow_plain_http:
             faults.refuse_plain_http(self._manifest)
         self._dialer.met = self._on_met
+        self._download.tries.pipes = self._dialer.sharing.count
         self._begin()
         try:
             opened = await self._checkpoint.open(self._manifest)
@@ -192,7 +195,8 @@ class Fetcher:
             raise AssertionError("nothing runs and nothing waits, but the download is not whole")
         woken = asyncio.create_task(self._woken.wait())
         try:
-            await asyncio.wait({*tasks, woken}, timeout=max(0.0, min(times) - now), return_when=asyncio.FIRST_COMPLETED)
+            wait = max(_LEAST_WAIT, min(times) - now)
+            await asyncio.wait({*tasks, woken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
         self._woken.clear()
@@ -231,6 +235,7 @@ class Fetcher:
                 file.assembly(lease.chunk).mirror = place.place.mirror
             transfer = Transfer.of(file, lease, place)
             transfer.begun = now
+            transfer.pipelined = exchange.pipelines(file, place, lease)
             download.tally.begin(transfer.mirror)
             work = exchange.stream(file, place, lease, transfer) if lease.stream else exchange.part(place, transfer)
             tries.spawn(work, transfer)

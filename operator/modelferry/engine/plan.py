@@ -24,7 +24,8 @@ class Lease:
     ``attempt`` counts failures since the last progress; ``rejected`` how often its bytes were not what the server
     itself declared, ``unsynced`` how often the disk refused them, ``drops`` how often it was taken from a stream that
     was too slow. ``reopen``: the chunk is done, and is fetched again to compare. ``fresh``: caches on the way are asked
-    to fetch anew. ``whole``: not to be divided among several requests. ``avoid``: the mirror that failed last.
+    to fetch anew. ``whole``: not to be divided among several requests. ``alone``: not to be sent behind others on a
+    connection. ``avoid``: the mirror that failed last.
     """
 
     chunk: Chunk
@@ -38,6 +39,7 @@ class Lease:
     fresh: bool = False
     stream: bool = False
     whole: bool = False
+    alone: bool = False
     avoid: str = ""
 
     @classmethod
@@ -94,12 +96,18 @@ class Backlog:
         heapq.heappush(self._later, (ready, lease.chunk.file, lease.chunk.index, lease.start, lease))
 
     def pop(
-        self, now: float, may: Callable[[Lease], bool] = lambda lease: True, *, small: bool = False
+        self,
+        now: float,
+        may: Callable[[Lease], bool] = lambda lease: True,
+        *,
+        small: bool = False,
+        crowded: bool = False,
     ) -> Lease | None:
         """The first lease that may be fetched at `now`, and that `may` allows, a ``small`` one for choice, or one that
-        is not; None where there is none among the first `LOOK`."""
+        is not; none that is small where it is ``crowded``. None where there is none among the first `LOOK`."""
         self._look(now)
-        found = _first(self._ready[small], may) or _first(self._ready[not small], may)
+        kinds = (False,) if crowded else (small, not small)
+        found = next(filter(None, (_first(self._ready[kind], may) for kind in kinds)), None)
         self.bytes -= found.size if found is not None else 0
         return found
 

@@ -11,7 +11,7 @@ from modelferry.engine.download import Download
 from modelferry.engine.lifecycle import SYNC_TRIES, Lifecycle
 from modelferry.engine.pace import backoff
 from modelferry.engine.plan import Lease
-from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Probed, Streamed
+from modelferry.engine.transfer import Arrived, Event, Finished, Landed, Missed, Mixed, Probed, Returned, Streamed
 from modelferry.engine.wire import Action, Origin
 from modelferry.engine.work import FileWork
 from modelferry.errors import CertificateRefused, UnknownHost
@@ -53,6 +53,8 @@ class Reactions:
             case Arrived():
                 self._download.servers.delivered(event.place, begun)
                 self._download.progress(self._now())
+            case Returned():
+                self._download.backlog.push(replace(event.lease, alone=True), self._now())
             case Mixed():
                 await self._on_mixed(self._download.file_of(event.lease), event.lease.chunk)
             case Streamed():

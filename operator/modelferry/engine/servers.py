@@ -81,7 +81,7 @@ class Servers:
     def take_stock(self, loads: Mapping[str, Load]) -> None:
         """Take note of the requests that are running, by mirror."""
         self.loads = loads
-        self.running = Counter({name: load.large + load.small for name, load in loads.items()})
+        self.running = Counter({name: load.connections for name, load in loads.items()})
 
     def has_room(self, work: MirrorWork) -> bool:
         """May another request be sent to a mirror, as far as its own pace goes?"""

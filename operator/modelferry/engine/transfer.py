@@ -21,8 +21,8 @@ class Transfer:
 
     Of a part: ``at`` is the file offset of the next byte; ``end`` where it stops, which may be moved towards the
     beginning while it runs, since another one fetches the rest. ``seconds``: what it took to come. ``dropped``: it was
-    given up for being slow. ``reported``: all of it came, and the checkpoint is asked to commit it. ``small``: its
-    lease is. ``mirror`` is asked since clock reading ``begun``.
+    given up for being slow. ``pipelined``: it is sent behind others. ``reported``: all of it came, and the checkpoint
+    is asked to commit it. ``small``: its lease is. ``mirror`` is asked since clock reading ``begun``.
     """
 
     file: FileWork
@@ -38,6 +38,7 @@ class Transfer:
     dropped: bool = False
     reported: bool = False
     small: bool = False
+    pipelined: bool = False
     answer: Answer | None = None
 
     @classmethod
@@ -94,6 +95,14 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A request that was sent behind others got no answer, or one that may be another one's."""
+
+    lease: Lease
+    place: PlaceWork
+
+
+@dataclass(frozen=True, slots=True)
 class Streamed:
     """A stream came whole; ``stale``: the checkpoint did not want it, because it is of another generation."""
 
@@ -119,4 +128,4 @@ class Probed:
 
 
 #: What a try ends as.
-Event = Landed | Arrived | Mixed | Missed | Streamed | Finished | Probed
+Event = Landed | Arrived | Mixed | Missed | Returned | Streamed | Finished | Probed

@@ -11,6 +11,7 @@ from typing import Any
 from modelferry.engine.pace import Load, Pace, Stream, cut_of, laggards, silent, victim
 from modelferry.engine.plan import Lease
 from modelferry.engine.transfer import Event, Landed, Transfer
+from modelferry.engine.transport.pipe import DEPTH
 from modelferry.engine.wire import Origin
 
 #: Small tries that may wait for the checkpoint beside those that fetch. Each has a file open.
@@ -19,9 +20,11 @@ _WAITING = 64
 
 @dataclass(slots=True, eq=False)
 class Tries:
-    """Tasks that each bring one event, with the `Transfer` that each is about."""
+    """Tasks that each bring one event, with the `Transfer` that each is about. ``pipes``: how many connections to a
+    server small requests share."""
 
     tasks: dict[asyncio.Task[Event], Transfer] = field(default_factory=dict)
+    pipes: Callable[[Origin], int] = lambda origin: 0
 
     def spawn(self, work: Coroutine[Any, Any, Event], transfer: Transfer) -> None:
         """Begin `work`."""
@@ -30,17 +33,20 @@ class Tries:
     @property
     def load(self) -> Load:
         """Of all of them."""
-        loads = self.loads.values()
-        return Load(sum(load.large for load in loads), sum(load.small for load in loads))
+        return sum(self.loads.values(), Load())
 
     @property
     def loads(self) -> dict[str, Load]:
         """Those that have, or are about to have, a connection, by mirror. With those that wait for the checkpoint to
         commit, so that no more is fetched than the disk takes; but for some small ones, since a disk takes about as
         long for one of them as for several, and other requests must not wait for it."""
-        large, small, waiting = Counter[str](), Counter[str](), Counter[str]()
+        large, small, waiting, shared = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+        piped = Counter[tuple[str, Origin]]()
         for transfer in self.tasks.values():
             if transfer.origin is not None:
+                if transfer.pipelined and not transfer.reported:
+                    piped[transfer.mirror, transfer.origin] += 1
+                    continue
                 kind = large if not transfer.small else waiting if transfer.reported else small
                 kind[transfer.mirror] += 1
         spared = _WAITING
@@ -48,7 +54,10 @@ class Tries:
             free = min(spared, waiting[name])
             spared -= free
             small[name] += waiting[name] - free
-        return {name: Load(large[name], small[name]) for name in {*large, *small}}
+        for (name, origin), count in piped.items():
+            # There may be more than they would need, of which some requests are answered already.
+            shared[name] += max(-(-count // DEPTH), self.pipes(origin))
+        return {name: Load(large[name], small[name], shared[name]) for name in {*large, *small, *shared}}
 
     def by_origin(self) -> Counter[Origin]:
         """How many ask each server."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.api import Telemetry, Written
+from modelferry.engine.checkpoint.api import Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.keeper import Keeper
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import FileEntry, Place
 from modelferry.manifest.model import pin
@@ -32,5 +34,32 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
         await checkpoint.tell(Telemetry(in_flight=200, active=(("a", CHUNK + 50), ("a", 0))))
         assert checkpoint.chunks() == ChunkMap(manifest.revision, 4, 1, 1, 0, 1, "dipp")
         assert checkpoint.progress().received == CHUNK + 200
+    finally:
+        await checkpoint.close()
+
+
+async def test_small_files_that_come_one_after_the_other_are_committed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    commit = Keeper.commit
+
+    def counted(self: Keeper, reports: list[Written]) -> list[Receipt]:
+        commits.append(len(reports))
+        return commit(self, reports)
+
+    monkeypatch.setattr(Keeper, "commit", counted)
+    manifest = pin(tuple(FileEntry(str(number), CHUNK, None, (Place("https://x/"),)) for number in range(40)))
+    checkpoint = LocalCheckpoint(tmp_path)
+    try:
+        await checkpoint.open(manifest)
+        incoming = tmp_path / ".modelferry/incoming" / manifest.revision
+        told = []
+        for number, entry in enumerate(manifest.files[:10]):
+            report = Written(number, 0, 0, (incoming / entry.path).stat().st_ino, '"v"', "source")
+            told.append(asyncio.create_task(checkpoint.written(report)))
+            await asyncio.sleep(0)
+        assert all(receipt.committed for receipt in await asyncio.gather(*told))
+        assert commits == [10]
     finally:
         await checkpoint.close()

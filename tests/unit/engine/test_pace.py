@@ -328,3 +328,22 @@ def test_small_requests_alone_say_nothing_of_the_line() -> None:
 def test_those_that_are_too_many_still_count_as_such() -> None:
     assert Load(9, 0).fills(8)
     assert not Load(10, 0).fills(8)
+
+
+def test_a_connection_that_small_requests_share_weighs_as_much_as_a_large_request() -> None:
+    assert Load(4, 0, 3).has_room(8, 128)
+    assert not Load(4, 0, 4).has_room(8, 128)
+    assert not Load(2, 0, 2).has_room(8, 4)
+    assert Load(3, 0, 3).wants_small
+    assert not Load(3, 0, 4).wants_small
+    assert Load(1, 2, 3).connections == 6
+
+
+def test_there_are_enough_small_requests_at_some_point_whatever_there_is_room_for() -> None:
+    assert not Load(20, 0, 5).crowded
+    assert Load(20, 0, 6).crowded
+    assert not Load(20, 32, 0).crowded
+
+
+def test_while_small_requests_share_connections_nothing_is_told_of_the_line() -> None:
+    assert not Load(8, 0, 1).fills(8)

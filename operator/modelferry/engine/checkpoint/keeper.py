@@ -21,6 +21,7 @@ from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortR
 from modelferry.engine.checkpoint.ledger import Ledger
 from modelferry.engine.checkpoint.lock import acquire
 from modelferry.engine.checkpoint.state import FileState
+from modelferry.engine.plan import SMALL
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
@@ -116,6 +117,10 @@ class Keeper:
                 self._tree.close()
             self._syncer.close()
             self._ledger, self._lock, self._tree = None, -1, None
+
+    def is_small(self, report: Written) -> bool:
+        """Is it of a file that many others may come beside?"""
+        return self.states[report.file].entry.size <= SMALL
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
         """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of

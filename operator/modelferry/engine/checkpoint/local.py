@@ -20,6 +20,10 @@ from modelferry.messages import ChunkMap, Progress
 
 T = TypeVar("T")
 
+#: A commit takes some milliseconds, whatever it holds. So small files' chunks wait for others, but for so many seconds
+#: at most, and not if there are so many already.
+_GATHER, _ENOUGH = 0.03, 32
+
 
 class LocalCheckpoint:
     """Implements api.Checkpoint over a target directory, which exists. Close it at the end."""
@@ -152,6 +156,8 @@ class LocalCheckpoint:
 
     async def _drain(self) -> None:
         while self._reports:
+            if len(self._reports) < _ENOUGH and all(self._keeper.is_small(report) for report, _ in self._reports):
+                await asyncio.sleep(_GATHER)
             batch, self._reports = self._reports, []
             try:
                 receipts = await self._do(self._keeper.commit, [report for report, _ in batch], cost="recording")

@@ -21,8 +21,12 @@ _SLOW, _FAR, _RECORD = 0.1, 0.05, 16 << 10
 class Lender(Protocol):
     """Whose the connection is."""
 
-    def release(self, line: Line, connection: Connection, reusable: bool) -> None:
-        """Take `connection` back from an Answer that is through with it."""
+    def followed(self) -> bool:
+        """Is another answer awaited on the same connection, behind this one?"""
+
+    def release(self, line: Line, connection: Connection, kept: Head | None) -> None:
+        """Take `connection` back from an Answer that is through with it. `kept`: its head, where it lets the connection
+        carry another."""
 
     def window(self, line: Line, connection: Connection) -> int:
         """Bytes that the kernel may take of what comes before they are asked for, under a limit."""
@@ -45,6 +49,8 @@ class Answer:
         """`waited`: seconds from the request to its head. `paid`: bytes of its body that the throttle has given."""
         self.head = head
         self.waited = waited
+        #: Its request was sent before the answer to another one had come.
+        self.behind = False
         self.peer = connection.peer
         self._lender = lender
         self._line = line
@@ -73,7 +79,9 @@ class Answer:
             for content in body.content(data):
                 taken += len(content)
                 yield content
-            self.whole, self.surplus = body.complete, body.surplus
+            self.whole, self.surplus = body.complete, body.surplus and not self._lender.followed()
+            if body.surplus and not self.surplus:
+                self._connection.unread(body.after)
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.whole = self.whole or framing.kind == "close"
                 return
@@ -90,9 +98,9 @@ class Answer:
         """Give the connection back, for reuse where body and server allow it."""
         body = self._framing_body
         reusable = (
-            body is not None and body.complete and not body.surplus and keeps_alive(self.head, framing_of(self.head))
+            body is not None and body.complete and not self.surplus and keeps_alive(self.head, framing_of(self.head))
         )
-        self._lender.release(self._line, self._connection, reusable)
+        self._lender.release(self._line, self._connection, self.head if reusable else None)
 
     async def _more(self, left: int, length: int) -> memoryview:
         # To wait for `floor` bytes is to enforce the floor rate. A limit makes buffers, and so the floor, smaller; the

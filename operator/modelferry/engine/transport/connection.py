@@ -39,6 +39,7 @@ class Connection:
         self._buffer = memoryview(mmap.mmap(-1, size))
         self._filled = 0
         self._given = False
+        self._unread = 0
         self._unsent = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
@@ -93,6 +94,10 @@ class Connection:
             await self.more(wanted)
         return view
 
+    def unread(self, count: int) -> None:
+        """The last `count` bytes of what was given out are not used, and are given again."""
+        self._unread = count
+
     async def more(self, wanted: int) -> None:
         """Wait until `ready` gives `wanted` bytes, or all of the allowance is read."""
         await self._readable(min(wanted, self.size))
@@ -112,9 +117,12 @@ class Connection:
         self._wake()
 
     def _forget(self) -> None:
-        """What was given out is used up."""
+        """What was given out is used up, but for what is to be given again."""
         if self._given:
-            self._given, self._filled = False, 0
+            rest = self._unread
+            if rest:
+                self._buffer[:rest] = self._buffer[self._filled - rest : self._filled]
+            self._given, self._filled, self._unread = False, rest, 0
 
     def _pull(self, wanted: int) -> None:
         """Bring what is there into the buffer, at least until `wanted` bytes are in it."""

@@ -11,13 +11,15 @@ from dataclasses import replace
 from functools import partial
 
 from modelferry.engine.transport.ahead import Ahead
-from modelferry.engine.transport.answer import Answer
+from modelferry.engine.transport.answer import Answer, Lender
 from modelferry.engine.transport.connection import Connection, buffer_size, reason_of
 from modelferry.engine.transport.line import Limits, Line
+from modelferry.engine.transport.pipe import Unanswered
 from modelferry.engine.transport.proxied import addressed, check
 from modelferry.engine.transport.secure import SecureConnection
+from modelferry.engine.transport.sharing import Sharing
 from modelferry.engine.transport.throttle import Room, Throttle
-from modelferry.engine.wire import HeadParser, Origin, Request
+from modelferry.engine.wire import Head, HeadParser, Origin, ProtocolError, Request
 from modelferry.errors import CertificateRefused, ConnectionFailed, ModelferryError, Stall, UnknownHost
 from modelferry.manifest.model import SOURCE
 from modelferry.net.credentials import LONGEST_ANSWER, HeaderFields, Refusal, renewed
@@ -47,6 +49,8 @@ class Dialer:
         self._idle: dict[Line, list[Connection]] = {}
         self._open: dict[Connection, Room | None] = {}
         self._ahead: Ahead[Line, Connection] = Ahead(self._connect)
+        #: Of connections that small requests share.
+        self.sharing = Sharing(self)
         #: Told of each connection that is made, with its round trip in seconds.
         self.met: Callable[[Origin, float], None] = lambda origin, rtt: None
 
@@ -55,17 +59,23 @@ class Dialer:
         """How many stand open."""
         return len(self._open)
 
-    async def ask(self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False) -> Answer:
+    async def ask(
+        self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, behind: bool = False
+    ) -> Answer:
         """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
-        more where that was renewed after a 401 or 403. The caller closes the Answer.
+        more where that was renewed after a 401 or 403. ``behind``: others may be on the same connection. The caller
+        closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
-        ProxyRefused, or ProtocolError where what came is no response.
+        ProxyRefused, ProtocolError where what came is no response; or Unanswered, where it was sent behind others.
         """
         line = self._line(request.url, mirror)
         credential = line.way.credential
         shown = await credential.headers(request.url)
-        answer = await self._send(line, replace(request, fields=shown), fresh_connection)
+        if behind:
+            answer = await self._send_behind(line, replace(request, fields=shown))
+        else:
+            answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
             await self._check_identity(line, answer)
             refusal = Refusal(request.url, answer.head.get("www-authenticate") or "", shown)
@@ -76,6 +86,10 @@ class Dialer:
             raise
         answer.close()
         return await self._send(line, replace(request, fields=await credential.headers(request.url)), False)
+
+    def shares(self, url: str, mirror: str) -> bool:
+        """May requests for `url` share a connection?"""
+        return self.sharing.allows(self._line(url, mirror))
 
     async def _check_identity(self, line: Line, answer: Answer) -> None:
         """Raise CertificateRefused where `answer` is a page that says that the server wants to know who we are."""
@@ -103,6 +117,32 @@ class Dialer:
         finally:
             answer.close()
 
+    async def _send_behind(self, line: Line, request: Request) -> Answer:
+        pipe = self.sharing.pipe(line)
+        behind = pipe.requests > 0
+        turn = pipe.send(request.encode())
+        try:
+            connection = await turn
+            connection.received, connection.allowance = 0, None  # what is paid for is counted by answer
+            answer = await self._head(line, connection, 0, self.sharing.lender(pipe))
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.sharing.end(pipe)
+            if isinstance(error, _Closed):
+                raise Unanswered from error
+            if isinstance(error, ProtocolError) and behind:
+                self.sharing.trust.spoil()
+                raise Unanswered from error
+            raise
+        if behind:
+            answer.behind = True
+            self.sharing.trust.answered()
+        return answer
+
+    async def borrow(self, line: Line) -> Connection:
+        """A connection that stands open, or is about to, or else a new one. Raises as `ask`."""
+        return self._reusable(line) or await self._ahead.take(line) or await self._connect(line)
+
     async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
@@ -111,16 +151,17 @@ class Dialer:
             connection = connection or await self._connect(line)
             try:
                 paid = await self._pay_ahead(line, connection, request)
-                answer = await self._exchange(line, connection, request, paid)
+                connection.send(request.encode())
+                answer = await self._head(line, connection, paid, self)
                 check(request, line.way.proxies, answer.head)
                 return answer
-            except _Unanswered as error:
-                self._drop(connection)
+            except _Closed as error:
+                self.drop(connection)
                 # A kept connection that the server had already closed says nothing about the server (RFC 9112 9.3.1).
                 if not reused:
                     raise ConnectionFailed("closed the connection without an answer") from error
             except BaseException:
-                self._drop(connection)
+                self.drop(connection)
                 raise
 
     async def address(self, url: str, mirror: str) -> str:
@@ -143,8 +184,9 @@ class Dialer:
     async def close(self) -> None:
         """Close every connection."""
         await self._ahead.close()
+        await self.sharing.close()
         for connection in list(self._open):
-            self._drop(connection)
+            self.drop(connection)
 
     async def _pay_ahead(self, line: Line, connection: Connection, request: Request) -> int:
         """Pay for what may arrive of the answer before it is read; returns the bytes that are paid for."""
@@ -162,11 +204,10 @@ class Dialer:
             self._open[connection] = room = wanted
         return room.window if room is not None else 0
 
-    async def _exchange(self, line: Line, connection: Connection, request: Request, paid: int) -> Answer:
+    async def _head(self, line: Line, connection: Connection, paid: int, lender: Lender) -> Answer:
+        """The answer that comes next on `connection`."""
         clock = asyncio.get_running_loop().time
-        sent = clock()
-        connection.send(request.encode())
-        parser = HeadParser()
+        parser, sent = HeadParser(), clock()
         try:
             async with asyncio.timeout(self._limits.head):
                 while True:
@@ -175,7 +216,7 @@ class Dialer:
                     if head is not None:
                         waited = clock() - sent
                         line.throttle.answered(waited)
-                        return Answer(self, line, connection, head, data[used:], self._limits, waited, paid)
+                        return Answer(lender, line, connection, head, data[used:], self._limits, waited, paid)
         except TimeoutError:
             raise Stall(f"sent no whole response head within {self._limits.head:.0f} s") from None
 
@@ -187,11 +228,11 @@ class Dialer:
             if isinstance(error.__cause__, ssl.SSLError) and (told := _refused(line, error.__cause__)):
                 raise told from error
             if parser.empty:
-                raise _Unanswered from error
+                raise _Closed from error
             raise
         if not data:
             if parser.empty:
-                raise _Unanswered
+                raise _Closed
             raise ConnectionFailed("closed the connection within the response head")
         return data
 
@@ -203,7 +244,7 @@ class Dialer:
             room, wanted = self._open.get(connection), line.throttle.room
             if connection.quiet and (room.fits(wanted) if room is not None else wanted is None):
                 return connection
-            self._drop(connection)
+            self.drop(connection)
         return None
 
     async def _connect(self, line: Line) -> Connection:
@@ -222,7 +263,7 @@ class Dialer:
                 try:
                     await connection.handshake()
                 except BaseException:
-                    self._drop(connection)
+                    self.drop(connection)
                     raise
         except (OSError, TimeoutError) as error:
             raise _connect_fault(line, error, self._limits.connect) from error
@@ -246,19 +287,27 @@ class Dialer:
             return Connection(size, dialled)
         return SecureConnection(size, dialled, line.way.trust(line.origin.url), line.origin.host)
 
-    def release(self, line: Line, connection: Connection, reusable: bool) -> None:
-        """Take `connection` back from an Answer that is through with it."""
-        if reusable and connection.quiet and connection in self._open:
+    def followed(self) -> bool:
+        """Is another answer awaited? A connection that is not shared carries one at a time."""
+        return False
+
+    def release(self, line: Line, connection: Connection, kept: Head | None) -> None:
+        """Take `connection` back from an Answer that is through with it; `kept` is its head, where it may carry
+        another."""
+        if kept is not None:
+            self.sharing.see(line, kept)
+        if kept is not None and connection.quiet and connection in self._open:
             self._idle.setdefault(line, []).append(connection)
         else:
-            self._drop(connection)
+            self.drop(connection)
 
-    def _drop(self, connection: Connection) -> None:
+    def drop(self, connection: Connection) -> None:
+        """Close `connection`."""
         self._open.pop(connection, None)
         connection.abort()
 
 
-class _Unanswered(Exception):
+class _Closed(Exception):
     """The connection ended before the first byte of an answer."""
 
 

@@ -48,14 +48,19 @@ def keeps_alive(head: Head, framing: Framing) -> bool:
 
 
 class Body:
-    """Takes the framing off. ``complete`` once the body has ended by its own framing; ``surplus``: bytes came after
-    it."""
+    """Takes the framing off. ``complete`` once the body has ended by its own framing; ``after``: bytes of what was
+    given last that came after it."""
 
     def __init__(self, framing: Framing) -> None:
         self._chunked = _Chunked() if framing.kind == "chunked" else None
         self._left = framing.length if framing.kind == "length" else None
         self.complete = self._left == 0
-        self.surplus = False
+        self.after = 0
+
+    @property
+    def surplus(self) -> bool:
+        """Bytes came after it."""
+        return self.after > 0
 
     @property
     def left(self) -> int | None:
@@ -66,13 +71,13 @@ class Body:
         """The content within `data`, in order; raises ProtocolError."""
         if self._chunked is not None:
             yield from self._chunked.content(data)
-            self.complete, self.surplus = self._chunked.complete, self._chunked.surplus
+            self.complete, self.after = self._chunked.complete, self._chunked.after
         elif self._left is None:
             yield data
         else:
             taken = data[: self._left]
             self._left -= len(taken)
-            self.complete, self.surplus = self._left == 0, len(taken) < len(data)
+            self.complete, self.after = self._left == 0, len(data) - len(taken)
             if taken:
                 yield taken
 
@@ -90,13 +95,13 @@ class _Chunked:
         self._expect = "size"  # size, data, end of data, trailer
         self._trailers = 0
         self.complete = False
-        self.surplus = False
+        self.after = 0
 
     def content(self, data: memoryview) -> Iterator[memoryview]:
         at = 0
         while at < len(data):
             if self.complete:
-                self.surplus = True
+                self.after = len(data) - at
                 return
             if self._expect == "data":
                 taken = data[at : at + self._left]
