@@ -194,6 +194,12 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
         await resolved(HTTPFile("a", "https://models.invalid/a?signature=hunter2"))
 
 
+async def test_where_mirrors_have_the_files_a_source_that_is_gone_is_told_with_what_would_do_without_it() -> None:
+    source = HTTPSource((HTTPFile("a", "https://models.invalid/a", digest=SHA),))
+    with pytest.raises(UnknownHost, match=r"no such host models\.invalid; .*\. With size and sha256 .* the mirrors do"):
+        await resolve(source, PLAIN, mirrored=True)
+
+
 async def test_plain_http_is_refused_before_a_byte_is_sent(origin: HostileOrigin) -> None:
     with pytest.raises(PlainHTTPRefused, match=r"a: http://.* is not encrypted; .*allowPlainHTTP: true"):
         await resolve(HTTPSource((HTTPFile("a", origin.url("a.bin")),)), PLAIN)

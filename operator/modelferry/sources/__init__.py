@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from modelferry.errors import SourceUnavailable, UnknownHost
 from modelferry.manifest import Manifest
 from modelferry.manifest.model import SOURCE
 from modelferry.net.ways import Ways
@@ -32,7 +33,14 @@ async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False,
     nothing to tell is not asked, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceFault: NotFound,
     Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
-    if mirrored and isinstance(source, HTTPSource) and (declared := http.declared(source)):
+    spared = source if mirrored and isinstance(source, HTTPSource) else None
+    if spared and (declared := http.declared(spared)):
         return declared
-    async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
-        return await _RESOLVERS[type(source)](source, client)
+    try:
+        async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
+            return await _RESOLVERS[type(source)](source, client)
+    except (SourceUnavailable, UnknownHost) as error:
+        if not spared:
+            raise
+        way_out = "With size and sha256 or md5 of every file in spec.source.http.files, the mirrors do without it"
+        raise type(error)(f"{error.message}. {way_out}", reason=error.reason, file=error.file) from error
