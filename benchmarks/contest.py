@@ -145,7 +145,7 @@ def _one(scene: Scene, tool: Tool, number: int) -> Run:
         )
         done = replace(done, check_seconds=check.seconds, check_cpu=check.cpu)
         if check.code != 0:
-            done = replace(done, ended="wrong", note=check.said[-_WORDS:])
+            done = replace(done, ended="wrong", note=last_words(check.said))
     scene.clear()
     return done
 
@@ -162,8 +162,13 @@ def _run_of(tool: str, number: int, usage: Usage, served: Served) -> Run:
         peaks=usage.peaks,
         served=served.bytes,
         requests=served.requests,
-        note=f"exit code {usage.code}: {usage.said[-_WORDS:]}" if ended == "failed" else "",
+        note=f"exit code {usage.code}: {last_words(usage.said)}" if ended == "failed" else "",
     )
+
+
+def last_words(said: str) -> str:
+    """What a tool `said` last, which is what went wrong. What comes before may name the machine's own paths."""
+    return (said.strip().splitlines() or [""])[-1][-_WORDS:]
 
 
 def _shown(run: Run) -> str:

@@ -98,7 +98,7 @@ SCENARIOS = (
     Scenario(
         "capped",
         "An origin that gives each stream 2.3 MB/s, an uplink of 50 MB/s",
-        Setting(Files(large_size=1_250 * MB), _UPLINK, rate=2_300_000, limit=15.0),
+        Setting(_MODEL, _UPLINK, rate=2_300_000, limit=15.0),
         _quick(_UPLINK, size=24 * MB, rate=2_300_000),
         (goals.fills(0.95, _UPLINK.carries, "the uplink"), goals.saves(0.9, "wget")),
     ),

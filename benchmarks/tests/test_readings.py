@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contest import turned
+from benchmarks.contest import last_words, turned
 from benchmarks.machine import file_system
 from benchmarks.measure import memory_of
 from benchmarks.origins import Faults, Served, rules, served_in
@@ -60,3 +60,10 @@ def test_files_by_their_numbers() -> None:
     paths = [path for path, _ in files.listed]
     assert len(set(paths)) == 152
     assert str(files) == "2 files of 1 kB and 150 files of 10 bytes"
+
+
+def test_of_a_traceback_the_error_is_kept_and_no_path() -> None:
+    assert last_words('Traceback:\n  File "/home/me/x.py", line 1\nException: No content length\n\n') == (
+        "Exception: No content length"
+    )
+    assert last_words("") == ""

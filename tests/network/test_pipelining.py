@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.transport.dialer import Limits
+from modelferry.engine.transport.line import Limits
 from modelferry.manifest import FileEntry
 from network.world import World, entry
 
@@ -177,6 +177,24 @@ async def test_a_busy_answer_is_believed_wherever_it_stands(near: World) -> None
         await near.pull(*server.entries())
     assert right(near)
     assert near.met == [35]
+
+
+async def test_what_stands_behind_a_busy_answer_is_read_all_the_same(near: World) -> None:
+    busy = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy"
+    once: list[str] = []
+
+    def busy_once(server: Batching, paths: list[str]) -> list[bytes]:
+        answers = in_order(server, paths)
+        if not once:
+            once.append(paths[0])
+            answers[0] = busy
+        return answers
+
+    async with serving(busy_once) as server:
+        await near.pull(*server.entries())
+    assert right(near)
+    assert near.met == [35]
+    assert sum(server.batches) == len(FILES) + 1
 
 
 async def test_files_without_a_digest_are_asked_for_one_at_a_time(near: World) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 from modelferry.engine.transport.connection import Connection
 from modelferry.engine.transport.line import Limits, Line
-from modelferry.engine.wire import Body, Head, keeps_alive
+from modelferry.engine.wire import Body, Head, ProtocolError, keeps_alive
 from modelferry.engine.wire.framing import framing_of
-from modelferry.errors import Stall
+from modelferry.errors import ConnectionFailed, Stall
 
 #: A stream is slow where so many seconds bring less than the floor, or where its head took so long, until it shows
 #: better. Bytes of a slow stream are given out by the TLS record: waited for in larger pieces they would look like
 #: silence, and a part that was cut short would end late.
 _SLOW, _FAR, _RECORD = 0.1, 0.05, 16 << 10
+#: Bytes of a page that says why there is no content.
+_SHORT = 4096
 
 
 class Lender(Protocol):
@@ -89,6 +92,15 @@ class Answer:
             if not data:
                 self.whole = body.close()
                 return
+
+    async def skip(self) -> None:
+        """Read over a short body that nobody wants, where the next answer stands behind it."""
+        with suppress(ConnectionFailed, ProtocolError, Stall):
+            framing = framing_of(self.head)
+            if self._lender.followed() and framing.kind == "length" and framing.length <= _SHORT:
+                async with aclosing(self.body(framing.length)) as pieces:
+                    async for _ in pieces:
+                        pass
 
     def abort(self) -> None:
         """Break the connection: the body ends with what is received already."""

@@ -14,6 +14,8 @@ from modelferry.engine.transport.connection import Connection
 
 #: What a record adds to its 16 KiB of content at most (RFC 8446 section 5.2), rounded up.
 _RECORD, _RECORD_OVERHEAD = 16 * 1024, 256
+#: Bytes of a buffer that is meant for a fast line.
+_FAST = 8 * _RECORD
 #: Ciphertext as it comes from the socket. One buffer for all connections: it is emptied in the call that fills it.
 _CIPHERTEXT = memoryview(bytearray(16 * (_RECORD + _RECORD_OVERHEAD)))
 
@@ -24,8 +26,10 @@ class SecureConnection(Connection):
 
     def __init__(self, size: int, dialled: socket.socket, context: ssl.SSLContext, host: str) -> None:
         super().__init__(size, dialled)
-        # What comes at once fills the buffer about once, so that little has to wait within OpenSSL.
-        self._ciphertext = _CIPHERTEXT[: size + _RECORD_OVERHEAD]
+        # What comes at once fills the buffer about once, so that little has to wait within OpenSSL; that of a weak line
+        # by the record, since OpenSSL keeps as much memory as it was ever given at once.
+        at_once = size if size >= _FAST else _RECORD
+        self._ciphertext = _CIPHERTEXT[: at_once + _RECORD_OVERHEAD]
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
