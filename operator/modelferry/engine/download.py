@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from modelferry.engine.pace import LEAST, Budget, next_part
+from modelferry.engine.pace import LEAST, Budget, Load, next_part
 from modelferry.engine.plan import Backlog, Lease
 from modelferry.engine.servers import Servers
 from modelferry.engine.tally import Tally
@@ -46,7 +46,8 @@ class Download:
     def next(self, now: float, *, share: bool = True) -> tuple[Lease, PlaceWork] | None:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
         slowest one, if it may `share` that."""
-        self.servers.take_stock(self.tries.loads)
+        loads = self.tries.loads
+        self.servers.take_stock(loads)
         if not self.servers.room:
             return None
         asks = self.tries.by_origin()
@@ -57,7 +58,7 @@ class Download:
             found.extend([place] if place is not None else [])
             return place is not None
 
-        load = self.tries.load
+        load = sum(loads.values(), Load())
         lease = self.backlog.pop(now, may, small=load.wants_small, crowded=load.crowded)
         if lease is None:
             busy = len(self.backlog) or self.servers.paused or not share

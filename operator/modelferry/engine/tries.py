@@ -31,11 +31,6 @@ class Tries:
         self.tasks[asyncio.create_task(work)] = transfer
 
     @property
-    def load(self) -> Load:
-        """Of all of them."""
-        return sum(self.loads.values(), Load())
-
-    @property
     def loads(self) -> dict[str, Load]:
         """Those that have, or are about to have, a connection, by mirror. With those that wait for the checkpoint to
         commit, so that no more is fetched than the disk takes; but for some small ones, since a disk takes about as

@@ -14,6 +14,8 @@ from modelferry.engine.transport.connection import Connection
 
 #: What a record adds to its 16 KiB of content at most (RFC 8446 section 5.2), rounded up.
 _RECORD, _RECORD_OVERHEAD = 16 * 1024, 256
+#: What it adds at least: a header, the content's type, and the tag of the shortest cipher (RFC 8446 section 5.2).
+_LEAST_OVERHEAD = 5 + 1 + 8
 #: Bytes of a buffer that is meant for a fast line.
 _FAST = 8 * _RECORD
 #: Ciphertext as it comes from the socket. One buffer for all connections: it is emptied in the call that fills it.
@@ -65,6 +67,7 @@ class SecureConnection(Connection):
             if received <= 0:
                 return received
             self._incoming.write(self._ciphertext[:received])
+            self._held += received
         return count
 
     def _decrypt(self, into: memoryview) -> int:
@@ -79,7 +82,11 @@ class SecureConnection(Connection):
                     self.ended = True  # close_notify
                     break
                 count += got
+                # Of the record nothing is left: its header and tag are gone too.
+                self._held -= got if self._tls.pending() else got + _LEAST_OVERHEAD
         except ssl.SSLWantReadError:
+            # All but part of a record was given out.
+            self._held = min(max(0, self._held), _RECORD + _RECORD_OVERHEAD)
             if not count:
                 count = -1
         except ssl.SSLError as error:
