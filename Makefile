@@ -58,7 +58,7 @@ cluster-demo: setup ## the whole way on a cluster: chart, example, progress, con
 image: setup ## build the image from the Dockerfile (root, without Docker)
 	@$(CLUSTER) build image
 
-bench: setup ## the benchmark against wget, curl, axel, aria2c and hf_transfer (root, hours); ARGS=--quick for a look
+bench: setup ## the benchmark against wget, curl, axel, aria2c and hf_transfer (root, an hour); ARGS=--quick for a look
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 kind: ## for people with Docker: a kind cluster of three nodes with the image and the chart
