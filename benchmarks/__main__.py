@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from benchmarks import ROOT, machine
@@ -26,6 +27,7 @@ from cluster import ClusterError
 
 _NAMES = [scenario.name for scenario in SCENARIOS]
 _EVERYONE = frozenset(tool.name for tool in TOOLS)
+PAGE = ROOT / "docs" / "benchmarks.md"
 #: Rounds that make a result which docs/benchmarks.md may show.
 _ROUNDS = 3
 
@@ -85,13 +87,18 @@ def _finish(result: Result, session: Session) -> None:
         keep(result)
 
 
+def written(results: Sequence[Result]) -> str:
+    """The page of `results`, and of what was found out about them."""
+    findings = {file.stem: file.read_text() for file in (ROOT / "benchmarks" / "findings").glob("*.md")}
+    return page(results, _NAMES, findings)
+
+
 def _report() -> int:
     results = read()
     if not results:
         print("nothing has been measured yet: python -m benchmarks", file=sys.stderr)
         return 1
-    findings = {file.stem: file.read_text() for file in (ROOT / "benchmarks" / "findings").glob("*.md")}
-    (ROOT / "docs" / "benchmarks.md").write_text(page(results, _NAMES, findings))
+    PAGE.write_text(written(results))
     print(f"docs/benchmarks.md: {len(results)} scenarios")
     return 0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.__main__ import PAGE, written
 from benchmarks.goals import Judged
 from benchmarks.report import page, table, text
 from benchmarks.result import Result, keep, read
@@ -91,3 +93,9 @@ def test_a_result_takes_the_place_of_the_last_one_of_its_scenario(tmp_path: Path
     for result in (RESULT, other, replace(RESULT, load=5.0), replace(other, left_out="needs root")):
         keep(result, file)
     assert read(file) == [replace(RESULT, load=5.0), other]
+
+
+def test_the_page_is_what_the_kept_results_make_and_names_no_path_of_a_machine() -> None:
+    shown = PAGE.read_text()
+    assert shown == written(read())
+    assert not re.search(r"(?<![\w.`/])/(home|root|tmp|usr|var)/", shown)
