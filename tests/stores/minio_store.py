@@ -15,8 +15,10 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
 from minio.minioadmin import MinioAdmin
 from minio.versioningconfig import VersioningConfig
+from urllib3.exceptions import HTTPError
 
 from origin.certs import Leaf
 from stores import programs
@@ -64,6 +66,13 @@ class MinioStore(Server):
         return [
             programs.minio(), "server", "--quiet", "--certs-dir", certs, "--address", self.authority, self.run / "data"
         ], environment  # fmt: skip
+
+    def ready(self) -> bool:
+        """See Server. It listens before it knows its users."""
+        try:
+            return super().ready() and self._admin.policy_list() is not None
+        except (MinioAdminException, HTTPError):
+            return False
 
     def bucket(self, name: str, *, versioned: bool = False) -> None:
         """Make a bucket."""

@@ -40,7 +40,7 @@ class Server:
             given = {"PATH": os.environ["PATH"], "HOME": str(self.run), **environment}
             self._process = subprocess.Popen(words, env=given, stdout=log, stderr=log, cwd=self.run)
         try:
-            wait_until(f"{type(self).__name__} to listen", self._listens, _DEADLINE)
+            wait_until(f"{type(self).__name__} to be ready", self.ready, _DEADLINE)
         except BaseException as error:
             error.add_note((self.run / "log").read_text(errors="replace")[-2000:])
             self.__exit__()
@@ -53,7 +53,8 @@ class Server:
             self._process.wait(_DEADLINE)
         shutil.rmtree(self.run, ignore_errors=True)
 
-    def _listens(self) -> bool:
+    def ready(self) -> bool:
+        """Does it listen? Raises OSError where it does not."""
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(
