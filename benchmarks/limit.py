@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -61,7 +61,8 @@ class _Origin:
     """Serves any range of `_SIZE` bytes of a pattern, and counts what arrived."""
 
     def __init__(self) -> None:
-        self._open: set[socket.socket] = set()
+        #: Bytes that each connection's peer had acknowledged when it was last looked at.
+        self._open: dict[socket.socket, int] = {}
         self._before = 0
         self.began = asyncio.Event()
 
@@ -71,11 +72,16 @@ class _Origin:
 
     @property
     def acknowledged(self) -> int:
-        return self._before + sum(_acked(one) for one in self._open)
+        return self._before + sum(self._look(one) for one in self._open)
+
+    def _look(self, one: socket.socket) -> int:
+        with suppress(OSError):  # the peer broke it off: what it acknowledged since the last look is lost
+            self._open[one] = _acked(one)
+        return self._open[one]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raw = writer.get_extra_info("socket")
-        self._open.add(raw)
+        self._open[raw] = 0
         self.began.set()
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
@@ -83,8 +89,8 @@ class _Origin:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._before += _acked(raw)
-            self._open.discard(raw)
+            self._before += self._look(raw)
+            del self._open[raw]
             writer.close()
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
@@ -100,10 +106,7 @@ class _Origin:
 
 
 def _acked(one: socket.socket) -> int:
-    try:
-        info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED + 8)
-    except OSError:
-        return 0
+    info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED + 8)
     return int(struct.unpack_from("Q", info, _ACKED)[0])
 
 
