@@ -27,6 +27,7 @@ from cluster import ClusterError
 
 _NAMES = [scenario.name for scenario in SCENARIOS]
 _EVERYONE = frozenset(tool.name for tool in TOOLS)
+#: What `report` writes.
 PAGE = ROOT / "docs" / "benchmarks.md"
 #: Rounds that make a result which docs/benchmarks.md may show.
 _ROUNDS = 3

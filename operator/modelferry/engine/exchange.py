@@ -213,8 +213,10 @@ class Exchange:
                 self.reached(place, answer.waited)
                 place.route = request.url if request.url not in (place.place.url, address) else ""
                 return answer, verdict
-            await answer.skip()
-            answer.close()
+            try:
+                await answer.skip()
+            finally:
+                answer.close()  # else who stands behind would wait for ever
             if answer.behind and verdict.action not in (Action.FOLLOW, Action.WAIT):
                 # It may be another one's answer, and is nothing to hold against this place.
                 self.dialer.sharing.trust.spoil()

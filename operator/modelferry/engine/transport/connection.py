@@ -19,8 +19,8 @@ _ALL_BUFFERS = 4 * 1024 * 1024
 #: Bytes of one buffer: from one TLS record to what makes the calls for it (some 30 us) cost less than 10 % of the time
 #: in which it is received, decrypted and written.
 _LEAST, _MOST = 16 * 1024, 256 * 1024
-#: Bytes that are waited for in the kernel: a packet at a time, waking up for each costs more than all that is done with
-#: it (on a line of 180 ms 12 of 19 CPU seconds for each GB). No more, so that the peer's window stays open.
+#: Bytes that are waited for in the kernel: to wake up for each packet took 4 of 19 CPU seconds for each GB on a line of
+#: 180 ms. No more, so that the peer's window stays open.
 _GATHERED = 32 * 1024
 
 

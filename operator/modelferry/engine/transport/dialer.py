@@ -141,12 +141,15 @@ class Dialer:
 
     async def borrow(self, line: Line) -> Connection:
         """A connection that stands open, or is about to, or else a new one. Raises as `ask`."""
-        return self._reusable(line) or await self._ahead.take(line) or await self._connect(line)
+        return await self._standing(line) or await self._connect(line)
+
+    async def _standing(self, line: Line) -> Connection | None:
+        return self._reusable(line) or await self._ahead.take(line)
 
     async def _send(self, line: Line, request: Request, fresh_connection: bool) -> Answer:
         request = addressed(request, line.way.proxies)
         while True:
-            connection = None if fresh_connection else self._reusable(line) or await self._ahead.take(line)
+            connection = None if fresh_connection else await self._standing(line)
             reused = connection is not None
             connection = connection or await self._connect(line)
             try:
