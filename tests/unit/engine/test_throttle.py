@@ -31,6 +31,21 @@ async def test_a_payment_takes_its_time() -> None:
     assert now() == pytest.approx(3.0, rel=0.02)
 
 
+async def test_a_payment_waits_for_a_part_of_it_and_not_for_each_byte() -> None:
+    looks = 0
+
+    def clock() -> float:
+        """It goes on while it is looked at, as under a processor at work: so there is always another byte to take."""
+        nonlocal looks
+        looks += 1
+        return now() + looks * 1e-5
+
+    throttle = Throttle(16, clock)
+    throttle.set(100_000)
+    await throttle.pay(100_000)
+    assert looks < 1000
+
+
 async def test_who_owes_nothing_pays_nothing() -> None:
     assert await limited(1000).pay(-5) == 0
     assert now() == 0

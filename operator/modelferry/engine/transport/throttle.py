@@ -165,7 +165,7 @@ class Throttle:
     def _take(self, wanted: int) -> int:
         if self.limit is None:
             return wanted
-        if self._bucket is None:
+        if self._bucket is None or self._bucket.wait(self._now(), wanted) > 0:
             return 0
         self._bucket, given = self._bucket.take(self._now(), wanted)
         return given
