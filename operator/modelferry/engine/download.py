@@ -81,6 +81,8 @@ class Download:
         """Chunks that a slow mirror holds up at the end, while others have nothing to do."""
         if self.servers.running.total() >= self.servers.connections or len(self.servers.known) < 2:
             return []
+        if any(lease.chunk.index not in self.file_of(lease).assemblies for lease in self.backlog):
+            return []  # there is a chunk that nobody has begun
         coming: Counter[Chunk] = Counter()
         for transfer in self.tries.tasks.values():
             if transfer.lease is not None and not transfer.lease.stream:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.manifest import Chunk, FileEntry
@@ -140,11 +141,13 @@ class Backlog:
             heapq.heapify(ready)
         self._later = [item for item in self._later if which(item[-1])]
         heapq.heapify(self._later)
-        self.bytes = sum(item[-1].size for ready in self._ready for item in ready)
-        self.bytes += sum(item[-1].size for item in self._later)
+        self.bytes = sum(lease.size for lease in self)
 
     def __len__(self) -> int:
         return sum(len(ready) for ready in self._ready) + len(self._later)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return (item[-1] for item in chain(*self._ready, self._later))
 
 
 def _first(ready: list[_Ready], may: Callable[[Lease], bool]) -> Lease | None:
