@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import pytest
 
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.engine.exchange import Exchange
+from modelferry.engine.plan import Lease
+from modelferry.engine.storage.sink import Disk
+from modelferry.engine.transfer import Event, Landed, Returned, Transfer
+from modelferry.engine.transport.answer import Answer
+from modelferry.engine.transport.dialer import Dialer
 from modelferry.engine.transport.line import Limits
+from modelferry.engine.work import FileWork
 from modelferry.manifest import FileEntry
+from modelferry.manifest.model import pin
+from modelferry.net.tls import client_context
+from modelferry.net.ways import Way, Ways
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
@@ -210,3 +222,49 @@ async def test_with_two_mirrors_nobody_could_be_blamed_so_each_is_asked_for_one_
         files = tuple(entry(path, FILES[path], server.base + path, other.base + path) for path in some)
         await near.pull(*files)
     assert server.widest == 1
+
+
+async def test_who_stands_behind_an_answer_that_is_called_off_is_told_so(
+    near: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, original = asyncio.Event(), Answer.skip
+
+    async def skip(answer: Answer) -> None:
+        reading.set()
+        await original(answer)
+
+    monkeypatch.setattr(Answer, "skip", skip)
+    half = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbu"
+    async with serving(lambda server, paths: [half], gathers=2) as server:
+        dialer = Dialer(Ways(Way(client_context(near.ca_file))), near.limits)
+        async with exchanging(near, dialer, server.entries()[:3]) as tries:
+            assert isinstance(await tries[0], Landed)
+            called_off, behind = asyncio.create_task(tries[1]), asyncio.create_task(tries[2])
+            await reading.wait()
+            called_off.cancel()
+            async with asyncio.timeout(1):  # sooner than any deadline of a server's
+                assert isinstance(await behind, Returned)
+
+
+@asynccontextmanager
+async def exchanging(
+    world: World, dialer: Dialer, files: tuple[FileEntry, ...]
+) -> AsyncIterator[list[Coroutine[Any, Any, Event]]]:
+    """A try at each of `files`, not begun; all but the first may share a connection."""
+    manifest = pin(files)
+    checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
+    opened = await checkpoint.open(manifest)
+    disk = Disk(opened.root, manifest.revision)
+    exchange = Exchange(dialer, disk, checkpoint, True, lambda place, seconds: None, asyncio.get_running_loop().time)
+    tries = []
+    for number, (file, found) in enumerate(zip(files, opened.files, strict=True)):
+        work = FileWork.of(number, file, found)
+        transfer = Transfer.of(work, Lease.of(work.chunks[0]), work.places[0])
+        transfer.pipelined = number > 0
+        tries.append(exchange.part(work.places[0], transfer))
+    try:
+        yield tries
+    finally:
+        await dialer.close()
+        disk.close()
+        await checkpoint.close()

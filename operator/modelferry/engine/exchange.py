@@ -97,7 +97,7 @@ class Exchange:
         whole_file = lease.start == 0 and lease.end == file.entry.size
         request = Request(place.url, lease.start, None if whole_file else lease.end, lease.fresh)
         expectation = file.expectation(place, plain_http=self.plain_http)
-        answer, verdict = await self._ask(request, place, expectation, shared=transfer.pipelined)
+        answer, verdict = await self._ask(request, place, expectation, pipelined=transfer.pipelined)
         try:
             self._see(place, verdict)
             if not assembly.joins(lease, (place.place.mirror, verdict.validator, sink.inode)):
@@ -197,17 +197,17 @@ class Exchange:
             return asked.result()
 
     async def _ask(
-        self, request: Request, place: PlaceWork, expectation: Expectation, *, shared: bool = False
+        self, request: Request, place: PlaceWork, expectation: Expectation, *, pipelined: bool = False
     ) -> tuple[Answer, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none. The first request is
-        ``shared`` where it may be sent behind others on a connection; then this raises Unanswered as well."""
+        ``pipelined`` where it may be sent behind others on a connection; then this raises Unanswered as well."""
         again, mirror = False, place.place.mirror
         # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
         routed = request.url != place.place.url
         address = "" if routed else await self.dialer.address(place.place.url, mirror)
         request = replace(request, url=address or request.url)
         while True:
-            answer = await self._dial(request, mirror, again, shared)
+            answer = await self._dial(request, mirror, again, pipelined)
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(place, answer.waited)
@@ -221,10 +221,10 @@ class Exchange:
                 # It may be another one's answer, and is nothing to hold against this place.
                 self.dialer.sharing.trust.spoil()
                 raise Unanswered
-            if shared and verdict.action is Action.FOLLOW:
+            if pipelined and verdict.action is Action.FOLLOW:
                 # So will the other small files be, and each asks two servers, or one twice: nothing is saved.
                 self.dialer.sharing.trust.spoil()
-            shared = False
+            pipelined = False
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
                 self._follow(request.url, verdict.location, place)
@@ -243,10 +243,10 @@ class Exchange:
             else:
                 raise _Fault(verdict)
 
-    async def _dial(self, request: Request, mirror: str, fresh: bool, behind: bool) -> Answer:
+    async def _dial(self, request: Request, mirror: str, fresh: bool, pipelined: bool) -> Answer:
         """Any answer; raises _Fault where the way to the server says what is wrong."""
         try:
-            return await self.dialer.ask(request, mirror, fresh_connection=fresh, behind=behind)
+            return await self.dialer.ask(request, mirror, fresh_connection=fresh, pipelined=pipelined)
         except UnknownHost as error:
             raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
         except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:

@@ -60,11 +60,11 @@ class Dialer:
         return len(self._open)
 
     async def ask(
-        self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, behind: bool = False
+        self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, pipelined: bool = False
     ) -> Answer:
         """Send `request` to a server of `mirror`, with what it wants to see, and wait for the head of its answer; once
-        more where that was renewed after a 401 or 403. ``behind``: others may be on the same connection. The caller
-        closes the Answer.
+        more where that was renewed after a 401 or 403. ``pipelined``: others may be on the same connection. The
+        caller closes the Answer.
 
         Raises ConnectionFailed, Stall (no head within the deadline), UnknownHost, CertificateRefused, ProxyDenied,
         ProxyRefused, ProtocolError where what came is no response; or Unanswered, where it was sent behind others.
@@ -72,8 +72,8 @@ class Dialer:
         line = self._line(request.url, mirror)
         credential = line.way.credential
         shown = await credential.headers(request.url)
-        if behind:
-            answer = await self._send_behind(line, replace(request, fields=shown))
+        if pipelined:
+            answer = await self._send_pipelined(line, replace(request, fields=shown))
         else:
             answer = await self._send(line, replace(request, fields=shown), fresh_connection)
         try:
@@ -117,7 +117,7 @@ class Dialer:
         finally:
             answer.close()
 
-    async def _send_behind(self, line: Line, request: Request) -> Answer:
+    async def _send_pipelined(self, line: Line, request: Request) -> Answer:
         pipe = self.sharing.pipe(line)
         behind = pipe.requests > 0
         turn = pipe.send(request.encode())
