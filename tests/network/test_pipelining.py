@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -249,7 +249,7 @@ async def test_who_stands_behind_an_answer_that_is_called_off_is_told_so(
 @asynccontextmanager
 async def exchanging(
     world: World, dialer: Dialer, files: tuple[FileEntry, ...]
-) -> AsyncIterator[list[Coroutine[Any, Any, Event]]]:
+) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
     """A try at each of `files`, not begun; all but the first may share a connection."""
     manifest = pin(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)

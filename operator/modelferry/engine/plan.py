@@ -147,7 +147,8 @@ class Backlog:
         return sum(len(ready) for ready in self._ready) + len(self._later)
 
     def __iter__(self) -> Iterator[Lease]:
-        return (item[-1] for item in chain(*self._ready, self._later))
+        ready = (item[-1] for item in chain(*self._ready))
+        return chain(ready, (item[-1] for item in self._later))
 
 
 def _first(ready: list[_Ready], may: Callable[[Lease], bool]) -> Lease | None:
