@@ -47,28 +47,34 @@ class Download:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
         slowest one, if it may `share` that."""
         loads = self.tries.loads
-        self.servers.take_stock(loads)
+        several = len(self.servers.known) > 1
+        self.servers.take_stock(loads, self._due() if several else {})
         if not self.servers.room:
             return None
-        asks = self.tries.by_origin()
-        found: list[PlaceWork] = []
-
-        def may(lease: Lease) -> bool:
-            place = self.servers.place_for(self.file_of(lease), lease, self.backlog.bytes, asks)
-            found.extend([place] if place is not None else [])
-            return place is not None
-
         load = sum(loads.values(), Load())
-        lease = self.backlog.pop(now, may, small=load.wants_small, crowded=load.crowded)
-        if lease is None:
+        taken = (several and self._taken(now, load, fair=True)) or self._taken(now, load, fair=False)
+        if not taken:
             busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self._share(now)
-        place = found[-1]
+        lease, place = taken
         work = self.servers.mirror(place)
         part, rest = next_part(work.pace, lease, self.backlog.bytes)
         if rest is not None:
             self.backlog.push(rest, now)
         return part, place
+
+    def _taken(self, now: float, load: Load, *, fair: bool) -> tuple[Lease, PlaceWork] | None:
+        """The first lease that there is a place for, out of the backlog; ``fair`` as in `Servers.place_for`."""
+        asks = self.tries.by_origin()
+        found: list[PlaceWork] = []
+
+        def may(lease: Lease) -> bool:
+            place = self.servers.place_for(self.file_of(lease), lease, self.backlog.bytes, asks, fair=fair)
+            found.extend([place] if place is not None else [])
+            return place is not None
+
+        lease = self.backlog.pop(now, may, small=load.wants_small, crowded=load.crowded)
+        return (lease, found[-1]) if lease is not None else None
 
     def _share(self, now: float) -> tuple[Lease, PlaceWork] | None:
         """Half of a slow part, from the mirror that the other half comes from."""
@@ -83,16 +89,29 @@ class Download:
             return []
         if any(lease.chunk.index not in self.file_of(lease).assemblies for lease in self.backlog):
             return []  # there is a chunk that nobody has begun
-        coming: Counter[Chunk] = Counter()
-        for transfer in self.tries.tasks.values():
-            if transfer.lease is not None and not transfer.lease.stream:
-                coming[transfer.lease.chunk] += transfer.at - transfer.lease.start
+        coming = self._coming()
         return [
             (file, assembly)
             for file in self.files
             for assembly in file.assemblies.values()
             if self.servers.too_slow(file, assembly, coming[assembly.chunk])
         ]
+
+    def _due(self) -> Counter[str]:
+        """Bytes of begun chunks that are still to come, by mirror."""
+        coming, due = self._coming(), Counter[str]()
+        for file in self.files:
+            for assembly in file.assemblies.values():
+                due[assembly.mirror] += assembly.chunk.size - assembly.held - coming[assembly.chunk]
+        return due
+
+    def _coming(self) -> Counter[Chunk]:
+        """Bytes of begun chunks that came and are not held yet."""
+        coming: Counter[Chunk] = Counter()
+        for transfer in self.tries.tasks.values():
+            if transfer.lease is not None and not transfer.lease.stream:
+                coming[transfer.lease.chunk] += transfer.at - transfer.lease.start
+        return coming
 
     @property
     def requests(self) -> int:

@@ -17,6 +17,7 @@ from modelferry.engine.mirrors import (
     Mirror,
     MirrorWork,
     best,
+    outdone,
     too_slow,
     worthwhile,
 )
@@ -42,7 +43,8 @@ class Servers:
     that were met before. ``running``: tries at each. ``paused``: until when a server is left alone, since it said so.
     ``reached``: servers that have answered well; ``warmed``: those that connections were opened to before; ``rtts``:
     round trips in seconds. ``level``: the priority that the work is at. ``bound``: requests at once that a limit on the
-    bandwidth is enough for; ``caps``: the limits that mirrors have of their own."""
+    bandwidth is enough for; ``caps``: the limits that mirrors have of their own. ``due``: bytes of the
+    chunks that each has begun and not brought yet."""
 
     connections: int
     known: dict[str, MirrorWork] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Servers:
     bound: int = sys.maxsize
     caps: Mapping[str, Cap] = field(default_factory=dict)
     loads: Mapping[str, Load] = field(default_factory=dict)
+    due: Mapping[str, int] = field(default_factory=dict)
     _at: dict[Origin, set[str]] = field(default_factory=dict)
 
     @classmethod
@@ -78,8 +81,10 @@ class Servers:
                 work.pace = work.pace.met(self.rtts[origin])
         self._settle()
 
-    def take_stock(self, loads: Mapping[str, Load]) -> None:
-        """Take note of the requests that are running, by mirror."""
+    def take_stock(self, loads: Mapping[str, Load], due: Mapping[str, int] | None = None) -> None:
+        """Take note of the requests that are running, and of the bytes that are still to come of begun chunks, by
+        mirror."""
+        self.due = due or {}
         self.loads = loads
         self.running = Counter({name: load.connections for name, load in loads.items()})
 
@@ -103,9 +108,12 @@ class Servers:
 
     # Whom to ask.
 
-    def place_for(self, file: FileWork, lease: Lease, waiting: int, asks: Counter[Origin]) -> PlaceWork | None:
+    def place_for(
+        self, file: FileWork, lease: Lease, waiting: int, asks: Counter[Origin], *, fair: bool = False
+    ) -> PlaceWork | None:
         """The place of `file` that `lease` is to be fetched from, with `waiting` bytes after it and tries running that
-        `asks` counts; None where it has to wait for one."""
+        `asks` counts; None where it has to wait for one. ``fair``: a chunk that is begun at one mirror takes no
+        connection beyond that mirror's share that a better one could have."""
         usable = self._by_preference(file)
         if not lease.stream and self.in_parts(file):
             usable = [place for place in usable if not place.entire]
@@ -122,6 +130,8 @@ class Servers:
         if lease.attempt and lease.avoid:
             well = [place for place in well if place.place.mirror != lease.avoid] or well
         elif kept := [place for place in usable if place.place.mirror == bound and place in well]:
+            if fair and outdone(bound, [self._candidate(place, asks) for place in well], self.connections):
+                return None
             well = kept
         return self._best(well, lease, waiting, asks, bound=bool(bound))
 
@@ -169,8 +179,8 @@ class Servers:
         cap = self.caps.get(name)
         # What an idle one would bring is not known, but for its limit.
         speed = work.meter.rate if running else float(cap.rate) if cap is not None else 0.0
-        rank = work.mirror.priority, work.mirror.weight
-        return Candidate(name, *rank, work.pace.stream_rate, speed, running, allowed, work.pace.base)
+        rank, rates = (work.mirror.priority, work.mirror.weight), (work.pace.stream_rate, speed)
+        return Candidate(name, *rank, *rates, running, allowed, work.pace.base, self.due.get(name, 0))
 
     def another(self, file: FileWork, place: PlaceWork) -> bool:
         """Is there another place for parts of `file` than `place`, which does not want to be left alone?"""

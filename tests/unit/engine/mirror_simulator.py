@@ -102,7 +102,7 @@ class Race:
 
     def _rescue(self, servers: Servers, backlog: Backlog, file: FileWork, tries: list[_Try]) -> None:
         """As Download.crawling and Lifecycle.rescue."""
-        if len(tries) >= self.connections:
+        if len(tries) >= self.connections or any(lease.chunk.index not in file.assemblies for lease in backlog):
             return
         servers.running = Counter(one.place.place.mirror for one in tries)
         for assembly in list(file.assemblies.values()):
@@ -120,23 +120,38 @@ class Race:
         """Bytes per second of the whole."""
         return self.size / self.seconds
 
+    def _due(self, file: FileWork, tries: list[_Try]) -> Counter[str]:
+        """As Download._due."""
+        due = Counter[str]()
+        for assembly in file.assemblies.values():
+            due[assembly.mirror] += assembly.chunk.size - assembly.held
+        for one in tries:
+            due[one.place.place.mirror] -= int(one.at - one.lease.start)
+        return due
+
     def _next(
         self, servers: Servers, backlog: Backlog, file: FileWork, now: float, tries: list[_Try]
     ) -> tuple[Lease, PlaceWork] | None:
+        servers.due = self._due(file, tries)
         if not servers.room:
             return None
         asks = Counter(one.place.origin for one in tries)
-        found: list[PlaceWork] = []
 
-        def may(lease: Lease) -> bool:
-            place = servers.place_for(file, lease, backlog.bytes, asks)
-            found.extend([place] if place is not None else [])
-            return place is not None
+        def taken(*, fair: bool) -> tuple[Lease, PlaceWork] | None:
+            found: list[PlaceWork] = []
 
-        lease = backlog.pop(now, may)
-        if lease is None:
+            def may(lease: Lease) -> bool:
+                place = servers.place_for(file, lease, backlog.bytes, asks, fair=fair)
+                found.extend([place] if place is not None else [])
+                return place is not None
+
+            lease = backlog.pop(now, may)
+            return (lease, found[-1]) if lease is not None else None
+
+        if (both := taken(fair=True) or taken(fair=False)) is None:
             return None
-        part, rest = next_part(servers.mirror(found[-1]).pace, lease, backlog.bytes)
+        lease, place = both
+        part, rest = next_part(servers.mirror(place).pace, lease, backlog.bytes)
         if rest is not None:
             backlog.push(rest, now)
-        return part, found[-1]
+        return part, place

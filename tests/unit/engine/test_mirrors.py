@@ -96,6 +96,9 @@ def test_a_slow_mirror_begins_no_chunk_that_everybody_would_wait_for() -> None:
     assert worthwhile(slow, [fast], 16 << 20, waiting=1 << 30)
     assert not worthwhile(slow, [fast], 16 << 20, waiting=64 << 20)
     assert worthwhile(Candidate("new", 0), [fast], 16 << 20, waiting=0)
+    full = Candidate("slow", 0, speed=1e6, due=3 * (16 << 20))
+    assert not worthwhile(full, [fast], 16 << 20, waiting=1 << 30)
+    assert worthwhile(full, [Candidate("fast", 0, speed=40e6, due=3 << 30)], 16 << 20, waiting=1 << 30)
 
 
 class Story:

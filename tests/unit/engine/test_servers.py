@@ -170,6 +170,24 @@ def test_parts_of_a_chunk_come_from_one_mirror_while_it_is_well() -> None:
     assert choice.ask() == "one"
 
 
+def test_a_chunk_that_is_begun_takes_no_connection_beyond_a_share_that_a_better_mirror_could_have() -> None:
+    choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
+    choice.file.assembly(choice.file.chunks[0]).mirror = "one"
+    choice.servers.brought("one", 1.0, 300_000, 3.0)
+    choice.servers.brought("two", 1.0, 9_000_000, 1.0)
+
+    def fair(one: int, two: int) -> str:
+        choice.servers.take_stock({"one": Load(one), "two": Load(two)})
+        place = choice.servers.place_for(choice.file, choice.lease, 0, Counter(), fair=True)
+        return place.place.mirror if place is not None else ""
+
+    assert fair(one=7, two=7) == "one"
+    assert fair(one=8, two=7) == ""
+    choice.servers.known["one"].pace = replace(choice.servers.known["one"].pace, allowed=9, base=9)
+    assert choice.ask() == "one"
+    assert fair(one=8, two=8) == "one"
+
+
 def test_the_suspect_of_a_wrong_digest_is_not_asked() -> None:
     choice = Choice(*ORDERED)
     choice.file.inquiry = None

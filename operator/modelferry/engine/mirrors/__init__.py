@@ -4,7 +4,7 @@ Pure: clock readings and byte counts are arguments, so that a simulator of lines
 fetcher does (tests/unit/engine/line_simulator.py).
 """
 
-from modelferry.engine.mirrors.choice import Candidate, best, too_slow, worthwhile
+from modelferry.engine.mirrors.choice import Candidate, best, outdone, too_slow, worthwhile
 from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
 from modelferry.engine.mirrors.inquiry import Inquiry
 from modelferry.engine.mirrors.model import Cap, Mirror, MirrorWork
@@ -21,6 +21,7 @@ __all__ = [
     "Mirror",
     "MirrorWork",
     "best",
+    "outdone",
     "too_slow",
     "worthwhile",
 ]

@@ -19,7 +19,8 @@ LATE = 1.0
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A mirror that may be asked. ``stream_rate``: bytes per second of one stream, ``speed`` of all; 0 while unknown.
-    ``running`` streams of ``allowed``, of which ``base`` are known to pay; more are a trial."""
+    ``running`` streams of ``allowed``, of which ``base`` are known to pay; more are a trial. ``due``: bytes of the
+    chunks that it has begun and not brought yet."""
 
     name: str
     priority: int
@@ -29,6 +30,7 @@ class Candidate:
     running: int = 0
     allowed: int = 1
     base: int = 0
+    due: int = 0
 
 
 def group(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -50,11 +52,23 @@ def best(candidates: Iterable[Candidate]) -> Candidate | None:
     return max(free, key=lambda one: one.stream_rate * one.weight, default=None)
 
 
+def outdone(name: str, candidates: Iterable[Candidate], connections: int) -> bool:
+    """Has `name` its equal share of all `connections` of the group, and would the next one rather go to another?"""
+    found = group(candidates)
+    mine = next((one for one in found if one.name == name), None)
+    if mine is None or mine.running * len(found) < connections:
+        return False
+    return best(found) not in (mine, None)
+
+
 def worthwhile(one: Candidate, others: Sequence[Candidate], size: int, waiting: int) -> bool:
-    """Would `one` bring a chunk of `size` bytes before `others` have brought all that is waiting? Parts of one chunk
-    come from one mirror, so a slow one that begins a chunk at the end would be waited for."""
+    """Would `one` bring a chunk of `size` bytes, after what it has begun, before `others` have brought all that is
+    waiting? Parts of one chunk come from one mirror, so a slow one that begins a chunk at the end would be waited
+    for."""
     together = sum(other.speed for other in others)
-    return not one.speed or not together or size / one.speed <= waiting / together + LATE
+    if not one.speed or not together:
+        return True
+    return (one.due + size) / one.speed <= (waiting + sum(other.due for other in others)) / together + LATE
 
 
 def too_slow(left: int, speed: float, size: int, others: float) -> bool:
