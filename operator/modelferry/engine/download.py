@@ -110,7 +110,7 @@ class Download:
         coming: Counter[Chunk] = Counter()
         for transfer in self.tries.tasks.values():
             if transfer.lease is not None and not transfer.lease.stream:
-                coming[transfer.lease.chunk] += transfer.at - transfer.lease.start
+                coming[transfer.lease.chunk] += transfer.received
         return coming
 
     @property

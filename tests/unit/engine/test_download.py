@@ -1,6 +1,8 @@
-"""What a download looks at before it takes a chunk from a mirror that is slow."""
+"""What a download takes into account of mirrors that are slow."""
 
 from __future__ import annotations
+
+import asyncio
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download import Download
@@ -8,6 +10,7 @@ from modelferry.engine.mirrors import Mirror
 from modelferry.engine.pace import Budget
 from modelferry.engine.plan import Lease
 from modelferry.engine.servers import Servers
+from modelferry.engine.transfer import Arrived, Transfer
 from modelferry.engine.work import FileWork
 from modelferry.manifest import Digest, FileEntry, Place
 
@@ -43,3 +46,21 @@ def test_the_rest_of_a_chunk_that_is_begun_is_nothing_that_others_could_do() -> 
     download, file = held_up()
     download.backlog.push(Lease.of(file.chunks[0]).after(file.chunks[0].start + 1))
     assert download.crawling() == [(file, file.assemblies[0])]
+
+
+async def test_what_a_mirror_has_begun_counts_until_it_came_and_no_byte_of_it_twice() -> None:
+    download, file = held_up()
+    lease, place = Lease.of(file.chunks[0]), file.places[0]
+    transfer = Transfer.of(file, lease, place)
+
+    async def part() -> Arrived:
+        return Arrived(lease, place)
+
+    download.tries.spawn(part(), transfer)
+    transfer.at, transfer.received = 5 << 20, 5 << 20
+    download.next(0.0)
+    assert download.servers.due == {"slow": 11 << 20}
+    transfer.at, transfer.received, file.assemblies[0].held = transfer.end, 0, 16 << 20
+    download.next(0.0)
+    assert download.servers.due == {"slow": 0}
+    await asyncio.gather(*download.tries.tasks)
