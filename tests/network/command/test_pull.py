@@ -1,0 +1,216 @@
+"""``modelferry pull``: the real command against real TLS servers on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelferry.engine.checkpoint.ready import Ready
+from modelferry.manifest import CHUNK_SIZE
+from network.command.desk import CONNECTIONS, CONTENTS, SIZE, World, with_mirror
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
+
+
+async def test_the_model_stands_whole_in_current(world: World) -> None:
+    done = await world.pull()
+    assert done.code == 0
+    assert world.current() == CONTENTS
+    assert "3 files, 48.0 MiB, whole and verified in" in done.out
+    assert done.err.endswith(f": 3 files, 48.0 MiB, to {world.target}\n")
+    marker = Ready.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
+    assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
+    assert all(file.checksum == "verified" for file in marker.files)
+
+
+async def test_a_second_pull_fetches_nothing(world: World) -> None:
+    await world.pull()
+    before = world.origin.sent()
+    done = await world.pull()
+    assert done.code == 0
+    assert f"stands in {world.target}/current already" in done.out
+    assert world.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
+
+
+async def test_json_tells_the_progress_and_at_last_the_result(world: World) -> None:
+    world.origin.rate = 16e6
+    done = await world.pull("--json")
+    result, *others = done.events("result")
+    progress = done.events("progress")
+    assert (done.code, done.err, others) == (0, "", [])
+    assert json.loads(done.out.splitlines()[-1]) == result
+    assert [event["done"] for event in progress] == sorted(event["done"] for event in progress)
+    assert progress[-1]["phase"] == "published"
+    assert (result["name"], result["files"], result["bytes"], result["fetched"]) == ("chattts", 3, SIZE, SIZE)
+    assert result["revision"] == progress[-1]["revision"]
+    assert result["digest"].startswith("sha256:")
+    assert Path(result["directory"]) == world.target / "current"
+    assert result["speed"] == pytest.approx(SIZE / result["seconds"], rel=0.01)
+    assert all(10 << 20 < peak < 100 << 20 for peak in result["peakMemory"].values()), result["peakMemory"]
+    assert set(result["peakMemory"]) == {"fetch", "checkpoint"}
+
+
+async def test_a_wrong_digest_is_told_with_both_and_nothing_is_published(world: World) -> None:
+    wrong = "0" * 64
+    world.write(lambda files: files[0].update(sha256=wrong))
+    done = await world.pull("--json")
+    assert done.code == 3
+    assert done.err.startswith("modelferry: DigestMismatch: asset/model.safetensors")
+    assert wrong in done.err
+    assert hashlib.sha256(CONTENTS["asset/model.safetensors"]).hexdigest() in done.err
+    assert not (world.target / "current").exists()
+    [event] = done.events("error")
+    assert (event["reason"], event["exitCode"], event["file"]) == ("DigestMismatch", 3, "asset/model.safetensors")
+
+
+async def test_a_wrong_yaml_is_the_users_fault_and_every_field_is_named(world: World) -> None:
+    world.write(
+        lambda files: (files[0].update(path="../x"), files[1].update(size=-1), files[2].update(sha256="abc")),
+        surprise=1,
+    )
+    done = await world.pull()
+    assert (done.code, done.out) == (2, "")
+    for field in ("files[0].path", "files[1].size", "files[2].sha256", "spec.transfer.surprise"):
+        assert field in done.err
+    assert len(done.err.splitlines()) == 1
+    assert world.origin.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda files: files[0].update(url=files[0]["url"] + "x?sig=hunter2"), 3, "NotFound: asset/model.safetensors"),
+        (lambda files: files[0].update(url="https://models.invalid/a?sig=hunter2"), 3, "UnknownHost: asset/model"),
+        (lambda files: files[0].update(url="http://127.0.0.1:1/a?sig=hunter2"), 2, "PlainHTTPRefused: asset/model"),
+        (lambda files: files[0].update(size=1), 3, "SizeMismatch: asset/model.safetensors"),
+    ],
+    ids=["404", "unknown host", "plain http", "size"],
+)
+async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
+    world: World, change: Callable[[list[dict[str, Any]]], object], code: int, said: str
+) -> None:
+    world.write(change)
+    done = await world.pull()
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(f"modelferry: {said}")
+    assert "hunter2" not in done.err
+    assert "Traceback" not in done.err
+    assert world.origin.sent() <= 30
+
+
+async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_declared(world: World) -> None:
+    whole = (await world.pull("--json")).events("result")[0]["revision"]
+    shutil.rmtree(world.target)
+    file = world.write(
+        lambda files: [
+            file.update(url="https://gone.invalid/" + file["path"], size=len(CONTENTS[file["path"]])) for file in files
+        ]
+    )
+    with_mirror(file, world.origin.url("{path}"))
+    done = await world.pull("--json")
+    assert done.code == 0, done.err
+    assert done.events("result")[0]["revision"] == whole
+    assert world.current() == CONTENTS
+
+
+async def test_a_wrong_size_is_told_where_the_source_was_not_asked_for_it(world: World) -> None:
+    file = world.write(
+        lambda files: [file.update(size=len(CONTENTS[file["path"]]) + (file is files[0])) for file in files]
+    )
+    with_mirror(file, world.origin.url("{path}"))
+    done = await world.pull()
+    assert done.code == 3
+    assert done.err.splitlines()[-1].startswith("modelferry: SizeMismatch: asset/model.safetensors"), done.err
+
+
+async def test_plain_http_is_fetched_where_it_is_allowed(world: World, model: Path) -> None:
+    async with HostileOrigin(root=model) as plain:
+        world.write(
+            lambda files: [file.update(url=plain.url(file["path"])) for file in files], tls={"allowPlainHTTP": True}
+        )
+        assert (await world.pull()).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused_with_the_way_out(world: World) -> None:
+    done = await world.pull(trust=False)
+    assert done.code == 3
+    assert done.err.startswith("modelferry: UnknownAuthority: ")
+    assert "add the authority to the trusted CA bundle" in done.err
+
+
+async def test_ssl_cert_file_is_honoured_by_every_process(world: World) -> None:
+    done = await world.pull(trust=False, environment={"SSL_CERT_FILE": str(world.authority.ca_file)})
+    assert done.code == 0
+    assert world.current() == CONTENTS
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--connections", "0"], "--connections: must be 1 to 128, not 0"),
+        (["--connections", "129"], "--connections: must be 1 to 128, not 129"),
+        (["--ca-file", "/nowhere.pem"], "CA bundle /nowhere.pem: "),
+    ],
+)
+async def test_a_wrong_option_is_the_users_fault(world: World, options: list[str], said: str) -> None:
+    done = await world.pull(*options)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+async def test_more_connections_than_the_spec_says_can_be_asked_for(world: World) -> None:
+    world.origin.rate = 8e6
+    assert (await world.pull("--connections", "4")).code == 0
+    assert world.origin.accepted > CONNECTIONS + 1 + len(CONTENTS)
+
+
+@pytest.mark.parametrize("kind", ["file", "foreign"])
+async def test_a_target_that_is_somebody_elses_is_left_alone(world: World, kind: str) -> None:
+    if kind == "file":
+        world.target.write_text("precious")
+    else:
+        world.target.mkdir()
+        (world.target / "precious").write_text("precious")
+    done = await world.pull()
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("modelferry: ForeignDirectory: ")
+    left = world.target if kind == "file" else world.target / "precious"
+    assert left.read_text() == "precious"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "another version", "cut"])
+async def test_a_database_that_cannot_be_used_is_set_aside_and_what_verifies_is_kept(world: World, damage: str) -> None:
+    await world.pull("--quiet")
+    database = world.target / ".modelferry" / "chunks.db"
+    if damage == "another version":
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    else:
+        database.write_bytes(b"not a database" * 1000 if damage == "garbage" else database.read_bytes()[:5000])
+    world.origin.entries.clear()
+    done = await world.pull()
+    assert done.code == 0
+    assert "it was set aside as chunks.db.damaged-1" in done.err + done.out
+    assert database.with_name("chunks.db.damaged-1").exists()
+    assert world.origin.sent() <= len(CONTENTS), "more than the first byte of each file"
+    assert world.current() == CONTENTS
+
+
+async def test_a_bad_chunk_does_not_cost_the_whole_file(world: World) -> None:
+    world.origin.script.add(Rule(path="asset/*", covers=CHUNK_SIZE + 7, corrupt=CHUNK_SIZE + 7, times=1, first=1))
+    done = await world.pull("--json")
+    assert done.code == 0
+    assert world.current() == CONTENTS
+    assert world.origin.sent() <= SIZE + 2 * CHUNK_SIZE + len(CONTENTS)

@@ -1,0 +1,108 @@
+"""What ``modelferry pull`` writes to a terminal, and where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import struct
+import sys
+import termios
+
+import pytest
+
+from modelferry.manifest import CHUNK_SIZE
+from network.command.desk import HELD_BACK, MODELFERRY, Ended, World, children, gone, read_to_the_end
+from origin.rules import Rule
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
+
+
+async def test_without_a_terminal_plain_lines_tell_the_progress(world: World) -> None:
+    world.origin.rate = 4e6
+    done = await world.pull()
+    assert done.code == 0
+    assert all(line.startswith("modelferry: ") for line in done.err.splitlines())
+    assert " of 48.0 MiB, " in done.err
+
+
+async def test_quiet_says_nothing_at_all(world: World) -> None:
+    world.origin.rate = 16e6
+    assert await world.pull("--quiet") == Ended(0, "", "")
+
+
+async def test_ctrl_c_at_a_terminal_leaves_a_line_and_a_clean_screen(world: World) -> None:
+    world.origin.script.add(HELD_BACK)
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    async with world.started(terminal=terminal) as process:
+        os.close(terminal)
+        reading = asyncio.create_task(asyncio.to_thread(read_to_the_end, ours))
+        async with asyncio.timeout(30):
+            while not any(entry.sent > 1 for entry in world.origin.entries):  # noqa: ASYNC110 -- no event for it
+                await asyncio.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        agents = children(process.pid)
+        await process.communicate()
+        drawn = await reading
+    await gone(agents)
+    assert process.returncode == 130
+    last = drawn.rstrip().rpartition("modelferry: interrupted")[2]
+    assert "the same command resumes" in last
+    assert "Traceback" not in drawn
+    # The cursor is shown again, and stands in a line of its own.
+    assert drawn.rfind("\x1b[?25h") >= drawn.rfind("\x1b[?25l")
+    assert drawn.endswith("\n")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json: bool) -> None:
+    world.origin.rate = 16e6
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [MODELFERRY, "pull", str(world.directory / "model.yaml"), "--to", str(world.target)]
+    process = await asyncio.create_subprocess_exec(
+        *(*command, "--ca-file", str(world.authority.ca_file), *(["--json"] if as_json else [])),
+        stdin=terminal,
+        stdout=asyncio.subprocess.PIPE if as_json else terminal,
+        stderr=terminal,
+        env=os.environ | {"TMPDIR": str(world.temporary), "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    (out, _), drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
+    assert process.returncode == 0
+    assert "asset/model.safetensors" in drawn
+    assert " of 3 files" in drawn
+    assert "━" in drawn
+    assert drawn.index("\x1b[?25l") < drawn.rindex("\x1b[?25h"), "the cursor stays hidden"
+    last = drawn.rpartition("\x1b[2K")[2]
+    assert "━" not in last, "the picture was not wiped"
+    if as_json:
+        assert json.loads(out.splitlines()[-1])["event"] == "result"
+        assert "event" not in drawn
+    else:
+        assert "3 files, 48.0 MiB, whole and verified in" in last
+
+
+async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
+    world.origin.rate = 16e6
+    world.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
+    ours, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    async with world.started("--map", terminal=terminal) as process:
+        os.close(terminal)
+        _, drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
+    assert process.returncode == 0
+    assert "(one chunk each)" in drawn
+    assert "█" in drawn
+    assert "·" in drawn
+    assert "asset/model.safetensors" in drawn
+
+
+async def test_without_a_terminal_map_is_passed_over_with_a_word(world: World) -> None:
+    done = await world.pull("--map")
+    assert done.code == 0
+    assert "modelferry: --map is for a terminal; there is none to draw on\n" in done.err

@@ -1,0 +1,139 @@
+"""``modelferry verify``, with and without ``--repair``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelferry.cli import verify
+from modelferry.engine.fetcher import Settings
+from modelferry.engine.repair import Repaired, repair
+from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.verify import Report
+from modelferry.manifest import CHUNK_SIZE, Manifest
+from network.command.desk import CONTENTS, MODELFERRY, SIZE, Ended, World, ended, with_mirror
+from origin.rules import Rule
+from origin.server import HostileOrigin
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
+
+
+#: Beside the directory; the authority's certificate is made by the fixture.
+REPAIR = ("--repair", "model.yaml", "--ca-file", "origin-ca.pem")
+
+
+async def verified(world: World, *options: str) -> Ended:
+    """Run ``modelferry verify``."""
+    process = await asyncio.create_subprocess_exec(
+        *(MODELFERRY, "verify", str(world.target), *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=world.directory,
+    )
+    return await ended(process)
+
+
+async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
+    done = await world.pull("--json")
+    revision = done.events("result")[0]["revision"]
+    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all whole\n", "")
+    [result] = (await verified(world, "--json")).events("result")
+    assert (result["ok"], result["revision"], result["bytes"]) == (True, revision, SIZE)
+    assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
+
+
+async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -> None:
+    await world.pull("--quiet")
+    damaged = world.target / "current" / "asset" / "model.safetensors"
+    damaged.chmod(0o644)
+    with damaged.open("r+b") as file:
+        file.seek(CHUNK_SIZE + 5)
+        file.write(b"damaged")
+    done = await verified(world)
+    assert (done.code, done.out) == (4, "")
+    said = "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    assert said in done.err
+    assert "with --repair FILE.yaml" in done.err
+    [result] = (await verified(world, "--json")).events("result")
+    assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]
+
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR, "--json")
+    [result] = done.events("result")
+    assert (done.code, done.err, result["ok"]) == (0, "", True)
+    assert result["repaired"] == {"files": ["asset/model.safetensors"], "fetched": CHUNK_SIZE, "retries": 0}
+    # That chunk alone, in one part or several, no byte twice.
+    parts = sorted(entry.span for entry in world.origin.entries if entry.sent > 1 and entry.span)
+    assert [parts[0][0], *(end for _, end in parts)] == [*(start for start, _ in parts), 2 * CHUNK_SIZE]
+    assert parts[0][0] == CHUNK_SIZE
+    assert (await verified(world)).code == 0
+    assert world.current() == CONTENTS
+
+
+async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: World) -> None:
+    await world.pull("--quiet")
+    world.origin.entries.clear()
+    done = await verified(world, *REPAIR)
+    assert (done.code, done.err) == (0, "")
+    assert "3 files, 48.0 MiB, all whole" in done.out
+    assert not world.origin.entries
+
+
+async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_as_it_was(world: World) -> None:
+    await world.pull("--quiet")
+    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    world.origin.script.add(Rule(status=404))
+    done = await verified(world, *REPAIR, "--json")
+    assert done.code == 3
+    assert done.err.startswith("modelferry: NotFound: ")
+    [result] = done.events("result")
+    assert [file["state"] for file in result["files"]] == ["ok", "resized", "ok"]
+    assert (world.target / "current" / "config" / "path.yaml").read_bytes() == b"x"
+
+    world.origin.script.clear()
+    done = await verified(world, *REPAIR)
+    assert done.code == 0
+    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
+    assert world.current() == CONTENTS
+
+
+async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
+
+    async def watched(
+        directory: Path, report: Report, source: Manifest, dialer: Dialer, settings: Settings
+    ) -> Repaired:
+        standings = tuple(mirror.name for mirror in settings.mirrors)
+        limits = dialer.throttle.limit, dialer.throttle.of("near").limit
+        seen.append((*limits, standings, settings.patience))
+        return await repair(directory, report, source, dialer, settings)
+
+    parser = argparse.ArgumentParser()
+    verify.add_arguments(parser)
+    monkeypatch.setattr("modelferry.cli.verify.repair", watched)
+    await world.pull("--quiet")
+    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    leaf = world.authority.leaf("127.0.0.1").context()
+    async with HostileOrigin(CONTENTS, tls=leaf) as near:
+        file = world.write(bandwidth="8Mbit", deadline="77s")
+        with_mirror(file, near.url("{path}"), bandwidth="1MB")
+        words = [str(world.target), "--repair", str(file), "--ca-file", str(world.authority.ca_file)]
+        for more in ([], ["--bandwidth", "2MB"]):
+            assert await asyncio.to_thread(verify.main, parser.parse_args([*words, *more])) == 0
+            assert [entry.path for entry in near.entries if entry.sent > 1] == ["/config/path.yaml"]
+            assert world.current() == CONTENTS
+            near.entries.clear()
+            (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    told = ("near", "source"), 77.0
+    assert seen == [(1_000_000, 1_000_000, *told), (2_000_000, 1_000_000, *told)]
+
+
+async def test_a_directory_without_a_model_cannot_be_verified(world: World) -> None:
+    world.target.mkdir()
+    done = await verified(world)
+    assert done.code == 2
+    assert done.err.startswith("modelferry: NotPublished: ")
