@@ -98,9 +98,9 @@ class Download:
         ]
 
     def _due(self) -> Counter[str]:
-        """Bytes of begun chunks that are still to come, by mirror."""
+        """Bytes of begun chunks that are still to come, by mirror. Of files at work alone: there may be thousands."""
         coming, due = self._coming(), Counter[str]()
-        for file in self.files:
+        for file in {transfer.file.number: transfer.file for transfer in self.tries.tasks.values()}.values():
             for assembly in file.assemblies.values():
                 due[assembly.mirror] += assembly.chunk.size - assembly.held - coming[assembly.chunk]
         return due
