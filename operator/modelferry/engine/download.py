@@ -52,8 +52,9 @@ class Download:
         if not self.servers.room:
             return None
         load = sum(loads.values(), Load())
-        taken = (several and self._taken(now, load, fair=True)) or self._taken(now, load, fair=False)
-        if not taken:
+        taken = self._taken(now, load, fair=True) if several else None
+        taken = taken or self._taken(now, load, fair=False)
+        if taken is None:
             busy = len(self.backlog) or self.servers.paused or not share
             return None if busy else self._share(now)
         lease, place = taken

@@ -23,20 +23,13 @@ from origin.rules import Rule
 from origin.server import HostileOrigin
 
 MODELFERRY = str(Path(sys.executable).with_name("modelferry"))
-
-
 CONTENTS = {
     "asset/model.safetensors": random.Random(1).randbytes(3 * CHUNK_SIZE + 12345),
     "config/path.yaml": b"gpt: asset/gpt.safetensors\n",
     "empty": b"",
 }
-
-
 SIZE = sum(map(len, CONTENTS.values()))
-
-
 CONNECTIONS = 2
-
 
 #: Holds back a chunk that is asked for when others are on the disk (the smallest is asked for first): time to
 #: interrupt in the middle.
