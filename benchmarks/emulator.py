@@ -81,7 +81,7 @@ def _carry(near: int, far: int, order: Order) -> None:
     chance = random.Random(order.seed).random
     down = Direction(rate=order.rate / 8, delay=order.delay, loss=order.loss, limit=order.queue, chance=chance)
     up = Direction(rate=0.0, delay=order.delay, loss=0.0, limit=0, chance=chance)
-    ways = ((far, down, near), (near, up, far))
+    routes = ((far, down, near), (near, up, far))
     poll = select.epoll()
     for fd in (near, far, 0):
         poll.register(fd, select.EPOLLIN)
@@ -91,7 +91,7 @@ def _carry(near: int, far: int, order: Order) -> None:
         events = poll.poll(max(0.0, min([*dues, now + 1.0]) - now))
         if any(fd == 0 for fd, _ in events):
             return
-        for source, direction, sink in ways:
+        for source, direction, sink in routes:
             _receive(source, direction)
             for packet in direction.due(time.monotonic()):
                 _send(sink, packet)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from modelferry.agent.limits import LIMITS_FILE, SHARE_FILE
-from modelferry.manifest import Digest, FileEntry, Place, encode
-from modelferry.manifest.model import pin
+from modelferry.agent.bandwidth_limiter import LIMITS_FILE, SHARE_FILE
+from modelferry.manifest import Digest, FileEntry, Location, encode
+from modelferry.manifest.entries import pin
 from modelferry.resource.bandwidth import bytes_per_second
 from origin.certs import Authority
 
@@ -175,7 +175,7 @@ async def _running(work: Path, rate: str) -> AsyncIterator[_Origin]:
         server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context)
         stack.callback(server.close)
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.bin"
-        entry = FileEntry("a.bin", _SIZE, Digest("sha256", sha256(b"never compared").hexdigest()), (Place(url),))
+        entry = FileEntry("a.bin", _SIZE, Digest("sha256", sha256(b"never compared").hexdigest()), (Location(url),))
         (work / "manifest").write_bytes(encode(pin((entry,))))
         (work / "artifact").write_text(json.dumps(_ARTIFACT))
         shared = ["--manifest", work / "manifest", "--socket", work / "socket"]

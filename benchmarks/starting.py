@@ -14,7 +14,7 @@ from benchmarks.contest import Scene, tell
 from benchmarks.measure import Group, Launch
 from benchmarks.stats import OURS, Row, Spread
 from benchmarks.tools import Job, modelferry
-from modelferry.cli.status import ask
+from modelferry.cli.status_client import ask
 
 _LIMIT = 60.0
 #: Bytes that fetch must have written before it counts as content: more than a line of a log.

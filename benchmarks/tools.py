@@ -20,8 +20,8 @@ import yaml
 from benchmarks.measure import Command, Launch
 from benchmarks.payload import Made
 from benchmarks.stats import OURS, UNCHECKED
-from modelferry.manifest import Digest, FileEntry, Place, encode
-from modelferry.manifest.model import pin
+from modelferry.manifest import Digest, FileEntry, Location, encode
+from modelferry.manifest.entries import pin
 
 #: Program -> Debian package.
 PACKAGES = {"wget": "wget", "curl": "curl", "axel": "axel", "aria2c": "aria2"}
@@ -135,7 +135,7 @@ def unchecked() -> Tool:
 
 def _agents(job: Job, options: tuple[str, ...]) -> Launch:
     entries = tuple(
-        FileEntry(file.path, file.size, Digest("sha256", file.sha256), (Place(job.url(file)),)) for file in job.files
+        FileEntry(file.path, file.size, Digest("sha256", file.sha256), (Location(job.url(file)),)) for file in job.files
     )
     (job.scratch / "manifest").write_bytes(encode(pin(entries)))
     (job.scratch / "model.yaml").write_text(yaml.safe_dump(_artifact(job)))

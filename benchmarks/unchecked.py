@@ -12,7 +12,7 @@ import os
 import signal
 from pathlib import Path
 
-from modelferry.agent.link import LinkServer
+from modelferry.agent.checkpoint_rpc import CheckpointServer
 from modelferry.agent.manifest_file import read_manifest
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.engine.storage import layout
@@ -78,7 +78,7 @@ async def serve(data: Path, manifest: Manifest, socket: Path) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    link = LinkServer(Unchecked(data), manifest)
+    link = CheckpointServer(Unchecked(data), manifest)
     await link.start(socket)
     await stop.wait()
     await link.close()

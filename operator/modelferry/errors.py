@@ -10,11 +10,11 @@
     ├── Waiting                       nothing is wrong with the request; the world is not ready yet
     │   └── DirectoryBusy               another process works in this directory
     └── Stalled                       no retry helps until a person changes something
-        ├── UserFault                   exit code 2
+        ├── UserError                   exit code 2
         │   ├── InvalidSpec               the YAML is wrong: the field, the reason, the way out
         │   ├── PlainHTTPRefused          http:// without spec.transfer.tls.allowPlainHTTP
         │   └── ForeignDirectory          the target holds something that is not Modelferry's
-        ├── SourceFault                 exit code 3
+        ├── SourceError                 exit code 3
         │   ├── NotFound                  404, 410
         │   ├── Denied                    401, 403
         │   ├── UnknownHost               the name does not resolve
@@ -28,13 +28,13 @@
         │   ├── ProxyRefused              the proxy does not let us to the server, or cannot reach it
         │   └── SourceUnavailable         transient failures without any progress, until the budget was spent
         │       └── ProxyUnreachable        because of the proxy on the way
-        └── MachineFault                exit code 4
+        └── MachineError                exit code 4
             ├── InsufficientSpace         how many bytes are missing, where
-            ├── DiskFault                 EIO and its kin
+            ├── DiskError                 EIO and its kin
             └── DamagedState              chunks.db cannot be used and could not be set aside
 
 A message names the object, the cause and the way out, with numbers. It never holds a URL's query or userinfo
-(`modelferry.manifest.urls.shown`) nor a secret.
+(`modelferry.values.urls.shown`) nor a secret.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Transient(ModelferryError):
 class ConnectionFailed(Transient):
     """Refused, reset, timed out, or closed before the answer was whole. ``becomes``: what it is where it lasts."""
 
-    def __init__(self, message: str, *, becomes: type[SourceFault] | None = None, file: str | None = None) -> None:
+    def __init__(self, message: str, *, becomes: type[SourceError] | None = None, file: str | None = None) -> None:
         super().__init__(message, file=file)
-        self.becomes: type[SourceFault] = becomes or SourceUnavailable
+        self.becomes: type[SourceError] = becomes or SourceUnavailable
 
 
 class Stall(Transient):
@@ -98,75 +98,75 @@ class Stalled(ModelferryError):
     """No retry helps until a person changes something."""
 
 
-class UserFault(Stalled):
+class UserError(Stalled):
     """The request itself must change."""
 
     exit_code = 2
 
 
-class InvalidSpec(UserFault):
+class InvalidSpec(UserError):
     """The resource is wrong. The message names each field, the cause and the way out."""
 
 
-class PlainHTTPRefused(UserFault):
+class PlainHTTPRefused(UserError):
     """http:// without ``spec.transfer.tls.allowPlainHTTP: true``."""
 
 
-class ForeignDirectory(UserFault):
+class ForeignDirectory(UserError):
     """The target directory holds something that Modelferry did not put there."""
 
 
-class SourceFault(Stalled):
+class SourceError(Stalled):
     """The source, or the way to it, must change."""
 
     exit_code = 3
 
 
-class NotFound(SourceFault):
+class NotFound(SourceError):
     """404 or 410 from every place that the file has."""
 
 
-class Denied(SourceFault):
+class Denied(SourceError):
     """401 or 403 from every place that the file has."""
 
 
-class UnknownHost(SourceFault):
+class UnknownHost(SourceError):
     """The host's name does not resolve."""
 
 
-class CertificateRefused(SourceFault):
+class CertificateRefused(SourceError):
     """TLS could not be agreed on; ``reason`` is UnknownAuthority, CertificateExpired, HostMismatch, TLSVersion, …"""
 
 
-class DigestMismatch(SourceFault):
+class DigestMismatch(SourceError):
     """The whole file arrived and its digest is not the declared one."""
 
 
-class SizeMismatch(SourceFault):
+class SizeMismatch(SourceError):
     """The source has another length than the declared one."""
 
 
-class SourceChanged(SourceFault):
+class SourceChanged(SourceError):
     """The file kept changing while it was fetched, so no whole version of it could be had."""
 
 
-class ServerMisbehaves(SourceFault):
+class ServerMisbehaves(SourceError):
     """Every place answers in a way that no standard allows; the message names the rule."""
 
 
-class PrivateAddress(SourceFault):
+class PrivateAddress(SourceError):
     """A public server leads, by a redirect or by its name, into a private network."""
 
 
-class SourceUnavailable(SourceFault):
+class SourceUnavailable(SourceError):
     """Transient failures without any progress, until the budget was spent."""
 
 
-class ProxyDenied(SourceFault):
+class ProxyDenied(SourceError):
     """The proxy wants a user name and password, or others than those that it was given."""
 
 
-class ProxyRefused(SourceFault):
+class ProxyRefused(SourceError):
     """The proxy answers, but does not let us to the server, or cannot reach it."""
 
 
@@ -174,13 +174,13 @@ class ProxyUnreachable(SourceUnavailable):
     """There is no connection to the proxy, and none is made without it."""
 
 
-class MachineFault(Stalled):
+class MachineError(Stalled):
     """This machine must change."""
 
     exit_code = 4
 
 
-class InsufficientSpace(MachineFault):
+class InsufficientSpace(MachineError):
     """The disk is too small by ``shortfall`` bytes."""
 
     def __init__(self, message: str, *, shortfall: int) -> None:
@@ -188,9 +188,9 @@ class InsufficientSpace(MachineFault):
         self.shortfall = shortfall
 
 
-class DiskFault(MachineFault):
+class DiskError(MachineError):
     """Reading, writing or syncing failed (EIO and its kin)."""
 
 
-class DamagedState(MachineFault):
+class DamagedState(MachineError):
     """chunks.db cannot be used and could not be set aside."""

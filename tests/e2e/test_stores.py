@@ -12,9 +12,9 @@ import pytest
 
 from e2e.kit import Kit, Object, artifact, digests, told
 from e2e.platform import Platform
-from modelferry.controller.children.config import MANIFEST_KEY
-from modelferry.manifest import Digest, FileEntry, Place, decode
-from modelferry.manifest.model import content_id
+from modelferry.controller.children.config_maps import MANIFEST_KEY
+from modelferry.manifest import Digest, FileEntry, Location, decode
+from modelferry.manifest.entries import content_id
 from origin.certs import Authority, Leaf
 from origin.planted import found_in
 from stores.minio_store import REGION, MinioStore
@@ -64,17 +64,17 @@ def in_bucket(store: MinioStore) -> dict[str, Any]:
 def expected() -> str:
     """The model's own digest, computed here from what was put into the stores."""
     entries = [
-        FileEntry(path, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Place("https://h/"),))
+        FileEntry(path, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Location("https://h/"),))
         for path, content in MODEL.items()
     ]
     return f"sha256:{content_id(tuple(entries))}"
 
 
-def places(kit: Kit) -> list[str]:
+def locations(kit: Kit) -> list[str]:
     """The URLs in the one manifest of the namespace."""
     (found,) = (found for found in kit.all("configmaps") if MANIFEST_KEY in found.get("binaryData", {}))
     manifest = decode(base64.b64decode(found["binaryData"][MANIFEST_KEY]))
-    return [place.url for file in manifest.files for place in file.places]
+    return [location.url for file in manifest.files for location in file.locations]
 
 
 def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
@@ -84,7 +84,7 @@ def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
     assert kit.on_disk("tts") == digests(MODEL)
     assert status["revision"] == expected().removeprefix("sha256:")[:12]
-    assert all("?versionId=" in url for url in places(kit))
+    assert all("?versionId=" in url for url in locations(kit))
 
 
 def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) -> None:

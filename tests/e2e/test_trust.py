@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.kit import Kit, artifact, told
 from e2e.platform import Platform
-from modelferry.net.pins import pins_of
+from modelferry.http.tls.pinning import pins_of
 from origin.certs import CLIENT, Authority, Leaf
 from origin.nginx import Nginx
 from origin.planted import found_in, key_lines

@@ -43,8 +43,8 @@ class Case:
     ``many``: in the stead of ``asked``, how many requests at least and at most, where which chunk is hit, or how far
     ahead the origin is, depends on the time. ``met`` then says which rows may be met.
 
-    ``places``: where ``a`` may be had: ``origin`` and ``other``, with paths. ``served``: the bytes at the origin, where
-    they are not the declared ones. ``drips``: deadlines are short, and the test therefore lasts a second.
+    ``locations``: where ``a`` may be had: ``origin`` and ``other``, with paths. ``served``: the bytes at the origin,
+    where they are not the declared ones. ``drips``: deadlines are short, and the test therefore lasts a second.
     """
 
     row: int
@@ -59,10 +59,10 @@ class Case:
     algorithm: str | None = "sha256"
     digest: bool = False
     validator: str = ""
-    places: tuple[str, ...] = ("origin:a",)
+    locations: tuple[str, ...] = ("origin:a",)
     served: bytes = DATA
     drips: bool = False
-    patience: float = 5.0
+    progress_deadline: float = 5.0
 
 
 def once(**what: object) -> tuple[Rule, ...]:
@@ -147,9 +147,9 @@ CASES = [
         met=(11,),
         other=(2,),
         digest=True,
-        places=BOTH,
+        locations=BOTH,
     ),
-    Case(11, "wrong bytes always, and another place", (Rule(corrupt=BAD),), other=ALL, places=BOTH),
+    Case(11, "wrong bytes always, and another place", (Rule(corrupt=BAD),), other=ALL, locations=BOTH),
     Case(12, "another ETag, with a digest", (Rule(etag='"v2"', first=3),)),
     Case(12, "another ETag, without", (Rule(etag='"v2"', first=3),), (0, 1, 2, *ALL), (12,), algorithm=None),
     Case(
@@ -202,7 +202,7 @@ CASES = [
         (Rule(covers=CHUNK, status=500, times=1), Rule(etag='"here"')),
         met=(34,),
         other=(1,),
-        places=BOTH,
+        locations=BOTH,
     ),
     Case(18, "other bytes, the same ETag", (Rule(corrupt=BAD, covers=BAD, times=1),), (*ALL, 0, 1, 2), algorithm="md5"),
     Case(19, "gzip", once(encoding="gzip"), AGAIN, (19,)),
@@ -257,7 +257,9 @@ CASES = [
     Case(32, "nothing more", once(stall=5000), (*ALL, (CHUNK + 5000, 2 * CHUNK)), (32,), drips=True),
     Case(33, "a head that does not come", once(delay=60.0), AGAIN, (32,), drips=True),
     Case(34, "408", once(status=408), AGAIN, (34,)),
-    Case(34, "502 always", (Rule(status=502),), NOTHING, (34,), SourceUnavailable, "502", (1, 2), patience=0.0),
+    Case(
+        34, "502 always", (Rule(status=502),), NOTHING, (34,), SourceUnavailable, "502", (1, 2), progress_deadline=0.0
+    ),
     Case(35, "429 for a second", once(status=429, retry_after="1"), AGAIN, (35,)),
     Case(35, "503", once(status=503), AGAIN, (35,)),
     Case(36, "429 until 1994", once(status=429, retry_after="Sun, 06 Nov 1994 08:49:37 GMT"), AGAIN, (35,)),
@@ -268,7 +270,7 @@ CASES = [
         (0,),
         (36,),
         other=ALL,
-        places=BOTH,
+        locations=BOTH,
     ),
     Case(37, "401", (Rule(status=401),), (0,), (37,), Denied, "answered 401"),
     Case(
@@ -276,12 +278,12 @@ CASES = [
         "403 where a redirect led, once",
         (Rule(path="from", redirect="origin:a"), Rule(path="a", status=403, first=3, times=1)),
         (*ALL, 2),
-        places=FROM,
+        locations=FROM,
     ),
     Case(39, "403", (Rule(status=403),), (0,), (39,), Denied, "answered 403"),
     Case(39, "404", (Rule(status=404),), (0,), (39,), NotFound, "answered 404; check the URL"),
     Case(39, "410", (Rule(status=410),), (0,), (39,), NotFound, "answered 410"),
-    Case(39, "404, and another place", (Rule(status=404),), (0,), (39,), other=ALL, places=BOTH),
+    Case(39, "404, and another place", (Rule(status=404),), (0,), (39,), other=ALL, locations=BOTH),
     Case(40, "421", once(status=421), AGAIN),
     Case(
         41,
@@ -291,9 +293,11 @@ CASES = [
         (41,),
         PlainHTTPRefused,
         "redirects to plain http",
-        places=FROM,
+        locations=FROM,
     ),
-    Case(42, "a redirect to another server", (Rule(path="from", redirect="other:a"),), NOTHING, other=ALL, places=FROM),
+    Case(
+        42, "a redirect to another server", (Rule(path="from", redirect="other:a"),), NOTHING, other=ALL, locations=FROM
+    ),
     Case(
         43,
         "a redirect in a circle",
@@ -302,7 +306,7 @@ CASES = [
         (43,) * 5,
         ServerMisbehaves,
         "redirects in a circle",
-        places=FROM,
+        locations=FROM,
     ),
     Case(
         43,
@@ -312,13 +316,13 @@ CASES = [
         (43,) * 5,
         ServerMisbehaves,
         "redirects more than 5 times",
-        places=("origin:0",),
+        locations=("origin:0",),
     ),
     Case(
         44,
         "a redirect that alternates",
         tuple(Rule(path="from", redirect=f"{('other', 'origin')[n % 2]}:a", first=n, times=1) for n in range(1, 9)),
-        places=FROM,
+        locations=FROM,
     ),
     Case(51, "407", (Rule(status=407),), (0,), (51,), Denied, "answered 407"),
     Case(53, "a stale cache", once(corrupt=CHUNK + 9), AGAIN, (11,), digest=True),

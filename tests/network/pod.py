@@ -38,10 +38,10 @@ class Pod:
         self.data = directory / "data"
         self.data.mkdir(exist_ok=True)
         (directory / "manifest").write_bytes(encode(manifest))
-        places = [f"{{path: {file.path}, url: '{file.places[0].url}'}}" for file in manifest.files]
+        locations = [f"{{path: {file.path}, url: '{file.locations[0].url}'}}" for file in manifest.files]
         (directory / "artifact.yaml").write_text(
             "apiVersion: modelferry.dev/v1alpha1\nkind: ModelArtifact\nmetadata: {name: m}\n"
-            f"spec: {{source: {{http: {{files: [{', '.join(places)}]}}}}}}\n"
+            f"spec: {{source: {{http: {{files: [{', '.join(locations)}]}}}}}}\n"
         )
         self._stack = ExitStack()
 

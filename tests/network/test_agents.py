@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.verify import verify
-from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import pin
+from modelferry.engine.maintenance.revision_check import verify
+from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
 from network.pod import DEADLINE, Pod, peak_memory, until
 from origin.certs import Authority, Leaf
 from origin.model import ModelFile, make_model
@@ -88,7 +88,9 @@ def slow(stage: Stage) -> Scene:
 
 
 def manifest_of(nginx: Nginx, files: list[ModelFile]) -> Manifest:
-    return pin(tuple(FileEntry(f.path, f.size, Digest("sha256", f.sha256), (Place(nginx.url(f.path)),)) for f in files))
+    return pin(
+        tuple(FileEntry(f.path, f.size, Digest("sha256", f.sha256), (Location(nginx.url(f.path)),)) for f in files)
+    )
 
 
 def test_a_model_arrives_over_tls_within_the_bounds_of_memory(stage: Stage) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.transport.line import Limits
 from modelferry.errors import CertificateRefused
-from modelferry.net.pins import pins_of
+from modelferry.http.tls.pinning import pins_of
+from modelferry.http.transport.connection_key import Timeouts
 from network.catalogue import CASES, DATA, Ask, Case
 from network.ways import DIRECT, WAYS, through
 from network.world import CHUNK, Serve, World, entry
@@ -29,7 +29,7 @@ SENT = {"host", "user-agent", "accept", "accept-encoding", "want-content-digest"
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, world: World) -> str:
+def route(request: pytest.FixtureRequest, world: World) -> str:
     """One way after the other."""
     if request.param != DIRECT:
         world.proxies = through(request.getfixturevalue(request.param).url)
@@ -52,16 +52,16 @@ def _sorted(asks: Iterable[Ask]) -> list[str]:
     return sorted(map(str, asks))
 
 
-def seen(way: str, rows: Iterable[int]) -> list[int]:
+def seen(route: str, rows: Iterable[int]) -> list[int]:
     """What is left of `rows` behind a proxy, which may pass a reset (31) on as an end (9)."""
-    return sorted(9 if way != DIRECT and row == 31 else row for row in rows)
+    return sorted(9 if route != DIRECT and row == 31 else row for row in rows)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"row {case.row}: {case.what}")
-async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, way: str) -> None:
-    world.connections, world.patience = 1, case.patience
+async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, route: str) -> None:
+    world.connections, world.progress_deadline = 1, case.progress_deadline
     if case.drips:
-        world.limits = Limits(connect=5.0, head=1.0, stall=1.0, floor=1)
+        world.limits = Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1)
     async with AsyncExitStack() as stack:
         servers = {
             "origin": await stack.enter_async_context(serve({"a": case.served}, digest=case.digest)),
@@ -69,13 +69,13 @@ async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, wa
             "plain": await stack.enter_async_context(serve({"a": DATA}, tls=None)),
         }
 
-        def url(place: str) -> str:
-            server, _, path = place.partition(":")
+        def url(location: str) -> str:
+            server, _, path = location.partition(":")
             return f"{servers[server].url(path)}?token=secret"
 
         for rule in case.rules:
             servers["origin"].script.add(replace(rule, redirect=url(rule.redirect) if rule.redirect else ""))
-        file = entry("a", DATA, *map(url, case.places), algorithm=case.algorithm, validator=case.validator)
+        file = entry("a", DATA, *map(url, case.locations), algorithm=case.algorithm, validator=case.validator)
         if case.error is None:
             await world.pull(file)
             assert world.read("a") == DATA
@@ -87,10 +87,10 @@ async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, wa
             assert not world.published
         if case.many is None:
             assert _sorted(asked(servers["origin"])) == _sorted(case.asked)
-            assert seen(way, world.met) == seen(way, case.met)
+            assert seen(route, world.met) == seen(route, case.met)
         else:
             assert case.many[0] <= len(asked(servers["origin"])) <= case.many[1]
-            assert set(seen(way, world.met)) <= set(seen(way, case.met))
+            assert set(seen(route, world.met)) <= set(seen(route, case.met))
         assert _sorted(asked(servers["other"])) == _sorted(case.other)
         assert not servers["plain"].asked
         for server in servers.values():

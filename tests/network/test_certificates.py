@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.agent import mirrors
+from modelferry.agent import mirror_routes
 from modelferry.agent.secrets import Secrets
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.fetcher import Fetcher, Settings
-from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
-from modelferry.manifest import Place
-from modelferry.manifest.model import SOURCE, pin
-from modelferry.net.proxy import Proxies, Proxy
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.http.client import HTTPClient
+from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.manifest import Location
+from modelferry.manifest.entries import SOURCE, pin
 from modelferry.resource.parse import parse_artifact
-from modelferry.sources.client import Client
 from modelferry.sources.retry import Retry
+from modelferry.sources.source_client import SourceClient
 from network.test_proxies import both_fail
 from network.world import Serve, World, entry
 from origin.certs import Authority, Leaf
@@ -122,7 +122,7 @@ async def test_engine_and_source_tell_the_same(world: World, authority: Authorit
         url = f"https://{server}/a"
         with pytest.raises(CertificateRefused) as fetching:
             await world.pull(entry("a", b"x", url))
-        async with Client(Way(client_context(world.ca_file, pins=world.pins)), retry=Retry(1.0)) as client:
+        async with SourceClient(Route(client_context(world.ca_file, pins=world.pins)), retry=Retry(1.0)) as client:
             with pytest.raises(CertificateRefused) as asking:
                 await client.head(url, "a")
     assert [fetching.value.reason, asking.value.reason] == [REASONS[kind]] * 2
@@ -163,13 +163,15 @@ async def test_a_mirror_that_is_not_trusted_is_down_at_once_and_says_why(
                     },
                 }
             ).spec
-            way, secrets = Way(client_context(world.ca_file)), Secrets(None)
-            file = replace(entry("a", data, origin.url("a")), places=(Place(origin.url("a"), SOURCE),))
-            manifest = mirrors.with_places(pin((file,)), spec, secrets)
-            roads = Ways(way, mirrors.ways(spec, way, [world.ca_file], secrets, {}, manifest))
+            route, secrets = Route(client_context(world.ca_file)), Secrets(None)
+            file = replace(entry("a", data, origin.url("a")), locations=(Location(origin.url("a"), SOURCE),))
+            manifest = mirror_routes.with_locations(pin((file,)), spec, secrets)
+            roads = Routes(route, mirror_routes.routes(spec, route, [world.ca_file], secrets, {}, manifest))
             checkpoint = LocalCheckpoint(world.directory)
-            settings = Settings(4, mirrors=mirrors.standings(spec))
-            fetcher = Fetcher(manifest, checkpoint, Dialer(roads, world.limits), settings, jitter=lambda: -0.98)
+            settings = Settings(4, mirrors=mirror_routes.standings(spec))
+            fetcher = DownloadCoordinator(
+                manifest, checkpoint, HTTPClient(roads, world.limits), settings, jitter=lambda: -0.98
+            )
             await fetcher.run()
             await checkpoint.close()
     assert world.read("a") == data

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.ways import ways_of
+from modelferry.agent.source_route import routes_of
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.fetcher import Fetcher, Settings
-from modelferry.engine.transport.dialer import Dialer
+from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
-from modelferry.manifest.model import SOURCE, pin
-from modelferry.net.ways import Ways
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Routes
+from modelferry.manifest.entries import SOURCE, pin
 from modelferry.resource.parse import parse_artifact
-from modelferry.sources.client import Client
 from modelferry.sources.retry import Retry
+from modelferry.sources.source_client import SourceClient
 from network.test_proxies import modelferry
 from network.world import Serve, World, entry
 from origin.certs import CLIENT, Authority, Leaf
@@ -73,29 +73,31 @@ def document(url: str, tls: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return head | {"spec": {"source": source, "transfer": {"tls": tls}} | spec}
 
 
-def ways(world: World, secrets: Path, url: str, tls: dict[str, Any]) -> Ways:
+def routes(world: World, secrets: Path, url: str, tls: dict[str, Any]) -> Routes:
     """As an agent makes them of a spec and the mounted Secrets."""
-    return ways_of(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
+    return routes_of(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
 
 
-async def fetch(world: World, roads: Ways, url: str, data: bytes) -> None:
+async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:
     """By the engine."""
-    dialer = Dialer(roads, world.limits)
+    http_client = HTTPClient(roads, world.limits)
     checkpoint = LocalCheckpoint(world.directory)
-    fetcher = Fetcher(pin((entry("a", data, url),)), checkpoint, dialer, Settings(4, patience=1.0))
+    fetcher = DownloadCoordinator(
+        pin((entry("a", data, url),)), checkpoint, http_client, Settings(4, progress_deadline=1.0)
+    )
     try:
         await fetcher.run()
     finally:
         await checkpoint.close()
 
 
-async def ask(roads: Ways, url: str) -> int:
+async def ask(roads: Routes, url: str) -> int:
     """By a source; the status."""
-    async with Client(roads.of(SOURCE), retry=Retry(1.0)) as client:
+    async with SourceClient(roads.of(SOURCE), retry=Retry(1.0)) as client:
         return (await client.head(url, "a", {"Range": "bytes=0-0"})).status
 
 
-async def both_refused(world: World, roads: Ways, url: str, data: bytes) -> tuple[list[str], list[str]]:
+async def both_refused(world: World, roads: Routes, url: str, data: bytes) -> tuple[list[str], list[str]]:
     """The reasons and the messages of engine and source."""
     with pytest.raises(CertificateRefused) as fetching:
         await fetch(world, roads, url, data)
@@ -109,7 +111,7 @@ async def both_refused(world: World, roads: Ways, url: str, data: bytes) -> tupl
 async def test_nginx_is_shown_the_certificate_by_engine_and_source(
     world: World, nginx: Nginx, known: Leaf, tmp_path: Path, data: bytes
 ) -> None:
-    roads = ways(world, tmp_path / "secrets", nginx.url("a"), SECRET)
+    roads = routes(world, tmp_path / "secrets", nginx.url("a"), SECRET)
     assert await ask(roads, nginx.url("a")) == 206
     await fetch(world, roads, nginx.url("a"), data)
     assert world.read("a") == data
@@ -119,14 +121,14 @@ async def test_nginx_is_shown_the_certificate_by_engine_and_source(
 async def test_nginx_that_wants_a_certificate_and_gets_none(
     world: World, nginx: Nginx, tmp_path: Path, data: bytes
 ) -> None:
-    reasons, told = await both_refused(world, ways(world, tmp_path, nginx.url("a"), {}), nginx.url("a"), data)
+    reasons, told = await both_refused(world, routes(world, tmp_path, nginx.url("a"), {}), nginx.url("a"), data)
     assert reasons == ["ClientCertificateRequired"] * 2
     assert all("a Secret with one in spec.transfer.tls.clientCertificate" in message for message in told)
 
 
 async def test_nginx_that_does_not_know_who_signed_it(world: World, nginx: Nginx, tmp_path: Path, data: bytes) -> None:
     Authority(tmp_path, "strangers").leaf("x", name="unknown", purpose=CLIENT).secret(tmp_path / "secrets/who")
-    roads = ways(world, tmp_path / "secrets", nginx.url("a"), SECRET)
+    roads = routes(world, tmp_path / "secrets", nginx.url("a"), SECRET)
     reasons, told = await both_refused(world, roads, nginx.url("a"), data)
     assert reasons == ["ClientCertificateRefused"] * 2
     assert all("the Secret of spec.transfer.tls.clientCertificate" in message for message in told)
@@ -137,7 +139,7 @@ async def test_a_server_that_demands_one_by_an_alert(
 ) -> None:
     with refusing(demanding) as server:
         url = f"https://{server}/a"
-        reasons, told = await both_refused(world, ways(world, tmp_path, url, {}), url, data)
+        reasons, told = await both_refused(world, routes(world, tmp_path, url, {}), url, data)
     assert reasons == ["ClientCertificateRequired"] * 2
     assert all("its alert: certificate required" in message for message in told)
 
@@ -148,7 +150,7 @@ async def test_a_server_that_refuses_ours_by_an_alert(
     Authority(tmp_path, "strangers").leaf("x", name="unknown", purpose=CLIENT).secret(tmp_path / "secrets/who")
     with refusing(demanding) as server:
         url = f"https://{server}/a"
-        reasons, told = await both_refused(world, ways(world, tmp_path / "secrets", url, SECRET), url, data)
+        reasons, told = await both_refused(world, routes(world, tmp_path / "secrets", url, SECRET), url, data)
     assert reasons == ["ClientCertificateRefused"] * 2
     assert all("its alert: unknown ca" in message for message in told)
 
@@ -165,7 +167,7 @@ async def test_a_redirect_brings_the_certificate_only_to_hosts_that_it_is_meant_
             if allowed:
                 hosts = [url.split("/")[2] for url in (origin.url("a"), cdn.url("a"))]
                 (tmp_path / "secrets/who/allowedHosts").write_text("\n".join(hosts))
-            roads = ways(world, tmp_path / "secrets", origin.url("a"), SECRET)
+            roads = routes(world, tmp_path / "secrets", origin.url("a"), SECRET)
             assert await ask(roads, origin.url("a")) == 206
             await fetch(world, roads, origin.url("a"), data)
             assert origin.entries

@@ -9,10 +9,10 @@ import pytest
 
 from modelferry.agent.secrets import Secrets
 from modelferry.errors import Denied, InvalidSpec
-from modelferry.net.credentials import Guarded, bearer
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way
-from modelferry.sources.client import Client
+from modelferry.http.auth.credentials import HostScoped, bearer
+from modelferry.http.routes import Route
+from modelferry.http.tls.contexts import client_context
+from modelferry.sources.source_client import SourceClient
 from network.world import Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 SHOWN = "Bearer planted-secret"
 
 
-def meant_for(origin: HostileOrigin) -> Guarded:
-    return Guarded(bearer("planted-secret"), frozenset({urlsplit(origin.url("")).netloc}))
+def meant_for(origin: HostileOrigin) -> HostScoped:
+    return HostScoped(bearer("planted-secret"), frozenset({urlsplit(origin.url("")).netloc}))
 
 
 async def test_each_request_to_the_source_shows_its_credential(serve: Serve, world: World, data: bytes) -> None:
@@ -39,7 +39,7 @@ async def test_a_credential_does_not_follow_a_redirect_to_another_host(serve: Se
         async with serve({}, rules=[Rule(authorization=SHOWN), Rule(redirect=cdn.url("a"))]) as origin:
             world.credential = meant_for(origin)
             await world.pull(entry("a", data, origin.url("a")))
-            async with Client(Way(client_context(world.ca_file), world.credential)) as client:
+            async with SourceClient(Route(client_context(world.ca_file), world.credential)) as client:
                 await client.head(origin.url("a"), "a")
         assert {request.authorization for request in cdn.entries} == {""}
     assert world.read("a") == data
@@ -52,7 +52,7 @@ async def test_without_a_credential_the_download_is_denied(serve: Serve, world: 
 
 
 async def test_a_credential_is_not_shown_over_plain_http() -> None:
-    guarded = Guarded(bearer("planted-secret"), frozenset({"h"}))
+    guarded = HostScoped(bearer("planted-secret"), frozenset({"h"}))
     assert await guarded.headers("http://h/a") == ()
     assert await guarded.headers("https://h/a") == (("Authorization", SHOWN),)
     assert "planted-secret" not in repr(guarded)

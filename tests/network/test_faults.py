@@ -192,7 +192,7 @@ async def test_a_server_that_never_answers_right_is_told_with_the_rule(serve: Se
 
 
 async def test_errors_without_progress_spend_the_patience(serve: Serve, world: World, data: bytes) -> None:
-    world.patience = 0.1
+    world.progress_deadline = 0.1
     async with serve({"a": data}, rules=[Rule(status=500)]) as origin:
         with pytest.raises(SourceUnavailable, match=r"no progress for .* answered 500"):
             await world.pull(entry("a", data, origin.url("a")))
@@ -204,7 +204,7 @@ async def test_an_unknown_host_is_told_after_a_few_tries(world: World, data: byt
 
 
 async def test_nobody_listening_is_told(world: World, data: bytes) -> None:
-    world.patience = 0.1
+    world.progress_deadline = 0.1
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1"):
         await world.pull(entry("a", data, "https://127.0.0.1:9/a"))
 

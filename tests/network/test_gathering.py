@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.secure import SecureConnection
+from modelferry.http.transport.connection import Connection
+from modelferry.http.transport.tls_connection import TLSConnection
 from origin.certs import Authority
 
 
@@ -74,7 +74,7 @@ async def test_whatever_the_records_are_nothing_is_waited_for_that_does_not_come
     ours = ssl.create_default_context(cafile=authority.ca_file)
     ours.maximum_version = version
     async with sending(random, theirs) as port:
-        connection = SecureConnection(size, socket.create_connection(("127.0.0.1", port)), ours, "127.0.0.1")
+        connection = TLSConnection(size, socket.create_connection(("127.0.0.1", port)), ours, "127.0.0.1")
         await connection.handshake()
         for _ in range(60):
             left = random.randrange(1, 300_000)

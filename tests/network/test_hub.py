@@ -14,10 +14,10 @@ from random import Random
 import pytest
 
 from modelferry.errors import Denied, InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
+from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped, bearer
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Digest, Manifest
-from modelferry.net.credentials import NOBODY, Credential, Guarded, bearer
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
 from modelferry.resource.source import HuggingFaceSource
 from modelferry.sources import resolve
 from network.world import CHUNK, World
@@ -49,14 +49,16 @@ async def hub_of(repo: Repo = SPEECH, leaf: Leaf | None = None, **options: objec
 
 
 def meant_for(hub: Hub, token: str = TOKEN) -> Credential:
-    return Guarded(bearer(token), frozenset({hub.authority}), plain_http=True)
+    return HostScoped(bearer(token), frozenset({hub.authority}), plain_http=True)
 
 
-async def resolved(hub: Hub, credential: Credential = NOBODY, /, repo: str = "acme/speech", **fields: str) -> Manifest:
+async def resolved(
+    hub: Hub, credential: Credential = ANONYMOUS, /, repo: str = "acme/speech", **fields: str
+) -> Manifest:
     """The manifest of a source whose fields are given; patterns as one word."""
     patterns = {key: tuple(fields.pop(key).split()) for key in ("include", "exclude") if key in fields}
     source = HuggingFaceSource(repo, endpoint=hub.base, **fields, **patterns)  # type: ignore[arg-type]
-    return await resolve(source, Ways(Way(client_context(), credential)), allow_plain_http=True)
+    return await resolve(source, Routes(Route(client_context(), credential)), allow_plain_http=True)
 
 
 async def test_a_branch_becomes_its_commit_and_each_file_has_a_digest() -> None:
@@ -69,8 +71,8 @@ async def test_a_branch_becomes_its_commit_and_each_file_has_a_digest() -> None:
     assert digests["README.md"] == Digest("git-sha1", git_sha1(FILES["README.md"]))
     assert digests["tokenizer.json"] is not None
     assert digests["tokenizer.json"].algorithm == "sha256"
-    places = {file.path: file.places[0].url for file in manifest.files}
-    assert places["config/path with space+.yaml"] == (
+    locations = {file.path: file.locations[0].url for file in manifest.files}
+    assert locations["config/path with space+.yaml"] == (
         f"{base}/acme/speech/resolve/{SPEECH.commit}/config/path%20with%20space%2B.yaml"
     )
 
@@ -84,14 +86,14 @@ async def test_a_tag_a_pull_request_and_a_commit_are_revisions_too(revision: str
 async def test_a_dataset_and_a_model_without_an_owner_are_found() -> None:
     async with hub_of() as (hub, _):
         voices = await resolved(hub, repo="acme/voices", repo_type="dataset")
-        assert voices.files[0].places[0].url.startswith(f"{hub.base}/datasets/acme/voices/resolve/")
+        assert voices.files[0].locations[0].url.startswith(f"{hub.base}/datasets/acme/voices/resolve/")
         assert (await resolved(hub, repo="bert")).revision == SPEECH.commit
 
 
 async def test_the_whole_way_to_the_disk_is_checked_by_both_kinds_of_digest(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
-        way = Way(client_context(world.ca_file))
-        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        route = Route(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
         await world.pull_manifest(manifest)
     assert {path: world.read(path) for path in FILES} == FILES
     assert world.progress is not None
@@ -100,8 +102,8 @@ async def test_the_whole_way_to_the_disk_is_checked_by_both_kinds_of_digest(leaf
 
 async def test_a_small_file_that_is_not_what_the_tree_says_is_not_published(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
-        way = Way(client_context(world.ca_file))
-        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        route = Route(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
         hub.replaced["README.md"] = b"# SPEECH\n"
         with pytest.raises(ModelferryError, match=r"README\.md: expected git-sha1:") as caught:
             await world.pull_manifest(manifest)
@@ -176,7 +178,7 @@ async def test_each_refusal_has_its_reason_and_a_way_out(
 ) -> None:
     async with hub_of(repo) as (hub, _):
         with pytest.raises(error, match=words) as caught:
-            await resolved(hub, meant_for(hub, token) if token else NOBODY, **fields)
+            await resolved(hub, meant_for(hub, token) if token else ANONYMOUS, **fields)
     assert caught.value.reason == reason
     assert "hf_" not in caught.value.message
 
@@ -191,17 +193,17 @@ async def test_an_address_that_is_no_hub_is_told() -> None:
     async with CDN() as cdn:
         source = HuggingFaceSource("acme/speech", endpoint=cdn.base)
         with pytest.raises(Denied):
-            await resolve(source, Ways(Way(client_context())), allow_plain_http=True)
+            await resolve(source, Routes(Route(client_context())), allow_plain_http=True)
     async with hub_of() as (hub, _):
         source = HuggingFaceSource("api/resolve-cache", endpoint=hub.base, revision="main")
         with pytest.raises((NotFound, ServerMisbehaves)):
-            await resolve(source, Ways(Way(client_context())), allow_plain_http=True)
+            await resolve(source, Routes(Route(client_context())), allow_plain_http=True)
 
 
 async def test_signed_urls_that_expire_on_the_way_cost_a_redirect_and_no_failure(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, cdn):
-        way = Way(client_context(world.ca_file))
-        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Ways(way))
+        route = Route(client_context(world.ca_file))
+        manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
         cdn.uses = 1
         await world.pull_manifest(manifest)
         expired = sum(entry.status == 403 for entry in cdn.log)
@@ -216,9 +218,9 @@ async def test_signed_urls_that_expire_on_the_way_cost_a_redirect_and_no_failure
 
 async def test_the_token_is_shown_to_the_hub_at_each_request_and_never_to_the_cdn(leaf: Leaf, world: World) -> None:
     async with hub_of(Repo(FILES, private=True, readers=frozenset({TOKEN})), leaf) as (hub, cdn):
-        world.credential = Guarded(bearer(TOKEN), frozenset({hub.authority}))
-        ways = Ways(Way(client_context(world.ca_file), world.credential))
-        await world.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), ways))
+        world.credential = HostScoped(bearer(TOKEN), frozenset({hub.authority}))
+        routes = Routes(Route(client_context(world.ca_file), world.credential))
+        await world.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), routes))
         assert {entry.question.token for entry in hub.log} == {TOKEN}
         assert cdn.log
         assert {entry.question.token for entry in cdn.log} == {""}

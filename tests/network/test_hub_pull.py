@@ -99,7 +99,7 @@ def command_lines(parent: int) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, authority: Authority) -> Place:
+def location(tmp_path: Path, authority: Authority) -> Place:
     return Place(tmp_path, authority)
 
 
@@ -115,17 +115,17 @@ async def gated_hub(leaf: Leaf, **options: Any) -> AsyncIterator[tuple[Hub, CDN]
 
 
 async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is_nowhere(
-    leaf: Leaf, place: Place
+    leaf: Leaf, location: Place
 ) -> None:
     # Three requests in a row are told to come back in a second, every now and then.
     def storm(number: int, question: Question) -> bool:
         return "/resolve/" in question.path and number % 500 in (0, 1, 2)
 
     async with gated_hub(leaf, busy=storm) as (hub, cdn):
-        place.write({"huggingFace": {"repo": "acme/speech", "endpoint": hub.base}})
-        done = await place.pull("--json")
+        location.write({"huggingFace": {"repo": "acme/speech", "endpoint": hub.base}})
+        done = await location.pull("--json")
         assert done.code == 0, done.out[-2000:]
-        current = place.root / "target" / "current"
+        current = location.root / "target" / "current"
         assert {path: (current / path).read_bytes() for path in FILES} == FILES
         assert f'"revision": "{REPO.commit}"' in done.out or f'"revision":"{REPO.commit}"' in done.out
         asked_busy = sum(entry.status == 429 for entry in hub.log)
@@ -137,22 +137,22 @@ async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is
     assert any("agent fetch" in words for words in done.arguments), "the children were not seen"
     assert not [words for words in done.arguments if PLANTED in words]
     assert PLANTED not in done.out
-    assert place.holders(PLANTED) == []
+    assert location.holders(PLANTED) == []
 
 
-async def test_errors_do_not_tell_the_token_either(leaf: Leaf, place: Place, serve: Serve) -> None:
+async def test_errors_do_not_tell_the_token_either(leaf: Leaf, location: Place, serve: Serve) -> None:
     """Neither where the Hub refuses, nor where the answer is no HTTP and the library's error holds the request."""
     async with gated_hub(leaf) as (hub, _):
-        place.write({"huggingFace": {"repo": "acme/missing", "endpoint": hub.base}})
-        refused = await place.pull("--json")
+        location.write({"huggingFace": {"repo": "acme/missing", "endpoint": hub.base}})
+        refused = await location.pull("--json")
         assert [entry.question.token for entry in hub.log] == [PLANTED]
     async with serve({}, rules=[Rule(raw="HTTP/1.1 nonsense\r\n\r\n")]) as origin:
-        text = (place.root / "model.yaml").read_text().replace(hub.base, origin.url("").rstrip("/"))
-        (place.root / "model.yaml").write_text(text)
-        broken = await place.pull()
+        text = (location.root / "model.yaml").read_text().replace(hub.base, origin.url("").rstrip("/"))
+        (location.root / "model.yaml").write_text(text)
+        broken = await location.pull()
         assert {entry.authorization for entry in origin.entries} == {f"Bearer {PLANTED}"}
     assert (refused.code, broken.code) == (3, 3)
     assert "RepositoryNotFound" in refused.out
     assert "the answer is not HTTP" in broken.out
     assert PLANTED not in refused.out + broken.out
-    assert place.holders(PLANTED) == []
+    assert location.holders(PLANTED) == []

@@ -13,10 +13,10 @@ import pytest
 
 from modelferry.cli.inspect import as_json, lines_of
 from modelferry.cli.main import main
-from modelferry.engine.checkpoint.keeper import read_boot_id
-from modelferry.engine.inspection import Inspection, inspect
+from modelferry.engine.checkpoint.worker import read_boot_id
+from modelferry.engine.maintenance.inspection import Inspection, inspect
 from modelferry.errors import DamagedState, ForeignDirectory, NotFound
-from modelferry.manifest import Place
+from modelferry.manifest import Location
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 
@@ -97,7 +97,7 @@ async def test_what_it_cost_is_shown_over_all_its_runs(serve: Serve, world: Worl
     await stopped(serve, world, data)
     files = entry("a", data, "https://x/"), entry("b", b"hello", "https://x/")
     async with serve({"a": data, "b": b"hello"}, rules=[Rule(status=503, times=2)]) as origin:
-        await world.pull(*(replace(file, places=(Place(origin.url(file.path), "m0"),)) for file in files))
+        await world.pull(*(replace(file, locations=(Location(origin.url(file.path), "m0"),)) for file in files))
     [revision] = look(world).revisions
     costs = {(cost.what, cost.mirror): cost for cost in revision.costs}
     assert costs["row 35", "m0"].times == 2

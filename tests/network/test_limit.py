@@ -10,16 +10,16 @@ from itertools import repeat
 import pytest
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.fetcher import Fetcher, Result, Settings
-from modelferry.engine.transport import throttle as module
-from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.line import Limits
-from modelferry.engine.transport.throttle import Throttle
+from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.http.transport import throttle as module
+from modelferry.http.transport.connection import Connection
+from modelferry.http.transport.connection_key import Timeouts
+from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import FileEntry
-from modelferry.manifest.model import pin
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.manifest.entries import pin
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 
@@ -33,17 +33,19 @@ class Paid(Throttle):
         super().__init__(connections=4)
         self.paid = 0
 
-    async def pay(self, count: int) -> int:
-        given = await super().pay(count)
+    async def acquire(self, count: int) -> int:
+        given = await super().acquire(count)
         self.paid += given
         return given
 
 
-def fetcher(world: World, throttle: Throttle, *files: FileEntry, patience: float = 5.0) -> tuple[Fetcher, Dialer]:
-    limits = Limits(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
-    dialer = Dialer(Ways(Way(client_context(world.ca_file))), limits, connections=4, throttle=throttle)
-    settings = Settings(4, patience=patience)
-    return Fetcher(pin(files), LocalCheckpoint(world.directory), dialer, settings), dialer
+def fetcher(
+    world: World, throttle: Throttle, *files: FileEntry, progress_deadline: float = 5.0
+) -> tuple[DownloadCoordinator, HTTPClient]:
+    limits = Timeouts(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
+    http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), limits, connections=4, throttle=throttle)
+    settings = Settings(4, progress_deadline=progress_deadline)
+    return DownloadCoordinator(pin(files), LocalCheckpoint(world.directory), http_client, settings), http_client
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -89,7 +91,7 @@ async def test_a_pause_closes_the_streams_and_goes_on_where_they_were(serve: Ser
     throttle = Paid()
     throttle.set(1_000_000)
     async with serve({"a": data}) as origin:
-        fetching, _ = fetcher(world, throttle, entry("a", data, origin.url("a")), patience=0.2)
+        fetching, _ = fetcher(world, throttle, entry("a", data, origin.url("a")), progress_deadline=0.2)
         running = asyncio.create_task(fetching.run())
         await eventually(lambda: throttle.paid >= CHUNK and bool(fetching.telemetry().active))
         throttle.set(0, "until 18:00 (window daily 08:00-18:00 UTC)")
@@ -110,10 +112,10 @@ async def test_a_limit_that_one_stream_is_enough_for_leaves_one_stream(serve: Se
     throttle = Paid()
     async with serve({"a": data}) as origin:
         throttle.set(100_000)
-        fetching, dialer = fetcher(world, throttle, entry("a", data, origin.url("a")))
+        fetching, http_client = fetcher(world, throttle, entry("a", data, origin.url("a")))
         running = asyncio.create_task(fetching.run())
         await eventually(lambda: throttle.paid >= CHUNK)
-        assert dialer.connections == 1
+        assert http_client.connections == 1
         throttle.set(None)
         await running
     assert world.read("a") == data
@@ -145,17 +147,17 @@ async def test_a_lower_limit_makes_the_windows_of_open_connections_smaller(
     throttle = Paid()
     throttle.set(40_000_000)
     async with serve({"a": data}, rules=[Rule(rate=CHUNK, times=4)]) as origin:
-        fetching, dialer = fetcher(world, throttle, entry("a", data, origin.url("a")))
+        fetching, http_client = fetcher(world, throttle, entry("a", data, origin.url("a")))
         running = asyncio.create_task(fetching.run())
-        await eventually(lambda: dialer.connections == 4 and throttle.paid >= 4 * CHUNK)
-        before = receive_buffers(dialer)
+        await eventually(lambda: http_client.connections == 4 and throttle.paid >= 4 * CHUNK)
+        before = receive_buffers(http_client)
         throttle.set(1_000_000)
-        await eventually(lambda: max(receive_buffers(dialer), default=0) < min(before) // 4)
+        await eventually(lambda: max(receive_buffers(http_client), default=0) < min(before) // 4)
         throttle.set(None)
         await running
     assert world.read("a") == data
 
 
-def receive_buffers(dialer: Dialer) -> list[int]:
+def receive_buffers(http_client: HTTPClient) -> list[int]:
     """SO_RCVBUF of each open connection, as Linux tells it."""
-    return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in dialer._open]
+    return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in http_client._open]

@@ -14,15 +14,15 @@ import pytest
 
 from modelferry.cli.inspect import lines_of
 from modelferry.engine.checkpoint.api import Quarantined
-from modelferry.engine.checkpoint.keeper import Keeper
-from modelferry.engine.inspection import inspect
+from modelferry.engine.checkpoint.worker import CheckpointWorker
+from modelferry.engine.maintenance.inspection import inspect
 from modelferry.engine.mirrors import Mirror
-from modelferry.engine.transport.throttle import Throttle
-from modelferry.errors import DigestMismatch, DiskFault, ProxyDenied, SourceUnavailable
-from modelferry.manifest import FileEntry, Place
-from modelferry.net.presigned import Given, Minted
-from modelferry.net.proxy import Proxies, Proxy
-from modelferry.net.sigv4 import Keys
+from modelferry.errors import DigestMismatch, DiskError, ProxyDenied, SourceUnavailable
+from modelferry.http.auth.presigned import SigV4URLs, StoredURLs
+from modelferry.http.auth.sigv4 import Keys
+from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.transport.throttle import Throttle
+from modelferry.manifest import FileEntry, Location
 from network.ways import through
 from network.world import CHUNK, Serve, World, entry
 from origin.proxies import Dante, Squid
@@ -50,7 +50,7 @@ def states(world: World) -> dict[str, str]:
 async def test_a_primary_that_dies_is_replaced_and_used_again_when_it_is_back(
     serve: Serve, world: World, large: bytes
 ) -> None:
-    world.mirrors, world.patience = IN_ORDER[:2], 60.0
+    world.mirrors, world.progress_deadline = IN_ORDER[:2], 60.0
     slow = 4 * CHUNK
     async with serve({"a": large}, rate=slow) as backup:
         primary = serve({"a": large}, rate=slow)
@@ -142,7 +142,7 @@ async def test_without_a_digest_a_file_comes_from_one_mirror(serve: Serve, world
 async def test_a_mirror_that_falls_silent_is_left_within_seconds(
     serve: Serve, world: World, large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelferry.engine.servers.SILENCE", 0.5)
+    monkeypatch.setattr("modelferry.engine.mirrors.registry.SILENCE", 0.5)
     world.mirrors = IN_ORDER[:2]
     world.limits = type(world.limits)(connect=5.0, head=60.0, stall=60.0, floor=1)
     async with serve({"a": large}) as primary, serve({"a": large}) as backup:
@@ -156,7 +156,7 @@ async def test_a_mirror_that_falls_silent_is_left_within_seconds(
 async def test_with_every_mirror_down_the_download_waits_and_then_says_so(
     serve: Serve, world: World, data: bytes
 ) -> None:
-    world.mirrors, world.patience = IN_ORDER[:2], 1.5
+    world.mirrors, world.progress_deadline = IN_ORDER[:2], 1.5
     async with serve({"a": data}) as one, serve({"a": data}) as two:
         for origin in (one, two):
             origin.script.add(Rule(first=2, status=500))
@@ -198,7 +198,7 @@ async def test_presigned_urls_that_live_a_fraction_of_the_download_never_fail(
     serve: Serve, world: World, large: bytes
 ) -> None:
     keys = Keys("id", "hush")
-    world.presigners = {"m0": Minted(keys, "us-east-1", LIFE, lambda: datetime.now(UTC))}
+    world.presigners = {"m0": SigV4URLs(keys, "us-east-1", LIFE, lambda: datetime.now(UTC))}
     rate = rates(LONG, world.connections, len(large))
     async with serve({"b/a": large}, rules=[Rule(presigned=True)], rate=rate) as store:
         result = await world.pull(entry("a", large, store.url("b/a")))
@@ -219,9 +219,11 @@ async def test_a_url_that_ran_out_in_its_secret_is_asked_again_when_somebody_ren
         return f"X-Amz-Date={stamps[-1]}&X-Amz-Expires=600"
 
     async with serve({"a": data}, rules=[Rule(presigned=True)]) as store:
-        place = store.url("a")
-        world.presigners = {"m0": Given(lambda: {place: f"{place}?{query()}"}, lambda: float(len(store.entries)) * 2)}
-        pull = asyncio.create_task(world.pull(entry("a", data, place)))
+        location = store.url("a")
+        world.presigners = {
+            "m0": StoredURLs(lambda: {location: f"{location}?{query()}"}, lambda: float(len(store.entries)) * 2)
+        }
+        pull = asyncio.create_task(world.pull(entry("a", data, location)))
         await store.until(lambda: [e.status for e in store.entries].count(403) == 3)
         stamps.append(datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"))
         await pull
@@ -231,9 +233,9 @@ async def test_a_url_that_ran_out_in_its_secret_is_asked_again_when_somebody_ren
 async def test_a_mirror_whose_urls_ran_out_is_replaced_by_the_next(serve: Serve, world: World, data: bytes) -> None:
     world.mirrors = IN_ORDER[:2]
     async with serve({"a": data}, rules=[Rule(presigned=True)]) as store, serve({"a": data}) as backup:
-        place = store.url("a")
-        world.presigners = {"m0": Given(lambda: {place: f"{place}?sig=old"}, lambda: 0.0)}
-        await world.pull(entry("a", data, place, backup.url("a")))
+        location = store.url("a")
+        world.presigners = {"m0": StoredURLs(lambda: {location: f"{location}?sig=old"}, lambda: 0.0)}
+        await world.pull(entry("a", data, location, backup.url("a")))
     assert world.read("a") == data
 
 
@@ -244,8 +246,8 @@ async def lied_to(world: World, liar: HostileOrigin, honest: HostileOrigin, *fil
     for origin in (liar, honest):
         origin.script.add(Rule(path="b", rate=CHUNK))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "quarantine", _remember_and_end)
-        with pytest.raises(DiskFault):
+        patch.setattr(CheckpointWorker, "quarantine", _remember_and_end)
+        with pytest.raises(DiskError):
             await world.pull(*files)
     assert not world.published
     for origin in (liar, honest):
@@ -253,9 +255,9 @@ async def lied_to(world: World, liar: HostileOrigin, honest: HostileOrigin, *fil
         origin.asked.clear()
 
 
-def _remember_and_end(keeper: Keeper, found: Quarantined) -> None:
-    keeper.ledger.quarantine(keeper.manifest.revision, found)
-    raise DiskFault("the power goes")
+def _remember_and_end(worker: CheckpointWorker, found: Quarantined) -> None:
+    worker.chunk_store.quarantine(worker.manifest.revision, found)
+    raise DiskError("the power goes")
 
 
 async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, data: bytes, large: bytes) -> None:
@@ -285,8 +287,8 @@ async def test_a_mirror_with_another_name_or_url_is_asked_again(
         name, at = ("mended", "") if changed == "name" else ("m0", "new/")
         world.mirrors = (Mirror(name, 0), Mirror("m1", 1))
         liar.contents |= {f"new/{path}": content for path, content in contents.items()}
-        places = {file.path: Place(liar.url(f"{at}{file.path}"), name) for file in files}
-        await world.pull(*(replace(file, places=(places[file.path], file.places[1])) for file in files))
+        locations = {file.path: Location(liar.url(f"{at}{file.path}"), name) for file in files}
+        await world.pull(*(replace(file, locations=(locations[file.path], file.locations[1])) for file in files))
         assert len(liar.asked) > 1
     assert set(states(world).values()) == {"Up"}
 

@@ -9,10 +9,10 @@ from random import Random
 import pytest
 
 from modelferry.errors import Denied, InvalidSpec, ModelferryError, NotFound
+from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped, session
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Manifest
-from modelferry.net.credentials import NOBODY, Credential, Guarded, session
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
 from modelferry.resource.source import ModelScopeSource
 from modelferry.sources import resolve
 from network.world import CHUNK, World
@@ -35,19 +35,19 @@ async def served(model: Model = SPEECH, leaf: Leaf | None = None) -> AsyncIterat
         yield server
 
 
-async def resolved(server: ModelScope, credential: Credential = NOBODY, /, **fields: object) -> Manifest:
+async def resolved(server: ModelScope, credential: Credential = ANONYMOUS, /, **fields: object) -> Manifest:
     source = ModelScopeSource(**{"repo": "acme/speech", "endpoint": server.base} | fields)  # type: ignore[arg-type]
-    return await resolve(source, Ways(Way(client_context(), credential)), allow_plain_http=True)
+    return await resolve(source, Routes(Route(client_context(), credential)), allow_plain_http=True)
 
 
 async def test_a_branch_becomes_its_commit_and_each_file_has_its_sha256() -> None:
     async with served() as server:
         manifest = await resolved(server)
-        place = f"{server.base}/api/v1/models/acme/speech/repo?Revision={SPEECH.commit}"
+        location = f"{server.base}/api/v1/models/acme/speech/repo?Revision={SPEECH.commit}"
     assert manifest.revision == SPEECH.commit
     assert [(file.path, file.size) for file in manifest.files] == [(path, len(body)) for path, body in FILES.items()]
     assert {file.digest.algorithm for file in manifest.files if file.digest} == {"sha256"}
-    assert manifest.files[2].places[0].url == f"{place}&FilePath=config%2Fpath%20%26%20space.yaml"
+    assert manifest.files[2].locations[0].url == f"{location}&FilePath=config%2Fpath%20%26%20space.yaml"
 
 
 async def test_where_the_commit_is_not_told_the_content_makes_the_revision() -> None:
@@ -55,13 +55,13 @@ async def test_where_the_commit_is_not_told_the_content_makes_the_revision() -> 
         manifest = await resolved(server)
     assert len(manifest.revision) == 12
     # Each place is pinned all the same, by the commit that changed its file.
-    assert not any("Revision=master" in file.places[0].url for file in manifest.files)
+    assert not any("Revision=master" in file.locations[0].url for file in manifest.files)
 
 
 async def test_ranges_that_are_answered_with_200_make_a_whole_file(leaf: Leaf, world: World) -> None:
     async with served(leaf=leaf) as server:
         source = ModelScopeSource("acme/speech", endpoint=server.base)
-        await world.pull_manifest(await resolve(source, Ways(Way(client_context(world.ca_file)))))
+        await world.pull_manifest(await resolve(source, Routes(Route(client_context(world.ca_file)))))
         ranged = [entry for entry in server.log if "range" in entry.question.fields]
     assert {path: world.read(path) for path in FILES} == FILES
     assert len(ranged) >= 4
@@ -90,7 +90,7 @@ async def test_each_refusal_has_its_reason_and_a_way_out(
 
 async def test_a_token_is_shown_as_both_kinds_of_servers_want_it() -> None:
     async with served(Model(FILES, private=True, readers=frozenset({"ms_planted"}))) as server:
-        guarded = Guarded(session("ms_planted"), frozenset({server.authority}), plain_http=True)
+        guarded = HostScoped(session("ms_planted"), frozenset({server.authority}), plain_http=True)
         assert len((await resolved(server, guarded)).files) == 3
         fields = server.log[0].question.fields
     assert (fields["authorization"], fields["cookie"]) == ("Bearer ms_planted", "m_session_id=ms_planted")

@@ -13,14 +13,14 @@ import pytest
 
 from cluster.shell import ClusterError
 from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import SOURCE
-from modelferry.net.credentials import Guarded, basic
-from modelferry.net.registry import RegistryToken
-from modelferry.net.ways import Way
-from modelferry.resource.stores import OCISource
-from modelferry.sources.client import Client
-from network.stores import fetched, resolved, ways
+from modelferry.http.auth.credentials import HostScoped, basic
+from modelferry.http.auth.registry_token import RegistryToken
+from modelferry.http.routes import Route
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import SOURCE
+from modelferry.resource.object_stores import OCISource
+from modelferry.sources.source_client import SourceClient
+from network.stores import fetched, resolved, routes
 from network.world import CHUNK, Serve, World
 from origin.certs import Authority, Leaf
 from origin.rules import Rule
@@ -117,7 +117,7 @@ async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
     wanted = source(registry)
     manifest = await resolved(world, wanted, LOGIN)
     credential = RegistryToken(basic(USER, PASSWORD))
-    world.credential = Guarded(credential, frozenset({registry.authority}))
+    world.credential = HostScoped(credential, frozenset({registry.authority}))
     tokens.lifetime = -float(LEEWAY) + 2
     await _hold_a_token(world, registry)
     old = await credential.headers("")
@@ -132,14 +132,14 @@ async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
 
 async def _hold_a_token(world: World, registry: RegistryStore) -> None:
     wanted = source(registry)
-    async with Client(Way(ways(world, wanted, None).of(SOURCE).context, world.credential)) as client:
+    async with SourceClient(Route(routes(world, wanted, None).of(SOURCE).context, world.credential)) as client:
         await client.head(f"{wanted.base}/tags/list", "a")
 
 
 async def _until_refused(world: World, registry: RegistryStore, shown: dict[str, str]) -> None:
     """Ask with the old token until the registry has had enough of it: its clock, not ours, decides."""
     wanted = source(registry)
-    async with Client(Way(ways(world, wanted, None).of(SOURCE).context)) as client:
+    async with SourceClient(Route(routes(world, wanted, None).of(SOURCE).context)) as client:
         for _ in range(10_000):
             try:
                 await client.head(f"{wanted.base}/tags/list", "a", shown)
@@ -229,7 +229,7 @@ async def test_a_blob_in_other_storage_is_fetched_without_the_login(serve: Serve
     async with serve({"stored": content}) as storage:
         async with serve({"blob": content}, rules=[asks, Rule(redirect=storage.url("stored"))]) as origin:
             wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts:v1")
-            file = FileEntry("a", len(content), digest, (Place(origin.url("blob")),))
+            file = FileEntry("a", len(content), digest, (Location(origin.url("blob")),))
             secret = {"username": "u", "password": "planted-p"}
             assert await fetched(world, wanted, Manifest("r", (file,)), secret) == {"a": content}
         assert {request.authorization for request in storage.entries} == {""}

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.pace import connections, parts, streams
+from modelferry.engine.pacing import concurrency, parts, slow_streams
 from modelferry.errors import Stalled
 from network.test_chance import Chance
 from network.world import CHUNK, Serve, World, entry
@@ -27,9 +27,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become tenths, so that a stalled stream is found out in a test's time."""
     for name in ("MEMORY", "RECENT", "SAMPLE", "YOUNG", "LONG"):
-        monkeypatch.setattr(streams, name, getattr(streams, name) / 10)
-    monkeypatch.setattr(streams, "LEAST_CUT", PART)
-    monkeypatch.setattr(connections, "LEAST_TOLD", PART)
+        monkeypatch.setattr(slow_streams, name, getattr(slow_streams, name) / 10)
+    monkeypatch.setattr(slow_streams, "LEAST_CUT", PART)
+    monkeypatch.setattr(concurrency, "LEAST_TOLD", PART)
 
 
 async def test_parts_make_chunks_and_no_byte_comes_twice(serve: Serve, world: World, data: bytes) -> None:
@@ -104,7 +104,7 @@ async def test_many_small_files_come_beside_a_large_one(serve: Serve, world: Wor
 async def test_a_stalled_stream_is_replaced_before_its_time_is_over(serve: Serve, world: World) -> None:
     data = Random(1).randbytes(40 * CHUNK)
     world.limits = type(world.limits)(connect=5.0, head=20.0, stall=20.0, floor=1)
-    world.connections, world.patience = 8, 60.0
+    world.connections, world.progress_deadline = 8, 60.0
     async with serve({"a": data}, rules=[Rule(stall=3000, first=12, times=1)], rate=200_000) as origin:
         async with asyncio.timeout(15.0):
             result = await world.pull(entry("a", data, origin.url("a")))

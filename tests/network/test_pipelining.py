@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.exchange import Exchange
-from modelferry.engine.plan import Lease
+from modelferry.engine.download.attempt import AttemptRunner
+from modelferry.engine.download.events import Attempt, ChunkReported, Event, Requeued
+from modelferry.engine.download.file_download import FileDownload
+from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.storage.sink import Disk
-from modelferry.engine.transfer import Event, Landed, Returned, Transfer
-from modelferry.engine.transport.answer import Answer
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.line import Limits
-from modelferry.engine.work import FileWork
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.http.transport.connection_key import Timeouts
+from modelferry.http.transport.response import Response
 from modelferry.manifest import FileEntry
-from modelferry.manifest.model import pin
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.manifest.entries import pin
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
@@ -160,7 +160,7 @@ async def test_an_odd_answer_behind_another_counts_for_nothing_and_is_asked_for_
 
 
 async def test_who_stands_behind_an_answer_that_does_not_come_is_not_held_up_by_it(near: World) -> None:
-    impatient = replace(near, limits=Limits(connect=5.0, head=1.0, stall=1.0, floor=1))
+    impatient = replace(near, limits=Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1))
     stalled: list[str] = []
 
     def stalls_once(server: Batching, paths: list[str]) -> list[bytes]:
@@ -227,44 +227,46 @@ async def test_with_two_mirrors_nobody_could_be_blamed_so_each_is_asked_for_one_
 async def test_who_stands_behind_an_answer_that_is_called_off_is_told_so(
     near: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, original = asyncio.Event(), Answer.skip
+    reading, original = asyncio.Event(), Response.skip
 
-    async def skip(answer: Answer) -> None:
+    async def skip(answer: Response) -> None:
         reading.set()
         await original(answer)
 
-    monkeypatch.setattr(Answer, "skip", skip)
+    monkeypatch.setattr(Response, "skip", skip)
     half = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbu"
     async with serving(lambda server, paths: [half], gathers=2) as server:
-        dialer = Dialer(Ways(Way(client_context(near.ca_file))), near.limits)
-        async with exchanging(near, dialer, server.entries()[:3]) as tries:
-            assert isinstance(await tries[0], Landed)
+        http_client = HTTPClient(Routes(Route(client_context(near.ca_file))), near.limits)
+        async with exchanging(near, http_client, server.entries()[:3]) as tries:
+            assert isinstance(await tries[0], ChunkReported)
             called_off, behind = asyncio.create_task(tries[1]), asyncio.create_task(tries[2])
             await reading.wait()
             called_off.cancel()
             async with asyncio.timeout(1):  # sooner than any deadline of a server's
-                assert isinstance(await behind, Returned)
+                assert isinstance(await behind, Requeued)
 
 
 @asynccontextmanager
 async def exchanging(
-    world: World, dialer: Dialer, files: tuple[FileEntry, ...]
+    world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
 ) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
     """A try at each of `files`, not begun; all but the first may share a connection."""
     manifest = pin(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
     disk = Disk(opened.root, manifest.revision)
-    exchange = Exchange(dialer, disk, checkpoint, True, lambda place, seconds: None, asyncio.get_running_loop().time)
+    exchange = AttemptRunner(
+        http_client, disk, checkpoint, True, lambda location, seconds: None, asyncio.get_running_loop().time
+    )
     tries = []
     for number, (file, found) in enumerate(zip(files, opened.files, strict=True)):
-        work = FileWork.of(number, file, found)
-        transfer = Transfer.of(work, Lease.of(work.chunks[0]), work.places[0])
+        work = FileDownload.of(number, file, found)
+        transfer = Attempt.of(work, RangeTask.of(work.chunks[0]), work.locations[0])
         transfer.pipelined = number > 0
-        tries.append(exchange.part(work.places[0], transfer))
+        tries.append(exchange.part(work.locations[0], transfer))
     try:
         yield tries
     finally:
-        await dialer.close()
+        await http_client.close()
         disk.close()
         await checkpoint.close()

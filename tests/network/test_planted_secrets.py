@@ -130,7 +130,7 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, authority: Authority) -> Iterator[Place]:
+def location(tmp_path: Path, authority: Authority) -> Iterator[Place]:
     (tmp_path / "there").mkdir()
     # Short, or the command would use another one: a socket's address holds 103 bytes.
     with tempfile.TemporaryDirectory(prefix="planted-") as tmp:
@@ -141,7 +141,7 @@ def place(tmp_path: Path, authority: Authority) -> Iterator[Place]:
 class Everything:
     """A source and mirrors that each want to see something, behind a proxy that does too."""
 
-    place: Place
+    location: Place
     proxy: Squid | Dante
     servers: dict[str, HostileOrigin]
     nginx: Nginx
@@ -154,19 +154,19 @@ class Everything:
 
     async def pull(self, **how: int) -> Run:
         """And assert that none of them is anywhere."""
-        run = await self.place.pull(**how)
-        assert self.place.holders(run, *self.secrets) == []
+        run = await self.location.pull(**how)
+        assert self.location.holders(run, *self.secrets) == []
         return run
 
 
 @asynccontextmanager
 async def everything(
-    place: Place, serve: Serve, leaf: Leaf, proxy: Squid | Dante, tmp_path: Path, rate: float
+    location: Place, serve: Serve, leaf: Leaf, proxy: Squid | Dante, tmp_path: Path, rate: float
 ) -> AsyncIterator[Everything]:
     """All at once; each server brings `rate` bytes per second to a stream."""
     clients = Authority(tmp_path, "clients")
     reader = clients.leaf("reader", name="reader", purpose=CLIENT)
-    who = place.secret("who", **{"tls.crt": reader.cert.read_text(), "tls.key": reader.key.read_text()})
+    who = location.secret("who", **{"tls.crt": reader.cert.read_text(), "tls.key": reader.key.read_text()})
     served = tmp_path / "served"
     for path, content in FILES.items():
         (served / path).parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ async def everything(
         with Nginx(served, leaf=leaf, clients=clients.ca_file, rate=int(rate)) as nginx:
             keys = {"accessKeyID": "reader", "secretAccessKey": SECRET_KEY, "sessionToken": SESSION}
             template = {"template": signed.url("{path}") + f"?sig={quote(SIGNATURE, safe='')}"}
-            place.write(
+            location.write(
                 source={
                     "http": {
                         "files": [
@@ -190,39 +190,44 @@ async def everything(
                         ]
                     }
                 },
-                auth=place.secret("source", username=USERNAME, password=BASIC),
+                auth=location.secret("source", username=USERNAME, password=BASIC),
                 mirrors=[
                     {"name": "source", "priority": 0},
-                    {"name": "lab", "priority": 0, "url": lab.url("{path}"), "auth": place.secret("lab", token=MIRROR)},
+                    {
+                        "name": "lab",
+                        "priority": 0,
+                        "url": lab.url("{path}"),
+                        "auth": location.secret("lab", token=MIRROR),
+                    },
                     {
                         "name": "bucket",
                         "priority": 0,
                         "presigned": {
                             "s3": {"bucket": "models", "endpoint": bucket.url("").rstrip("/")}
-                            | place.secret("bucket", **keys)
+                            | location.secret("bucket", **keys)
                         },
                     },
-                    {"name": "signed", "priority": 0, "presigned": place.secret("signed", **template)},
+                    {"name": "signed", "priority": 0, "presigned": location.secret("signed", **template)},
                     {"name": "known", "priority": 0, "url": nginx.url("{path}"), "tls": {"clientCertificate": who}},
                 ],
                 transfer={
                     "deadline": "10s",
                     "proxy": {
                         "url": proxy.url,
-                        "auth": place.secret("proxy", username=USERNAME, password=PASSWORD),
+                        "auth": location.secret("proxy", username=USERNAME, password=PASSWORD),
                     },
                 },
             )
             servers = {"source": source, "lab": lab, "bucket": bucket, "signed": signed}
-            yield Everything(place, proxy, servers, nginx, key_lines(reader))
+            yield Everything(location, proxy, servers, nginx, key_lines(reader))
 
 
 @pytest.mark.parametrize("kind", ["squid", "dante"])
 async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
-    request: pytest.FixtureRequest, place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, kind: str
+    request: pytest.FixtureRequest, location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, kind: str
 ) -> None:
     proxy: Squid | Dante = request.getfixturevalue(kind)
-    async with everything(place, serve, leaf, proxy, tmp_path, rate=1 << 20) as all_:
+    async with everything(location, serve, leaf, proxy, tmp_path, rate=1 << 20) as all_:
         run = await all_.pull()
         assert run.code == 0, run.said[-2000:]
         # Each has been shown what it wanted to see, and nothing else.
@@ -233,17 +238,17 @@ async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
         assert all(quote(SIGNATURE, safe="") in entry.query for entry in all_.servers["signed"].entries)
         assert {request.client for request in all_.nginx.requests()} == {"CN=reader"}
         assert {peer for one in all_.servers.values() for peer in one.peers} == {proxy.outgoing}
-    assert {path: (place.root / "target/current" / path).read_bytes() for path in FILES} == FILES
+    assert {path: (location.root / "target/current" / path).read_bytes() for path in FILES} == FILES
     assert any("agent fetch" in words for words in run.processes), "the children were not seen"
-    assert any(name.endswith("chunks.db") for name, _ in place.left())
-    assert any(name.endswith("-fetch.log") for name, _ in place.left())
-    assert any(name.endswith(".modelferry-ready.json") for name, _ in place.left())
+    assert any(name.endswith("chunks.db") for name, _ in location.left())
+    assert any(name.endswith("-fetch.log") for name, _ in location.left())
+    assert any(name.endswith(".modelferry-ready.json") for name, _ in location.left())
 
 
 async def test_nothing_is_found_where_servers_refuse_break_or_are_gone(
-    place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
+    location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
 ) -> None:
-    async with everything(place, serve, leaf, squid, tmp_path, rate=1 << 20) as all_:
+    async with everything(location, serve, leaf, squid, tmp_path, rate=1 << 20) as all_:
         for one in all_.servers.values():
             one.script.add(Rule(status=403))
         refused = await all_.pull()
@@ -254,41 +259,41 @@ async def test_nothing_is_found_where_servers_refuse_break_or_are_gone(
         broken = await all_.pull()
         assert (broken.code, "not HTTP" in broken.said) == (3, True), broken.said[-2000:]
 
-    (place.root / "secrets/proxy/password").write_text(f"{PASSWORD}-wrong")
-    denied = await place.pull()
+    (location.root / "secrets/proxy/password").write_text(f"{PASSWORD}-wrong")
+    denied = await location.pull()
     assert (denied.code, "ProxyDenied" in denied.said) == (3, True), denied.said[-2000:]
-    assert place.holders(denied, *all_.secrets) == []
+    assert location.holders(denied, *all_.secrets) == []
 
 
 async def test_nothing_is_found_where_the_processes_were_killed(
-    place: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
+    location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
 ) -> None:
-    async with everything(place, serve, leaf, squid, tmp_path, rate=256 << 10) as all_:
+    async with everything(location, serve, leaf, squid, tmp_path, rate=256 << 10) as all_:
         killed = await all_.pull(kill_at=4)
         assert killed.code == -signal.SIGKILL, killed.said[-2000:]
         assert any("agent fetch" in words for words in killed.processes), "it was over too soon"
-        assert any(name.endswith("fetch.log") for name, _ in place.left()), "it left nothing behind"
+        assert any(name.endswith("fetch.log") for name, _ in location.left()), "it left nothing behind"
 
 
-async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(place: Place, serve: Serve) -> None:
+async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(location: Place, serve: Serve) -> None:
     path = "model.safetensors"
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         base = f"https://127.0.0.1:{deaf.getsockname()[1]}"
-        signed = place.secret("signed", template=f"{base}/{{path}}?sig={quote(SIGNATURE, safe='')}")
+        signed = location.secret("signed", template=f"{base}/{{path}}?sig={quote(SIGNATURE, safe='')}")
         async with serve(FILES) as source:
             file = {"path": path, "url": source.url(path), "sha256": sha256(FILES[path]).hexdigest()}
             mirror = {"name": "signed", "priority": 0, "presigned": signed}
-            place.write(source={"http": {"files": [file]}}, mirrors=[mirror])
-            run = await place.pull()
+            location.write(source={"http": {"files": [file]}}, mirrors=[mirror])
+            run = await location.pull()
     assert run.code == 0, run.said[-2000:]
     assert '"name":"signed","state":"Down"' in run.said
     assert "cannot be reached: Connect call failed" in run.said
-    assert place.holders(run, SIGNATURE, quote(SIGNATURE, safe="")) == []
+    assert location.holders(run, SIGNATURE, quote(SIGNATURE, safe="")) == []
 
 
 async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_server_goes_away(
-    place: Place, serve: Serve
+    location: Place, serve: Serve
 ) -> None:
     """Here the URL itself carries the permission: it stands in the artifact and in what is to be fetched, and in
     nothing that anybody says."""
@@ -297,15 +302,15 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
     async with serve(FILES, rules=[Rule(first=2, reset=4096)]) as source:
         signed = f"{source.url(path)}?sig={quote(SIGNATURE, safe='')}"
         file = {"path": path, "url": signed, "sha256": sha256(FILES[path]).hexdigest()}
-        place.write(source={"http": {"files": [file]}}, transfer={"deadline": "10s"})
-        pulling = asyncio.create_task(place.pull())
+        location.write(source={"http": {"files": [file]}}, transfer={"deadline": "10s"})
+        pulling = asyncio.create_task(location.pull())
         await source.until(lambda: len(source.entries) >= 2)
     run = await pulling
     assert (run.code, '"reason":"SourceUnavailable"' in run.said) == (3, True), run.said[-2000:]
     assert f"{signed.partition('?')[0]} cannot be reached: Connect call failed" in run.said
     assert {entry.query for entry in source.asked} == {signed.partition("?")[2]}
-    holders = place.holders(run, SIGNATURE)
-    needed = [f"{SIGNATURE} in {file}" for file, _ in place.left() if Path(file).name in NEEDED]
+    holders = location.holders(run, SIGNATURE)
+    needed = [f"{SIGNATURE} in {file}" for file, _ in location.left() if Path(file).name in NEEDED]
     assert sorted(holders) == sorted(needed), "somebody told it"
 
 
@@ -331,7 +336,7 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
     ],
 )
 async def test_nothing_is_found_where_a_source_does_not_take_them(
-    place: Place, serve: Serve, source: dict[str, Any], keys: dict[str, str], reason: str
+    location: Place, serve: Serve, source: dict[str, Any], keys: dict[str, str], reason: str
 ) -> None:
     async with serve({}) as server:
         host, base = server.url("").removeprefix("https://").rstrip("/"), server.url("").rstrip("/")
@@ -346,11 +351,11 @@ async def test_nothing_is_found_where_a_source_does_not_take_them(
         ((kind, fields),) = source.items()
         fields = {name: value.replace("{host}", host) for name, value in fields.items()}
         fields |= {} if kind == "oci" else {"endpoint": base}
-        secret = place.secret("keys", **{name: value.replace("{host}", host) for name, value in keys.items()})
-        place.write(source={kind: fields}, auth=secret)
-        run = await place.pull()
+        secret = location.secret("keys", **{name: value.replace("{host}", host) for name, value in keys.items()})
+        location.write(source={kind: fields}, auth=secret)
+        run = await location.pull()
         assert server.asked, "nobody was asked"
         assert any(value for asked in server.asked for name, value in asked.fields if name == "authorization")
     assert (run.code, f'"reason":"{reason}"' in run.said) == (3, True), run.said[-2000:]
     planted = [value for value in (TOKEN, SECRET_KEY, SESSION, REGISTRY) if value in keys.values()]
-    assert place.holders(run, *(planted or [REGISTRY])) == []
+    assert location.holders(run, *(planted or [REGISTRY])) == []

@@ -24,12 +24,12 @@ from modelferry.errors import (
     ProxyUnreachable,
     SourceUnavailable,
 )
-from modelferry.net.pins import pins_of
-from modelferry.net.proxy import Proxies, Proxy
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way
-from modelferry.sources.client import Client
+from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.routes import Route
+from modelferry.http.tls.contexts import client_context
+from modelferry.http.tls.pinning import pins_of
 from modelferry.sources.retry import Retry
+from modelferry.sources.source_client import SourceClient
 from network.conftest import INNER
 from network.ways import through
 from network.world import CHUNK, Serve, World, entry
@@ -67,14 +67,14 @@ def asked_names(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 async def resolve_size(world: World, url: str, *, budget: float = 5.0, plain_http: bool = False) -> str:
     """What a source's client says of `url`, on the way of `world`."""
-    way = Way(client_context(world.ca_file, pins=()), world.credential, world.proxies)
-    async with Client(way, retry=Retry(budget), allow_plain_http=plain_http) as client:
+    route = Route(client_context(world.ca_file, pins=()), world.credential, world.proxies)
+    async with SourceClient(route, retry=Retry(budget), allow_plain_http=plain_http) as client:
         return str(await client.head(url, "a", {"Range": "bytes=0-0"}))
 
 
 async def both_fail(world: World, kind: type[ModelferryError], says: str, url: str, data: bytes) -> list[str]:
     """Engine and source end with `kind`, and the same words; neither shows the password."""
-    world.patience = 0.5
+    world.progress_deadline = 0.5
     with pytest.raises(kind, match=says) as fetching:
         await world.pull(entry("a", data, url))
     with pytest.raises(kind, match=says) as resolving:
@@ -174,7 +174,7 @@ async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
 async def test_a_proxy_that_dies_in_the_middle_is_waited_for_and_used_again(
     serve: Serve, world: World, data: bytes, proxy: AnyProxy
 ) -> None:
-    world.proxies, world.patience = through(proxy.url), 60.0
+    world.proxies, world.progress_deadline = through(proxy.url), 60.0
     # Each answer is held back in its middle, so that the proxy dies under all of them.
     async with serve({"a": data}, rules=[Rule(stall=CHUNK // 2, times=4)]) as origin:
         pull = asyncio.create_task(world.pull(entry("a", data, origin.url("a"))))
@@ -364,7 +364,7 @@ async def test_what_is_no_proxy_is_told(
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_a_proxy_that_never_answers_is_named(world: World, data: bytes, scheme: str) -> None:
-    world.limits, world.patience = replace(world.limits, connect=0.2), 0.5
+    world.limits, world.progress_deadline = replace(world.limits, connect=0.2), 0.5
     async with saying(b"", wait=True) as address:
         proxy = Proxy.of(f"{scheme}://{address}")
         world.proxies = Proxies(proxy, proxy)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.verify import FileReport, verify
-from modelferry.errors import NotFound, UserFault
+from modelferry.engine.maintenance.revision_check import FileReport, verify
+from modelferry.errors import NotFound, UserError
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -228,5 +228,5 @@ async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOr
 
 
 def test_verify_of_an_empty_directory_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserFault, match="holds no published model"):
+    with pytest.raises(UserError, match="holds no published model"):
         verify(tmp_path)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.lock import acquire
-from modelferry.engine.fetcher import Settings
-from modelferry.engine.repair import Repaired, held, repair
+from modelferry.engine.checkpoint.directory_lock import acquire
+from modelferry.engine.download.coordinator import Settings
+from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage.tree import Tree
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.verify import verify
 from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
-from modelferry.manifest.model import pin
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.manifest.entries import pin
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -44,9 +44,9 @@ async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Re
     source = pin(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
     with held(world.directory):
         report = verify(world.directory)
-        dialer = Dialer(Ways(Way(client_context(world.ca_file))), world.limits)
-        settings = Settings(world.connections, patience=world.patience)
-        return await repair(world.directory, report, source, dialer, settings, jitter=lambda: -0.98)
+        http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
+        settings = Settings(world.connections, progress_deadline=world.progress_deadline)
+        return await repair(world.directory, report, source, http_client, settings, jitter=lambda: -0.98)
 
 
 def asked(origin: HostileOrigin) -> list[tuple[str, int]]:
@@ -201,8 +201,8 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
         origin.entries.clear()
         with held(world.directory):
             report = verify(world.directory)
-            dialer = Dialer(Ways(Way(client_context(world.ca_file))), world.limits)
-            await repair(world.directory, report, pin((plain,)), dialer, Settings())
+            http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
+            await repair(world.directory, report, pin((plain,)), http_client, Settings())
     assert asked(origin) == [("/a", 0)]
     assert world.read("a") == data
 

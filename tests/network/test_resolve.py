@@ -28,15 +28,15 @@ from modelferry.errors import (
     SourceUnavailable,
     UnknownHost,
 )
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Digest, FileEntry, Manifest, decode
 from modelferry.messages import Outcome
-from modelferry.messages.printed import read_manifest
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.messages.manifest_log import read_manifest
 from modelferry.resource.source import HTTPFile, HTTPSource
-from modelferry.sources import http, resolve
-from modelferry.sources.client import CONCURRENCY, Client
+from modelferry.sources import http_files, resolve
 from modelferry.sources.retry import Retry
+from modelferry.sources.source_client import CONCURRENCY, SourceClient
 from origin.certs import Authority
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -48,7 +48,7 @@ SHA = Digest("sha256", "0" * 64)
 
 
 #: Trusts the system's authorities, which no server here has.
-PLAIN = Ways(Way(client_context()))
+PLAIN = Routes(Route(client_context()))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_a_source_that_has_something_to_tell_is_asked_though_mirrors_have_
 async def test_sizes_are_learnt_and_the_files_sorted(origin: HostileOrigin) -> None:
     manifest = await resolved(*(HTTPFile(path, origin.url(path)) for path in reversed(CONTENTS)))
     assert [(file.path, file.size) for file in manifest.files] == [("a.bin", 1000), ("b/c.yaml", 5), ("empty", 0)]
-    assert [file.places[0].url for file in manifest.files] == [origin.url(path) for path in CONTENTS]
+    assert [file.locations[0].url for file in manifest.files] == [origin.url(path) for path in CONTENTS]
 
 
 async def test_a_file_costs_one_request_of_one_byte(origin: HostileOrigin) -> None:
@@ -211,9 +211,9 @@ async def test_a_server_that_is_down_is_given_up_after_its_time() -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
         retry = Retry(0.0)
-        async with Client(Way(client_context()), allow_plain_http=True, retry=retry) as client:
+        async with SourceClient(Route(client_context()), allow_plain_http=True, retry=retry) as client:
             with pytest.raises(SourceUnavailable, match=r"a: http://.*/a: Connection refused; tried once\. Check"):
-                await http.resolve(HTTPSource((HTTPFile("a", url),)), client)
+                await http_files.resolve(HTTPSource((HTTPFile("a", url),)), client)
 
 
 @asynccontextmanager
@@ -242,7 +242,7 @@ async def test_a_signed_url_is_sent_as_it_was_signed() -> None:
     async with recording(lambda _: FIVE_BYTES) as (base, targets):
         manifest = await resolved(HTTPFile("a", base + SIGNED))
     assert targets == [SIGNED]
-    assert manifest.files[0].places[0].url == base + SIGNED
+    assert manifest.files[0].locations[0].url == base + SIGNED
 
 
 async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_users_url() -> None:
@@ -253,12 +253,12 @@ async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_user
     async with recording(answer) as (base, targets):
         manifest = await resolved(HTTPFile("a", f"{base}/a"))
     assert targets == ["/a", SIGNED]
-    assert manifest.files[0].places[0].url == f"{base}/a"
+    assert manifest.files[0].locations[0].url == f"{base}/a"
 
 
 async def tls_entry(origin: HostileOrigin, ca_file: Path | None, host: str = "127.0.0.1") -> FileEntry:
     source = HTTPSource((HTTPFile("a.bin", origin.url("a.bin").replace("127.0.0.1", host)),))
-    return (await resolve(source, Ways(Way(client_context(*([ca_file] if ca_file else [])))))).files[0]
+    return (await resolve(source, Routes(Route(client_context(*([ca_file] if ca_file else [])))))).files[0]
 
 
 async def test_a_server_of_a_trusted_authority_is_believed(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) 
         with pytest.raises(
             CertificateRefused, match=r"no version of TLS that is allowed here; enable TLS 1\.3"
         ) as caught:
-            await resolve(HTTPSource((HTTPFile("a.bin", url),)), Ways(Way(client_context(authority.ca_file))))
+            await resolve(HTTPSource((HTTPFile("a.bin", url),)), Routes(Route(client_context(authority.ca_file))))
     assert caught.value.reason == "TLSVersion"
 
 

@@ -17,18 +17,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from modelferry.engine.fetcher import Result
-from modelferry.engine.transport.throttle import Throttle
+from modelferry.engine.download.coordinator import Result
 from modelferry.errors import Denied, ModelferryError, SourceChanged, SourceUnavailable
+from modelferry.http.auth.aws import Signed
+from modelferry.http.auth.credentials import HostScoped, hosts_of
+from modelferry.http.auth.presigned import Presigner, SigV4URLs, StoredURLs
+from modelferry.http.auth.sigv4 import Keys, presigned
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import Digest
-from modelferry.net.amazon import Signed
-from modelferry.net.credentials import Guarded, hosts_of
-from modelferry.net.presigned import Given, Minted, Presigner
-from modelferry.net.sigv4 import Keys, presigned
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
+from modelferry.resource.object_stores import S3Source
 from modelferry.resource.source import HTTPFile, HTTPSource
-from modelferry.resource.stores import S3Source
 from modelferry.sources import resolve
 from network.stores import fetched, resolved
 from network.world import World, entry
@@ -92,7 +92,7 @@ async def test_a_version_stays_what_it_is_when_the_object_is_replaced(store: Min
     wanted = source(store, "moving", "")
     manifest = await resolved(world, wanted, READER)
     store.put("moving", "a", b"other")
-    assert manifest.files[0].places[0].url.endswith(f"/moving/a?versionId={version}")
+    assert manifest.files[0].locations[0].url.endswith(f"/moving/a?versionId={version}")
     assert await fetched(world, wanted, manifest, READER) == {"a": b"first"}
     assert (await resolved(world, wanted, READER)).revision != manifest.revision
 
@@ -181,14 +181,14 @@ async def test_a_clock_that_is_wrong_is_told_with_the_servers_time(store: MinioS
     late = Signed(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
     context = client_context(world.ca_file)
     with pytest.raises(Denied, match=r"the server's clock says .* GMT; set this machine's clock") as caught:
-        await resolve(source(store), Ways(Way(context, Guarded(late, hosts_of(store.authority)))))
+        await resolve(source(store), Routes(Route(context, HostScoped(late, hosts_of(store.authority)))))
     assert caught.value.reason == "ClockSkew"
 
 
 async def test_a_presigned_url_is_all_that_a_reader_needs_until_it_expires(store: MinioStore, world: World) -> None:
     url = f"{store.endpoint}/plain/models/tts/config.yaml"
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
-    plain = Ways(Way(client_context(world.ca_file)))
+    plain = Routes(Route(client_context(world.ca_file)))
 
     async def size(began: datetime) -> int:
         fresh = presigned(url, keys, region=REGION, now=began, expires=60)
@@ -208,7 +208,7 @@ LIFE, LONG = 2, 7
 class Weights:
     """A file in a bucket of its own, which only `reader` may read."""
 
-    place: str
+    location: str
     content: bytes
     by_client: Callable[[int], str]
 
@@ -216,7 +216,7 @@ class Weights:
         """Fetch it by presigned URLs, from one mirror alone, slowly enough for several lives of them."""
         world.presigners, world.throttle = {"m0": presigner}, Throttle(world.connections)
         world.throttle.set(len(self.content) // LONG)
-        result = await world.pull(entry("a", self.content, self.place))
+        result = await world.pull(entry("a", self.content, self.location))
         assert world.read("a") == self.content
         return result
 
@@ -238,9 +238,9 @@ def weights(store: MinioStore) -> Weights:
 async def test_urls_minted_from_keys_outlast_their_lives_many_times_over(weights: Weights, world: World) -> None:
     minted: list[str] = []
 
-    class Noted(Minted):
-        async def url(self, place: str) -> str:
-            minted.append(await super().url(place))
+    class Noted(SigV4URLs):
+        async def url(self, location: str) -> str:
+            minted.append(await super().url(location))
             return minted[-1]
 
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
@@ -258,17 +258,17 @@ async def test_urls_that_somebody_renews_in_a_secret_outlast_their_lives(weights
 
     def read() -> dict[str, str]:
         renewed.append(weights.by_client(LIFE + 1))
-        return {weights.place: renewed[-1]}
+        return {weights.location: renewed[-1]}
 
-    result = await weights.pulled(world, Given(read, time.monotonic))
+    result = await weights.pulled(world, StoredURLs(read, time.monotonic))
     assert result.retries == 0
     assert len(set(renewed)) > LONG / (LIFE + 1)
 
 
 async def test_a_url_that_ran_out_is_refused_by_the_store_and_waited_for(weights: Weights, world: World) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
-    late = Minted(keys, REGION, LIFE, lambda: datetime.now(UTC) - timedelta(seconds=LIFE + 1))
-    world.patience = 1.0
+    late = SigV4URLs(keys, REGION, LIFE, lambda: datetime.now(UTC) - timedelta(seconds=LIFE + 1))
+    world.progress_deadline = 1.0
     with pytest.raises(
         SourceUnavailable, match=r"no progress for 1 s; .*/weights/a .*403.* to a presigned URL"
     ) as caught:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from modelferry.errors import PrivateAddress
-from modelferry.net.territory import Territory
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way
-from modelferry.sources.client import Client
+from modelferry.http.address_policy import AddressPolicy
+from modelferry.http.routes import Route
+from modelferry.http.tls.contexts import client_context
+from modelferry.sources.source_client import SourceClient
 from network.world import Serve, World, entry
 from origin.rules import Rule
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
-def only_localhost_is_public() -> Territory:
+def only_localhost_is_public() -> AddressPolicy:
     """127.0.0.1 is reached by that name as the public server, and by its number as the private one."""
-    return Territory(public=lambda address: address == "127.0.0.1")
+    return AddressPolicy(public=lambda address: address == "127.0.0.1")
 
 
 async def test_a_public_server_does_not_lead_the_download_to_a_private_address(
@@ -25,7 +25,7 @@ async def test_a_public_server_does_not_lead_the_download_to_a_private_address(
 ) -> None:
     async with serve({"a": data}, host="127.0.0.2") as inside, serve({}) as outside:
         outside.script.add(Rule(redirect=inside.url("a")))
-        world.territory = only_localhost_is_public()
+        world.address_policy = only_localhost_is_public()
         with pytest.raises(PrivateAddress, match=r"127\.0\.0\.2"):
             await world.pull(entry("a", data, outside.url("a")))
         assert inside.accepted == 0
@@ -35,8 +35,8 @@ async def test_a_public_server_does_not_lead_the_download_to_a_private_address(
 async def test_nor_the_question_for_what_there_is(serve: Serve, world: World, data: bytes) -> None:
     async with serve({"a": data}, host="127.0.0.2") as inside, serve({}) as outside:
         outside.script.add(Rule(redirect=inside.url("a")))
-        way = Way(client_context(world.ca_file), territory=only_localhost_is_public())
-        async with Client(way) as client:
+        route = Route(client_context(world.ca_file), address_policy=only_localhost_is_public())
+        async with SourceClient(route) as client:
             with pytest.raises(PrivateAddress, match=r"m/a: .*127\.0\.0\.2") as caught:
                 await client.head(outside.url("a"), "m/a")
         assert caught.value.file == "m/a"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.ready import Ready, ReadyFile
+from modelferry.engine.checkpoint.ready_marker import Ready, ReadyFile
 
 pytestmark = pytest.mark.network
 

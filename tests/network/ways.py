@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelferry.net.proxy import Exempt, Proxies, Proxy
+from modelferry.http.proxy.selection import NoProxy, Proxies, Proxy
 from origin.proxies import PASSWORD, USERNAME
 
 #: Straight, and through each of the proxies, by the name of the fixture that runs it.
@@ -15,4 +15,4 @@ WAYS = (DIRECT, "squid", "dante")
 def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
     """One proxy for everything but `exempt`."""
     proxy = replace(Proxy.of(url), username=username, password=password)
-    return Proxies(proxy, proxy, tuple(map(Exempt.of, exempt)))
+    return Proxies(proxy, proxy, tuple(map(NoProxy.of, exempt)))

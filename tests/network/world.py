@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.fetcher import Fetcher, Result, Settings
+from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
 from modelferry.engine.mirrors import Mirror
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.line import Limits
-from modelferry.engine.transport.throttle import Throttle
 from modelferry.errors import Stalled, Transient
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import pin
+from modelferry.http.address_policy import AddressPolicy
+from modelferry.http.auth.credentials import ANONYMOUS, Credential
+from modelferry.http.auth.presigned import Presigner
+from modelferry.http.client import HTTPClient
+from modelferry.http.proxy.selection import DIRECT, Proxies
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.http.transport.connection_key import Timeouts
+from modelferry.http.transport.throttle import Throttle
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
 from modelferry.messages import Progress
-from modelferry.net.credentials import NOBODY, Credential
-from modelferry.net.presigned import Presigner
-from modelferry.net.proxy import DIRECT, Proxies
-from modelferry.net.territory import Territory
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way, Ways
 from origin.server import HostileOrigin
 
 #: Bytes of a chunk in the tests of one process: what there is to go wrong does not depend on it, but the time does.
@@ -35,8 +35,8 @@ Serve = Callable[..., HostileOrigin]
 def entry(path: str, content: bytes, *urls: str, algorithm: str | None = "sha256", validator: str = "") -> FileEntry:
     """A file of a manifest, as it is declared; places are named m0, m1, …"""
     digest = Digest(algorithm, hashlib.new(algorithm, content).hexdigest()) if algorithm else None
-    places = tuple(Place(url, f"m{number}") for number, url in enumerate(urls))
-    return FileEntry(path, len(content), digest, places, validator)
+    locations = tuple(Location(url, f"m{number}") for number, url in enumerate(urls))
+    return FileEntry(path, len(content), digest, locations, validator)
 
 
 @dataclass
@@ -45,18 +45,18 @@ class World:
 
     directory: Path
     ca_file: Path
-    limits: Limits = field(default_factory=lambda: Limits(connect=5.0, head=2.0, stall=2.0, floor=1))
+    limits: Timeouts = field(default_factory=lambda: Timeouts(connect=5.0, head=2.0, stall=2.0, floor=1))
     connections: int = 4
-    patience: float = 5.0
+    progress_deadline: float = 5.0
     boot_id: str = "boot-1"
     allow_plain_http: bool = False
-    credential: Credential = NOBODY
+    credential: Credential = ANONYMOUS
     mirrors: tuple[Mirror, ...] = ()
     presigners: dict[str, Presigner] = field(default_factory=dict)
     proxies: Proxies = DIRECT
     mirror_proxies: dict[str, Proxies] = field(default_factory=dict)
     throttle: Throttle | None = None
-    territory: Territory = field(default_factory=Territory)
+    address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
@@ -69,19 +69,19 @@ class World:
     async def pull_manifest(self, manifest: Manifest) -> Result:
         """Fetch `manifest`."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
-        settings = Settings(self.connections, self.allow_plain_http, self.patience, self.mirrors)
-        way = Way(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.territory)
-        others = {name: replace(way, presigner=presigner) for name, presigner in self.presigners.items()}
+        settings = Settings(self.connections, self.allow_plain_http, self.progress_deadline, self.mirrors)
+        route = Route(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.address_policy)
+        others = {name: replace(route, presigner=presigner) for name, presigner in self.presigners.items()}
         others |= {
-            name: replace(others.get(name, way), proxies=proxies) for name, proxies in self.mirror_proxies.items()
+            name: replace(others.get(name, route), proxies=proxies) for name, proxies in self.mirror_proxies.items()
         }
-        dialer = Dialer(Ways(way, others), self.limits, throttle=self.throttle)
+        http_client = HTTPClient(Routes(route, others), self.limits, throttle=self.throttle)
         # No randomness in the waits, and short ones.
-        fetcher = Fetcher(manifest, checkpoint, dialer, settings, jitter=lambda: -0.98)
+        fetcher = DownloadCoordinator(manifest, checkpoint, http_client, settings, jitter=lambda: -0.98)
         try:
             return await fetcher.run()
         finally:
-            self.met = fetcher.tally.rows
+            self.met = fetcher.stats.rows
             self.progress = checkpoint.progress()
             await checkpoint.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 
-from modelferry.net.credentials import basic
+from modelferry.http.auth.credentials import basic
 from origin.certs import Leaf
 from stores import programs
 from stores.process import Server

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from modelferry.net.credentials import basic
+from modelferry.http.auth.credentials import basic
 from origin.certs import Leaf
 
 #: Seconds that a registry of distribution takes a token for after it has run out.

@@ -22,7 +22,7 @@ def traces(name: str) -> list[str]:
         *_lines("mount", Path("/proc/self/mountinfo").read_text(), data),
         *_lines("loop device", run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]), data),
         *(f"cgroup: {directory}" for directory in MOUNT.glob(f"**/{TOP}/{name}")),
-        *(f"file: {place}" for place in (registry.DIRECTORY / name, Path(data)) if place.exists()),
+        *(f"file: {location}" for location in (registry.DIRECTORY / name, Path(data)) if location.exists()),
     ]
 
 

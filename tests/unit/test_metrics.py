@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from metrics_page import DOWNLOAD, OPERATOR, check, documented, exported
-from modelferry.agent import metrics as download
-from modelferry.controller import metrics as operator
+from modelferry.agent import download_metrics as download
+from modelferry.controller import operator_metrics as operator
 from modelferry.controller.facts import Object
 from modelferry.messages import MirrorProgress, Progress
 from modelferry.messages.exposition import Family, Sample, exposition

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory, InvalidSpec
+from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 #: Group-writable and set-group-ID: exactly what the kubelet looks for on a volume's root under
@@ -40,7 +40,7 @@ def parse_path(text: str) -> tuple[str, str]:
 def make(root: Path, namespace: str, name: str, *, uid: int, gid: int) -> None:
     """Make ``root/namespace/name``, owned by `uid` and `gid`; one that stands is made so.
 
-    Raises DiskFault, and ForeignDirectory where a component is a link or a file.
+    Raises DiskError, and ForeignDirectory where a component is a link or a file.
     """
     with _below(root) as top:
         for attempt in count(1):
@@ -58,7 +58,7 @@ def make(root: Path, namespace: str, name: str, *, uid: int, gid: int) -> None:
 def remove(root: Path, namespace: str, name: str) -> None:
     """Remove ``root/namespace/name`` with all that is in it, then the namespace's directory if that is empty.
 
-    What is not there is as good as removed. Raises DiskFault, ForeignDirectory (a link, a file, or a mount inside), and
+    What is not there is as good as removed. Raises DiskError, ForeignDirectory (a link, a file, or a mount inside), and
     DirectoryBusy while somebody writes there.
     """
     with _below(root) as top:
@@ -85,7 +85,7 @@ def _below(root: Path) -> Iterator[int]:
             raise ForeignDirectory(f"{where} is not a directory but a link or a file; move it away") from error
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
             raise DirectoryBusy(f"{where} is still in use; it is tried again") from error
-        raise DiskFault(f"{where}: {error.strerror}; check the node's disk") from error
+        raise DiskError(f"{where}: {error.strerror}; check the node's disk") from error
 
 
 @contextmanager

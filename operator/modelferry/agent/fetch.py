@@ -16,19 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modelferry.agent import limits, ways
-from modelferry.agent.ending import add_outcome, leave
-from modelferry.agent.limits import Limiter
-from modelferry.agent.link import LinkClient
+from modelferry.agent import bandwidth_limiter, source_route
+from modelferry.agent.bandwidth_limiter import Limiter
+from modelferry.agent.checkpoint_rpc import CheckpointClient
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.agent.mirrors import standings
-from modelferry.engine.fetcher import Fetcher, Result, Settings
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.throttle import Throttle
+from modelferry.agent.mirror_routes import standings
+from modelferry.agent.outcome_file import add_outcome, leave
+from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
 from modelferry.errors import ModelferryError
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Routes
+from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome
-from modelferry.net.ways import Ways
 from modelferry.resource.parse import load_artifact
 
 #: What a shell shows for a process that ended on SIGTERM.
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact: its transfer")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="what is to be fetched")
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where checkpoint listens")
-    ways.add_arguments(parser)
+    source_route.add_arguments(parser)
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
-    limits.add_arguments(parser)
+    bandwidth_limiter.add_arguments(parser)
     add_outcome(parser)
 
 
@@ -55,8 +55,8 @@ def main(args: argparse.Namespace) -> int:
         spec = load_artifact(args.artifact).spec
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
-        roads, manifest = ways.with_mirrors(ways.asked_for(spec, args), spec, args, manifest)
-        allowed = limits.given(args.bandwidth, spec)
+        routes, manifest = source_route.with_mirrors(source_route.asked_for(spec, args), spec, args, manifest)
+        allowed = bandwidth_limiter.given(args.bandwidth, spec)
     except ModelferryError as error:
         leave(Outcome.of(error), args.outcome)
         raise
@@ -65,7 +65,9 @@ def main(args: argparse.Namespace) -> int:
     throttle = Throttle(connections)
     limiter = Limiter(throttle, allowed, args.limits)
     try:
-        asyncio.run(_until_signalled(run(manifest, args.socket, settings, roads, limiter, throttle, tell=args.outcome)))
+        asyncio.run(
+            _until_signalled(run(manifest, args.socket, settings, routes, limiter, throttle, tell=args.outcome))
+        )
     except asyncio.CancelledError:
         return TERMINATED
     return 0
@@ -75,7 +77,7 @@ async def run(
     manifest: Manifest,
     socket: Path,
     settings: Settings,
-    roads: Ways,
+    routes: Routes,
     limiter: Limiter,
     throttle: Throttle,
     *,
@@ -87,9 +89,9 @@ async def run(
     A ModelferryError is left there as the outcome that it makes, shown by the checkpoint, and raised again.
     """
     start = time.monotonic()
-    link = LinkClient(socket)
-    dialer = Dialer(roads, connections=settings.connections, throttle=throttle)
-    fetcher = Fetcher(manifest, link, dialer, settings)
+    link = CheckpointClient(socket)
+    http_client = HTTPClient(routes, connections=settings.connections, throttle=throttle)
+    fetcher = DownloadCoordinator(manifest, link, http_client, settings)
     try:
         async with limiter.watched():
             result = await fetcher.run()
@@ -108,7 +110,7 @@ async def run(
         await link.close()
 
 
-def _mirrors(fetcher: Fetcher) -> tuple[MirrorProgress, ...]:
+def _mirrors(fetcher: DownloadCoordinator) -> tuple[MirrorProgress, ...]:
     """How they ended, where there are several."""
     mirrors = tuple(replace(mirror, speed=0) for mirror in fetcher.telemetry().mirrors)
     return mirrors if len(mirrors) > 1 else ()

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from modelferry.agent.directories import make, parse_path
-from modelferry.agent.ending import add_outcome, ended
+from modelferry.agent.outcome_file import add_outcome, ended
 from modelferry.messages import Outcome
 
 #: The user and group of download pods (as the image's).

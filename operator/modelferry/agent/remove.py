@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from modelferry.agent.directories import parse_path, remove
-from modelferry.agent.ending import add_outcome, ended
+from modelferry.agent.outcome_file import add_outcome, ended
 from modelferry.agent.prepare import add_location
 from modelferry.messages import Outcome
 

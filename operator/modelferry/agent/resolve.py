@@ -7,12 +7,12 @@ import asyncio
 from pathlib import Path
 
 from modelferry import sources
-from modelferry.agent import ways
-from modelferry.agent.ending import add_outcome, ended
+from modelferry.agent import source_route
+from modelferry.agent.outcome_file import add_outcome, ended
+from modelferry.http.routes import Routes
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
-from modelferry.messages.printed import print_manifest
-from modelferry.net.ways import Ways
+from modelferry.messages.manifest_log import print_manifest
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact, as YAML or JSON"
     )
-    ways.add_arguments(parser)
+    source_route.add_arguments(parser)
     add_outcome(parser)
 
 
@@ -31,15 +31,15 @@ def main(args: argparse.Namespace) -> int:
     return ended(args.outcome, lambda: _resolve(args))
 
 
-async def resolved(spec: Spec, roads: Ways) -> Manifest:
-    """What `spec` is about, by its source, reached on `roads`. Raises what `modelferry.sources.resolve` lists."""
+async def resolved(spec: Spec, routes: Routes) -> Manifest:
+    """What `spec` is about, by its source, reached on `routes`. Raises what `modelferry.sources.resolve` lists."""
     plain_http = spec.transfer.tls.allow_plain_http
-    return await sources.resolve(spec.source, roads, allow_plain_http=plain_http, mirrored=spec.mirrored)
+    return await sources.resolve(spec.source, routes, allow_plain_http=plain_http, mirrored=spec.mirrored)
 
 
 def _resolve(args: argparse.Namespace) -> Outcome:
     spec = load_artifact(args.artifact).spec
-    roads = ways.asked_for(spec, args)
-    manifest = asyncio.run(resolved(spec, roads))
+    routes = source_route.asked_for(spec, args)
+    manifest = asyncio.run(resolved(spec, routes))
     print(print_manifest(encode(manifest)), end="", flush=True)
     return Outcome(True, revision=manifest.revision, bytes=manifest.size)

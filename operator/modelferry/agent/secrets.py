@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelferry.errors import InvalidSpec
-from modelferry.net import credentials
-from modelferry.net.credentials import Credential
+from modelferry.http.auth import credentials
+from modelferry.http.auth.credentials import Credential
 
 #: Bytes of one key: what the API server takes for a whole Secret.
 _LONGEST = 1024 * 1024

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from modelferry.agent.link import remove_stale
+from modelferry.agent.checkpoint_rpc import remove_stale
 from modelferry.messages.exposition import CONTENT_TYPE
 
 #: Bytes of a request head, and seconds for it: the API server's pod proxy adds a few hundred bytes of its own.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
-from modelferry.engine.checkpoint.ready import Ready
+from modelferry.engine.checkpoint.ready_marker import Ready
 from modelferry.engine.storage import layout
-from modelferry.engine.units import size_text
-from modelferry.errors import MachineFault, Waiting
+from modelferry.errors import MachineError, Waiting
+from modelferry.values.sizes import size_text
 
 _POLL = 1.0
 _SAY_AGAIN = 30.0
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0, or raises Waiting after the timeout and MachineFault where DIR may not be read."""
+    """Run; returns 0, or raises Waiting after the timeout and MachineError where DIR may not be read."""
     ready = wait(args.directory, revision=args.revision, timeout=args.timeout, say=_say)
     count = "1 file" if len(ready.files) == 1 else f"{len(ready.files)} files"
     _say(f"ready: revision {ready.revision}, {count}, {size_text(ready.bytes)}")
@@ -45,7 +45,7 @@ def wait(
 ) -> Ready:
     """The marker of the model in `directory`, once it is there and all its files have their sizes.
 
-    `timeout` in seconds. Raises Waiting when it has passed, and MachineFault where `directory` may not be read.
+    `timeout` in seconds. Raises Waiting when it has passed, and MachineError where `directory` may not be read.
     """
     start = clock()
     said = -inf
@@ -66,14 +66,14 @@ def wait(
 def look(directory: Path, revision: str | None) -> Ready | str:
     """The marker of the whole model in `directory` (or in its ``current``), or what is still missing."""
     try:
-        for place in (directory, directory / layout.CURRENT):
-            if (marker := _marker(place)) is not None:
-                return _whole(place, Ready.decode(marker), revision)
+        for location in (directory, directory / layout.CURRENT):
+            if (marker := _marker(location)) is not None:
+                return _whole(location, Ready.decode(marker), revision)
         return "nothing is published there yet" if directory.is_dir() else "there is no such directory yet"
     except ValueError:
         return "its marker is damaged"
     except PermissionError as error:
-        raise MachineFault(
+        raise MachineError(
             f"{error.filename}: permission denied; run as a user or with an fsGroup that may read it",
             reason="PermissionDenied",
         ) from error
@@ -82,18 +82,18 @@ def look(directory: Path, revision: str | None) -> Ready | str:
         return f"{error.filename}: {error.strerror}"
 
 
-def _marker(place: Path) -> bytes | None:
+def _marker(location: Path) -> bytes | None:
     try:
-        return (place / layout.READY_NAME).read_bytes()
+        return (location / layout.READY_NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _whole(place: Path, ready: Ready, revision: str | None) -> Ready | str:
+def _whole(location: Path, ready: Ready, revision: str | None) -> Ready | str:
     if revision not in (None, ready.revision):
         return f"it holds revision {ready.revision}, not {revision}"
     for file in ready.files:
-        if (size := (place / file.path).stat().st_size) != file.size:
+        if (size := (location / file.path).stat().st_size) != file.size:
             return f"{file.path} has {size} of {file.size} bytes"
     return ready
 

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from modelferry.engine.units import size_text
 from modelferry.messages import ChunkMap, FileProgress, Progress
-from modelferry.messages.chunks import BAD, DONE, FLYING, PENDING, shrink
+from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING, shrink
+from modelferry.values.sizes import size_text
 
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "whole", "pending": "waiting"}
 _PHASES = {

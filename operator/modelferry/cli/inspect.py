@@ -11,10 +11,10 @@ from typing import Any
 
 from modelferry.cli.display import counted, duration
 from modelferry.cli.reporters import print_event
-from modelferry.engine.inspection import CostView, FileView, Inspection, RevisionView, inspect
-from modelferry.engine.tally import ROW, STREAMS
-from modelferry.engine.units import size_text
-from modelferry.messages.chunks import BAD, DONE, runs
+from modelferry.engine.download.transfer_stats import ROW, STREAMS
+from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
+from modelferry.messages.chunk_map import BAD, DONE, runs
+from modelferry.values.sizes import size_text
 
 _HEADER = ("FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS")
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0, or raises UserFault where DIR is not Modelferry's and MachineFault where it cannot be read."""
+    """Run; returns 0, or raises UserError where DIR is not Modelferry's and MachineError where it cannot be read."""
     inspection = inspect(args.directory)
     if args.json:
         print_event("result", as_json(inspection))

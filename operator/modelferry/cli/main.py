@@ -53,7 +53,9 @@ COMMANDS = (
     Command("agent prepare", "modelferry.agent.prepare", "make an artifact's directory on a node"),
     Command("agent remove", "modelferry.agent.remove", "remove an artifact's directory from a node"),
     Command("agent fetch", "modelferry.agent.fetch", "fetch a manifest's files"),
-    Command("agent checkpoint", "modelferry.agent.checkpoint", "verify and record the chunks that fetch writes"),
+    Command(
+        "agent checkpoint", "modelferry.agent.checkpoint_sidecar", "verify and record the chunks that fetch writes"
+    ),
 )
 
 

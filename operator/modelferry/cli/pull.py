@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelferry.agent import limits, ways
+from modelferry.agent import bandwidth_limiter, source_route
 from modelferry.agent.resolve import resolved
-from modelferry.cli.crew import CHECKPOINT, FETCH, Crew, Interrupted
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
 from modelferry.cli.reporters import choose, print_event
-from modelferry.cli.rundir import run_directory
-from modelferry.cli.status import ask, ask_chunks
-from modelferry.engine.units import size_text
-from modelferry.errors import ForeignDirectory, InvalidSpec, MachineFault, ModelferryError, SourceFault, UserFault
+from modelferry.cli.runtime_directory import run_directory
+from modelferry.cli.status_client import ask, ask_chunks
+from modelferry.cli.supervisor import CHECKPOINT, FETCH, Interrupted, Supervisor
+from modelferry.errors import ForeignDirectory, InvalidSpec, MachineError, ModelferryError, SourceError, UserError
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.transfer import MAX_CONNECTIONS
+from modelferry.values.sizes import size_text
 
 #: Progress is asked for 4 times a second: smooth to the eye, and nothing beside the download itself.
 _INTERVAL = 0.25
-_FAULTS: dict[int, type[ModelferryError]] = {2: UserFault, 3: SourceFault, 4: MachineFault}
+_FAULTS: dict[int, type[ModelferryError]] = {2: UserError, 3: SourceError, 4: MachineError}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as kubectl apply takes it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model will stand in DIR/current")
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
-    limits.add_bandwidth(parser)
-    ways.add_arguments(parser)
+    bandwidth_limiter.add_bandwidth(parser)
+    source_route.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
     parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
     parser.add_argument("--quiet", action="store_true", help="print errors alone")
@@ -127,13 +127,13 @@ def _pull(args: argparse.Namespace) -> Result:
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     spec = artifact.spec
-    limits.given(args.bandwidth, spec)
+    bandwidth_limiter.given(args.bandwidth, spec)
     target = _directory(args.to)
-    roads = ways.asked_for(spec, args)
-    manifest = asyncio.run(resolved(spec, roads))
+    routes = source_route.asked_for(spec, args)
+    manifest = asyncio.run(resolved(spec, routes))
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
-        crew = Crew(_commands(args, run, target), run)
+        crew = Supervisor(_commands(args, run, target), run)
         chunks = (lambda: ask_chunks(run / "status.sock")) if args.map else None
         with closing(choose(as_json=args.json, quiet=args.quiet, chunks=chunks)) as reporter:
             reporter.begin(_plan(artifact.name, manifest, target))
@@ -166,7 +166,7 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
     fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
-    fetch += ways.words(args)
+    fetch += source_route.words(args)
     fetch += ["--connections", args.connections] if args.connections else []
     fetch += ["--bandwidth", args.bandwidth] if args.bandwidth else []
     return {CHECKPOINT: [str(word) for word in checkpoint], FETCH: [str(word) for word in fetch]}
@@ -179,7 +179,7 @@ def _directory(path: Path) -> Path:
     except FileExistsError as error:
         raise ForeignDirectory(f"{path} is a file; give a directory") from error
     except OSError as error:
-        raise MachineFault(f"{path}: {error.strerror}; give a directory that you may write to") from error
+        raise MachineError(f"{path}: {error.strerror}; give a directory that you may write to") from error
 
 
 def _outcome(path: Path) -> Outcome | None:
@@ -189,7 +189,7 @@ def _outcome(path: Path) -> Outcome | None:
         return None
 
 
-def _failure(code: int, outcome: Outcome | None, crew: Crew) -> ModelferryError:
+def _failure(code: int, outcome: Outcome | None, crew: Supervisor) -> ModelferryError:
     if outcome is not None and code in _FAULTS:
         return _FAULTS[code](outcome.message, reason=outcome.reason, file=outcome.file or None)
     return ModelferryError(f"fetch ended with exit code {code} and said: {crew.log(FETCH)}", reason="Bug")

@@ -13,23 +13,23 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from modelferry.agent import limits, ways
-from modelferry.agent.limits import Limiter
-from modelferry.agent.mirrors import standings
+from modelferry.agent import bandwidth_limiter, source_route
+from modelferry.agent.bandwidth_limiter import Limiter
+from modelferry.agent.mirror_routes import standings
 from modelferry.agent.resolve import resolved
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
-from modelferry.engine.checkpoint.ready import Ready
-from modelferry.engine.fetcher import Settings
-from modelferry.engine.repair import Repaired, held, repair
+from modelferry.engine.checkpoint.ready_marker import Ready
+from modelferry.engine.download.coordinator import Settings
+from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
 from modelferry.engine.storage import layout
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.throttle import Throttle
-from modelferry.engine.units import size_text
-from modelferry.engine.verify import FileReport, Report, verify
-from modelferry.errors import MachineFault, ModelferryError
+from modelferry.errors import MachineError, ModelferryError
+from modelferry.http.client import HTTPClient
+from modelferry.http.transport.throttle import Throttle
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
+from modelferry.values.sizes import size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again as this ModelArtifact has it"
     )
-    limits.add_bandwidth(parser)
-    ways.add_arguments(parser)
+    bandwidth_limiter.add_bandwidth(parser)
+    source_route.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0 where all is whole (or was repaired). Raises MachineFault where a file is damaged, UserFault where
+    """Run; returns 0 where all is whole (or was repaired). Raises MachineError where a file is damaged, UserError where
     nothing is published, and what keeps it from being repaired."""
     if args.repair is not None:
         return _verify_and_repair(args)
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_event("result", _fields(report))
     if not report.ok:
-        raise MachineFault(_damage(args.directory, report), reason="Damaged")
+        raise MachineError(_damage(args.directory, report), reason="Damaged")
     if not args.json:
         print(_whole(report))
     return 0
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 def _verify_and_repair(args: argparse.Namespace) -> int:
     # A wrong file is told before gigabytes are read.
     artifact = load_artifact(args.repair)
-    limits.given(args.bandwidth, artifact.spec)
+    bandwidth_limiter.given(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
         _verified(args.directory)  # says so, before the lock makes anything there
     with held(args.directory):
@@ -86,14 +86,14 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
     transfer = spec.transfer
-    roads = ways.asked_for(spec, args)
-    roads, source = ways.with_mirrors(roads, spec, args, await resolved(spec, roads))
+    routes = source_route.asked_for(spec, args)
+    routes, source = source_route.with_mirrors(routes, spec, args, await resolved(spec, routes))
     plain_http = transfer.tls.allow_plain_http
     settings = Settings(transfer.connections, plain_http, transfer.deadline, standings(spec))
     throttle = Throttle(settings.connections)
-    dialer = Dialer(roads, connections=settings.connections, throttle=throttle)
-    async with Limiter(throttle, limits.given(args.bandwidth, spec)).watched():
-        return await repair(args.directory, report, source, dialer, settings)
+    http_client = HTTPClient(routes, connections=settings.connections, throttle=throttle)
+    async with Limiter(throttle, bandwidth_limiter.given(args.bandwidth, spec)).watched():
+        return await repair(args.directory, report, source, http_client, settings)
 
 
 def _verified(directory: Path) -> Report:

@@ -55,7 +55,7 @@ Action = Create | Delete | Label | Annotate | Finalizer
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class EventRecord:
     """A Kubernetes Event at a turning point; `warning` makes its type Warning."""
 
     reason: str

@@ -15,13 +15,13 @@ import aiohttp
 import kopf
 from aiohttp import web
 
+from modelferry.controller.bandwidth_allocator import BandwidthAllocator
 from modelferry.controller.facts import node_facts
 from modelferry.controller.kube import Kube
 from modelferry.controller.observe import Observer
-from modelferry.controller.queue import WorkQueue
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
-from modelferry.controller.sharing import Sharing
+from modelferry.controller.work_queue import WorkQueue
 from modelferry.messages.exposition import CONTENT_TYPE
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
@@ -39,7 +39,7 @@ class Operator:
         self.queue = WorkQueue(reconciler.reconcile)
         self._metrics, self._port = reconciler.metrics, settings.metrics_port
         self._site: web.AppRunner | None = None
-        self._sharing = Sharing(kube, observer, settings, time.time)
+        self._sharing = BandwidthAllocator(kube, observer, settings, time.time)
         self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, object] = {}
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import aiohttp
 
 from modelferry.controller import facts
-from modelferry.controller.children import config
+from modelferry.controller.children import config_maps
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.kube import APIError, Kube
 from modelferry.controller.placement import chosen, holders
@@ -18,7 +18,7 @@ from modelferry.controller.settings import Settings
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Manifest, decode
 from modelferry.messages import Progress
-from modelferry.messages.printed import read_manifest
+from modelferry.messages.manifest_log import read_manifest
 from modelferry.messages.progress import PORT
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.parse import parse_artifact
@@ -79,8 +79,10 @@ class Observer:
         return tuple(by_name[name] for name in sorted(by_name))
 
     async def _pods(self, namespace: str, labels: dict[str, str]) -> tuple[facts.PodFacts, ...]:
-        places = {namespace, self._settings.namespace}
-        found = await asyncio.gather(*(self._kube.list("Pod", place, dict(labels)) for place in sorted(places)))
+        locations = {namespace, self._settings.namespace}
+        found = await asyncio.gather(
+            *(self._kube.list("Pod", location, dict(labels)) for location in sorted(locations))
+        )
         pods = [pod for group in found for pod in group]
         return tuple(facts.pod_facts(pod, pod["metadata"]["labels"].get(names.LABEL_ROLE, "")) for pod in pods)
 
@@ -96,11 +98,11 @@ class Observer:
         return {claim["metadata"]["name"]: facts.claim_facts(claim, seen.uid) for claim in [*ours, *others]}
 
     def _manifest(self, seen: Observed, maps: list[Object]) -> Manifest | None:
-        wanted = config.manifest_name(seen)
+        wanted = config_maps.manifest_name(seen)
         for item in maps:
             if item["metadata"]["name"] == wanted:
                 try:
-                    return decode(base64.b64decode((item.get("binaryData") or {})[config.MANIFEST_KEY]))
+                    return decode(base64.b64decode((item.get("binaryData") or {})[config_maps.MANIFEST_KEY]))
                 except (ValueError, KeyError, binascii.Error):
                     return None
         return None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from modelferry.controller.actions import Annotate, Delete, Finalizer, Notice
-from modelferry.controller.children import config
+from modelferry.controller.actions import Annotate, Delete, EventRecord, Finalizer
+from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import limits_of
 from modelferry.controller.facts import Observed
 from modelferry.controller.placement import chosen_nodes, holders
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import Hold, Plan, Step
+from modelferry.controller.states import Blocker, Plan, Step
 from modelferry.controller.steps import removal
+from modelferry.controller.steps.claims import existing_claim, node_local
 from modelferry.controller.steps.deletion import delete
-from modelferry.controller.steps.manifest import resolve
-from modelferry.controller.steps.node import claim_copy, drop_foreign, local_copy
-from modelferry.controller.steps.storage import existing_claim, node_local
+from modelferry.controller.steps.node_copy import claim_copy, drop_foreign, local_copy
+from modelferry.controller.steps.resolution import resolve
 from modelferry.manifest import Manifest
 from modelferry.resource import names
 from modelferry.resource.spec import ExistingClaim
@@ -26,7 +26,7 @@ def plan(seen: Observed, settings: Settings, now: float) -> Plan:
     if not seen.finalized:
         return Plan.of([Step((Finalizer(True),), again=0.0)])
     if seen.artifact is None:
-        return Plan.of([Step(hold=Hold("InvalidSpec", seen.fault, stalled=True))])
+        return Plan.of([Step(hold=Blocker("InvalidSpec", seen.fault, stalled=True))])
     resolved = resolve(seen, settings, now)
     if seen.manifest is None:
         return Plan.of([resolved])
@@ -54,7 +54,7 @@ def _onto_nodes(seen: Observed, settings: Settings, manifest: Manifest, now: flo
         message = (
             f"no node matches the selector {selector} with its taints tolerated: label a node, or correct spec.nodes"
         )
-        return [*steps, Step(hold=Hold("NoMatchingNodes", message, stalled=True))]
+        return [*steps, Step(hold=Blocker("NoMatchingNodes", message, stalled=True))]
     return [*steps, *(local_copy(seen, settings, manifest, node, now) for node in chosen)]
 
 
@@ -64,7 +64,7 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
     holding = holders(seen)
     leaving = [node for node in holding if node.name not in staying]
     labels = removal.unlabel(seen, leaving)
-    notices = tuple(Notice("NodeLeaves", f"{label.node}: no longer chosen") for label in labels)
+    notices = tuple(EventRecord("NodeLeaves", f"{label.node}: no longer chosen") for label in labels)
     cleared = [removal.clear(seen, settings, node, now)[0] for node in leaving]
     helpers = Step(tuple(removal.leftover_helpers(seen, holding)))
     return [Step(tuple(labels), notices), *cleared, helpers]
@@ -72,11 +72,11 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
 
 def _limits(seen: Observed, settings: Settings) -> Step:
     """What the spec says of limits reaches the downloads that run; `sharing` hands out shares where there are any."""
-    key, wanted = config.input_key(seen, settings), limits_of(seen)
+    key, wanted = config_maps.input_key(seen, settings), limits_of(seen)
     pods = [pod for pod in seen.pods_of("fetch") if pod.key == key and not pod.deleting and pod.finished is None]
     changed = [pod for pod in pods if pod.limits != wanted]
     freed = [pod for pod in pods if pod.share is not None and settings.bandwidth is None]
-    notices = tuple(Notice("LimitChanged", f"{pod.node or 'the claim'}: limits are {wanted}") for pod in changed)
+    notices = tuple(EventRecord("LimitChanged", f"{pod.node or 'the claim'}: limits are {wanted}") for pod in changed)
     actions = [Annotate(pod.namespace, pod.name, names.ANNOTATION_LIMITS, wanted) for pod in changed]
     actions += [Annotate(pod.namespace, pod.name, names.ANNOTATION_SHARE, None) for pod in freed]
     return Step(tuple(actions), notices)
@@ -84,8 +84,8 @@ def _limits(seen: Observed, settings: Settings) -> Step:
 
 def _housekeeping(seen: Observed, settings: Settings) -> Step:
     """ConfigMaps of earlier specs go when no pod works by them any more."""
-    current = {config.input_name(seen, settings), config.manifest_name(seen)}
-    if any(pod.role in ("resolve", "fetch") and pod.key != config.input_key(seen, settings) for pod in seen.pods):
+    current = {config_maps.input_name(seen, settings), config_maps.manifest_name(seen)}
+    if any(pod.role in ("resolve", "fetch") and pod.key != config_maps.input_key(seen, settings) for pod in seen.pods):
         return Step()
     stale = sorted(seen.config_maps - current)
     return Step(tuple(Delete("ConfigMap", name, seen.namespace) for name in stale))

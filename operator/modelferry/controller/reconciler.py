@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from modelferry.controller import events, report
+from modelferry.controller import kube_events, report
 from modelferry.controller.apply import carry_out
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.kube import APIError, Kube
-from modelferry.controller.metrics import Metrics
 from modelferry.controller.observe import Observer
+from modelferry.controller.operator_metrics import Metrics
 from modelferry.controller.plan import plan
-from modelferry.controller.queue import Key
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import REFUSED, Hold, Plan
+from modelferry.controller.states import REFUSED, Blocker, Plan
+from modelferry.controller.work_queue import Key
 from modelferry.resource import API_VERSION, KIND
 
 
@@ -64,7 +64,7 @@ class Reconciler:
         changed = report.differs(seen.status, after)
         left = self._written.get(key, 0.0) + self._settings.status_interval - now
         if changed and left > 0 and not report.turned(seen.status, after):
-            await events.emit(self._kube, seen, made.notices, now)
+            await kube_events.emit(self._kube, seen, made.notices, now)
             return left
         if changed:
             await self._kube.apply(_document(seen, after), "status")
@@ -73,14 +73,14 @@ class Reconciler:
         for notice in found:
             if notice.reason == "FellBackToSource":
                 self.metrics.fell_back()
-        await events.emit(self._kube, seen, found, now)
+        await kube_events.emit(self._kube, seen, found, now)
         return None
 
 
 def refused(made: Plan, error: APIError) -> Plan:
     """The plan as it stands when the API server does not let it be carried out (a quota, an admission policy)."""
     message = f"the API server refuses what is needed: {error}; it is tried again"
-    return replace(made, hold=Hold(REFUSED, message), notices=())
+    return replace(made, hold=Blocker(REFUSED, message), notices=())
 
 
 def _document(seen: Observed, status: Object) -> Object:

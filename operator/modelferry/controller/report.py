@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelferry.controller import mirrors
-from modelferry.controller.actions import Notice
+from modelferry.controller import mirror_status
+from modelferry.controller.actions import EventRecord
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.states import REFUSED, STATES, NodeState, Plan
 from modelferry.resource.conditions import READY, RECONCILING, STALLED, Condition, rendered
-from modelferry.resource.quantities import rate, short, span
 from modelferry.resource.spec import ExistingClaim
+from modelferry.values.quantities import rate, short, span
 
 #: Copies listed in the status: those that need a person first. More would make the object large; counts cover all.
 MAX_COPIES = 20
@@ -23,7 +23,7 @@ def status(seen: Observed, plan: Plan, now: float) -> Object:
     body |= _model(before, plan)
     body |= _amounts(before, plan)
     if seen.artifact is not None and (
-        listed := mirrors.listed(before.get("mirrors") or [], seen.artifact.spec.mirrors, plan.states)
+        listed := mirror_status.listed(before.get("mirrors") or [], seen.artifact.spec.mirrors, plan.states)
     ):
         body["mirrors"] = listed
     body["conditions"] = rendered(_conditions(seen, plan), before.get("conditions") or [], seen.generation, now)
@@ -40,7 +40,7 @@ def turned(before: Object, after: Object) -> bool:
     return _verdicts(before) != _verdicts(after)
 
 
-def notices(before: Object, after: Object) -> list[Notice]:
+def notices(before: Object, after: Object) -> list[EventRecord]:
     """The Events between two statuses: what became Stalled, Retrying or Refused, what became of mirrors,
     and when the whole became Ready."""
     was = {copy["name"]: copy for copy in before.get("copies") or []}
@@ -49,17 +49,17 @@ def notices(before: Object, after: Object) -> list[Notice]:
         old = was.get(copy["name"], {})
         bad = copy["state"] in ("Stalled", "Retrying")
         if bad and (copy["state"], copy.get("reason")) != (old.get("state"), old.get("reason")):
-            found.append(Notice(copy["reason"], copy.get("message", ""), warning=True))
-    found += mirrors.notices(before.get("mirrors") or [], after.get("mirrors") or [])
+            found.append(EventRecord(copy["reason"], copy.get("message", ""), warning=True))
+    found += mirror_status.notices(before.get("mirrors") or [], after.get("mirrors") or [])
     listed = {notice.reason for notice in found}
     stalled, stalled_before = _condition(after, STALLED), _condition(before, STALLED)
     if stalled and stalled["reason"] != stalled_before.get("reason") and stalled["reason"] not in listed:
-        found.append(Notice(stalled["reason"], stalled["message"], warning=True))
+        found.append(EventRecord(stalled["reason"], stalled["message"], warning=True))
     ready, ready_before = _condition(after, READY), _condition(before, READY)
     if ready["reason"] == REFUSED != ready_before.get("reason"):
-        found.append(Notice(REFUSED, ready["message"], warning=True))
+        found.append(EventRecord(REFUSED, ready["message"], warning=True))
     if ready.get("status") == "True" and ready_before.get("status") != "True":
-        found.append(Notice("Ready", ready["message"]))
+        found.append(EventRecord("Ready", ready["message"]))
     return found
 
 
@@ -195,5 +195,5 @@ def _verdicts(body: Object) -> Object:
     conditions = [(c["type"], c["status"], c["reason"]) for c in _comparable(body)["conditions"]]
     copies = [(copy["name"], copy["state"], copy.get("reason")) for copy in _comparable(body)["copies"]]
     model = [body.get(key) for key in ("observedGeneration", "revision")]
-    listed = mirrors.verdicts(body.get("mirrors") or [])
+    listed = mirror_status.verdicts(body.get("mirrors") or [])
     return {"conditions": conditions, "copies": copies, "model": model, "mirrors": listed}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.errors import InvalidSpec
-from modelferry.manifest.proxies import proxy_fault
 from modelferry.resource.bandwidth import bytes_per_second
+from modelferry.values.proxy_urls import proxy_error
 
 _PREFIX = "MODELFERRY_"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -98,7 +98,7 @@ def _proxy(environment: Mapping[str, str], url: str, exempt: str) -> dict[str, s
     found = {name: text for name, text in found.items() if text}
     for name, text in found.items():
         named = text if "://" in text else f"http://{text}"
-        if name != "no_proxy" and (fault := proxy_fault(named)):
+        if name != "no_proxy" and (fault := proxy_error(named)):
             way_out = fault.replace("auth.secretRef", "the chart's proxy.secretName")
             raise ValueError(f"{'PROXY' if url else name} {way_out}")
     return found if set(found) - {"no_proxy"} else {}

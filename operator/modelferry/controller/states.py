@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.controller.actions import Action, Notice
+from modelferry.controller.actions import Action, EventRecord
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
@@ -54,7 +54,7 @@ class NodeState:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Blocker:
     """Something stands before the nodes: resolving, a missing claim, no matching node, a deletion that waits."""
 
     reason: str
@@ -67,8 +67,8 @@ class Step:
     """What one step decides. ``again``: seconds after which it wants to be asked again (None: an event will tell)."""
 
     actions: tuple[Action, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    hold: Hold | None = None
+    notices: tuple[EventRecord, ...] = ()
+    hold: Blocker | None = None
     again: float | None = None
     state: NodeState | None = None
 
@@ -78,8 +78,8 @@ class Plan:
     """All steps of one reconciliation. ``manifest`` is None while it is not known."""
 
     actions: tuple[Action, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    hold: Hold | None = None
+    notices: tuple[EventRecord, ...] = ()
+    hold: Blocker | None = None
     again: float | None = None
     states: tuple[NodeState, ...] = ()
     manifest: Manifest | None = None

@@ -2,15 +2,15 @@
 
 from modelferry.manifest.chunks import CHUNK_SIZE, Chunk, chunk_count, chunks_of
 from modelferry.manifest.codec import decode, encode
-from modelferry.manifest.model import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.entries import Digest, FileEntry, Location, Manifest
 
 __all__ = [
     "CHUNK_SIZE",
     "Chunk",
     "Digest",
     "FileEntry",
+    "Location",
     "Manifest",
-    "Place",
     "chunk_count",
     "chunks_of",
     "decode",

@@ -10,7 +10,7 @@ import json
 import zlib
 from typing import Any
 
-from modelferry.manifest.model import Digest, FileEntry, Manifest, Place
+from modelferry.manifest.entries import Digest, FileEntry, Location, Manifest
 
 _VERSION = 1
 
@@ -23,7 +23,7 @@ def encode(manifest: Manifest) -> bytes:
             "size": file.size,
             "digest": str(file.digest) if file.digest else None,
             "validator": file.validator,
-            "places": [[place.mirror, place.url] for place in file.places],
+            "places": [[location.mirror, location.url] for location in file.locations],
         }
         for file in manifest.files
     ]
@@ -47,6 +47,6 @@ def _file(item: dict[str, Any]) -> FileEntry:
         path=item["path"],
         size=item["size"],
         digest=Digest.parse(item["digest"]) if item["digest"] else None,
-        places=tuple(Place(url, mirror) for mirror, url in item["places"]),
+        locations=tuple(Location(url, mirror) for mirror, url in item["places"]),
         validator=item["validator"],
     )

@@ -12,7 +12,7 @@ MAX_SEGMENT = 200
 RESERVED = ".modelferry"
 
 
-def path_fault(path: str) -> str | None:
+def path_error(path: str) -> str | None:
     """What is wrong with `path`, as the end of a sentence, or None."""
     if not path:
         return "is empty"
@@ -24,10 +24,10 @@ def path_fault(path: str) -> str | None:
         return "holds a control character or a backslash"
     if any(0xD800 <= ord(letter) <= 0xDFFF for letter in path):
         return "is not valid Unicode"
-    return next((fault for segment in path.split("/") if (fault := _segment_fault(segment))), None)
+    return next((error for segment in path.split("/") if (error := _segment_error(segment))), None)
 
 
-def _segment_fault(segment: str) -> str | None:
+def _segment_error(segment: str) -> str | None:
     if segment == "":
         return "has an empty segment"
     if segment in (".", ".."):

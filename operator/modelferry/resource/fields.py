@@ -6,38 +6,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelferry.resource.names import NAME
-from modelferry.resource.quantities import seconds, span
+from modelferry.values.quantities import seconds, span
 
 
 @dataclass
-class Faults:
+class FieldErrors:
     """What is wrong with a document, one sentence a field: ``spec.transfer.connections: must be 1 to 128, not 0``."""
 
     lines: list[str] = field(default_factory=list)
 
-    def add(self, path: str, fault: str) -> None:
-        """Note that the field at `path` has `fault`."""
-        self.lines.append(f"{path}: {fault}")
+    def add(self, path: str, error: str) -> None:
+        """Note that the field at `path` has `error`."""
+        self.lines.append(f"{path}: {error}")
 
 
 class Fields:
     """One mapping of the document. Every key is taken once; what is left over at `done` is an unknown field."""
 
-    def __init__(self, value: Any, path: str, faults: Faults) -> None:
-        self.path, self.faults = path, faults
+    def __init__(self, value: Any, path: str, errors: FieldErrors) -> None:
+        self.path, self.errors = path, errors
         self._left: dict[str, Any] = {}
         if isinstance(value, dict):
             self._left = {str(key): item for key, item in value.items() if item is not None}
         elif value is not None:
-            faults.add(path, f"must be a mapping, not {_kind(value)}")
+            errors.add(path, f"must be a mapping, not {_kind(value)}")
 
     def at(self, key: str) -> str:
         """The path of a key."""
         return f"{self.path}.{key}" if self.path else key
 
-    def fault(self, key: str, fault: str) -> None:
-        """Note that `key` has `fault`."""
-        self.faults.add(self.at(key), fault)
+    def error(self, key: str, error: str) -> None:
+        """Note that `key` has `error`."""
+        self.errors.add(self.at(key), error)
 
     def has(self, key: str) -> bool:
         """Whether `key` is there and not yet taken."""
@@ -54,17 +54,17 @@ class Fields:
 
     def map(self, key: str) -> Fields:
         """The mapping at `key`; an absent one is empty."""
-        return Fields(self.raw(key), self.at(key), self.faults)
+        return Fields(self.raw(key), self.at(key), self.errors)
 
     def text(self, key: str, default: str = "", *, required: bool = False) -> str:
         """The string at `key`."""
         value = self.raw(key)
         if value is None:
             if required:
-                self.fault(key, "is required")
+                self.error(key, "is required")
             return default
         if not isinstance(value, str):
-            self.fault(key, f"must be a string, not {_kind(value)}")
+            self.error(key, f"must be a string, not {_kind(value)}")
             return default
         return value
 
@@ -72,7 +72,7 @@ class Fields:
         """The name at `key` of an object of `kind` (Secret, say)."""
         name = self.text(key, required=True)
         if name and not NAME.fullmatch(name):
-            self.fault(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
+            self.error(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
         return name
 
     def number(self, key: str, default: int | None, low: int, high: int) -> int | None:
@@ -81,9 +81,9 @@ class Fields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            self.fault(key, f"must be a whole number, not {_kind(value)}")
+            self.error(key, f"must be a whole number, not {_kind(value)}")
         elif not low <= value <= high:
-            self.fault(key, f"must be {low} to {high}, not {value}")
+            self.error(key, f"must be {low} to {high}, not {value}")
         else:
             return value
         return default
@@ -95,9 +95,9 @@ class Fields:
         text = self.text(key)
         found = seconds(text)
         if found is None:
-            self.fault(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
+            self.error(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
         elif not low <= found <= high:
-            self.fault(key, f"must be {span(low)} to {span(high)}, not {text}")
+            self.error(key, f"must be {span(low)} to {span(high)}, not {text}")
         else:
             return found
         return default
@@ -108,7 +108,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.fault(key, f"must be true or false, not {_kind(value)}")
+            self.error(key, f"must be true or false, not {_kind(value)}")
             return default
         return value
 
@@ -118,10 +118,10 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.fault(key, f"must be a list, not {_kind(value)}")
+            self.error(key, f"must be a list, not {_kind(value)}")
             return []
         if len(value) > most:
-            self.fault(key, f"must have at most {most} items, not {len(value)}")
+            self.error(key, f"must have at most {most} items, not {len(value)}")
         return [(f"{self.at(key)}[{number}]", item) for number, item in enumerate(value[:most])]
 
     def texts(self, key: str) -> tuple[tuple[str, str], ...]:
@@ -132,7 +132,7 @@ class Fields:
     def done(self) -> None:
         """Every key that nobody took is a fault."""
         for key in self._left:
-            self.fault(key, "is not a field that this version of Modelferry knows")
+            self.error(key, "is not a field that this version of Modelferry knows")
 
 
 def _kind(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelferry.manifest import Digest
-from modelferry.resource.stores import OCISource, S3Source
+from modelferry.resource.object_stores import OCISource, S3Source
 
 MAX_FILES = 2000
 #: Patterns of ``include``, and of ``exclude``.

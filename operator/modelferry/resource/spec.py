@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.manifest.model import SOURCE
+from modelferry.manifest.entries import SOURCE
 from modelferry.resource.mirror import Mirror
+from modelferry.resource.object_stores import S3Source
 from modelferry.resource.secret import SecretReference
 from modelferry.resource.source import Source
-from modelferry.resource.stores import S3Source
 from modelferry.resource.transfer import BundleReference, Transfer
 
 

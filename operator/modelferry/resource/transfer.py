@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.resource.limits import Limits
+from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.secret import SecretReference
 
 #: Concurrent streams of one download, at most, where the spec says nothing. As many fill a 100 Mbit/s line of 180 ms

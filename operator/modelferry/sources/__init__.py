@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modelferry.errors import SourceUnavailable, UnknownHost
+from modelferry.http.routes import Routes
 from modelferry.manifest import Manifest
-from modelferry.manifest.model import SOURCE
-from modelferry.net.ways import Ways
+from modelferry.manifest.entries import SOURCE
+from modelferry.resource.object_stores import OCISource, S3Source
 from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource, Source
-from modelferry.resource.stores import OCISource, S3Source
-from modelferry.sources import http, huggingface, modelscope, oci, s3
-from modelferry.sources.client import Client
+from modelferry.sources import http_files, huggingface, modelscope, oci, s3
+from modelferry.sources.source_client import SourceClient
 
-_RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {
-    HTTPSource: http.resolve,
+_RESOLVERS: dict[type, Callable[[Any, SourceClient], Awaitable[Manifest]]] = {
+    HTTPSource: http_files.resolve,
     HuggingFaceSource: huggingface.resolve,
     ModelScopeSource: modelscope.resolve,
     S3Source: s3.resolve,
@@ -26,18 +26,20 @@ _RESOLVERS: dict[type, Callable[[Any, Client], Awaitable[Manifest]]] = {
 }
 
 
-async def resolve(source: Source, ways: Ways, *, allow_plain_http: bool = False, mirrored: bool = False) -> Manifest:
+async def resolve(
+    source: Source, routes: Routes, *, allow_plain_http: bool = False, mirrored: bool = False
+) -> Manifest:
     """Ask `source` what there is, and pin it.
 
-    `ways` says how its servers are reached. `mirrored`: the files are to be had elsewhere too, so a source that has
-    nothing to tell is not asked, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceFault: NotFound,
+    `routes` says how its servers are reached. `mirrored`: the files are to be had elsewhere too, so a source that has
+    nothing to tell is not asked, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceError: NotFound,
     Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
     spared = source if mirrored and isinstance(source, HTTPSource) else None
-    if spared and (declared := http.declared(spared)):
+    if spared and (declared := http_files.declared(spared)):
         return declared
     try:
-        async with Client(ways.of(SOURCE), allow_plain_http=allow_plain_http) as client:
+        async with SourceClient(routes.of(SOURCE), allow_plain_http=allow_plain_http) as client:
             return await _RESOLVERS[type(source)](source, client)
     except (SourceUnavailable, UnknownHost) as error:
         if not spared:

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import GIT_SHA1
-from modelferry.manifest.urls import shown
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import GIT_SHA1
 from modelferry.resource.source import HuggingFaceSource
-from modelferry.sources.client import Client, Head
 from modelferry.sources.repository import COMMIT, chosen, commit_or_none, manifest_of, misbehaves, read_json
+from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.urls import redact_url
 
 _WHERE = "spec.source.huggingFace"
 #: Bytes: a page of 1,000 files has 300 kB, a repository's card with 2,000 files as much again.
@@ -39,7 +39,7 @@ class Listed:
     digest: Digest
 
 
-async def resolve(source: HuggingFaceSource, client: Client) -> Manifest:
+async def resolve(source: HuggingFaceSource, client: SourceClient) -> Manifest:
     """The manifest of `source`. Raises what `modelferry.sources.resolve` lists, and InvalidSpec."""
     hub = Hub(source, client)
     commit = await hub.commit()
@@ -48,14 +48,14 @@ async def resolve(source: HuggingFaceSource, client: Client) -> Manifest:
     wanted = [file for file in listed if file.path in paths]
     # The largest: a repository's small files may be shown to anybody.
     await hub.probe(commit, max(wanted, key=lambda file: file.size))
-    entries = [FileEntry(file.path, file.size, file.digest, (hub.place(commit, file.path),)) for file in wanted]
+    entries = [FileEntry(file.path, file.size, file.digest, (hub.location(commit, file.path),)) for file in wanted]
     return manifest_of(source, commit, entries, whole=len(wanted) == len(listed))
 
 
 class Hub:
     """Questions to one Hub about one repository."""
 
-    def __init__(self, source: HuggingFaceSource, client: Client) -> None:
+    def __init__(self, source: HuggingFaceSource, client: SourceClient) -> None:
         self._source, self._client = source, client
         self._api = f"{source.endpoint}/api/{source.repo_type}s/{source.repo}"
         self._files = source.endpoint + ("/datasets" if source.repo_type == "dataset" else "") + f"/{source.repo}"
@@ -96,12 +96,12 @@ class Hub:
 
     async def probe(self, commit: str, file: Listed) -> None:
         """Ask for the first byte of `file`: who may list it may still not be let in."""
-        url = self.place(commit, file.path).url
+        url = self.location(commit, file.path).url
         await self._client.head(url, file.path, {"Range": "bytes=0-0"}, explain=self._refusal)
 
-    def place(self, commit: str, path: str) -> Place:
+    def location(self, commit: str, path: str) -> Location:
         """Where the Hub has a file; it redirects to a signed URL that soon expires."""
-        return Place(f"{self._files}/resolve/{commit}/{quote(path)}")
+        return Location(f"{self._files}/resolve/{commit}/{quote(path)}")
 
     async def _get(self, url: str) -> tuple[Head, bytes]:
         return await self._client.get(url, self._source.repo, limit=_LONGEST_ANSWER, explain=self._refusal)
@@ -120,7 +120,7 @@ class Hub:
             return None
         code = head.headers.get("x-error-code", "")
         message = head.headers.get("x-error-message", "")
-        at, repo = f"{_WHERE}: {shown(head.url)}: {head}", f"{source.repo_type} {source.repo}"
+        at, repo = f"{_WHERE}: {redact_url(head.url)}: {head}", f"{source.repo_type} {source.repo}"
         if message.startswith("Invalid credentials"):
             says = "the Hub does not know the token; give a valid one in the Secret of spec.auth (key token)"
             return Denied(f"{at}: {says}", reason="TokenRefused", file=source.repo)
@@ -135,8 +135,8 @@ class Hub:
             return NotFound(f"{at}: {says}", reason="RevisionNotFound", file=source.repo)
         if code == "RepoNotFound" or (not code and head.status == 401):
             says = (
-                f"there is no {repo} on {shown(source.endpoint)}, or it is private; correct repo or repoType, or give a"
-                " token that may read it by spec.auth (a Secret with the key token)"
+                f"there is no {repo} on {redact_url(source.endpoint)}, or it is private; correct repo or repoType, or"
+                " give a token that may read it by spec.auth (a Secret with the key token)"
             )
             return NotFound(f"{at}: {says}", reason="RepositoryNotFound", file=source.repo)
         if message.startswith("Access to this resource is disabled"):

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.urls import shown
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.resource.source import ModelScopeSource
-from modelferry.sources.client import Client, Head
 from modelferry.sources.repository import chosen, commit_or_none, manifest_of, misbehaves, read_json
+from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.urls import redact_url
 
 _WHERE = "spec.source.modelScope"
 _LONGEST_ANSWER = 16 * 1024 * 1024
@@ -37,16 +37,16 @@ class Listed:
     commit: str | None
 
 
-async def resolve(source: ModelScopeSource, client: Client) -> Manifest:
+async def resolve(source: ModelScopeSource, client: SourceClient) -> Manifest:
     """The manifest of `source`. Raises what `modelferry.sources.resolve` lists, and InvalidSpec."""
     commit, listed = await _files(source, client)
     paths = set(chosen(source, _WHERE, commit or source.revision, [file.path for file in listed]))
     wanted = [file for file in listed if file.path in paths]
-    entries = [FileEntry(file.path, file.size, file.digest, (_place(source, commit, file),)) for file in wanted]
+    entries = [FileEntry(file.path, file.size, file.digest, (_location(source, commit, file),)) for file in wanted]
     return manifest_of(source, commit, entries, whole=len(wanted) == len(listed))
 
 
-async def _files(source: ModelScopeSource, client: Client) -> tuple[str | None, list[Listed]]:
+async def _files(source: ModelScopeSource, client: SourceClient) -> tuple[str | None, list[Listed]]:
     """The revision's commit (None where it is not told), and its files."""
     api = f"{source.endpoint}/api/v1/models/{source.repo}"
     query = urlencode({"Revision": source.revision, "Recursive": "True"})
@@ -84,26 +84,28 @@ def _listed(item: Any) -> Listed:
     return Listed(path, size, Digest("sha256", sha256) if sha256 else None, commit_or_none(item.get("Revision")))
 
 
-def _place(source: ModelScopeSource, commit: str | None, file: Listed) -> Place:
+def _location(source: ModelScopeSource, commit: str | None, file: Listed) -> Location:
     """By the most lasting name that is known of the file's version."""
     query = {"Revision": commit or file.commit or source.revision, "FilePath": file.path}
-    return Place(f"{source.endpoint}/api/v1/models/{source.repo}/repo?{urlencode(query, quote_via=quote)}")
+    return Location(f"{source.endpoint}/api/v1/models/{source.repo}/repo?{urlencode(query, quote_via=quote)}")
 
 
 def _refusal(source: ModelScopeSource, head: Head, body: bytes) -> Stalled | None:
     if head.status not in (401, 403):
         return None
     says = "is private, or asks for consent on its page; give a token that may read it by spec.auth"
-    where = f"{_WHERE}: {shown(head.url)}: {head}"
+    where = f"{_WHERE}: {redact_url(head.url)}: {head}"
     return Denied(f"{where}: {source.repo} {says} (a Secret with the key token)", file=source.repo)
 
 
-async def _missing(source: ModelScopeSource, client: Client, api: str, error: NotFound) -> NotFound:
+async def _missing(source: ModelScopeSource, client: SourceClient, api: str, error: NotFound) -> NotFound:
     """Which of both is missing, the model or its revision: the answer is the same 404."""
     try:
         await client.head(api, source.repo)
     except NotFound:
-        says = f"there is no model {source.repo} on {shown(source.endpoint)}, or it is private; correct repo, or give"
+        says = (
+            f"there is no model {source.repo} on {redact_url(source.endpoint)}, or it is private; correct repo, or give"
+        )
         return NotFound(
             f"{_WHERE}: {says} a token that may read it by spec.auth (a Secret with the key token)",
             reason="RepositoryNotFound",

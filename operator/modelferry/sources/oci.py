@@ -9,11 +9,11 @@ import json
 import re
 
 from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
-from modelferry.manifest import FileEntry, Manifest, Place
+from modelferry.manifest import FileEntry, Location, Manifest
+from modelferry.resource.object_stores import OCISource
 from modelferry.resource.source import MAX_FILES
-from modelferry.resource.stores import OCISource
-from modelferry.sources.client import Client, Head
 from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, read
+from modelferry.sources.source_client import Head, SourceClient
 
 #: Bytes of a manifest: what registries take (the specification asks for 4 MiB).
 _LONGEST = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ _TAGS_SHOWN = 10
 _NO_REPOSITORY = "RepositoryMissing"
 
 
-async def resolve(source: OCISource, client: Client) -> Manifest:
+async def resolve(source: OCISource, client: SourceClient) -> Manifest:
     """The manifest of what `source` names. Raises what `modelferry.sources.resolve` lists."""
     digest, found = await _manifest(source, source.digest or source.tag, client)
     if isinstance(found, str):
@@ -44,7 +44,7 @@ async def resolve(source: OCISource, client: Client) -> Manifest:
         raise InvalidSpec(f"{source}: {error}; push it anew") from error
 
 
-async def _manifest(source: OCISource, wanted: str, client: Client) -> tuple[str, tuple[Layer, ...] | str]:
+async def _manifest(source: OCISource, wanted: str, client: SourceClient) -> tuple[str, tuple[Layer, ...] | str]:
     """The digest of what `wanted`, a tag or a digest, names, and what is in it."""
     name = str(source)
     try:
@@ -69,7 +69,7 @@ async def _manifest(source: OCISource, wanted: str, client: Client) -> tuple[str
     return digest, read(body, head.headers.get("content-type", ""), name)
 
 
-async def _instead(source: OCISource, error: NotFound, client: Client) -> NotFound:
+async def _instead(source: OCISource, error: NotFound, client: SourceClient) -> NotFound:
     """`error`, with the tags that there are; or that there is no such repository, which some registries tell only who
     asks for them."""
     name = str(source)
@@ -120,5 +120,5 @@ def _codes(body: bytes) -> tuple[str, ...]:
 
 
 def _entry(source: OCISource, layer: Layer) -> FileEntry:
-    place = Place(f"{source.base}/blobs/sha256:{layer.digest.hex}")
-    return FileEntry(layer.path, layer.size, layer.digest, (place,))
+    location = Location(f"{source.base}/blobs/sha256:{layer.digest.hex}")
+    return FileEntry(layer.path, layer.size, layer.digest, (location,))

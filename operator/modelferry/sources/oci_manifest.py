@@ -14,7 +14,7 @@ from typing import Any
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest
-from modelferry.manifest.paths import path_fault
+from modelferry.manifest.paths import path_error
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -111,7 +111,7 @@ def _layer(number: int, item: Mapping[str, Any], name: str, image: bool) -> Laye
             " (oras push with files instead of a directory, modctl build --raw)",
             reason=_UNSUPPORTED,
         )
-    if fault := path_fault(title):
+    if fault := path_error(title):
         raise InvalidSpec(f"{name}: layer {title!r} {fault}; push it under another title")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise ServerMisbehaves(f"{name}: layer {title!r} has no size; push it anew")

@@ -9,12 +9,12 @@ from typing import Any
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import FileEntry, Manifest
-from modelferry.manifest.model import content_id, pin
-from modelferry.manifest.paths import path_fault
-from modelferry.manifest.urls import shown
+from modelferry.manifest.entries import content_id, pin
+from modelferry.manifest.paths import path_error
 from modelferry.resource.source import MAX_FILES, HuggingFaceSource, ModelScopeSource
-from modelferry.sources.client import Head
-from modelferry.sources.patterns import matches
+from modelferry.sources.file_patterns import matches
+from modelferry.sources.source_client import Head
+from modelferry.values.urls import redact_url
 
 Repository = HuggingFaceSource | ModelScopeSource
 
@@ -45,7 +45,7 @@ def chosen(source: Repository, where: str, commit: str, paths: Sequence[str]) ->
     if len(kept) > MAX_FILES:
         raise InvalidSpec(f"{where}: {what} has {len(kept)} files, {MAX_FILES} is the most; choose some by include")
     for path in kept:
-        if fault := path_fault(path):
+        if fault := path_error(path):
             raise InvalidSpec(f"{where}: a file of {what}, {path[:200]!r}, {fault}; leave it out by exclude")
     return kept
 
@@ -63,7 +63,7 @@ def manifest_of(source: Repository, commit: str | None, files: Sequence[FileEntr
         return Manifest(commit if whole else f"{commit}-{content_id(ordered)[:_CHOICE_LENGTH]}", ordered)
     except ValueError as error:
         raise ServerMisbehaves(
-            f"{source.repo}: {shown(source.endpoint)} lists files that cannot be: {error}"
+            f"{source.repo}: {redact_url(source.endpoint)} lists files that cannot be: {error}"
         ) from error
 
 
@@ -85,7 +85,7 @@ def read_json(head: Head, body: bytes, what: str, kind: type) -> Any:
 
 def misbehaves(head: Head, what: str, why: str) -> ServerMisbehaves:
     """The error of an answer that is none to work with."""
-    return ServerMisbehaves(f"{what}: {shown(head.url)}: {head}: {why}; check the endpoint", file=what)
+    return ServerMisbehaves(f"{what}: {redact_url(head.url)}: {head}: {why}; check the endpoint", file=what)
 
 
 def _some(words: Sequence[str]) -> str:

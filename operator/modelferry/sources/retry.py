@@ -11,7 +11,7 @@ from itertools import count
 from math import inf
 from typing import TypeVar
 
-from modelferry.errors import ConnectionFailed, ServerBusy, SourceFault, SourceUnavailable, Stalled, Transient
+from modelferry.errors import ConnectionFailed, ServerBusy, SourceError, SourceUnavailable, Stalled, Transient
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Retry:
         return max(self._last_success, waited_for) + self._budget
 
 
-def _exhausted(error: Transient, tries: int) -> SourceFault:
+def _exhausted(error: Transient, tries: int) -> SourceError:
     kind = error.becomes if isinstance(error, ConnectionFailed) else SourceUnavailable
     times = "once" if tries == 1 else f"{tries} times"
     return kind(

@@ -8,16 +8,16 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from modelferry.errors import InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
-from modelferry.manifest import FileEntry, Manifest, Place
-from modelferry.manifest.model import pin
-from modelferry.manifest.paths import path_fault
-from modelferry.net.sigv4 import encoded_key
+from modelferry.http.auth.sigv4 import encoded_key
+from modelferry.manifest import FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
+from modelferry.manifest.paths import path_error
+from modelferry.resource.object_stores import S3Source
 from modelferry.resource.source import MAX_FILES
-from modelferry.resource.stores import S3Source
-from modelferry.sources.client import Client, Head
-from modelferry.sources.patterns import taken
-from modelferry.sources.s3_answers import Listed, Page, error_of, facts_of, object_error, page_of
-from modelferry.sources.together import together
+from modelferry.sources.bounded_gather import bounded_gather
+from modelferry.sources.file_patterns import taken
+from modelferry.sources.s3_responses import Listed, Page, error_of, facts_of, object_error, page_of
+from modelferry.sources.source_client import Head, SourceClient
 
 _FIELD = "spec.source.s3"
 #: Bytes of a page: a thousand keys of 1,024 bytes, each escaped to three times as much, and 500 bytes around each.
@@ -28,17 +28,17 @@ _MOST_LISTED = 100_000
 _CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
 
 
-async def resolve(source: S3Source, client: Client) -> Manifest:
+async def resolve(source: S3Source, client: SourceClient) -> Manifest:
     """The manifest of what `source` names. Raises what `modelferry.sources.resolve` lists."""
     found = await _chosen(source, client)
-    entries = await together(_entry(source, path, item, client) for path, item in found.items())
+    entries = await bounded_gather(_entry(source, path, item, client) for path, item in found.items())
     try:
         return pin(entries)
     except ValueError as error:
         raise InvalidSpec(f"{_FIELD}: {error}; exclude one of them") from error
 
 
-async def _chosen(source: S3Source, client: Client) -> dict[str, Listed]:
+async def _chosen(source: S3Source, client: SourceClient) -> dict[str, Listed]:
     """The objects that are wanted, by their paths below the prefix."""
     found: dict[str, Listed] = {}
     seen, token = 0, ""
@@ -65,12 +65,12 @@ async def _chosen(source: S3Source, client: Client) -> dict[str, Listed]:
             f"{_FIELD}: {len(found)} files are taken, and {MAX_FILES} is the most; narrow them by include"
         )
     for path in found:
-        if fault := path_fault(path):
+        if fault := path_error(path):
             raise InvalidSpec(f"{_FIELD}: object {path!r} {fault}; exclude it")
     return found
 
 
-async def _page(source: S3Source, token: str, client: Client) -> Page:
+async def _page(source: S3Source, token: str, client: SourceClient) -> Page:
     query = {"list-type": "2", "encoding-type": "url", "prefix": source.directory}
     query |= {"continuation-token": token} if token else {}
     url = f"{source.base}/?{urlencode(query, quote_via=quote, safe='')}"
@@ -82,7 +82,7 @@ async def _page(source: S3Source, token: str, client: Client) -> Page:
         raise ServerMisbehaves(f"{where}: {error}; check endpoint and style") from error
 
 
-async def _entry(source: S3Source, path: str, item: Listed, client: Client) -> FileEntry:
+async def _entry(source: S3Source, path: str, item: Listed, client: SourceClient) -> FileEntry:
     url = f"{source.base}/{encoded_key(item.key)}"
 
     def explain(head: Head, _: bytes) -> ModelferryError | None:
@@ -93,5 +93,5 @@ async def _entry(source: S3Source, path: str, item: Listed, client: Client) -> F
     size = head.headers.get("content-length", "")
     if head.status != 200 or not size.isascii() or not size.isdigit():
         raise ServerMisbehaves(f"{path}: {head} to a HeadObject, without a length; check endpoint and style", file=path)
-    place = Place(f"{url}?versionId={quote(facts.version, safe='')}" if facts.version else url)
-    return FileEntry(path, int(size), facts.digest, (place,), validator="" if facts.digest else facts.etag)
+    location = Location(f"{url}?versionId={quote(facts.version, safe='')}" if facts.version else url)
+    return FileEntry(path, int(size), facts.digest, (location,), validator="" if facts.digest else facts.etag)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from modelferry.cli import verify
-from modelferry.engine.fetcher import Settings
-from modelferry.engine.repair import Repaired, repair
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.verify import Report
+from modelferry.engine.download.coordinator import Settings
+from modelferry.engine.maintenance.repair import Repaired, repair
+from modelferry.engine.maintenance.revision_check import Report
+from modelferry.http.client import HTTPClient
 from modelferry.manifest import CHUNK_SIZE, Manifest
 from network.command.desk import CONTENTS, MODELFERRY, SIZE, Ended, World, ended, with_mirror
 from origin.rules import Rule
@@ -105,12 +105,12 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
     seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
 
     async def watched(
-        directory: Path, report: Report, source: Manifest, dialer: Dialer, settings: Settings
+        directory: Path, report: Report, source: Manifest, http_client: HTTPClient, settings: Settings
     ) -> Repaired:
         standings = tuple(mirror.name for mirror in settings.mirrors)
-        limits = dialer.throttle.limit, dialer.throttle.of("near").limit
-        seen.append((*limits, standings, settings.patience))
-        return await repair(directory, report, source, dialer, settings)
+        limits = http_client.throttle.limit, http_client.throttle.of("near").limit
+        seen.append((*limits, standings, settings.progress_deadline))
+        return await repair(directory, report, source, http_client, settings)
 
     parser = argparse.ArgumentParser()
     verify.add_arguments(parser)

@@ -11,7 +11,7 @@ import pytest
 
 from modelferry.agent import directories
 from modelferry.agent.directories import make, parse_path, remove
-from modelferry.errors import DirectoryBusy, DiskFault, ForeignDirectory, InvalidSpec
+from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
 
 UID, GID = os.getuid(), os.getgid()
 
@@ -98,9 +98,9 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DiskFault, match="No such file"):
+    with pytest.raises(DiskError, match="No such file"):
         prepare(tmp_path / "absent")
-    with pytest.raises(DiskFault, match="No such file"):
+    with pytest.raises(DiskError, match="No such file"):
         remove(tmp_path / "absent", "speech", "chattts")
 
 

@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from modelferry.agent.identity import identify
+from modelferry.agent.client_certificate import identify
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.trust import identity_of
+from modelferry.agent.trust_bundle import identity_of
 from modelferry.errors import InvalidSpec
-from modelferry.net.tls import client_context
-from modelferry.net.ways import Way
+from modelferry.http.routes import Route
+from modelferry.http.tls.contexts import client_context
 from modelferry.resource.secret import SecretReference
 from modelferry.resource.transfer import TLS
 from origin.certs import CLIENT, Authority
@@ -131,8 +131,8 @@ def test_it_is_for_the_sources_host_or_for_those_in_allowed_hosts(secret: Path, 
     def shown(url: str) -> bool:
         own = frozenset({"h.example:8443"})
         identity = identity_of(TLS_WITH_ONE, [authority.ca_file], Secrets(secret.parent), lambda where: own)
-        way = Way(client_context(), identity=identity)
-        return way.trust(url) is not way.context
+        route = Route(client_context(), identity=identity)
+        return route.trust(url) is not route.context
 
     asked = [f"https://{server}/a" for server in ("h.example:8443", "h.example", "cdn.example", "a.cdn.example")]
     assert list(map(shown, asked)) == [True, False, False, False]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelferry.agent.limits import Limiter, given
-from modelferry.engine.transport.throttle import Throttle
-from modelferry.resource.limits import Limits
+from modelferry.agent.bandwidth_limiter import Limiter, given
+from modelferry.http.transport.throttle import Throttle
+from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.parse import parse_artifact
 from modelferry.resource.spec import Spec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.agent.link import LinkClient, LinkServer, error_body, error_of, frame, read_frame
+from modelferry.agent.checkpoint_rpc import CheckpointClient, CheckpointServer, error_body, error_of, frame, read_frame
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.errors import (
     CertificateRefused,
@@ -19,10 +19,10 @@ from modelferry.errors import (
     NotFound,
     ServerBusy,
 )
-from modelferry.manifest import FileEntry, Place
-from modelferry.manifest.model import pin
+from modelferry.manifest import FileEntry, Location
+from modelferry.manifest.entries import pin
 
-MANIFEST = pin((FileEntry("a", 5, None, (Place("https://x/a"),)),))
+MANIFEST = pin((FileEntry("a", 5, None, (Location("https://x/a"),)),))
 LIAR = Quarantined("m", "https://x/a", "lied")
 OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
 WRITTEN = Written(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
@@ -75,21 +75,23 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, recorder: Recorder) -> AsyncIterator[LinkServer]:
-    server = LinkServer(recorder, MANIFEST)
+async def server(tmp_path: Path, recorder: Recorder) -> AsyncIterator[CheckpointServer]:
+    server = CheckpointServer(recorder, MANIFEST)
     await server.start(tmp_path / "s")
     yield server
     await server.close()
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[LinkClient]:
-    client = LinkClient(tmp_path / "s", patience=1.0)
+async def client(tmp_path: Path) -> AsyncIterator[CheckpointClient]:
+    client = CheckpointClient(tmp_path / "s", progress_deadline=1.0)
     yield client
     await client.close()
 
 
-async def test_everything_arrives_as_it_was(server: LinkServer, client: LinkClient, recorder: Recorder) -> None:
+async def test_everything_arrives_as_it_was(
+    server: CheckpointServer, client: CheckpointClient, recorder: Recorder
+) -> None:
     assert await client.open(MANIFEST) == OPENED
     assert await client.written(WRITTEN) == Receipt(True, changed=True)
     await client.reopen(0, 3)
@@ -108,7 +110,7 @@ async def test_everything_arrives_as_it_was(server: LinkServer, client: LinkClie
     ]
 
 
-async def test_an_error_arrives_as_itself(server: LinkServer, client: LinkClient) -> None:
+async def test_an_error_arrives_as_itself(server: CheckpointServer, client: CheckpointClient) -> None:
     with pytest.raises(InsufficientSpace, match="full") as caught:
         await client.publish()
     assert caught.value.shortfall == 5
@@ -132,33 +134,33 @@ def test_an_error_of_an_unknown_type_is_still_one() -> None:
     assert type(error_of({"type": "os", "message": "x"})) is ModelferryError
 
 
-async def test_another_manifest_is_refused(server: LinkServer, client: LinkClient) -> None:
+async def test_another_manifest_is_refused(server: CheckpointServer, client: CheckpointClient) -> None:
     with pytest.raises(InvalidSpec, match="different manifests"):
-        await client.open(pin((FileEntry("b", 5, None, (Place("https://x/a"),)),)))
+        await client.open(pin((FileEntry("b", 5, None, (Location("https://x/a"),)),)))
 
 
 async def test_a_second_client_waits_until_the_first_is_gone(
-    server: LinkServer, client: LinkClient, tmp_path: Path
+    server: CheckpointServer, client: CheckpointClient, tmp_path: Path
 ) -> None:
     await client.open(MANIFEST)
-    second = LinkClient(tmp_path / "s", patience=0.0)
+    second = CheckpointClient(tmp_path / "s", progress_deadline=0.0)
     with pytest.raises(ConnectionFailed, match="another fetch is connected"):
         await second.open(MANIFEST)
     await client.close()
-    patient = LinkClient(tmp_path / "s")
+    patient = CheckpointClient(tmp_path / "s")
     assert await patient.open(MANIFEST) == OPENED
     await patient.close()
 
 
-async def test_nobody_listening_is_told(client: LinkClient) -> None:
-    client = LinkClient(Path("/nonexistent/s"), patience=0.0)
+async def test_nobody_listening_is_told(client: CheckpointClient) -> None:
+    client = CheckpointClient(Path("/nonexistent/s"), progress_deadline=0.0)
     with pytest.raises(ConnectionFailed, match="nobody listens there"):
         await client.open(MANIFEST)
     await client.close()
 
 
 async def test_a_checkpoint_that_comes_back_is_asked_again(
-    server: LinkServer, client: LinkClient, recorder: Recorder, tmp_path: Path
+    server: CheckpointServer, client: CheckpointClient, recorder: Recorder, tmp_path: Path
 ) -> None:
     await client.open(MANIFEST)
     recorder.go.clear()
@@ -166,7 +168,7 @@ async def test_a_checkpoint_that_comes_back_is_asked_again(
     await recorder.was_asked.wait()
     await server.close()
     later = Recorder()
-    successor = LinkServer(later, MANIFEST)
+    successor = CheckpointServer(later, MANIFEST)
     await successor.start(tmp_path / "s")
     assert await unanswered == Receipt(True, changed=True)
     assert later.asked == ["open", WRITTEN]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.wait import look, wait
-from modelferry.engine.checkpoint.ready import Ready, ReadyFile
-from modelferry.errors import MachineFault, Waiting
+from modelferry.engine.checkpoint.ready_marker import Ready, ReadyFile
+from modelferry.errors import MachineError, Waiting
 
 Damage = Callable[[Path], object]
 
@@ -110,6 +110,6 @@ def test_a_model_that_may_not_be_read_is_a_fault_and_not_waited_for(
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(MachineFault, match="permission denied; run as a user") as caught:
+    with pytest.raises(MachineError, match="permission denied; run as a user") as caught:
         look(tmp_path, None)
     assert caught.value.exit_code == 4

@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.cli.crew import MOST_DEATHS, Deaths
-from modelferry.cli.rundir import run_directory
-from modelferry.cli.status import ask
-from modelferry.errors import MachineFault
+from modelferry.cli.runtime_directory import run_directory
+from modelferry.cli.status_client import ask
+from modelferry.cli.supervisor import MOST_DEATHS, RestartBudget
+from modelferry.errors import MachineError
 from modelferry.messages import Progress
 
 
 def test_deaths_without_progress_add_up() -> None:
-    deaths = Deaths()
+    deaths = RestartBudget()
     for _ in range(MOST_DEATHS + 1):
         deaths = deaths.another(100)
     assert deaths.count == MOST_DEATHS + 1
 
 
 def test_a_death_after_progress_counts_anew() -> None:
-    deaths = Deaths()
+    deaths = RestartBudget()
     for done in range(100):
         deaths = deaths.another(done)
         assert deaths.count == 1
@@ -54,7 +54,7 @@ def test_a_socket_in_the_run_directory_can_be_bound_however_long_the_temporary_d
 
 def test_a_temporary_directory_that_does_not_exist_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent")[-40:])
-    with pytest.raises(MachineFault, match="set TMPDIR"), run_directory():
+    with pytest.raises(MachineError, match="set TMPDIR"), run_directory():
         pass
 
 
@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_not_there_yet_has_no_answer(tmp_path: Path) -> Non
 
 
 def child(peak: Path, parent: int, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelferry.cli.child", str(peak), str(parent), *words]
+    command = [sys.executable, "-m", "modelferry.cli.child_process", str(peak), str(parent), *words]
     return subprocess.run(command, capture_output=True, text=True)
 
 

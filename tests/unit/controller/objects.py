@@ -7,18 +7,18 @@ from typing import Any
 
 from modelferry.controller import facts
 from modelferry.controller.actions import Create, Delete, Finalizer, Label
-from modelferry.controller.children import config
+from modelferry.controller.children import config_maps
 from modelferry.controller.facts import NodeFacts, Observed, PodFacts, Taint
 from modelferry.controller.plan import plan
 from modelferry.controller.settings import Settings
 from modelferry.controller.states import Plan
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.messages import Outcome
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.parse import parse_artifact
 
 SETTINGS = Settings(namespace="modelferry-system", image="modelferry:test")
-MANIFEST = Manifest("abc123", (FileEntry("a.bin", 1000, Digest("md5", "0" * 32), (Place("https://h/a.bin"),)),))
+MANIFEST = Manifest("abc123", (FileEntry("a.bin", 1000, Digest("md5", "0" * 32), (Location("https://h/a.bin"),)),))
 NOW = 1_000_000.0
 
 
@@ -107,7 +107,7 @@ class World:
 
     def resolved(self, manifest: Manifest = MANIFEST) -> None:
         """The manifest is known."""
-        self._change(manifest=manifest, config_maps=self.seen.config_maps | {config.manifest_name(self.seen)})
+        self._change(manifest=manifest, config_maps=self.seen.config_maps | {config_maps.manifest_name(self.seen)})
 
     def change(self, **fields: Any) -> None:
         """Other facts."""

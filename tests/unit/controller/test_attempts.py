@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelferry.controller.actions import Delete
-from modelferry.controller.attempts import Done, Failed, Going, Start, judge, retry_delay
+from modelferry.controller.pod_attempts import Done, Failed, Going, Start, judge, retry_delay
 from modelferry.messages import Outcome
 from unit.controller.objects import NOW, done, pod
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.controller.children import config, pods, volumes
+from modelferry.controller.children import config_maps, pods, volumes
 from modelferry.controller.settings import Settings, from_environment
 from modelferry.errors import InvalidSpec
 from modelferry.resource.parse import load_artifact
@@ -100,7 +100,7 @@ def test_the_operators_proxy_goes_to_the_containers_that_connect() -> None:
     sidecar = pods.fetch_pod(SEEN, PROXIED, "node-0", 1)["spec"]["initContainers"][0]
     assert "env" not in sidecar
     assert mount not in sidecar["volumeMounts"]
-    assert config.input_name(SEEN, SETTINGS) != config.input_name(SEEN, PROXIED)
+    assert config_maps.input_name(SEEN, SETTINGS) != config_maps.input_name(SEEN, PROXIED)
 
 
 def test_an_artifacts_own_proxy_replaces_all_of_the_operators() -> None:
@@ -146,24 +146,24 @@ def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
 
 
 def test_the_input_is_a_resource_that_the_command_line_reads(tmp_path: Path) -> None:
-    body = config.input_map(SEEN, SETTINGS)
+    body = config_maps.input_map(SEEN, SETTINGS)
     file = tmp_path / "artifact.json"
-    file.write_text(body["data"][config.ARTIFACT_KEY])
+    file.write_text(body["data"][config_maps.ARTIFACT_KEY])
     assert load_artifact(file) == SEEN.artifact
 
 
 def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> None:
     other = observed(document({"transfer": {"connections": 4}}))
-    assert config.input_name(SEEN, SETTINGS) != config.input_name(other, SETTINGS)
-    assert config.manifest_name(SEEN) == config.manifest_name(other)
+    assert config_maps.input_name(SEEN, SETTINGS) != config_maps.input_name(other, SETTINGS)
+    assert config_maps.manifest_name(SEEN) == config_maps.manifest_name(other)
     files = [{"path": "a.bin", "url": "https://h/b.bin"}]
     third = observed(document({"source": {"http": {"files": files}}}))
-    assert config.manifest_name(SEEN) != config.manifest_name(third)
+    assert config_maps.manifest_name(SEEN) != config_maps.manifest_name(third)
 
 
 def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:
     settings = Settings("modelferry-system", "modelferry:test", trusted_ca="-----BEGIN CERTIFICATE-----")
-    assert config.input_map(SEEN, settings)["data"][config.CA_KEY] == settings.trusted_ca
+    assert config_maps.input_map(SEEN, settings)["data"][config_maps.CA_KEY] == settings.trusted_ca
     for pod in (pods.resolve_pod(SEEN, settings, 1), pods.fetch_pod(SEEN, settings, "n", 1)):
         assert "/etc/modelferry/input/ca.crt" in pod["spec"]["containers"][0]["args"]
 
@@ -200,7 +200,7 @@ def test_the_longest_names_stay_within_kubernetes_limits() -> None:
         pods.fetch_pod(seen, SETTINGS, "n" * 253, 99),
         pods.helper_pod(seen, SETTINGS, "prepare", "n" * 253, 99),
         volumes.reader_volume(seen, SETTINGS, MANIFEST),
-        config.input_map(seen, SETTINGS),
+        config_maps.input_map(seen, SETTINGS),
     ):
         assert len(body["metadata"]["name"]) <= 253
         assert all(len(value) <= 63 for value in body["metadata"].get("labels", {}).values())

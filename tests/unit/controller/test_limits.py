@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from modelferry.controller.actions import Annotate, Create
-from modelferry.controller.children import config, pods
+from modelferry.controller.bandwidth_allocator import BandwidthAllocator
+from modelferry.controller.children import config_maps, pods
 from modelferry.controller.facts import Observed, PodFacts
 from modelferry.controller.plan import plan
-from modelferry.controller.sharing import Sharing
 from modelferry.controller.states import Plan
 from modelferry.messages import Progress
 from modelferry.resource import names
@@ -28,7 +28,7 @@ def seen(transfer: dict[str, Any], *running: PodFacts) -> Observed:
 
 def fetching(of: Observed, **fields: Any) -> PodFacts:
     """A download on node-0 that works by the input of `of`, with its limits."""
-    key, limits = config.input_key(of, SETTINGS), pods.limits_of(of)
+    key, limits = config_maps.input_key(of, SETTINGS), pods.limits_of(of)
     base = PodFacts("f", "speech", "u", "fetch", "node-0", key, 1, "Running", limits=limits)
     return replace(base, **fields)
 
@@ -45,7 +45,7 @@ def test_a_changed_limit_is_written_to_the_pod_that_runs_and_makes_no_other_one(
     assert not [
         action for action in made.actions if isinstance(action, Create) and action.body["metadata"].get("name") == "f"
     ]
-    assert config.input_name(before, SETTINGS) == config.input_name(after, SETTINGS)
+    assert config_maps.input_name(before, SETTINGS) == config_maps.input_name(after, SETTINGS)
     assert [notice.reason for notice in made.notices] == ["LimitChanged"]
 
 
@@ -59,8 +59,8 @@ def test_a_mirrors_changed_limit_reaches_the_pod_that_runs_too() -> None:
     assert annotated(plan(after, SETTINGS, NOW)) == [
         Annotate("speech", "f", names.ANNOTATION_LIMITS, '{"mirrors":{"lab":"2MB"}}')
     ]
-    assert config.input_name(before, SETTINGS) == config.input_name(after, SETTINGS)
-    assert "bandwidth" not in config.input_map(after, SETTINGS)["data"][config.ARTIFACT_KEY]
+    assert config_maps.input_name(before, SETTINGS) == config_maps.input_name(after, SETTINGS)
+    assert "bandwidth" not in config_maps.input_map(after, SETTINGS)["data"][config_maps.ARTIFACT_KEY]
 
 
 def test_an_unchanged_limit_is_not_written_again() -> None:
@@ -74,13 +74,15 @@ def test_a_pod_that_ended_or_goes_is_left_alone() -> None:
 
 
 def test_another_number_of_connections_still_makes_other_pods() -> None:
-    assert config.input_key(seen({"connections": 4}), SETTINGS) != config.input_key(seen({"connections": 8}), SETTINGS)
+    assert config_maps.input_key(seen({"connections": 4}), SETTINGS) != config_maps.input_key(
+        seen({"connections": 8}), SETTINGS
+    )
 
 
 def test_the_pods_input_holds_no_limits() -> None:
-    spec = json.loads(config.input_map(seen(LIMITED | {"connections": 4}), SETTINGS)["data"][config.ARTIFACT_KEY])[
-        "spec"
-    ]
+    spec = json.loads(
+        config_maps.input_map(seen(LIMITED | {"connections": 4}), SETTINGS)["data"][config_maps.ARTIFACT_KEY]
+    )["spec"]
     assert spec["transfer"] == {"connections": 4}
 
 
@@ -167,7 +169,7 @@ class Cluster:
 
 async def test_downloads_share_the_clusters_bandwidth_as_they_come_and_go() -> None:
     cluster = Cluster(a="{}", b='{"bandwidth":"1kbit"}')
-    sharing = Sharing(cluster, cluster, SHARED, lambda: NOW)  # type: ignore[arg-type]
+    sharing = BandwidthAllocator(cluster, cluster, SHARED, lambda: NOW)  # type: ignore[arg-type]
     await sharing.look(900)
     assert cluster.shares == {"a": 775, "b": 125}
     cluster.hear()
@@ -185,7 +187,7 @@ async def test_downloads_share_the_clusters_bandwidth_as_they_come_and_go() -> N
 
 async def test_one_that_is_silent_counts_with_what_it_last_said() -> None:
     cluster = Cluster(a="{}")
-    sharing = Sharing(cluster, cluster, SHARED, lambda: NOW)  # type: ignore[arg-type]
+    sharing = BandwidthAllocator(cluster, cluster, SHARED, lambda: NOW)  # type: ignore[arg-type]
     await sharing.look(900)
     cluster.hear()
     await sharing.look(900)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.controller.mirrors import listed, notices
+from modelferry.controller.mirror_status import listed, notices
 from modelferry.controller.states import NodeState
 from modelferry.messages import MirrorProgress, Outcome
 from modelferry.resource.mirror import Mirror

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from modelferry.controller import report
 from modelferry.controller.actions import Create, Delete, Finalizer, Label
-from modelferry.controller.attempts import PERMANENT
 from modelferry.controller.facts import ClaimFacts, Observed, Taint
 from modelferry.controller.plan import plan
+from modelferry.controller.pod_attempts import PERMANENT
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome, Progress
 from modelferry.resource import names

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from modelferry.controller.queue import Key, WorkQueue
+from modelferry.controller.work_queue import Key, WorkQueue
 
 KEY = ("speech", "chattts")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from modelferry.controller import report
-from modelferry.controller.states import Hold, NodeState, Plan
+from modelferry.controller.states import Blocker, NodeState, Plan
 from unit.controller.objects import MANIFEST, NOW, document, observed
 
 
-def status(*states: NodeState, before: dict[str, Any] | None = None, hold: Hold | None = None) -> dict[str, Any]:
+def status(*states: NodeState, before: dict[str, Any] | None = None, hold: Blocker | None = None) -> dict[str, Any]:
     body = document()
     if before is not None:
         body["status"] = before
@@ -87,7 +87,7 @@ def test_amounts_alone_are_no_turn_but_a_state_is() -> None:
 
 def test_a_new_source_that_is_being_resolved_keeps_what_the_model_was() -> None:
     before = status(READY_0, READY_1)
-    body = status(before=before, hold=Hold("Resolving", "asking"))
+    body = status(before=before, hold=Blocker("Resolving", "asking"))
     assert body["revision"] == MANIFEST.revision
     assert conditions(body)["Reconciling"] == ("True", "Resolving")
 
@@ -108,12 +108,12 @@ def test_the_whole_becoming_ready_and_a_copy_stalling_are_told_once() -> None:
 
 
 def test_a_stalled_hold_is_told_by_its_reason() -> None:
-    body = status(hold=Hold("ClaimMissing", "claim models is not there", stalled=True))
+    body = status(hold=Blocker("ClaimMissing", "claim models is not there", stalled=True))
     assert [(n.reason, n.message) for n in report.notices({}, body)] == [("ClaimMissing", "claim models is not there")]
 
 
 def test_what_the_api_server_refuses_is_told_once() -> None:
-    body = status(hold=Hold("Refused", "the API server refuses what is needed: 403: exceeded quota"))
+    body = status(hold=Blocker("Refused", "the API server refuses what is needed: 403: exceeded quota"))
     assert conditions(body)["Reconciling"] == ("True", "Refused")
     assert [(n.reason, n.warning) for n in report.notices({}, body)] == [("Refused", True)]
     assert report.notices(body, body) == []

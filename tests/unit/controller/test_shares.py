@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from modelferry.controller.shares import Claimant, fair, grants
+from modelferry.controller.bandwidth_allocation import Claimant, fair, grants
 
 
 def test_equal_shares_where_all_could_use_anything() -> None:

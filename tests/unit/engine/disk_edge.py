@@ -91,7 +91,7 @@ class DiskEdge:
                     self._lose(arguments[0])
                 number = getattr(errno, kind)
                 if name == "allocate":
-                    raise files.disk_fault("preallocating", OSError(number, os.strerror(number)))
+                    raise files.disk_error("preallocating", OSError(number, os.strerror(number)))
                 raise OSError(number, os.strerror(number))
             if kind in ("torn", "short") and name == "pwrite":
                 fd, data, offset = arguments

@@ -14,9 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-from modelferry.engine.pace import Load, Meter, Pace, Stream, backoff, cut_of, laggards, next_part, silent, victim
-from modelferry.engine.plan import Backlog, Lease
-from modelferry.engine.transport.throttle import LEAST_STREAM
+from modelferry.engine.download.range_task import RangeTask, TaskQueue
+from modelferry.engine.pacing import (
+    ConcurrencyController,
+    Load,
+    Meter,
+    Stream,
+    backoff,
+    cut_of,
+    find_slow,
+    next_part,
+    silent,
+    victim,
+)
+from modelferry.http.transport.throttle import LEAST_STREAM
 from modelferry.manifest import chunks_of
 
 SEGMENT = 1448
@@ -63,7 +74,7 @@ class _Connection:
 
 @dataclass(slots=True, eq=False)
 class _Try:
-    lease: Lease
+    task: RangeTask
     connection: _Connection
     began: float
     first_byte: float
@@ -99,18 +110,18 @@ class Download:
     _done: int = 0
     _opened: int = 0
     _limited: bool = False
-    _pace: Pace = field(init=False)
-    _backlog: Backlog = field(default_factory=Backlog)
+    _pace: ConcurrencyController = field(init=False)
+    _backlog: TaskQueue = field(default_factory=TaskQueue)
     _tries: list[_Try] = field(default_factory=list)
     _idle: list[_Connection] = field(default_factory=list)
 
     def run(self) -> Download:
         """The whole of it."""
-        self._pace = Pace.start(self.connections)
+        self._pace = ConcurrencyController.start(self.connections)
         if not self.adaptive:
-            self._pace = Pace(self.connections, self.connections, self.connections)
+            self._pace = ConcurrencyController(self.connections, self.connections, self.connections)
         for chunk in chunks_of(0, self.size):
-            self._backlog.push(Lease.of(chunk))
+            self._backlog.push(RangeTask.of(chunk))
         if self.adaptive:
             self._pace = self._pace.met(self.line.rtt)
             self._idle = [self._connection() for _ in range(self._pace.allowed)]
@@ -127,16 +138,16 @@ class Download:
         """Of what the line could have carried in that time."""
         return self.size / self.seconds / min(self.line.capacity, self.connections * self.line.stream)
 
-    # As Fetcher._dispatch and Fetcher._next.
+    # As DownloadCoordinator._dispatch and DownloadCoordinator._next.
 
     def _dispatch(self) -> None:
         now = self._now
         if self.adaptive and not self._limited:
-            for stream in laggards(self._streams(), self._pace, now):
+            for stream in find_slow(self._streams(), self._pace, now):
                 self._drop(stream)
         bound = max(1, min(self._pace.allowed, self.limit(now) // LEAST_STREAM))
-        while len(self._tries) < bound and (lease := self._next()):
-            self._start(lease)
+        while len(self._tries) < bound and (task := self._next()):
+            self._start(task)
         if self.adaptive:
             full = Load(len(self._tries), 0).fills(self._pace.allowed) and not self._limited
             self._pace = self._pace.observe(now, int(self._received), full)
@@ -144,11 +155,11 @@ class Download:
             self.history.append((now, self._pace.allowed))
         self.most = max(self.most, len(self._tries))
 
-    def _next(self) -> Lease | None:
-        lease = self._backlog.pop(self._now)
-        if not self.adaptive or (lease is None and self._limited):
-            return lease
-        if lease is None:
+    def _next(self) -> RangeTask | None:
+        task = self._backlog.pop(self._now)
+        if not self.adaptive or (task is None and self._limited):
+            return task
+        if task is None:
             if len(self._backlog):
                 return None
             for stream in silent(self._streams(), self._pace, self._now):
@@ -159,11 +170,11 @@ class Download:
             stream = found
             assert isinstance(stream.key, _Try)
             self.shared += 1
-            _, half = stream.key.lease.split(cut_of(stream, self._pace))
-            half = Lease(half.chunk, half.start, stream.key.end)
+            _, half = stream.key.task.split(cut_of(stream, self._pace))
+            half = RangeTask(half.chunk, half.start, stream.key.end)
             stream.key.end = half.start
             return half
-        part, rest = next_part(self._pace, lease, self._backlog.bytes)
+        part, rest = next_part(self._pace, task, self._backlog.bytes)
         if rest is not None:
             self._backlog.push(rest, self._now)
         return part
@@ -171,18 +182,18 @@ class Download:
     def _streams(self) -> list[Stream]:
         found = []
         for one in self._tries:
-            one.meter = one.meter.sampled(self._now, int(one.at) - one.lease.start)
-            found.append(Stream(one, "origin", int(one.at), one.end, one.meter, drops=one.lease.drops))
+            one.meter = one.meter.sampled(self._now, int(one.at) - one.task.start)
+            found.append(Stream(one, "origin", int(one.at), one.end, one.meter, drops=one.task.drops))
         return found
 
     # The line.
 
-    def _start(self, lease: Lease) -> None:
+    def _start(self, task: RangeTask) -> None:
         rtt = self.line.rtt
         kept = self._idle.pop() if self._idle else None
         connection = kept or self._connection()
         first_byte = self._now + (rtt if kept else 3 * rtt)
-        one = _Try(lease, connection, self._now, first_byte, lease.end, lease.start)
+        one = _Try(task, connection, self._now, first_byte, task.end, task.start)
         one.refused = sum(not other.refused for other in self._tries) >= self.line.at(self._now).busy_above
         self._tries.append(one)
 
@@ -196,8 +207,8 @@ class Download:
         self.dropped += 1
         self._tries.remove(one)
         self._cut_off(one)
-        self._done += int(one.at) - one.lease.start
-        rest = Lease(one.lease.chunk, int(one.at), one.end, drops=one.lease.drops + 1)
+        self._done += int(one.at) - one.task.start
+        rest = RangeTask(one.task.chunk, int(one.at), one.end, drops=one.task.drops + 1)
         self._backlog.push(rest, self._now)
 
     def _cut_off(self, one: _Try) -> None:
@@ -216,7 +227,7 @@ class Download:
         self._limited = total > self.limit(now) < self.line.at(now).capacity
         scale = min(1.0, self.line.at(now).capacity / total, self.limit(now) / total) if total else 1.0
         for one, demand in flowing:
-            if not one.meter.samples or one.at == one.lease.start:
+            if not one.meter.samples or one.at == one.task.start:
                 self._pace = self._pace.answered(self.line.rtt)
             got = min(demand * scale * min(step, now - one.first_byte), one.end - one.at)
             one.connection.rate = demand * scale
@@ -228,15 +239,15 @@ class Download:
 
     def _demand(self, one: _Try, now: float) -> float:
         line = self.line.at(now)
-        bursting = one.at - one.lease.start < line.burst
+        bursting = one.at - one.task.start < line.burst
         limit = min(line.free_stream if bursting else line.stream, line.odd(one.connection.number, now))
         return min(limit, max(one.connection.rate, 10 * SEGMENT / self.line.rtt) * 2 ** (self.step / self.line.rtt))
 
     def _finish(self, one: _Try, now: float) -> None:
         self._tries.remove(one)
-        self._pace = self._pace.brought(now, one.end - one.lease.start, now - one.began)
-        self._done += one.end - one.lease.start
-        if one.end == one.lease.end:
+        self._pace = self._pace.brought(now, one.end - one.task.start, now - one.began)
+        self._done += one.end - one.task.start
+        if one.end == one.task.end:
             self._idle.append(one.connection)
         else:
             self._cut_off(one)
@@ -246,5 +257,5 @@ class Download:
         self._idle.append(one.connection)
         self.busy += 1
         self._pace = self._pace.busy(now)
-        again = one.lease.after(one.lease.start)
-        self._backlog.push(again, now + backoff(again.attempt, 0.5))
+        again = one.task.after(one.task.start)
+        self._backlog.push(again, now + backoff(again.failures, 0.5))

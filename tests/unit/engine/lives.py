@@ -19,10 +19,10 @@ import pytest
 from blake3 import blake3
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.fetcher import Fetcher, Settings
+from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import ModelferryError
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import pin
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
 from origin.rules import Rule
 from unit.engine.disk_edge import DiskEdge, Fault, Killed
 from unit.engine.scripted_network import ScriptedNetwork
@@ -39,7 +39,7 @@ def manifest(algorithm: str | None = "sha256") -> Manifest:
                 f"{name}/file",
                 len(content),
                 Digest(algorithm, hashlib.new(algorithm, content).hexdigest()) if algorithm else None,
-                (Place(f"http://origin/{name}", "m0"),),
+                (Location(f"http://origin/{name}", "m0"),),
             )
             for name, content in CONTENTS.items()
         )
@@ -109,8 +109,10 @@ class Story:
 
     async def _fetch(self, life: Life, checkpoint: LocalCheckpoint, loop: asyncio.AbstractEventLoop) -> str:
         network = ScriptedNetwork(CONTENTS, life.script, digest=life.digest)
-        settings = Settings(life.connections, allow_plain_http=True, patience=60.0)
-        fetcher = Fetcher(manifest(self.algorithm), checkpoint, network, settings, clock=loop.time, jitter=lambda: 0.0)
+        settings = Settings(life.connections, allow_plain_http=True, progress_deadline=60.0)
+        fetcher = DownloadCoordinator(
+            manifest(self.algorithm), checkpoint, network, settings, clock=loop.time, jitter=lambda: 0.0
+        )
         try:
             await fetcher.run()
         except ModelferryError as error:
@@ -136,8 +138,8 @@ class Story:
             seen = self.directory / "current" / name / "file"
             assert not seen.exists() or seen.read_bytes() == content
         for revision, path, start, end, digest in self.done():
-            places = (self.directory / f".modelferry/incoming/{revision}", self.directory / f"revisions/{revision}")
-            file = next((place / path for place in places if (place / path).exists()), None)
+            locations = (self.directory / f".modelferry/incoming/{revision}", self.directory / f"revisions/{revision}")
+            file = next((location / path for location in locations if (location / path).exists()), None)
             assert file is not None, f"{path} is done and not there"
             kept = self.edge.survives(self.directory, file)
             assert kept is not None, f"{path} is done, and its name may be lost"

@@ -8,10 +8,10 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.dialer import Dialer
-from modelferry.engine.transport.line import Limits, Line
-from modelferry.net.ways import Way, Ways
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Route, Routes
+from modelferry.http.transport.connection import Connection
+from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
 from origin.rules import Asked, Reply, Rule, Served, reply_to
 from origin.server import parse
 
@@ -19,20 +19,20 @@ from origin.server import parse
 REFUSED = "connection refused"
 
 #: Nothing here shakes hands.
-_UNUSED = Ways(Way(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
+_UNUSED = Routes(Route(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
 
 
-class ScriptedNetwork(Dialer):
+class ScriptedNetwork(HTTPClient):
     """Answers request number n (from 0) by ``script[n]``, and honestly where it has nothing for it."""
 
     def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
-        super().__init__(_UNUSED, Limits(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
+        super().__init__(_UNUSED, Timeouts(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
         self.asked: list[Asked] = []
         self._contents = contents
         self._script = script
         self._digest = digest
 
-    async def _connect(self, line: Line) -> Connection:
+    async def _connect(self, line: ConnectionKey) -> Connection:
         await asyncio.sleep(0.01)
         connection = _Scripted(self)
         self._open[connection] = None

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from modelferry.engine.transport.ahead import Ahead
 from modelferry.errors import CertificateRefused, ConnectionFailed
+from modelferry.http.transport.preconnect import Preconnect
 
 pytestmark = pytest.mark.looptime
 
@@ -29,7 +29,7 @@ class Server:
 
 
 async def test_each_is_taken_once_and_where_there_is_none_nothing_is_given() -> None:
-    ahead = Ahead(Server().connect)
+    ahead = Preconnect(Server().connect)
     ahead.open("a", 2)
     assert [await ahead.take("a"), await ahead.take("a"), await ahead.take("a")] == ["a1", "a2", None]
     assert await ahead.take("b") is None
@@ -37,7 +37,7 @@ async def test_each_is_taken_once_and_where_there_is_none_nothing_is_given() -> 
 
 async def test_those_that_are_under_way_are_not_opened_again() -> None:
     server = Server()
-    ahead = Ahead(server.connect)
+    ahead = Preconnect(server.connect)
     ahead.open("a", 2)
     ahead.open("a", 3)
     await ahead.take("a")
@@ -45,7 +45,7 @@ async def test_those_that_are_under_way_are_not_opened_again() -> None:
 
 
 async def test_one_that_cannot_be_made_is_nobodys_error() -> None:
-    ahead = Ahead(Server(1).connect)
+    ahead = Preconnect(Server(1).connect)
     ahead.open("a", 2)
     assert [await ahead.take("a"), await ahead.take("a")] == [None, "a2"]
 
@@ -54,14 +54,14 @@ async def test_a_refusal_is_told_to_who_takes_it() -> None:
     async def refuse(line: str) -> str:
         raise CertificateRefused("expired")
 
-    ahead = Ahead(refuse)
+    ahead = Preconnect(refuse)
     ahead.open("a", 1)
     with pytest.raises(CertificateRefused, match="expired"):
         await ahead.take("a")
 
 
 async def test_who_is_called_off_while_waiting_leaves_his_to_the_next() -> None:
-    ahead = Ahead(Server().connect)
+    ahead = Preconnect(Server().connect)
     ahead.open("a", 1)
     waiting = asyncio.create_task(ahead.take("a"))
     await asyncio.sleep(0.5)
@@ -71,7 +71,7 @@ async def test_who_is_called_off_while_waiting_leaves_his_to_the_next() -> None:
 
 
 async def test_after_the_end_nothing_is_opened_any_more() -> None:
-    ahead = Ahead(Server().connect)
+    ahead = Preconnect(Server().connect)
     ahead.open("a", 1)
     await ahead.close()
     assert await ahead.take("a") is None

@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.pace.bucket import Bucket
+from modelferry.http.transport.token_bucket import TokenBucket
 
 RATES = [125, 32_000, 5_000_000, 1_250_000_000]
 
 
 def drawn(rate: float, seconds: float, piece: int, late: float, seed: int = 1) -> list[tuple[float, int]]:
     """(time, bytes) that a reader takes who wants `piece` bytes at a time and comes up to `late` seconds late."""
-    chance, now, bucket, taken = Random(seed), 0.0, Bucket.empty(rate, 0.0), []
+    chance, now, bucket, taken = Random(seed), 0.0, TokenBucket.empty(rate, 0.0), []
     while now < seconds:
         bucket, given = bucket.take(now, piece)
         taken.append((now, given))
@@ -47,16 +47,16 @@ def test_over_a_long_time_it_is_the_rate_within_a_hundredth(rate: int) -> None:
 
 
 def test_it_begins_with_nothing() -> None:
-    bucket, given = Bucket.empty(1000, 5.0).take(5.0, 100)
+    bucket, given = TokenBucket.empty(1000, 5.0).take(5.0, 100)
     assert given == 0
     assert bucket.wait(5.0, 10) == pytest.approx(0.01, abs=1e-5)
 
 
 def test_an_hour_of_rest_saves_up_no_more_than_its_depth() -> None:
-    assert Bucket.empty(1000, 0.0).take(3600.0, 10_000)[1] == 50
+    assert TokenBucket.empty(1000, 0.0).take(3600.0, 10_000)[1] == 50
 
 
 def test_another_rate_holds_from_its_moment_on() -> None:
-    bucket = Bucket.empty(1000, 0.0).paced(2000, 0.01)
+    bucket = TokenBucket.empty(1000, 0.0).paced(2000, 0.01)
     assert bucket.take(0.02, 10_000)[1] == 10 + 20
-    assert Bucket.empty(1000, 0.0).paced(100, 10.0).take(10.0, 10_000)[1] == 5
+    assert TokenBucket.empty(1000, 0.0).paced(100, 10.0).take(10.0, 10_000)[1] == 5

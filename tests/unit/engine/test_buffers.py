@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.engine.transport.connection import buffer_size
+from modelferry.http.transport.connection import buffer_size
 
 MIB = 1 << 20
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine import wire
-from modelferry.engine.fetcher import Settings
-from modelferry.engine.pace import FIRST_DELAY, MAX_DELAY
-from modelferry.engine.wire import Action, Verdict, ended, judge
-from modelferry.engine.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
-from modelferry.engine.wire.framing import MAX_TRAILERS
-from modelferry.engine.wire.head import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
-from modelferry.engine.wire.judge import MAX_HOPS
-from modelferry.engine.work import CHUNK_TRIES, IGNORED, IGNORED_AT_FIRST, STRIKES, STRIKES_AT_FIRST
+from modelferry.engine.download.coordinator import Settings
+from modelferry.engine.download.file_download import CHUNK_TRIES, IGNORED, IGNORED_AT_FIRST, STRIKES, STRIKES_AT_FIRST
+from modelferry.engine.pacing import FIRST_DELAY, MAX_DELAY
+from modelferry.engine.response import Action, Verdict, ended, judge
+from modelferry.engine.response.judge import MAX_HOPS
+from modelferry.http import wire
+from modelferry.http.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
+from modelferry.http.wire.framing import MAX_TRAILERS
+from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
 from network.catalogue import CASES
 from unit.engine.test_wire_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
 
@@ -73,13 +73,13 @@ def verdicts() -> Iterator[Verdict]:
 
 def numbers_in_the_code() -> set[int]:
     """Every row number that a verdict or an error of the engine is made with."""
-    places = {"_suspect": 0, "ProtocolError": 0, "Verdict": 1}
+    locations = {"_suspect": 0, "ProtocolError": 0, "Verdict": 1}
     found: set[int] = set()
     for path in (ROOT / "operator" / "modelferry" / "engine").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in locations):
                 continue
-            for argument in node.args[places[node.func.id] : places[node.func.id] + 1]:
+            for argument in node.args[locations[node.func.id] : locations[node.func.id] + 1]:
                 found |= set(_numbers(argument))
     return found
 
@@ -142,7 +142,7 @@ def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
     text = " ".join(PAGE.read_text().split())
     for said_there in (
         f"a backoff ({FIRST_DELAY} s, doubled, at most {MAX_DELAY:.0f} s",
-        f"at least every {Settings().patience / 60:.0f} minutes",
+        f"at least every {Settings().progress_deadline / 60:.0f} minutes",
         f"{STRIKES_AT_FIRST} broken answers in a row ({STRIKES} where the place has delivered before; {CHUNK_TRIES}",
         f"asked again {IGNORED_AT_FIRST} times ({IGNORED} where",
         f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields a head, {MAX_INTERIM} interim responses",

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from modelferry.engine.checkpoint.api import Receipt, Telemetry, Written
-from modelferry.engine.checkpoint.keeper import Keeper
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.manifest import FileEntry, Place
-from modelferry.manifest.model import pin
+from modelferry.engine.checkpoint.worker import CheckpointWorker
+from modelferry.manifest import FileEntry, Location
+from modelferry.manifest.entries import pin
 from modelferry.messages import ChunkMap
 
 CHUNK = 4096
@@ -21,7 +21,7 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
-    manifest = pin((FileEntry("a", 4 * CHUNK, None, (Place("https://x/"),)),))
+    manifest = pin((FileEntry("a", 4 * CHUNK, None, (Location("https://x/"),)),))
     checkpoint = LocalCheckpoint(tmp_path)
     try:
         await checkpoint.open(manifest)
@@ -42,14 +42,14 @@ async def test_small_files_that_come_one_after_the_other_are_committed_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[int] = []
-    commit = Keeper.commit
+    commit = CheckpointWorker.commit
 
-    def counted(self: Keeper, reports: list[Written]) -> list[Receipt]:
+    def counted(self: CheckpointWorker, reports: list[Written]) -> list[Receipt]:
         commits.append(len(reports))
         return commit(self, reports)
 
-    monkeypatch.setattr(Keeper, "commit", counted)
-    manifest = pin(tuple(FileEntry(str(number), CHUNK, None, (Place("https://x/"),)) for number in range(40)))
+    monkeypatch.setattr(CheckpointWorker, "commit", counted)
+    manifest = pin(tuple(FileEntry(str(number), CHUNK, None, (Location("https://x/"),)) for number in range(40)))
     checkpoint = LocalCheckpoint(tmp_path)
     try:
         await checkpoint.open(manifest)

@@ -6,21 +6,31 @@ from collections.abc import Callable
 
 import pytest
 
-from modelferry.engine.mirrors import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Candidate, Health, Inquiry, best, worthwhile
-from modelferry.engine.mirrors.health import FAILURES, FIRST_REST
+from modelferry.engine.mirrors import (
+    CLOSED,
+    HALF_OPEN,
+    OPEN,
+    QUARANTINED,
+    Candidate,
+    CircuitBreaker,
+    CorruptionAttribution,
+    best,
+    worthwhile,
+)
+from modelferry.engine.mirrors.breaker import FAILURES, FIRST_REST
 
-FINE = Health()
-DOWN = Health(OPEN, rest=4.0, until=14.0, opened=10.0, reason="was reset")
-TRIED = Health(HALF_OPEN, rest=4.0, opened=10.0)
-LIAR = Health(QUARANTINED, reason="served wrong bytes")
+FINE = CircuitBreaker()
+DOWN = CircuitBreaker(OPEN, rest=4.0, until=14.0, opened=10.0, reason="was reset")
+TRIED = CircuitBreaker(HALF_OPEN, rest=4.0, opened=10.0)
+LIAR = CircuitBreaker(QUARANTINED, reason="served wrong bytes")
 
 
 @pytest.mark.parametrize(
     ("before", "event", "after"),
     [
         (FINE, lambda h: h.failed(1.0, "x"), CLOSED),
-        (Health(failures=FAILURES - 1), lambda h: h.failed(1.0, "x"), OPEN),
-        (Health(failures=FAILURES - 1), lambda h: h.delivered().failed(1.0, "x"), CLOSED),
+        (CircuitBreaker(failures=FAILURES - 1), lambda h: h.failed(1.0, "x"), OPEN),
+        (CircuitBreaker(failures=FAILURES - 1), lambda h: h.delivered().failed(1.0, "x"), CLOSED),
         (FINE, lambda h: h.probed(1.0, "", 30.0), CLOSED),
         (FINE, lambda h: h.probed(1.0, "x", 30.0), OPEN),
         (FINE, lambda h: h.tripped(1.0, "x"), OPEN),
@@ -39,18 +49,18 @@ LIAR = Health(QUARANTINED, reason="served wrong bytes")
         (FINE, lambda h: h.quarantined("lied"), QUARANTINED),
     ],
 )
-def test_the_breaker(before: Health, event: Callable[[Health], Health], after: str) -> None:
+def test_the_breaker(before: CircuitBreaker, event: Callable[[CircuitBreaker], CircuitBreaker], after: str) -> None:
     assert event(before).state == after
 
 
 def test_probes_of_a_mirror_that_stays_down_grow_rarer_up_to_its_interval() -> None:
-    health, now, waits = Health().tripped(0.0, "is gone"), 0.0, []
+    health, now, waits = CircuitBreaker().tripped(0.0, "is gone"), 0.0, []
     for _ in range(7):
         waits.append(health.until - now)
         now = health.until
         health = health.probed(now, "is gone", 30.0)
     assert waits == [FIRST_REST, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert health.probed(now, "", 30.0).delivered() == Health()
+    assert health.probed(now, "", 30.0).delivered() == CircuitBreaker()
 
 
 def test_a_half_open_mirror_gets_one_try_at_a_time() -> None:
@@ -107,7 +117,7 @@ class Story:
     def __init__(self, came_from: str, mirrors: str, lies: set[tuple[str, int]], wrong: bool = False) -> None:
         self.lies, self.mirrors, self.wrong = lies, mirrors, wrong
         self.bytes = [self.served(name, index) for index, name in enumerate(came_from)]
-        self.inquiry: Inquiry | None = Inquiry.of([(name, 1) for name in came_from])
+        self.attribution: CorruptionAttribution | None = CorruptionAttribution.of([(name, 1) for name in came_from])
         self.fetched = 0
         self.convicted = ""
         self.run()
@@ -116,15 +126,15 @@ class Story:
         return f"{name}'s lie" if (name, index) in self.lies else "right"
 
     def run(self) -> None:
-        while self.inquiry is not None and (following := self.inquiry.next(self.mirrors)) is not None:
-            self.inquiry = following
+        while self.attribution is not None and (following := self.attribution.next(self.mirrors)) is not None:
+            self.attribution = following
             others = [name for name in self.mirrors if name != following.suspect]
             for turn, index in enumerate(sorted(following.round)):
                 other = others[turn % len(others)]
                 was, self.bytes[index] = self.bytes[index], self.served(other, index)
-                self.inquiry = self.inquiry.arrived(index, other, was != self.bytes[index])
+                self.attribution = self.attribution.arrived(index, other, was != self.bytes[index])
                 self.fetched += 1
-            if self.inquiry.changed and set(self.bytes) == {"right"} and not self.wrong:
+            if self.attribution.changed and set(self.bytes) == {"right"} and not self.wrong:
                 self.convicted = following.suspect
                 return
 
@@ -152,11 +162,11 @@ def test_a_wrong_declared_digest_costs_each_chunk_once_more_and_nobody_is_blamed
 
 
 def test_who_lied_before_is_suspected_first() -> None:
-    following = Inquiry.of([("A", 1), ("B", 5)], ["B"]).next("AB")
+    following = CorruptionAttribution.of([("A", 1), ("B", 5)], ["B"]).next("AB")
     assert following is not None
     assert following.suspect == "B"
 
 
 def test_with_nobody_else_to_ask_nobody_is_suspected() -> None:
-    assert Inquiry.of([("A", 5)]).next("A") is None
-    assert Inquiry.of([]).next("AB") is None
+    assert CorruptionAttribution.of([("A", 5)]).next("A") is None
+    assert CorruptionAttribution.of([]).next("AB") is None

@@ -6,36 +6,36 @@ from dataclasses import replace
 
 import pytest
 
-from modelferry.engine.pace import (
+from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.pacing import (
     FIRST_DELAY,
     MAX_DELAY,
-    Budget,
+    ConcurrencyController,
     Load,
     Meter,
-    Pace,
+    ProgressDeadline,
     Stream,
     backoff,
     cut_of,
-    laggards,
+    find_slow,
     next_part,
     silent,
     victim,
 )
-from modelferry.engine.plan import Lease
 from modelferry.manifest import Chunk
 
 MIB = 1 << 20
 
 
-@pytest.mark.parametrize(("attempt", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (1000, 30.0)])
-def test_a_backoff_doubles_up_to_its_cap_and_half_of_it_is_random(attempt: int, most: float) -> None:
-    assert backoff(attempt, 0.0) == most / 2
-    assert backoff(attempt, 0.999) == pytest.approx(most, rel=0.01)
-    assert FIRST_DELAY / 2 <= backoff(attempt, 0.5) <= MAX_DELAY
+@pytest.mark.parametrize(("failures", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (1000, 30.0)])
+def test_a_backoff_doubles_up_to_its_cap_and_half_of_it_is_random(failures: int, most: float) -> None:
+    assert backoff(failures, 0.0) == most / 2
+    assert backoff(failures, 0.999) == pytest.approx(most, rel=0.01)
+    assert FIRST_DELAY / 2 <= backoff(failures, 0.5) <= MAX_DELAY
 
 
 def test_patience_is_spent_by_time_without_progress() -> None:
-    budget = Budget(patience=60.0, progressed=100.0)
+    budget = ProgressDeadline(progress_deadline=60.0, progressed=100.0)
     assert not budget.spent(160.0)
     assert budget.spent(160.1)
     assert not budget.progress(150.0).spent(210.0)
@@ -44,60 +44,60 @@ def test_patience_is_spent_by_time_without_progress() -> None:
 # How many connections.
 
 
-def watch(pace: Pace, rate: float, seconds: float, begin: float = 0.0) -> Pace:
+def watch(concurrency: ConcurrencyController, rate: float, seconds: float, begin: float = 0.0) -> ConcurrencyController:
     """With `rate` bytes per second for each connection, looked at every 0.25 s."""
     received = 0.0
     for step in range(int(seconds * 4)):
-        received += pace.allowed * rate / 4
-        pace = pace.observe(begin + step / 4, int(received), True)
-    return pace
+        received += concurrency.allowed * rate / 4
+        concurrency = concurrency.observe(begin + step / 4, int(received), True)
+    return concurrency
 
 
 def test_while_more_connections_pay_their_number_doubles_up_to_what_is_allowed() -> None:
-    assert Pace.start(100).allowed == 8
-    assert watch(Pace.start(100), 1e6, 0.75).allowed == 16
-    assert watch(Pace.start(100), 1e6, 10.0).allowed == 100
-    assert watch(Pace.start(3), 1e6, 10.0).allowed == 3
+    assert ConcurrencyController.start(100).allowed == 8
+    assert watch(ConcurrencyController.start(100), 1e6, 0.75).allowed == 16
+    assert watch(ConcurrencyController.start(100), 1e6, 10.0).allowed == 100
+    assert watch(ConcurrencyController.start(3), 1e6, 10.0).allowed == 3
 
 
 @pytest.mark.parametrize(("rtt", "count"), [(0.0002, 8), (0.02, 8), (0.05, 17), (0.18, 61), (0.6, 64)])
 def test_the_longer_the_way_the_more_connections_begin(rtt: float, count: int) -> None:
-    assert Pace.start(128).met(rtt).allowed == count
-    assert Pace.start(16).met(rtt).allowed == min(count, 16)
+    assert ConcurrencyController.start(128).met(rtt).allowed == count
+    assert ConcurrencyController.start(16).met(rtt).allowed == min(count, 16)
 
 
 def test_only_the_first_connection_says_how_many_begin() -> None:
-    pace = Pace.start(128).met(0.02).met(0.4)
-    assert (pace.allowed, pace.rtt) == (8, 0.02)
+    concurrency = ConcurrencyController.start(128).met(0.02).met(0.4)
+    assert (concurrency.allowed, concurrency.rtt) == (8, 0.02)
 
 
 def test_a_server_that_is_busy_at_once_is_asked_by_as_few_as_one_that_is_near() -> None:
-    assert Pace.start(128).met(0.18).busy(0.0).allowed == 4
+    assert ConcurrencyController.start(128).met(0.18).busy(0.0).allowed == 4
 
 
 def test_more_connections_that_do_not_pay_are_given_back() -> None:
-    pace = Pace.start(64)
+    concurrency = ConcurrencyController.start(64)
     seen = set()
     for step in range(40):
-        pace = pace.observe(step / 4, int(step * 2.5e6), True)
-        seen.add(pace.allowed)
+        concurrency = concurrency.observe(step / 4, int(step * 2.5e6), True)
+        seen.add(concurrency.allowed)
     assert seen == {8, 16, 10}  # Doubled in vain; later, and seldom, a quarter more.
-    assert pace.base == 8
+    assert concurrency.base == 8
 
 
 def test_where_a_doubling_nearly_doubles_the_rate_the_next_one_follows_soon() -> None:
-    pace, received = Pace.start(128), 0.0
+    concurrency, received = ConcurrencyController.start(128), 0.0
     begun: dict[int, float] = {}
     for step in range(200):
-        pace = pace.observe(step / 50, int(received), True)
-        begun.setdefault(pace.allowed, step / 50)
-        received += pace.allowed * 1e6 / 50
+        concurrency = concurrency.observe(step / 50, int(received), True)
+        begun.setdefault(concurrency.allowed, step / 50)
+        received += concurrency.allowed * 1e6 / 50
     assert begun[16] == pytest.approx(0.5, abs=0.05)
     assert begun[64] - begun[32] < 0.4
 
 
 def test_one_odd_window_is_not_another_line_but_two_are() -> None:
-    full = watch(Pace.start(8), 1e6, 2.0)
+    full = watch(ConcurrencyController.start(8), 1e6, 2.0)
     assert (full.base_rate, full.changed) == (8e6, False)
     begin = full.mark[0] if full.mark else 0.0
     stalled = full.observe(begin + 1.0, int(full.mark[1] if full.mark else 0), True)
@@ -107,44 +107,44 @@ def test_one_odd_window_is_not_another_line_but_two_are() -> None:
 
 
 def test_it_says_when_it_is_to_be_asked_next() -> None:
-    pace = Pace.start(16)
-    assert pace.due is None
-    pace = pace.observe(10.0, 0, True)
-    assert pace.due == 10.25
-    pace = pace.observe(10.25, 0, True)
-    assert pace.due == 10.5
-    assert pace.observe(10.5, 1_000_000, True).allowed == 16
+    concurrency = ConcurrencyController.start(16)
+    assert concurrency.due is None
+    concurrency = concurrency.observe(10.0, 0, True)
+    assert concurrency.due == 10.25
+    concurrency = concurrency.observe(10.25, 0, True)
+    assert concurrency.due == 10.5
+    assert concurrency.observe(10.5, 1_000_000, True).allowed == 16
 
 
 def test_a_line_that_is_not_filled_teaches_nothing() -> None:
-    pace = Pace.start(64)
+    concurrency = ConcurrencyController.start(64)
     for step in range(40):
-        pace = pace.observe(step / 4, step * 1000, False)
-    assert pace == Pace.start(64)
+        concurrency = concurrency.observe(step / 4, step * 1000, False)
+    assert concurrency == ConcurrencyController.start(64)
 
 
 def test_a_busy_server_is_asked_by_half_as_many() -> None:
-    pace = Pace.start(16).busy(0.0)
-    assert pace.allowed == 4
+    concurrency = ConcurrencyController.start(16).busy(0.0)
+    assert concurrency.allowed == 4
     for second in range(10):
-        pace = pace.busy(10.0 * second)
-    assert pace.allowed == 1
+        concurrency = concurrency.busy(10.0 * second)
+    assert concurrency.allowed == 1
 
 
 def test_several_busy_answers_at_once_count_once() -> None:
-    assert Pace.start(16).busy(5.0).busy(5.1).busy(5.9).allowed == 4
+    assert ConcurrencyController.start(16).busy(5.0).busy(5.1).busy(5.9).allowed == 4
 
 
 def test_a_busy_answer_to_a_trial_takes_the_trial_back() -> None:
-    trial = watch(Pace.start(64), 1e6, 0.75)
+    trial = watch(ConcurrencyController.start(64), 1e6, 0.75)
     assert (trial.base, trial.allowed) == (8, 16)
     assert trial.busy(1.0).allowed == 8
 
 
 def test_what_was_lost_to_a_busy_server_is_won_back_after_a_rest() -> None:
-    pace = Pace.start(16).busy(0.0)
-    assert watch(pace, 1e6, 4.0).allowed == 4
-    assert watch(pace, 1e6, 40.0).allowed == 16
+    concurrency = ConcurrencyController.start(16).busy(0.0)
+    assert watch(concurrency, 1e6, 4.0).allowed == 4
+    assert watch(concurrency, 1e6, 40.0).allowed == 16
 
 
 # How much each is asked for.
@@ -154,52 +154,52 @@ def chunk(index: int = 0) -> Chunk:
     return Chunk(0, index, index * 16 * MIB, (index + 1) * 16 * MIB)
 
 
-def known(rate: float, rtt: float = 0.02) -> Pace:
-    return Pace.start(16).answered(rtt).brought(0.0, 4 * MIB, 4 * MIB / rate)
+def known(rate: float, rtt: float = 0.02) -> ConcurrencyController:
+    return ConcurrencyController.start(16).answered(rtt).brought(0.0, 4 * MIB, 4 * MIB / rate)
 
 
 def test_before_anything_is_known_a_part_is_small() -> None:
-    part, rest = next_part(Pace.start(16), Lease.of(chunk()), 100 * MIB)
+    part, rest = next_part(ConcurrencyController.start(16), RangeTask.of(chunk()), 100 * MIB)
     assert rest is not None
     assert (part.start, part.end, rest.start, rest.end) == (0, MIB, MIB, 16 * MIB)
 
 
 @pytest.mark.parametrize(("rate", "size"), [(1e4, MIB), (0.5 * MIB, 4 * MIB), (1.4 * MIB, 16 * MIB), (1e9, 16 * MIB)])
 def test_a_part_is_what_a_stream_brings_in_some_seconds(rate: float, size: int) -> None:
-    assert next_part(known(rate), Lease.of(chunk()), 1 << 40)[0].size == size
+    assert next_part(known(rate), RangeTask.of(chunk()), 1 << 40)[0].size == size
 
 
 def test_on_a_long_way_the_first_parts_are_shorter_until_they_have_told_the_rate() -> None:
-    far = Pace.start(64).met(0.18)
-    assert next_part(far, Lease.of(chunk()), 1 << 40)[0].size == MIB // 4
-    assert next_part(far.brought(0.0, MIB // 4, 0.9), Lease.of(chunk()), 1 << 40)[0].size > MIB // 4
+    far = ConcurrencyController.start(64).met(0.18)
+    assert next_part(far, RangeTask.of(chunk()), 1 << 40)[0].size == MIB // 4
+    assert next_part(far.brought(0.0, MIB // 4, 0.9), RangeTask.of(chunk()), 1 << 40)[0].size > MIB // 4
 
 
 def test_at_the_end_of_a_weak_line_parts_are_less_than_a_mebibyte() -> None:
     weak = known(3e5, rtt=0.18)
-    assert next_part(weak, Lease(chunk(), 0, MIB), 32 * MIB)[0].size == MIB
-    assert next_part(weak, Lease(chunk(), 0, MIB), 2 * MIB)[0].size == 3 * MIB // 8
+    assert next_part(weak, RangeTask(chunk(), 0, MIB), 32 * MIB)[0].size == MIB
+    assert next_part(weak, RangeTask(chunk(), 0, MIB), 2 * MIB)[0].size == 3 * MIB // 8
 
 
 def test_where_round_trips_are_long_parts_are_longer() -> None:
-    assert next_part(known(0.5 * MIB, rtt=0.2), Lease.of(chunk()), 1 << 40)[0].size == 8 * MIB
+    assert next_part(known(0.5 * MIB, rtt=0.2), RangeTask.of(chunk()), 1 << 40)[0].size == 8 * MIB
 
 
 def test_towards_the_end_parts_become_shorter_unless_they_are_short_in_time() -> None:
-    assert next_part(known(4 * MIB), Lease.of(chunk()), 48 * MIB)[0].size == 8 * MIB
-    assert next_part(known(4 * MIB), Lease.of(chunk()), 0)[0].size == 2 * MIB
-    assert next_part(known(100 * MIB), Lease.of(chunk()), 0)[0].size == 2 * MIB
+    assert next_part(known(4 * MIB), RangeTask.of(chunk()), 48 * MIB)[0].size == 8 * MIB
+    assert next_part(known(4 * MIB), RangeTask.of(chunk()), 0)[0].size == 2 * MIB
+    assert next_part(known(100 * MIB), RangeTask.of(chunk()), 0)[0].size == 2 * MIB
 
 
 def test_what_must_come_in_one_answer_is_not_divided() -> None:
-    for pace, lease in [
-        (Pace.start(16), Lease.again(chunk())),
-        (Pace.start(16), Lease.of(chunk(), reopen=True)),
-        (Pace.start(16), Lease(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
-        (Pace.start(1), Lease.of(chunk())),
-        (Pace.start(16), Lease.of(Chunk(0, 0, 0, MIB + 100))),
+    for concurrency, task in [
+        (ConcurrencyController.start(16), RangeTask.again(chunk())),
+        (ConcurrencyController.start(16), RangeTask.of(chunk(), reopen=True)),
+        (ConcurrencyController.start(16), RangeTask(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
+        (ConcurrencyController.start(1), RangeTask.of(chunk())),
+        (ConcurrencyController.start(16), RangeTask.of(Chunk(0, 0, 0, MIB + 100))),
     ]:
-        assert next_part(pace, lease, 1 << 40) == (lease, None)
+        assert next_part(concurrency, task, 1 << 40) == (task, None)
 
 
 # Streams beside their siblings.
@@ -226,29 +226,29 @@ def test_a_meter_forgets_what_was_long_ago() -> None:
 
 
 def test_a_stream_that_is_slow_beside_its_siblings_is_given_up() -> None:
-    pace = Pace.start(16)
-    assert [s.key for s in laggards(streams(1e6, 1e6, 1e6, 2e5), pace, 5.0)] == [3]
-    assert not laggards(streams(1e6, 1e6, 1e6, 3e5), pace, 5.0)
-    assert not laggards(streams(1e6, 1e6, 1e6, 0.0, seconds=3.0), pace, 5.0)
+    concurrency = ConcurrencyController.start(16)
+    assert [s.key for s in find_slow(streams(1e6, 1e6, 1e6, 2e5), concurrency, 5.0)] == [3]
+    assert not find_slow(streams(1e6, 1e6, 1e6, 3e5), concurrency, 5.0)
+    assert not find_slow(streams(1e6, 1e6, 1e6, 0.0, seconds=3.0), concurrency, 5.0)
 
 
 def test_a_line_that_is_slow_as_a_whole_costs_no_stream() -> None:
-    assert not laggards(streams(0.0, 0.0, 0.0, 0.0, 10.0), known(1e6), 1.0)
-    assert not laggards(streams(10.0), known(1e6), 60.0)
+    assert not find_slow(streams(0.0, 0.0, 0.0, 0.0, 10.0), known(1e6), 1.0)
+    assert not find_slow(streams(10.0), known(1e6), 60.0)
 
 
 def test_a_single_stream_is_compared_with_those_that_ended_a_moment_ago() -> None:
-    assert [s.key for s in laggards(streams(1e5), known(1e6), 4.0)] == [0]
+    assert [s.key for s in find_slow(streams(1e5), known(1e6), 4.0)] == [0]
 
 
 def test_streams_of_another_server_are_no_siblings() -> None:
     far = replace(streams(1e5)[0], key=9, origin="b")
-    assert not laggards([*streams(1e6, 1e6, 1e6, 1e6), far], Pace.start(16), 5.0)
+    assert not find_slow([*streams(1e6, 1e6, 1e6, 1e6), far], ConcurrencyController.start(16), 5.0)
 
 
 def test_a_part_that_is_slow_every_time_is_left_alone() -> None:
     slow = replace(streams(0.0)[0], key=9, drops=3)
-    assert not laggards([*streams(1e6, 1e6, 1e6, 1e6), slow], Pace.start(16), 5.0)
+    assert not find_slow([*streams(1e6, 1e6, 1e6, 1e6), slow], ConcurrencyController.start(16), 5.0)
 
 
 def test_an_idle_connection_takes_half_of_what_is_slow_and_would_end_last() -> None:
@@ -264,14 +264,14 @@ def test_on_a_weak_line_the_last_parts_are_shared_though_none_is_slow() -> None:
 
 
 def test_what_ends_soon_anyway_or_is_little_or_may_not_be_divided_is_not_shared() -> None:
-    pace = known(1e6)
-    assert victim(streams(2e5), pace, 4.0)
-    assert victim(streams(1e6, 5e5), pace, 4.0) is None
+    concurrency = known(1e6)
+    assert victim(streams(2e5), concurrency, 4.0)
+    assert victim(streams(1e6, 5e5), concurrency, 4.0) is None
     assert victim(streams(5e5), known(3e6), 4.0)
     assert victim(streams(5e6), known(3e7), 4.0) is None
-    assert victim(streams(2e5, left=500_000), pace, 4.0) is None
-    assert victim([replace(stream, whole=True) for stream in streams(2e5)], pace, 4.0) is None
-    assert victim(streams(2e5, seconds=0.5), pace, 4.0) is None
+    assert victim(streams(2e5, left=500_000), concurrency, 4.0) is None
+    assert victim([replace(stream, whole=True) for stream in streams(2e5)], concurrency, 4.0) is None
+    assert victim(streams(2e5, seconds=0.5), concurrency, 4.0) is None
 
 
 def test_on_a_weak_line_little_is_shared_and_the_other_ones_round_trip_counts() -> None:
@@ -284,12 +284,12 @@ def test_on_a_weak_line_little_is_shared_and_the_other_ones_round_trip_counts() 
 
 
 def test_what_is_silent_at_the_end_is_not_waited_for() -> None:
-    pace = known(1e6)
-    assert [s.key for s in silent(streams(1e6, 1e6, 1e6, 0.0, left=1000), pace, 5.0)] == [3]
-    assert not silent(streams(1e6, 1e6, 1e6, 1e3), pace, 5.0)
-    assert not silent(streams(1e6, 1e6, 1e6, 0.0, seconds=1.0), pace, 5.0)
-    assert not silent(streams(0.0, 0.0, 0.0, 0.0), replace(pace, told=-10.0), 5.0)
-    assert not silent([replace(streams(0.0)[0], drops=3)], pace, 4.0)
+    concurrency = known(1e6)
+    assert [s.key for s in silent(streams(1e6, 1e6, 1e6, 0.0, left=1000), concurrency, 5.0)] == [3]
+    assert not silent(streams(1e6, 1e6, 1e6, 1e3), concurrency, 5.0)
+    assert not silent(streams(1e6, 1e6, 1e6, 0.0, seconds=1.0), concurrency, 5.0)
+    assert not silent(streams(0.0, 0.0, 0.0, 0.0), replace(concurrency, told=-10.0), 5.0)
+    assert not silent([replace(streams(0.0)[0], drops=3)], concurrency, 4.0)
 
 
 # Small requests beside large ones.

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from modelferry.engine.transport.connection import Connection
-from modelferry.engine.transport.pipe import Pipe, Trust, Unanswered
 from modelferry.errors import ConnectionFailed
+from modelferry.http.transport.connection import Connection
+from modelferry.http.transport.pipelining import PipelinedConnection, PipeliningPolicy, Unanswered
 
 
 class Wire(Connection):
@@ -38,7 +38,7 @@ async def wire() -> AsyncIterator[Wire]:
     wire.far.close()
 
 
-def piped(wire: Wire) -> tuple[Pipe, asyncio.Event]:
+def piped(wire: Wire) -> tuple[PipelinedConnection, asyncio.Event]:
     """A pipe over `wire`, which is open when the event is set."""
     may = asyncio.Event()
 
@@ -46,7 +46,7 @@ def piped(wire: Wire) -> tuple[Pipe, asyncio.Event]:
         await may.wait()
         return wire
 
-    return Pipe(connect, lambda connection: connection.abort()), may
+    return PipelinedConnection(connect, lambda connection: connection.abort()), may
 
 
 async def test_requests_are_sent_at_once_and_answers_read_in_their_order(wire: Wire) -> None:
@@ -105,7 +105,7 @@ async def test_a_connection_that_cannot_be_had_gives_all_back() -> None:
     async def connect() -> Connection:
         raise ConnectionFailed("refused")
 
-    pipe = Pipe(connect, lambda connection: None)
+    pipe = PipelinedConnection(connect, lambda connection: None)
     turns = [pipe.send(b"1"), pipe.send(b"2")]
     for turn in turns:
         with pytest.raises(Unanswered):
@@ -124,7 +124,7 @@ async def test_what_comes_behind_an_answer_is_given_to_the_next(wire: Wire) -> N
 
 
 def test_a_server_that_closes_after_a_hundred_requests_is_trusted_all_the_same() -> None:
-    trust = Trust()
+    trust = PipeliningPolicy()
     for _ in range(1000):
         for _ in range(89):
             trust.answered()
@@ -133,7 +133,7 @@ def test_a_server_that_closes_after_a_hundred_requests_is_trusted_all_the_same()
 
 
 def test_a_server_that_answers_one_request_a_connection_is_soon_asked_so() -> None:
-    trust = Trust()
+    trust = PipeliningPolicy()
     rounds = 0
     while trust.given:
         trust.lost(11)
@@ -142,7 +142,7 @@ def test_a_server_that_answers_one_request_a_connection_is_soon_asked_so() -> No
 
 
 def test_an_answer_to_something_else_is_enough() -> None:
-    trust = Trust()
+    trust = PipeliningPolicy()
     for _ in range(1000):
         trust.answered()
     trust.spoil()

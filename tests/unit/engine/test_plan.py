@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.plan import SMALL, Backlog, Lease, keeps
-from modelferry.manifest import Chunk, Digest, FileEntry, Place
+from modelferry.engine.download.range_task import SMALL, RangeTask, TaskQueue, can_resume
+from modelferry.manifest import Chunk, Digest, FileEntry, Location
 
 
-def lease(file: int, index: int) -> Lease:
-    return Lease.of(Chunk(file, index, index * 10, index * 10 + 10))
+def task(file: int, index: int) -> RangeTask:
+    return RangeTask.of(Chunk(file, index, index * 10, index * 10 + 10))
 
 
 def test_chunks_come_in_the_order_of_the_manifest() -> None:
-    backlog = Backlog()
+    backlog = TaskQueue()
     for file, index in [(1, 0), (0, 2), (0, 0), (2, 1), (0, 1)]:
-        backlog.push(lease(file, index))
+        backlog.push(task(file, index))
     order = []
     while found := backlog.pop(0.0):
         order.append((found.chunk.file, found.chunk.index))
@@ -24,50 +24,50 @@ def test_chunks_come_in_the_order_of_the_manifest() -> None:
 
 
 def test_a_chunk_that_failed_waits_alone_while_others_go_on() -> None:
-    backlog = Backlog()
-    backlog.push(lease(0, 0), ready=5.0)
-    backlog.push(lease(0, 1))
-    assert backlog.pop(0.0) == lease(0, 1)
+    backlog = TaskQueue()
+    backlog.push(task(0, 0), ready=5.0)
+    backlog.push(task(0, 1))
+    assert backlog.pop(0.0) == task(0, 1)
     assert backlog.pop(4.9) is None
     assert backlog.next_ready() == 5.0
-    assert backlog.pop(5.0) == lease(0, 0)
+    assert backlog.pop(5.0) == task(0, 0)
     assert len(backlog) == 0
 
 
 def test_what_may_not_be_fetched_is_passed_over_and_kept() -> None:
-    backlog = Backlog()
-    backlog.push(lease(0, 0))
-    backlog.push(lease(1, 0))
-    assert backlog.pop(0.0, lambda candidate: candidate.chunk.file == 1) == lease(1, 0)
-    assert backlog.pop(0.0) == lease(0, 0)
+    backlog = TaskQueue()
+    backlog.push(task(0, 0))
+    backlog.push(task(1, 0))
+    assert backlog.pop(0.0, lambda candidate: candidate.chunk.file == 1) == task(1, 0)
+    assert backlog.pop(0.0) == task(0, 0)
 
 
 def test_a_file_that_begins_anew_leaves_nothing_behind() -> None:
-    backlog = Backlog()
-    backlog.push(lease(0, 0))
-    backlog.push(lease(1, 0), ready=9.0)
-    backlog.push(lease(0, 1), ready=9.0)
+    backlog = TaskQueue()
+    backlog.push(task(0, 0))
+    backlog.push(task(1, 0), ready=9.0)
+    backlog.push(task(0, 1), ready=9.0)
     backlog.drop(0)
     assert len(backlog) == 1
-    assert backlog.pop(9.0) == lease(1, 0)
+    assert backlog.pop(9.0) == task(1, 0)
 
 
 def test_progress_resets_the_count_of_failures_and_keeps_the_prefix() -> None:
-    first = lease(0, 1)
-    assert (first.after(10).attempt, first.after(10).start) == (1, 10)
-    assert first.after(10).after(10).attempt == 2
+    first = task(0, 1)
+    assert (first.after(10).failures, first.after(10).start) == (1, 10)
+    assert first.after(10).after(10).failures == 2
     again = first.after(10).after(10).after(15)
-    assert (again.attempt, again.start) == (1, 15)
+    assert (again.failures, again.start) == (1, 15)
 
 
 def test_a_chunk_to_compare_is_reopened_once_and_asked_for_past_the_caches() -> None:
-    compared = Lease.of(Chunk(0, 0, 0, 10), reopen=True)
+    compared = RangeTask.of(Chunk(0, 0, 0, 10), reopen=True)
     assert compared.fresh
     assert not compared.after(5).reopen
 
 
-PINNED = FileEntry("a", 30, Digest("md5", "0" * 32), (Place("https://x/a"),))
-UNPINNED = FileEntry("a", 30, None, (Place("https://x/a"),))
+PINNED = FileEntry("a", 30, Digest("md5", "0" * 32), (Location("https://x/a"),))
+UNPINNED = FileEntry("a", 30, None, (Location("https://x/a"),))
 
 
 @pytest.mark.parametrize(
@@ -84,32 +84,32 @@ UNPINNED = FileEntry("a", 30, None, (Place("https://x/a"),))
 def test_without_a_digest_only_one_version_from_one_mirror_is_completed(
     entry: FileEntry, validators: tuple[tuple[str, str], ...], kept: bool
 ) -> None:
-    assert keeps(entry, OpenedFile(0, False, (2,), validators)) is kept
+    assert can_resume(entry, OpenedFile(0, False, (2,), validators)) is kept
 
 
 def test_a_verified_file_is_kept_in_any_case() -> None:
-    assert keeps(UNPINNED, OpenedFile(0, True, (), (("m", ""),)))
+    assert can_resume(UNPINNED, OpenedFile(0, True, (), (("m", ""),)))
 
 
-def large(index: int) -> Lease:
-    return Lease.of(Chunk(1, index, index * 2 * SMALL, (index + 1) * 2 * SMALL))
+def large(index: int) -> RangeTask:
+    return RangeTask.of(Chunk(1, index, index * 2 * SMALL, (index + 1) * 2 * SMALL))
 
 
 def test_small_and_large_ones_are_taken_by_choice_and_each_in_order() -> None:
-    backlog = Backlog()
-    for one in (large(1), lease(2, 0), large(0), lease(0, 0)):
+    backlog = TaskQueue()
+    for one in (large(1), task(2, 0), large(0), task(0, 0)):
         backlog.push(one)
-    assert backlog.peek(0.0) == lease(0, 0)
+    assert backlog.peek(0.0) == task(0, 0)
     assert backlog.pop(0.0) == large(0)
-    assert backlog.pop(0.0, small=True) == lease(0, 0)
-    assert backlog.pop(0.0, small=True) == lease(2, 0)
+    assert backlog.pop(0.0, small=True) == task(0, 0)
+    assert backlog.pop(0.0, small=True) == task(2, 0)
     assert backlog.pop(0.0, small=True) == large(1)
     assert backlog.bytes == 0
 
 
 def test_the_bytes_that_wait_are_counted_through_everything() -> None:
-    backlog = Backlog()
-    for one in (large(0), lease(0, 0), lease(2, 0)):
+    backlog = TaskQueue()
+    for one in (large(0), task(0, 0), task(2, 0)):
         backlog.push(one)
     assert backlog.bytes == 2 * SMALL + 20
     backlog.pop(0.0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modelferry.engine.checkpoint.api import Telemetry
-from modelferry.engine.checkpoint.digests import Frontier
-from modelferry.engine.checkpoint.ledger import ChunkRow
-from modelferry.engine.checkpoint.progress import WINDOW, Meter, letters_of, progress_of
-from modelferry.engine.checkpoint.state import FileState
-from modelferry.manifest import Digest, FileEntry, Place
+from modelferry.engine.checkpoint.chunk_store import ChunkRow
+from modelferry.engine.checkpoint.digests import RunningDigest
+from modelferry.engine.checkpoint.file_states import FileState
+from modelferry.engine.checkpoint.progress_report import WINDOW, Meter, letters_of, progress_of
+from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.messages import FileProgress, Progress
 
 DIGEST = Digest("md5", "0" * 32)
@@ -17,9 +17,9 @@ DIGEST = Digest("md5", "0" * 32)
 
 def state(number: int, done: int, *, digest: Digest | None = DIGEST, verified: bool = False) -> FileState:
     """A file of four chunks of 10 bytes, the first `done` of which are done."""
-    entry = FileEntry(f"f{number}", 40, digest, (Place("https://x/"),))
+    entry = FileEntry(f"f{number}", 40, digest, (Location("https://x/"),))
     rows = [ChunkRow(number, i, i * 10, i * 10 + 10, i < done, "", "", 0, None) for i in range(4)]
-    found = FileState(number, entry, number, 0, verified, rows, Frontier.of(entry))
+    found = FileState(number, entry, number, 0, verified, rows, RunningDigest.of(entry))
     found.recount()
     return found
 

@@ -12,13 +12,13 @@ from random import Random
 import pytest
 
 from modelferry.engine.checkpoint.api import Receipt, Written
-from modelferry.engine.checkpoint.keeper import Keeper
-from modelferry.engine.repair import plan
-from modelferry.engine.repairer import Repairer
-from modelferry.engine.verify import Report, verify
+from modelferry.engine.checkpoint.worker import CheckpointWorker
+from modelferry.engine.maintenance.repair import plan
+from modelferry.engine.maintenance.repair_files import Repairer
+from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
-from modelferry.manifest import Digest, FileEntry, Manifest, Place
-from modelferry.manifest.model import pin
+from modelferry.manifest import Digest, FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
 from unit.engine.disk_edge import Killed, die_at
 
 CHUNK = 4096
@@ -35,7 +35,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manifest() -> Manifest:
     digest = Digest("sha256", hashlib.sha256(DATA).hexdigest())
-    return pin((FileEntry("d/a", len(DATA), digest, (Place("https://x/"),)),))
+    return pin((FileEntry("d/a", len(DATA), digest, (Location("https://x/"),)),))
 
 
 @dataclass
@@ -78,15 +78,15 @@ class Damaged:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Damaged:
-    keeper = Keeper(tmp_path, boot_id="b", clock=lambda: 1000.0)
-    keeper.open(manifest())
+    worker = CheckpointWorker(tmp_path, boot_id="b", clock=lambda: 1000.0)
+    worker.open(manifest())
     incoming = tmp_path / ".modelferry" / "incoming" / manifest().revision / "d" / "a"
     incoming.write_bytes(DATA)
     inode = incoming.stat().st_ino
-    keeper.commit([Written(0, index, 0, inode, '"v"', "m") for index in range(4)])
-    keeper.finish(0)
-    keeper.publish()
-    keeper.close()
+    worker.commit([Written(0, index, 0, inode, '"v"', "m") for index in range(4)])
+    worker.finish(0)
+    worker.publish()
+    worker.close()
     published = tmp_path / "current" / "d" / "a"
     bad = bytearray(DATA)
     for at in (CHUNK + 1, 3 * CHUNK + 99):

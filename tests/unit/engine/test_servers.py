@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.mirrors import Cap, Mirror
-from modelferry.engine.pace import Load, Meter
-from modelferry.engine.plan import Lease
-from modelferry.engine.servers import SILENCE, Servers
-from modelferry.engine.wire import Origin
-from modelferry.engine.work import FileWork
+from modelferry.engine.download.file_download import FileDownload
+from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.mirrors import Mirror, MirrorLimit
+from modelferry.engine.mirrors.registry import SILENCE, MirrorRegistry
+from modelferry.engine.pacing import Load, Meter
 from modelferry.errors import NotFound
-from modelferry.manifest import Digest, FileEntry, Place
+from modelferry.http.wire import Origin
+from modelferry.manifest import Digest, FileEntry, Location
 
-PLACES = (Place("https://source/a"), Place("https://one/a", "one"), Place("https://two/a", "two"))
+PLACES = (Location("https://source/a"), Location("https://one/a", "one"), Location("https://two/a", "two"))
 PINNED = FileEntry("a", 1 << 20, Digest("md5", "0" * 32), PLACES)
 UNPINNED = FileEntry("a", 1 << 20, None, PLACES)
 FOUND = OpenedFile(0, False, (0,))
@@ -25,29 +25,29 @@ ORDERED = (Mirror("one", 0), Mirror("two", 1), Mirror("source", 2))
 
 
 class Choice:
-    """Servers that have all answered before, and a file."""
+    """MirrorRegistry that have all answered before, and a file."""
 
     def __init__(self, *mirrors: Mirror, entry: FileEntry = PINNED, found: OpenedFile = FOUND) -> None:
-        self.file = FileWork.of(0, entry, found)
-        self.servers = Servers.of(16, mirrors)
-        self.servers.meet(self.file.places, 0.0)
-        self.servers.reached = {Origin.of(place.url) for place in entry.places}
-        self.lease = Lease.of(self.file.chunks[0])
+        self.file = FileDownload.of(0, entry, found)
+        self.servers = MirrorRegistry.of(16, mirrors)
+        self.servers.meet(self.file.locations, 0.0)
+        self.servers.reached = {Origin.of(location.url) for location in entry.locations}
+        self.task = RangeTask.of(self.file.chunks[0])
 
-    def ask(self, lease: Lease | None = None, waiting: int = 0) -> str:
+    def ask(self, task: RangeTask | None = None, waiting: int = 0) -> str:
         """The mirror that is asked next; empty where it has to be waited for."""
-        place = self.servers.place_for(self.file, lease or self.lease, waiting, Counter())
-        return place.place.mirror if place is not None else ""
+        location = self.servers.location_for(self.file, task or self.task, waiting, Counter())
+        return location.location.mirror if location is not None else ""
 
     def fail(self, name: str, times: int = 3) -> None:
         """Failures in a row."""
-        place = next(place for place in self.file.places if place.place.mirror == name)
+        location = next(location for location in self.file.locations if location.location.mirror == name)
         for _ in range(times):
-            self.servers.failed(place, 1.0, "was reset")
+            self.servers.failed(location, 1.0, "was reset")
 
     def deliver(self, name: str) -> None:
         """Good bytes."""
-        self.servers.delivered(next(place for place in self.file.places if place.place.mirror == name))
+        self.servers.delivered(next(location for location in self.file.locations if location.location.mirror == name))
 
 
 def test_the_lowest_priority_is_asked_whatever_the_order_in_the_manifest() -> None:
@@ -57,15 +57,15 @@ def test_the_lowest_priority_is_asked_whatever_the_order_in_the_manifest() -> No
 
 def test_a_lease_that_failed_goes_elsewhere_once() -> None:
     choice = Choice(*ORDERED)
-    assert choice.ask(Lease.of(choice.file.chunks[0]).after(0)) == "one"
-    failed = Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")
+    assert choice.ask(RangeTask.of(choice.file.chunks[0]).after(0)) == "one"
+    failed = RangeTask(choice.task.chunk, 0, 10, failures=1, avoid="one")
     assert choice.ask(failed) == "two"
     assert choice.ask() == "one"
 
 
 def test_a_place_that_has_no_such_file_is_passed_over_for_that_file() -> None:
     choice = Choice(*ORDERED)
-    choice.file.places[1].refused = NotFound("gone")
+    choice.file.locations[1].refused = NotFound("gone")
     assert choice.ask() == "two"
 
 
@@ -87,7 +87,7 @@ def test_the_source_is_the_last_resort_and_falling_back_to_it_is_counted_once() 
     choice.fail("two")
     choice.fail("one", 1)
     choice.deliver("two")
-    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="two")) == "source"
+    assert choice.ask(RangeTask(choice.task.chunk, 0, 10, failures=1, avoid="two")) == "source"
     choice.fail("two", 1)
     assert choice.ask() == "source"
     assert {m.name: m.fallbacks for m in choice.servers.progress()} == {"one": 0, "two": 1, "source": 1}
@@ -106,7 +106,7 @@ def test_a_mirror_is_untried_until_it_answers_a_request_or_a_probe_well() -> Non
     assert untried() == {"one", "two", "source"}
     choice.fail("one", 1)
     choice.servers.probed("two", 5.0, "")
-    choice.servers.answered(choice.file.places[0], 5.0, 0.1)
+    choice.servers.answered(choice.file.locations[0], 5.0, 0.1)
     assert untried() == {"one"}
     choice.fail("one", 2)
     assert untried() == set(), "it is known to be down"
@@ -118,13 +118,13 @@ def test_with_all_down_each_is_asked_in_turn() -> None:
         choice.fail(name)
     assert choice.servers.all_down
     assert choice.ask() == "one"
-    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")) == "two"
-    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=2, avoid="two")) == "one"
+    assert choice.ask(RangeTask(choice.task.chunk, 0, 10, failures=1, avoid="one")) == "two"
+    assert choice.ask(RangeTask(choice.task.chunk, 0, 10, failures=2, avoid="two")) == "one"
 
 
 def test_a_server_that_asked_to_be_left_alone_is_not_waited_for_where_there_is_another() -> None:
     choice = Choice(*ORDERED)
-    choice.servers.busy(choice.file.places[1], 0.0, 20.0)
+    choice.servers.busy(choice.file.locations[1], 0.0, 20.0)
     assert choice.ask() == "two"
     choice.servers.resume(21.0)
     assert choice.ask() == "one"
@@ -134,7 +134,7 @@ def test_an_unknown_server_is_asked_by_one_try_at_a_time() -> None:
     choice = Choice(*ORDERED)
     choice.servers.reached.clear()
     asks = Counter([Origin.of("https://one/a")])
-    assert choice.servers.place_for(choice.file, choice.lease, 0, asks) is None
+    assert choice.servers.location_for(choice.file, choice.task, 0, asks) is None
     assert choice.ask() == "one"
 
 
@@ -142,7 +142,7 @@ def test_without_a_digest_the_bytes_of_two_mirrors_do_not_mix() -> None:
     choice = Choice(*ORDERED, entry=UNPINNED)
     assert choice.ask() == "one"
     choice.fail("one", 2)
-    assert choice.ask(Lease(choice.lease.chunk, 0, 10, attempt=1, avoid="one")) == "one"
+    assert choice.ask(RangeTask(choice.task.chunk, 0, 10, failures=1, avoid="one")) == "one"
 
 
 def test_without_a_digest_the_mirror_that_began_goes_on() -> None:
@@ -154,12 +154,12 @@ def test_without_a_digest_another_mirror_begins_anew_at_once_or_after_half_a_min
     choice = Choice(*ORDERED, entry=UNPINNED)
     assert choice.ask() == "one"
     choice.fail("one")
-    assert choice.servers.disloyal(choice.file, 1.0)
+    assert choice.servers.should_switch_location(choice.file, 1.0)
     begun = Choice(*ORDERED, entry=UNPINNED, found=OpenedFile(0, False, (), (("one", '"v"'),)))
     assert begun.ask() == "one"
     begun.fail("one")
-    assert not begun.servers.disloyal(begun.file, 20.0)
-    assert begun.servers.disloyal(begun.file, 31.0)
+    assert not begun.servers.should_switch_location(begun.file, 20.0)
+    assert begun.servers.should_switch_location(begun.file, 31.0)
 
 
 def test_parts_of_a_chunk_come_from_one_mirror_while_it_is_well() -> None:
@@ -177,24 +177,24 @@ def test_a_chunk_that_is_begun_takes_no_connection_beyond_a_share_that_a_better_
     choice.servers.brought("two", 1.0, 9_000_000, 1.0)
 
     def fair(one: int, two: int) -> str:
-        choice.servers.take_stock({"one": Load(one), "two": Load(two)})
-        place = choice.servers.place_for(choice.file, choice.lease, 0, Counter(), fair=True)
-        return place.place.mirror if place is not None else ""
+        choice.servers.update_load({"one": Load(one), "two": Load(two)})
+        location = choice.servers.location_for(choice.file, choice.task, 0, Counter(), fair=True)
+        return location.location.mirror if location is not None else ""
 
     assert fair(one=7, two=7) == "one"
     assert fair(one=8, two=7) == ""
-    choice.servers.known["one"].pace = replace(choice.servers.known["one"].pace, allowed=9, base=9)
+    choice.servers.known["one"].concurrency = replace(choice.servers.known["one"].concurrency, allowed=9, base=9)
     assert choice.ask() == "one"
     assert fair(one=8, two=8) == "one"
 
 
 def test_the_suspect_of_a_wrong_digest_is_not_asked() -> None:
     choice = Choice(*ORDERED)
-    choice.file.inquiry = None
+    choice.file.attribution = None
     assert choice.ask() == "one"
-    from modelferry.engine.mirrors import Inquiry
+    from modelferry.engine.mirrors import CorruptionAttribution
 
-    choice.file.inquiry = Inquiry(("one",), suspect="one", round=frozenset({0}))
+    choice.file.attribution = CorruptionAttribution(("one",), suspect="one", round=frozenset({0}))
     assert choice.ask() == "two"
 
 
@@ -209,7 +209,7 @@ def test_mirrors_that_nobody_asks_are_probed_once_an_interval() -> None:
 
 
 def test_a_mirror_that_is_alone_is_never_probed() -> None:
-    servers = Servers.of(16, [Mirror("source", 0)])
+    servers = MirrorRegistry.of(16, [Mirror("source", 0)])
     assert servers.probes(1e6) == []
     assert servers.probe_times() == []
 
@@ -235,7 +235,7 @@ def test_one_source_alone_is_asked_whatever_its_breaker_says(entry: FileEntry) -
 
 def test_there_is_room_while_a_mirror_that_is_at_work_may_have_more() -> None:
     choice = Choice(*ORDERED)
-    allowed = choice.servers.known["one"].pace.allowed
+    allowed = choice.servers.known["one"].concurrency.allowed
     choice.servers.running["one"] = allowed
     assert not choice.servers.room
     choice.fail("one")
@@ -249,39 +249,39 @@ def test_there_is_room_while_a_mirror_that_is_at_work_may_have_more() -> None:
 
 def test_a_mirror_with_a_limit_gets_the_streams_that_it_is_enough_for() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 1), Mirror("source", 2))
-    choice.servers.caps = {"one": Cap(100_000, 1)}
+    choice.servers.caps = {"one": MirrorLimit(100_000, 1)}
     assert choice.ask() == "one"
-    choice.servers.take_stock({"one": Load(1, 0)})
+    choice.servers.update_load({"one": Load(1, 0)})
     assert choice.ask() == ""
-    choice.servers.caps = {"one": Cap(100_000, 2)}
+    choice.servers.caps = {"one": MirrorLimit(100_000, 2)}
     assert choice.ask() == "one"
 
 
 def test_a_mirror_whose_limit_would_hold_up_the_end_begins_no_chunk() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
-    choice.servers.take_stock({"two": Load(2, 0)})
-    choice.servers.mirror(choice.file.places[2]).meter = Meter().sampled(0.0, 0).sampled(1.0, 10 << 20)
-    choice.servers.caps = {"one": Cap(1000, 1)}
+    choice.servers.update_load({"two": Load(2, 0)})
+    choice.servers.mirror(choice.file.locations[2]).meter = Meter().sampled(0.0, 0).sampled(1.0, 10 << 20)
+    choice.servers.caps = {"one": MirrorLimit(1000, 1)}
     assert choice.ask() == "two"
     assert choice.ask(waiting=30_000 << 20) == "one"
 
 
 def test_a_mirror_that_waits_for_its_own_limit_is_not_silent() -> None:
     choice = Choice(*ORDERED)
-    choice.servers.take_stock({"one": Load(1, 0)})
-    choice.servers.caps = {"one": Cap(1, 1, felt=True)}
+    choice.servers.update_load({"one": Load(1, 0)})
+    choice.servers.caps = {"one": MirrorLimit(1, 1, felt=True)}
     assert choice.servers.silent(SILENCE + 1) == []
-    choice.servers.caps = {"one": Cap(1, 1)}
+    choice.servers.caps = {"one": MirrorLimit(1, 1)}
     assert choice.servers.silent(SILENCE + 1) == ["one"]
 
 
 def test_a_mirror_that_sends_whole_files_alone_is_passed_over_as_long_as_another_is_well() -> None:
     choice = Choice(*ORDERED)
-    choice.file.places[1].entire = True
+    choice.file.locations[1].entire = True
     assert choice.ask() == "two"
     choice.fail("two")
     assert choice.ask() == "source"
     choice.fail("source")
     assert not choice.servers.in_parts(choice.file)
     assert choice.ask() == "one"
-    assert choice.ask(replace(choice.lease, stream=True)) == "one"
+    assert choice.ask(replace(choice.task, stream=True)) == "one"

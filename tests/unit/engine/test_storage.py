@@ -12,8 +12,8 @@ import pytest
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.space import RESERVE, check_room
 from modelferry.engine.storage.tree import Tree
-from modelferry.engine.units import size_text
-from modelferry.errors import DiskFault, InsufficientSpace
+from modelferry.errors import DiskError, InsufficientSpace
+from modelferry.values.sizes import size_text
 
 GIB = 1 << 30
 
@@ -132,13 +132,13 @@ def test_a_disk_too_small_is_told_with_its_numbers() -> None:
     [
         (errno.ENOSPC, InsufficientSpace, "InsufficientSpace"),
         (errno.EDQUOT, InsufficientSpace, "InsufficientSpace"),
-        (errno.EIO, DiskFault, "DiskFault"),
-        (errno.EACCES, DiskFault, "NotWritable"),
-        (errno.EROFS, DiskFault, "NotWritable"),
+        (errno.EIO, DiskError, "DiskError"),
+        (errno.EACCES, DiskError, "NotWritable"),
+        (errno.EROFS, DiskError, "NotWritable"),
     ],
 )
 def test_what_the_system_says_of_the_disk(number: int, kind: type[Exception], reason: str) -> None:
-    fault = files.disk_fault("writing", OSError(number, os.strerror(number)), 5)
+    fault = files.disk_error("writing", OSError(number, os.strerror(number)), 5)
     assert isinstance(fault, kind)
     assert fault.reason == reason
 

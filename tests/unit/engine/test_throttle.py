@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from modelferry.engine.transport.throttle import Throttle
+from modelferry.http.transport.throttle import Throttle
 
 pytestmark = pytest.mark.looptime
 
@@ -22,12 +22,12 @@ def limited(rate: int | None, connections: int = 16) -> Throttle:
 
 
 async def test_without_a_limit_nobody_waits() -> None:
-    assert await limited(None).pay(10**9) == 10**9
+    assert await limited(None).acquire(10**9) == 10**9
     assert now() == 0
 
 
 async def test_a_payment_takes_its_time() -> None:
-    assert await limited(1000).pay(3000) == 3000
+    assert await limited(1000).acquire(3000) == 3000
     assert now() == pytest.approx(3.0, rel=0.02)
 
 
@@ -42,12 +42,12 @@ async def test_a_payment_waits_for_a_part_of_it_and_not_for_each_byte() -> None:
 
     throttle = Throttle(16, clock)
     throttle.set(100_000)
-    await throttle.pay(100_000)
+    await throttle.acquire(100_000)
     assert looks < 1000
 
 
 async def test_who_owes_nothing_pays_nothing() -> None:
-    assert await limited(1000).pay(-5) == 0
+    assert await limited(1000).acquire(-5) == 0
     assert now() == 0
 
 
@@ -56,7 +56,7 @@ async def test_payers_get_the_same() -> None:
 
     async def stream(number: int) -> None:
         while True:
-            paid[number] += await throttle.pay(10)
+            paid[number] += await throttle.acquire(10)
 
     streams = [asyncio.create_task(stream(number)) for number in range(3)]
     await asyncio.sleep(10)
@@ -68,7 +68,7 @@ async def test_payers_get_the_same() -> None:
 
 async def test_a_raised_limit_reaches_who_waits_already() -> None:
     throttle = limited(10)
-    payment = asyncio.create_task(throttle.pay(10_000))
+    payment = asyncio.create_task(throttle.acquire(10_000))
     await asyncio.sleep(1)
     throttle.set(10_000)
     await payment
@@ -78,7 +78,7 @@ async def test_a_raised_limit_reaches_who_waits_already() -> None:
 async def test_a_pause_holds_until_it_is_over() -> None:
     throttle = limited(0)
     assert throttle.paused
-    payment = asyncio.create_task(throttle.pay(100))
+    payment = asyncio.create_task(throttle.acquire(100))
     await asyncio.sleep(3600)
     assert not payment.done()
     throttle.set(None)
@@ -88,8 +88,8 @@ async def test_a_pause_holds_until_it_is_over() -> None:
 
 async def test_one_who_leaves_the_line_lets_the_next_one_pay() -> None:
     throttle = limited(100)
-    first = asyncio.create_task(throttle.pay(1000))
-    second = asyncio.create_task(throttle.pay(100))
+    first = asyncio.create_task(throttle.acquire(1000))
+    second = asyncio.create_task(throttle.acquire(100))
     await asyncio.sleep(1)
     first.cancel()
     await second
@@ -99,7 +99,7 @@ async def test_one_who_leaves_the_line_lets_the_next_one_pay() -> None:
 async def test_the_limit_is_felt_while_somebody_waits_for_it() -> None:
     throttle = limited(1000)
     assert not throttle.felt
-    await throttle.pay(1000)
+    await throttle.acquire(1000)
     assert throttle.felt
     await asyncio.sleep(2)
     assert not throttle.felt
@@ -149,7 +149,7 @@ def test_what_may_be_under_way_is_less_than_a_tenth_of_a_second(rate: int) -> No
 async def test_a_single_stream_gets_the_smaller_of_both_limits(whole_rate: int, rate: int) -> None:
     whole = limited(whole_rate)
     whole.set_mirrors({"m": rate})
-    assert await whole.of("m").pay(5000) == 5000
+    assert await whole.of("m").acquire(5000) == 5000
     assert now() == pytest.approx(5.0, rel=0.02)
 
 
@@ -159,7 +159,7 @@ async def test_two_mirrors_never_bring_more_than_the_download_may_have() -> None
 
     async def stream(mirror: str) -> None:
         while True:
-            given = await whole.of(mirror).pay(10)
+            given = await whole.of(mirror).acquire(10)
             paid[mirror] += given
 
     streams = [asyncio.create_task(stream(mirror)) for mirror in paid]
@@ -174,10 +174,10 @@ async def test_two_mirrors_never_bring_more_than_the_download_may_have() -> None
 async def test_a_mirror_that_waits_for_its_own_limit_keeps_the_others_from_nothing() -> None:
     whole = limited(1000)
     whole.set_mirrors({"slow": 1})
-    waiting = asyncio.create_task(whole.of("slow").pay(100))
+    waiting = asyncio.create_task(whole.of("slow").acquire(100))
     await asyncio.sleep(1)
     before = now()
-    await whole.of("other").pay(2000)
+    await whole.of("other").acquire(2000)
     assert now() - before == pytest.approx(2.0, rel=0.1)
     waiting.cancel()
 
@@ -185,7 +185,7 @@ async def test_a_mirror_that_waits_for_its_own_limit_keeps_the_others_from_nothi
 async def test_a_mirror_that_is_not_in_the_list_any_more_has_no_limit() -> None:
     whole = limited(None)
     whole.set_mirrors({"slow": 1})
-    payment = asyncio.create_task(whole.of("slow").pay(1000))
+    payment = asyncio.create_task(whole.of("slow").acquire(1000))
     await asyncio.sleep(1)
     whole.set_mirrors({})
     await payment

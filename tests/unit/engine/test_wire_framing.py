@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.engine.wire import Body, Framing, Head, ProtocolError, keeps_alive
-from modelferry.engine.wire.framing import MAX_SIZE_LINE, MAX_TRAILERS, framing_of
+from modelferry.http.wire import Body, Framing, Head, ProtocolError, keeps_alive
+from modelferry.http.wire.framing import MAX_SIZE_LINE, MAX_TRAILERS, framing_of
 
 
 def head(*fields: tuple[str, str], status: int = 200, version: tuple[int, int] = (1, 1)) -> Head:

@@ -7,21 +7,10 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.wire import (
-    Action,
-    Body,
-    Expectation,
-    Framing,
-    Head,
-    HeadParser,
-    ProtocolError,
-    Request,
-    ended,
-    judge,
-    keeps_alive,
-)
-from modelferry.engine.wire.framing import framing_of
-from modelferry.engine.wire.head import MAX_FIELDS, MAX_HEAD
+from modelferry.engine.response import Action, Expectation, ended, judge
+from modelferry.http.wire import Body, Framing, Head, HeadParser, ProtocolError, Request, keeps_alive
+from modelferry.http.wire.framing import framing_of
+from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD
 
 REQUESTS = (Request("https://example.com/m", 100, 200), Request("https://example.com/m"))
 EXPECTATIONS = (

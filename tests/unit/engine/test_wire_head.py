@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.wire import Head, HeadParser, ProtocolError
-from modelferry.engine.wire.head import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
+from modelferry.http.wire import Head, HeadParser, ProtocolError
+from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
 
 GOOD = b'HTTP/1.1 206 Partial Content\r\nETag: "a"\r\nX-Empty:\r\ncontent-length:  5 \r\n\r\n'
 

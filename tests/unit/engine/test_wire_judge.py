@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from modelferry.engine.wire import Action, Expectation, Framing, Head, Request, Verdict, ended, judge
-from modelferry.engine.wire.judge import MAX_HOPS
+from modelferry.engine.response import Action, Expectation, Verdict, ended, judge
+from modelferry.engine.response.judge import MAX_HOPS
 from modelferry.errors import (
     Denied,
     NotFound,
@@ -19,6 +19,7 @@ from modelferry.errors import (
     SourceChanged,
     Stalled,
 )
+from modelferry.http.wire import Framing, Head, Request
 
 URL = "https://example.com/model.bin?token=secret"
 ASK = Request(URL, 100, 200)

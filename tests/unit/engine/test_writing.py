@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from modelferry.engine.storage import files, layout
-from modelferry.engine.storage.sink import LONGEST_REST, REST, SLOW, Disk, Tempo
+from modelferry.engine.storage.sink import LONGEST_REST, REST, SLOW, Disk, DiskLatency
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
-from modelferry.errors import DiskFault, MachineFault
+from modelferry.errors import DiskError, MachineError
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Clock:
 
 def test_a_slow_write_is_followed_by_a_rest_and_several_by_longer_ones() -> None:
     clock = Clock()
-    tempo = Tempo(clock)
+    tempo = DiskLatency(clock)
     rests = []
     for _ in range(7):
         assert tempo.quick
@@ -44,7 +44,7 @@ def test_a_slow_write_is_followed_by_a_rest_and_several_by_longer_ones() -> None
 
 def test_after_a_quick_write_the_next_rest_is_short_again() -> None:
     clock = Clock()
-    tempo = Tempo(clock)
+    tempo = DiskLatency(clock)
     for seconds in (SLOW, SLOW, 0.0, SLOW):
         clock.now += LONGEST_REST
         assert tempo.quick
@@ -132,9 +132,9 @@ def test_each_file_is_synced_once_and_each_fault_is_its_own(syncer: Syncer, coun
     def sync(fd: int) -> None:
         synced.append(fd)
         if fd % 3 == 0:
-            raise DiskFault(f"{fd}")
+            raise DiskError(f"{fd}")
 
-    faults: list[MachineFault | None] = syncer.sync(range(count), sync)
+    faults: list[MachineError | None] = syncer.sync(range(count), sync)
     assert sorted(synced) == list(range(count))
     assert [fault and fault.message for fault in faults] == [None if fd % 3 else str(fd) for fd in range(count)]
 
@@ -147,7 +147,7 @@ def test_files_are_synced_while_something_else_is_done(syncer: Syncer, count: in
     def sync(fd: int) -> None:
         assert other.wait(10), "nothing else was done meanwhile"
         synced.append(fd)
-        raise DiskFault(f"{fd}")
+        raise DiskError(f"{fd}")
 
     with syncer.syncing(range(count), sync) as ended:
         assert not synced

@@ -10,14 +10,24 @@ from typing import Any
 
 import pytest
 
-from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Manifest, Place, chunk_count, chunks_of, decode, encode
-from modelferry.manifest.model import pin
+from modelferry.manifest import (
+    CHUNK_SIZE,
+    Digest,
+    FileEntry,
+    Location,
+    Manifest,
+    chunk_count,
+    chunks_of,
+    decode,
+    encode,
+)
+from modelferry.manifest.entries import pin
 
 SHA = Digest("sha256", "a" * 64)
 
 
 def entry(path: str, **changes: Any) -> FileEntry:
-    return replace(FileEntry(path, 10, SHA, (Place("https://h.example/x"),)), **changes)
+    return replace(FileEntry(path, 10, SHA, (Location("https://h.example/x"),)), **changes)
 
 
 def test_chunks_cover_a_file_without_gap_or_overlap() -> None:
@@ -56,7 +66,7 @@ def test_files_are_sorted_and_a_file_that_is_also_a_directory_is_refused() -> No
 
 def test_the_revision_depends_on_what_the_files_are_and_not_on_where_they_come_from() -> None:
     one = pin((entry("a"), entry("b")))
-    assert pin((entry("b"), entry("a", places=(Place("https://other.example/y"),)))).revision == one.revision
+    assert pin((entry("b"), entry("a", locations=(Location("https://other.example/y"),)))).revision == one.revision
     for changed in (entry("a", size=11), entry("a", digest=Digest("sha256", "b" * 64)), entry("c")):
         assert pin((changed, entry("b"))).revision != one.revision
 
@@ -76,7 +86,9 @@ def test_a_revision_that_is_no_label_value_is_refused(revision: str) -> None:
 def test_a_manifest_survives_its_encoding() -> None:
     manifest = pin(
         (
-            entry("ü/ß.bin", places=(Place("https://h.example/a?s=1", "backup"), Place("https://h.example/b"))),
+            entry(
+                "ü/ß.bin", locations=(Location("https://h.example/a?s=1", "backup"), Location("https://h.example/b"))
+            ),
             entry("m.bin", digest=Digest("md5", "0" * 32)),
             entry("n.bin", size=0, digest=None, validator='"etag"'),
         )
@@ -131,7 +143,9 @@ def test_a_repository_of_2000_long_paths_fits_into_a_configmap() -> None:
         # Random letters do not compress: no names of a real repository are worse, nor as long.
         path = f"{number:04}/{random.randbytes(72).hex()}/{random.randbytes(72).hex()}.bin"
         url = f"https://hub.models.example.com/mirror/organisation/name/resolve/{'a' * 40}/{path}"
-        return FileEntry(path, random.randrange(1 << 40), Digest("sha256", random.randbytes(32).hex()), (Place(url),))
+        return FileEntry(
+            path, random.randrange(1 << 40), Digest("sha256", random.randbytes(32).hex()), (Location(url),)
+        )
 
     manifest = Manifest("a" * 40, tuple(file(number) for number in range(2000)))
     assert decode(encoded := encode(manifest)) == manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.manifest.paths import MAX_PATH, MAX_SEGMENT, path_fault
+from modelferry.manifest.paths import MAX_PATH, MAX_SEGMENT, path_error
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from modelferry.manifest.paths import MAX_PATH, MAX_SEGMENT, path_fault
     ],
 )
 def test_an_ordinary_path_is_accepted(path: str) -> None:
-    assert path_fault(path) is None
+    assert path_error(path) is None
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_an_ordinary_path_is_accepted(path: str) -> None:
     ],
 )
 def test_a_path_that_could_leave_or_disturb_the_directory_is_refused_with_its_fault(path: str, fault: str) -> None:
-    assert fault in str(path_fault(path))
+    assert fault in str(path_error(path))

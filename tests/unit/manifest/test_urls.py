@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.manifest.urls import ascii_url, shown, url_fault
+from modelferry.values.urls import ascii_url, redact_url, url_error
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,12 @@ from modelferry.manifest.urls import ascii_url, shown, url_fault
     ],
 )
 def test_only_scheme_host_port_and_path_of_a_url_are_shown(url: str, seen: str) -> None:
-    assert shown(url) == seen
+    assert redact_url(url) == seen
 
 
 @pytest.mark.parametrize("url", ["https://h.example/a?x=%2F", "http://127.0.0.1:1/", "https://bücher.example/ü"])
 def test_an_ordinary_url_has_no_fault(url: str) -> None:
-    assert url_fault(url) is None
+    assert url_error(url) is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_an_ordinary_url_has_no_fault(url: str) -> None:
     ],
 )
 def test_a_url_that_cannot_be_fetched_is_refused_with_its_fault(url: str, fault: str) -> None:
-    assert fault in str(url_fault(url))
+    assert fault in str(url_error(url))
 
 
 def test_a_signed_url_goes_over_the_wire_to_the_letter() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.messages.chunks import MAX_CELLS, ChunkMap, runs, shrink, spread
+from modelferry.messages.chunk_map import MAX_CELLS, ChunkMap, runs, shrink, spread
 
 
 @pytest.mark.parametrize(

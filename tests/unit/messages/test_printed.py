@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from modelferry.messages.printed import print_manifest, read_manifest
+from modelferry.messages.manifest_log import print_manifest, read_manifest
 
 DATA = random.Random(1).randbytes(20_000)
 LINES = print_manifest(DATA).splitlines()

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time
 import pytest
 
 from modelferry.errors import InvalidSpec
-from modelferry.resource.limits import InForce, Limits, live, settled
-from modelferry.resource.parse.limits import read_limits
+from modelferry.resource.bandwidth_limits import InForce, Limits, live, settled
+from modelferry.resource.parse.bandwidth_fields import read_limits
 from modelferry.resource.windows import Window, change_after, window_at
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelferry.resource.object_stores import OCISource, S3Source
 from modelferry.resource.parse import parse_artifact
-from modelferry.resource.stores import OCISource, S3Source
 
 
 def parsed(source: dict[str, Any]) -> object:

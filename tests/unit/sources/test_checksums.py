@@ -7,7 +7,7 @@ import pytest
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.source import HTTPFile
-from modelferry.sources.checksums import files_of
+from modelferry.sources.checksum_list import files_of
 
 URL = "https://h.example/models/chattts/SHA256SUMS?sig=x"
 SHA, MD5 = "0" * 64, "a" * 32

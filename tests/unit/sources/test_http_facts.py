@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from modelferry.errors import ServerMisbehaves
-from modelferry.sources.client import Head
-from modelferry.sources.http import Facts, facts_of
+from modelferry.sources.http_files import Facts, facts_of
+from modelferry.sources.source_client import Head
 
 URL = "https://h.example/a.bin?signature=secret"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.sources.patterns import taken
+from modelferry.sources.file_patterns import taken
 
 
 @pytest.mark.parametrize(

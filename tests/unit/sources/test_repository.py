@@ -6,9 +6,9 @@ import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
-from modelferry.manifest import Digest, FileEntry, Place
+from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.resource.source import HuggingFaceSource
-from modelferry.sources.patterns import matches
+from modelferry.sources.file_patterns import matches
 from modelferry.sources.repository import chosen, manifest_of
 
 COMMIT = "c" * 40
@@ -70,7 +70,7 @@ def test_what_is_left_out_may_have_any_name() -> None:
 
 
 def test_the_revision_is_the_commit_and_of_a_part_says_which() -> None:
-    files = [FileEntry(path, 1, Digest("md5", "0" * 32), (Place("https://h/x"),)) for path in ("b", "a")]
+    files = [FileEntry(path, 1, Digest("md5", "0" * 32), (Location("https://h/x"),)) for path in ("b", "a")]
     source = HuggingFaceSource("a/b")
     assert manifest_of(source, COMMIT, files, whole=True).revision == COMMIT
     parts = {manifest_of(source, COMMIT, [file], whole=False).revision for file in files}
@@ -80,6 +80,6 @@ def test_the_revision_is_the_commit_and_of_a_part_says_which() -> None:
 
 
 def test_files_that_cannot_stand_beside_each_other_are_the_hubs_fault() -> None:
-    files = [FileEntry(path, 1, None, (Place("https://h/x"),)) for path in ("a", "a/b")]
+    files = [FileEntry(path, 1, None, (Location("https://h/x"),)) for path in ("a", "a/b")]
     with pytest.raises(ServerMisbehaves, match=r"huggingface\.co lists files that cannot be: 'a' is a file and"):
         manifest_of(HuggingFaceSource("a/b"), COMMIT, files, whole=True)

@@ -9,9 +9,9 @@ import pytest
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
-from modelferry.resource.stores import S3Source
-from modelferry.sources.client import Head
-from modelferry.sources.s3_answers import Listed, error_of, facts_of, object_error, page_of
+from modelferry.resource.object_stores import S3Source
+from modelferry.sources.s3_responses import Listed, error_of, facts_of, object_error, page_of
+from modelferry.sources.source_client import Head
 
 SOURCE = S3Source("models", "tts", "us-east-1")
 SHA256 = base64.b64encode(hashlib.sha256(b"x").digest()).decode()

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelferry.controller.children import config, volumes
+from modelferry.controller.children import config_maps, volumes
 from modelferry.controller.children.metadata import labels, metadata
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.limits import live
+from modelferry.resource.bandwidth_limits import live
 from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
@@ -42,8 +42,8 @@ def node_hash(node: str) -> str:
 
 def resolve_pod(seen: Observed, settings: Settings, attempt: int) -> Object:
     """Asks the source what there is and prints the manifest."""
-    key = config.input_key(seen, settings)
-    arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}", "--outcome", _OUTCOME]
+    key = config_maps.input_key(seen, settings)
+    arguments = ["agent", "resolve", "--artifact", f"{_INPUT}/{config_maps.ARTIFACT_KEY}", "--outcome", _OUTCOME]
     arguments += [*_ca(seen, settings), *_secrets(seen, settings)]
     mounts = [_mount("input", _INPUT), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
     container = _container(settings, "resolve", arguments, mounts) | _proxy(seen, settings)
@@ -58,7 +58,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
     storage = seen.artifact.spec.storage
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(seen.name)
     data = f"{_DATA}/{seen.name}" if isinstance(storage, ExistingClaim) else _DATA
-    key = config.input_key(seen, settings)
+    key = config_maps.input_key(seen, settings)
     spec = _tenant(settings) | _account(seen)
     spec |= {
         "initContainers": [_checkpoint(settings, data)],
@@ -67,7 +67,7 @@ def fetch_pod(seen: Observed, settings: Settings, node: str, attempt: int) -> Ob
             _input(seen, settings),
             *_bundle_volumes(seen),
             *_secret_volumes(seen, settings),
-            {"name": "manifest", "configMap": {"name": config.manifest_name(seen)}},
+            {"name": "manifest", "configMap": {"name": config_maps.manifest_name(seen)}},
             _limits_volume(),
             {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
@@ -163,8 +163,8 @@ def _container(settings: Settings, name: str, arguments: list[str], mounts: list
 
 def _fetch(seen: Observed, settings: Settings) -> Object:
     arguments = [
-        "agent", "fetch", "--artifact", f"{_INPUT}/{config.ARTIFACT_KEY}",
-        "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
+        "agent", "fetch", "--artifact", f"{_INPUT}/{config_maps.ARTIFACT_KEY}",
+        "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}", "--socket", f"{_RUN}/checkpoint.sock",
         "--limits", _LIMITS, "--outcome", _OUTCOME, *_ca(seen, settings), *_secrets(seen, settings),
     ]  # fmt: skip
     mounts = [*_work_mounts(), _mount("limits", _LIMITS), *_bundle_mounts(seen), *_secret_mounts(seen, settings)]
@@ -173,7 +173,7 @@ def _fetch(seen: Observed, settings: Settings) -> Object:
 
 def _checkpoint(settings: Settings, data: str) -> Object:
     arguments = [
-        "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config.MANIFEST_KEY}",
+        "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}",
         "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
     ]  # fmt: skip
     probe = {"httpGet": {"path": "/healthz", "port": "progress"}, "periodSeconds": 1, "failureThreshold": 60}
@@ -209,15 +209,17 @@ def _limits_volume() -> Object:
 
 
 def _input(seen: Observed, settings: Settings) -> Object:
-    return {"name": "input", "configMap": {"name": config.input_name(seen, settings)}}
+    return {"name": "input", "configMap": {"name": config_maps.input_name(seen, settings)}}
 
 
 def _ca(seen: Observed, settings: Settings) -> list[str]:
-    files = [f"{_INPUT}/{config.CA_KEY}"] if settings.trusted_ca else []
-    files += [f"{_BUNDLE}/{config.CA_KEY}"] if "" in _bundles(seen) else []
+    files = [f"{_INPUT}/{config_maps.CA_KEY}"] if settings.trusted_ca else []
+    files += [f"{_BUNDLE}/{config_maps.CA_KEY}"] if "" in _bundles(seen) else []
     words = [word for file in files for word in ("--ca-file", file)]
     mirrors = [mirror for mirror in _bundles(seen) if mirror]
-    return words + [word for name in mirrors for word in ("--mirror-ca", f"{name}={_BUNDLE}-{name}/{config.CA_KEY}")]
+    return words + [
+        word for name in mirrors for word in ("--mirror-ca", f"{name}={_BUNDLE}-{name}/{config_maps.CA_KEY}")
+    ]
 
 
 def _bundles(seen: Observed) -> dict[str, BundleReference]:
@@ -236,7 +238,7 @@ def _bundle_volumes(seen: Observed) -> list[Object]:
     """The user's bundles. Optional: a pod without one starts, and says in the status what is missing."""
     found = []
     for mirror, bundle in _bundles(seen).items():
-        items = {"items": [{"key": bundle.key, "path": config.CA_KEY}], "optional": True}
+        items = {"items": [{"key": bundle.key, "path": config_maps.CA_KEY}], "optional": True}
         name = {"name": bundle.name} if bundle.kind == "configMap" else {"secretName": bundle.name}
         found.append({"name": f"bundle{_suffix(mirror)}", bundle.kind: name | items})
     return found

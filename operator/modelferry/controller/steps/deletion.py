@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from modelferry.controller import attempts
+from modelferry.controller import pod_attempts
 from modelferry.controller.actions import Action, Delete, Finalizer
 from modelferry.controller.facts import Observed
 from modelferry.controller.placement import holders
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import Hold, Step
+from modelferry.controller.states import Blocker, Step
 from modelferry.controller.steps import removal
 
 _LOOK = 3.0
@@ -18,7 +18,7 @@ def delete(seen: Observed, settings: Settings, now: float) -> Step:
     nodes = holders(seen)
     existing = {node.name for node in seen.nodes}
     actions: list[Action] = [
-        attempts.delete_pod(pod, at_once=bool(pod.node) and pod.node not in existing)
+        pod_attempts.delete_pod(pod, at_once=bool(pod.node) and pod.node not in existing)
         for pod in seen.pods
         if pod.role != "remove" and not (pod.deleting and (pod.node in existing or not pod.node))
     ]
@@ -34,7 +34,7 @@ def delete(seen: Observed, settings: Settings, now: float) -> Step:
     if nodes or ours or seen.volumes or seen.pods:
         waits += [f"claim {claim.name} is being released" for claim in ours]
         waits += [f"pod {pod.name} is ending" for pod in seen.pods]
-        hold = Hold("Deleting", f"waiting: {waits[0] if waits else 'the volumes are being removed'}")
+        hold = Blocker("Deleting", f"waiting: {waits[0] if waits else 'the volumes are being removed'}")
         return Step(
             tuple(actions), hold=hold, again=min([_LOOK, *(s.again for s, _ in cleared if s.again is not None)])
         )

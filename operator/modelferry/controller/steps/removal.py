@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from modelferry.controller import attempts
+from modelferry.controller import pod_attempts
 from modelferry.controller.actions import Action, Create, Label
-from modelferry.controller.attempts import Done, Failed, Going, Start
 from modelferry.controller.children.pods import helper_pod
 from modelferry.controller.facts import NodeFacts, Observed
+from modelferry.controller.pod_attempts import Done, Failed, Going, Start
 from modelferry.controller.settings import Settings
 from modelferry.controller.states import Step
 from modelferry.resource import names
@@ -26,11 +26,11 @@ def clear(seen: Observed, settings: Settings, node: NodeFacts, now: float) -> tu
         return Step(again=_LOOK), f"pod {users[0]} on {node.name} uses the model"
     if any(pod.role in ("fetch", "prepare") for pod in seen.pods if pod.node == node.name):
         return Step(again=_LOOK), f"the download pod on {node.name} is ending"
-    job, drops = attempts.judge(seen.pods_of("remove", node.name), "", now)
+    job, drops = pod_attempts.judge(seen.pods_of("remove", node.name), "", now)
     match job:
         case Done(pod, _):
             gone = Label(node.name, names.copy_label(seen.namespace, seen.name), None)
-            return Step((*drops, gone, attempts.delete_pod(pod)), again=0.0), ""
+            return Step((*drops, gone, pod_attempts.delete_pod(pod)), again=0.0), ""
         case Start(_) if not node.ready:
             return Step(tuple(drops), again=_LOOK), f"node {node.name} is not ready; its directory stands there yet"
         case Start(attempt):
@@ -49,4 +49,4 @@ def leftover_helpers(seen: Observed, holders: list[NodeFacts]) -> list[Action]:
     names_ = {node.name for node in holders}
     existing = {node.name for node in seen.nodes}
     strays = [pod for pod in seen.pods_of("remove") if pod.node not in names_ and not pod.deleting]
-    return [attempts.delete_pod(pod, at_once=pod.node not in existing) for pod in strays]
+    return [pod_attempts.delete_pod(pod, at_once=pod.node not in existing) for pod in strays]

@@ -107,7 +107,7 @@ class Telemetry:
 class Checkpoint(Protocol):
     """Every method may be called again after its answer got lost: each says what it wants to be true, not what to do.
 
-    All raise the errors of `modelferry.errors`; MachineFault where the disk fails.
+    All raise the errors of `modelferry.errors`; MachineError where the disk fails.
     """
 
     async def open(self, manifest: Manifest) -> Opened:

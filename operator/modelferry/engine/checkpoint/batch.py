@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.engine.checkpoint.api import Written
-from modelferry.engine.checkpoint.ledger import ChunkRow
-from modelferry.engine.checkpoint.state import FileState
+from modelferry.engine.checkpoint.chunk_store import ChunkRow
+from modelferry.engine.checkpoint.file_states import FileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Batch:
     def completes(self) -> bool:
         """With these the file is whole, and its digest, which grew while they were read, is right."""
         state, expected = self.state, self.state.entry.digest
-        if state.verified or state.phase == "repairing" or state.frontier.next < len(state.rows):
+        if state.verified or state.phase == "repairing" or state.running_digest.next < len(state.rows):
             return False
         done = {item.row.index for item in self.passed.values()}
         return all(row.done or row.index in done for row in state.rows) and (
-            expected is None or str(state.frontier) == str(expected)
+            expected is None or str(state.running_digest) == str(expected)
         )

@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from modelferry.engine.storage.files import read_span
 from modelferry.manifest import Chunk, FileEntry
-from modelferry.manifest.model import GIT_SHA1
+from modelferry.manifest.entries import GIT_SHA1
 
 #: Bytes read at a time: beyond 1 MiB reading gets no faster, and the process must stay small.
 BUFFER = 1024 * 1024
@@ -44,7 +44,7 @@ class ShortRead(Exception):
     """The file ends before the chunk does."""
 
 
-class Frontier:
+class RunningDigest:
     """The whole-file digest of a file's chunks from 0 to ``next``, grown as they are done."""
 
     def __init__(self, algorithm: str, size: int) -> None:
@@ -53,7 +53,7 @@ class Frontier:
         self.reset()
 
     @classmethod
-    def of(cls, entry: FileEntry) -> Frontier:
+    def of(cls, entry: FileEntry) -> RunningDigest:
         """By the algorithm of the declared digest; a file whose digest nobody declared gets one, to be recorded."""
         return cls(entry.digest.algorithm if entry.digest else "sha256", entry.size)
 
@@ -85,7 +85,7 @@ class Reader:
 
     def feed(self, fd: int, chunk: Chunk, *hashers: tuple[int, Hasher]) -> None:
         """Give the bytes of `chunk` to each (start, hasher), beginning at file offset start. Raises ShortRead,
-        DiskFault."""
+        DiskError."""
         at = chunk.start
         for piece in read_span(fd, chunk.start, chunk.end, self._buffer):
             for start, hasher in hashers:
@@ -95,7 +95,7 @@ class Reader:
             raise ShortRead
 
     def digest(self, fd: int, chunk: Chunk) -> bytes:
-        """BLAKE3 of the bytes of `chunk`; raises ShortRead, DiskFault."""
+        """BLAKE3 of the bytes of `chunk`; raises ShortRead, DiskError."""
         hasher = blake3()
         self.feed(fd, chunk, (0, hasher))
         return hasher.digest()

@@ -1,4 +1,4 @@
-"""The checkpoint in this process: `Keeper` in a thread of its own, behind the asynchronous `api.Checkpoint`."""
+"""The checkpoint in this process: `CheckpointWorker` in its own thread, behind the asynchronous `api.Checkpoint`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
-from modelferry.engine.checkpoint.keeper import Keeper, read_boot_id
-from modelferry.engine.checkpoint.progress import Meter, letters_of, progress_of
-from modelferry.engine.tally import Costs, since
-from modelferry.errors import MachineFault, ModelferryError
+from modelferry.engine.checkpoint.progress_report import Meter, letters_of, progress_of
+from modelferry.engine.checkpoint.worker import CheckpointWorker, read_boot_id
+from modelferry.engine.download.transfer_stats import Costs, since
+from modelferry.errors import MachineError, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import ChunkMap, Progress
 
@@ -37,7 +37,7 @@ class LocalCheckpoint:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` gives seconds since 1970 for records; `monotonic` seconds for the speed."""
-        self._keeper = Keeper(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
+        self._keeper = CheckpointWorker(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._monotonic = monotonic
         self._meter = Meter()
@@ -173,7 +173,7 @@ class LocalCheckpoint:
                     waiting.set_result(receipt)
             # With nothing else to do, the whole digests catch up, one chunk at a time so that nobody waits for long.
             # What it finds wrong with the disk is found again, and told, when the file is finished.
-            with contextlib.suppress(MachineFault):
+            with contextlib.suppress(MachineError):
                 while not self._reports and await self._do(self._keeper.catch_up, cost="comparing"):
                     pass
 

@@ -11,14 +11,14 @@ from functools import partial
 
 from blake3 import blake3
 
-from modelferry.engine.checkpoint import ready
-from modelferry.engine.checkpoint.digests import Frontier, Reader, ShortRead
-from modelferry.engine.checkpoint.ledger import DamagedDatabase, Ledger
-from modelferry.engine.checkpoint.state import FileState
+from modelferry.engine.checkpoint import ready_marker
+from modelferry.engine.checkpoint.chunk_store import ChunkStore, DamagedDatabase
+from modelferry.engine.checkpoint.digests import Reader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.file_states import FileState
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.space import check_room
 from modelferry.engine.storage.tree import Tree
-from modelferry.errors import DamagedState, DiskFault, ForeignDirectory
+from modelferry.errors import DamagedState, DiskError, ForeignDirectory
 from modelferry.manifest import Manifest
 
 #: Where a file of the revision lies: published, or still incoming.
@@ -29,7 +29,7 @@ _Where = Callable[[str], str]
 class Recovered:
     """An open directory. ``published``: the manifest's revision is ready, and ``current`` points at it."""
 
-    ledger: Ledger
+    chunk_store: ChunkStore
     files: list[FileState]
     published: bool = False
     rehashed: int = 0
@@ -45,7 +45,7 @@ def claim(tree: Tree) -> None:
     tree.make(layout.STATE)
 
 
-def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[Ledger, list[str]]:
+def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[str]]:
     """chunks.db, and notes: one that cannot be used is set aside under another name. Raises DamagedState."""
     path = tree.root / layout.DATABASE
     try:
@@ -56,54 +56,54 @@ def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[Ledger, list[str]
     except OSError as error:
         raise DamagedState(f"{path}: {error.strerror or error}; move it away") from error
     try:
-        return Ledger(path, boot_id=boot_id, now=now), []
+        return ChunkStore(path, boot_id=boot_id, now=now), []
     except DamagedDatabase as fault:
         name = _set_aside(tree)
         note = f"chunks.db {fault}; it was set aside as {name}"
-        return Ledger(path, boot_id=boot_id, now=now), [note]
+        return ChunkStore(path, boot_id=boot_id, now=now), [note]
     except sqlite3.Error as error:
         raise DamagedState(f"{path}: {error}; check the disk, or remove {tree.root / layout.STATE}") from error
 
 
 def recover(
-    tree: Tree, ledger: Ledger, manifest: Manifest, boot_id: str, progress: Callable[[list[FileState]], None]
+    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, boot_id: str, progress: Callable[[list[FileState]], None]
 ) -> Recovered:
     """Bring the directory and its ledger into agreement about `manifest`, hashing what is in doubt.
 
-    ``progress`` is handed the files' states as soon as they are known. Raises MachineFault where the disk fails.
+    ``progress`` is handed the files' states as soon as they are known. Raises MachineError where the disk fails.
     """
     revision = manifest.revision
-    marker = ready.read(tree, revision)
+    marker = ready_marker.read(tree, revision)
     is_ready = marker is not None and marker.manifest == manifest.digest
     if not is_ready:
-        _move_back(tree, ledger, revision)
-    fresh = not ledger.files(revision)
-    states = _states(ledger, manifest)
+        _move_back(tree, chunk_store, revision)
+    fresh = not chunk_store.files(revision)
+    states = _states(chunk_store, manifest)
     progress(states)
     where = partial(layout.published if is_ready else layout.incoming, revision)
-    recovered = Recovered(ledger, states)
+    recovered = Recovered(chunk_store, states)
     _forget_lost(tree, recovered, where)
     if fresh:
         known = {file.path: file.digest for file in marker.files} if marker and is_ready else {}
         _adopt(tree, recovered, where, known)
-    elif ledger.boot_id != boot_id:
+    elif chunk_store.boot_id != boot_id:
         _rehash(tree, recovered, where)
-    if ledger.boot_id != boot_id:
-        ledger.drop((), boot_id=boot_id)
+    if chunk_store.boot_id != boot_id:
+        chunk_store.drop((), boot_id=boot_id)
     if is_ready:
         if all(state.verified for state in states):
             _point(tree, revision)
             recovered.published = True
         else:
             recovered.notes.append(f"revision {revision} is damaged on this disk; it was withdrawn, to be repaired")
-            _move_back(tree, ledger, revision)
+            _move_back(tree, chunk_store, revision)
     return recovered
 
 
 def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None:
     """Give every file its place, size and space, durably; remove what no manifest speaks of any more.
 
-    Raises InsufficientSpace before anything is allocated, and DiskFault.
+    Raises InsufficientSpace before anything is allocated, and DiskError.
     """
     for name in tree.names(layout.INCOMING) - {manifest.revision}:
         tree.remove(layout.incoming(name))
@@ -159,10 +159,10 @@ def _place(tree: Tree, path: str, size: int) -> None:
         os.close(fd)
 
 
-def _states(ledger: Ledger, manifest: Manifest) -> list[FileState]:
-    rows = ledger.enter(manifest)
+def _states(chunk_store: ChunkStore, manifest: Manifest) -> list[FileState]:
+    rows = chunk_store.enter(manifest)
     return [
-        FileState.of(number, entry, row, ledger.chunks(row.id))
+        FileState.of(number, entry, row, chunk_store.chunks(row.id))
         for number, (entry, row) in enumerate(zip(manifest.files, rows, strict=True))
     ]
 
@@ -177,20 +177,20 @@ def _set_aside(tree: Tree) -> str:
     return f"chunks.db.damaged-{number}"
 
 
-def _move_back(tree: Tree, ledger: Ledger, revision: str) -> None:
+def _move_back(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
     """A revision that is not (or no more) ready becomes incoming again; nobody is pointed at it meanwhile."""
-    place = layout.published(revision)
-    if tree.status(place) is None:
+    location = layout.published(revision)
+    if tree.status(location) is None:
         return
-    if ready.current(tree) == revision:
+    if ready_marker.current(tree) == revision:
         tree.remove(layout.CURRENT)
         tree.sync()
     tree.remove(layout.ready(revision))
-    tree.sync(place)
+    tree.sync(location)
     tree.make(layout.INCOMING)
     tree.remove(layout.incoming(revision))
-    tree.rename(place, layout.incoming(revision))
-    ledger.withdraw(revision)
+    tree.rename(location, layout.incoming(revision))
+    chunk_store.withdraw(revision)
 
 
 def _forget_lost(tree: Tree, recovered: Recovered, where: _Where) -> None:
@@ -199,7 +199,7 @@ def _forget_lost(tree: Tree, recovered: Recovered, where: _Where) -> None:
         status = tree.status(where(state.entry.path))
         lost = status is None or status.st_size != state.entry.size
         if lost and (state.done or state.verified):
-            recovered.ledger.restart(state.id, state.generation + 1)
+            recovered.chunk_store.restart(state.id, state.generation + 1)
             state.mark_restarted(state.generation + 1)
             recovered.notes.append(f"{state.entry.path} was lost from the disk; it is fetched again")
 
@@ -217,7 +217,7 @@ def _rehash(tree: Tree, recovered: Recovered, where: _Where) -> None:
         finally:
             os.close(fd)
         recovered.rehashed += len(done)
-        recovered.ledger.drop((state.id, index) for index in bad)
+        recovered.chunk_store.drop((state.id, index) for index in bad)
         for index in bad:
             state.mark_pending(index)
         if bad:
@@ -231,7 +231,7 @@ def intact(reader: Reader, fd: int, state: FileState, index: int) -> bool:
     """Does chunk `index` on the disk have the digest of its row?"""
     try:
         return reader.digest(fd, state.chunk(index)) == state.rows[index].digest
-    except (ShortRead, DiskFault):
+    except (ShortRead, DiskError):
         return False
 
 
@@ -245,19 +245,19 @@ def _adopt(tree: Tree, recovered: Recovered, where: _Where, known: Mapping[str, 
             continue
         fd = tree.open(where(state.entry.path), os.O_RDONLY)
         try:
-            frontier, rows = Frontier.of(state.entry), []
+            running_digest, rows = RunningDigest.of(state.entry), []
             for row in state.rows:
                 hasher = blake3()
-                reader.feed(fd, state.chunk(row.index), (0, hasher), (0, frontier))
+                reader.feed(fd, state.chunk(row.index), (0, hasher), (0, running_digest))
                 rows.append(copy(row, done=True, digest=hasher.digest()))
             files.sync_data(fd)
-        except (ShortRead, DiskFault):
+        except (ShortRead, DiskError):
             continue
         finally:
             os.close(fd)
-        if str(frontier) == expected:
-            recovered.ledger.commit(rows)
-            recovered.ledger.verify(state.id, expected)
+        if str(running_digest) == expected:
+            recovered.chunk_store.commit(rows)
+            recovered.chunk_store.verify(state.id, expected)
             for row in rows:
                 state.mark_done(row)
             state.mark_verified()
@@ -271,5 +271,5 @@ def _allocated(status: os.stat_result) -> bool:
 
 def _point(tree: Tree, revision: str) -> None:
     """``current`` points at a revision that is ready: the last step of publishing, if a crash came before it."""
-    if ready.current(tree) != revision:
+    if ready_marker.current(tree) != revision:
         tree.link(layout.published(revision), layout.CURRENT)

@@ -4,10 +4,10 @@ Pure: clock readings and byte counts are arguments, so that a simulator of lines
 fetcher does (tests/unit/engine/line_simulator.py).
 """
 
-from modelferry.engine.mirrors.choice import Candidate, best, outdone, too_slow, worthwhile
-from modelferry.engine.mirrors.health import CLOSED, HALF_OPEN, OPEN, QUARANTINED, Health
-from modelferry.engine.mirrors.inquiry import Inquiry
-from modelferry.engine.mirrors.model import Cap, Mirror, MirrorWork
+from modelferry.engine.mirrors.attribution import CorruptionAttribution
+from modelferry.engine.mirrors.breaker import CLOSED, HALF_OPEN, OPEN, QUARANTINED, CircuitBreaker
+from modelferry.engine.mirrors.mirror_state import Mirror, MirrorLimit, MirrorState
+from modelferry.engine.mirrors.selection import Candidate, best, outdone, too_slow, worthwhile
 
 __all__ = [
     "CLOSED",
@@ -15,11 +15,11 @@ __all__ = [
     "OPEN",
     "QUARANTINED",
     "Candidate",
-    "Cap",
-    "Health",
-    "Inquiry",
+    "CircuitBreaker",
+    "CorruptionAttribution",
     "Mirror",
-    "MirrorWork",
+    "MirrorLimit",
+    "MirrorState",
     "best",
     "outdone",
     "too_slow",

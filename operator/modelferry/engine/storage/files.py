@@ -1,4 +1,4 @@
-"""Reading and writing at offsets. Every function blocks; all raise DiskFault (InsufficientSpace for a full disk)."""
+"""Reading and writing at offsets. Every function blocks; all raise DiskError (InsufficientSpace for a full disk)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from modelferry.errors import DiskFault, InsufficientSpace, MachineFault
+from modelferry.errors import DiskError, InsufficientSpace, MachineError
 
 #: File systems that cannot preallocate (NFS before 4.2, some FUSE): the file gets its size, and the space check
 #: stands alone.
@@ -24,7 +24,7 @@ def write_at(fd: int, data: memoryview, offset: int) -> None:
         try:
             count = os.pwrite(fd, data, offset)
         except OSError as error:
-            raise disk_fault("writing", error, len(data)) from error
+            raise disk_error("writing", error, len(data)) from error
         data, offset = data[count:], offset + count
 
 
@@ -35,7 +35,7 @@ def read_span(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[mem
         try:
             count = os.preadv(fd, [buffer[: min(len(buffer), end - start)]], start)
         except OSError as error:
-            raise disk_fault("reading", error) from error
+            raise disk_error("reading", error) from error
         if count == 0:
             return
         yield buffer[:count]
@@ -47,15 +47,15 @@ def sync_data(fd: int) -> None:
     try:
         getattr(os, "fdatasync", os.fsync)(fd)
     except OSError as error:
-        raise disk_fault("syncing", error) from error
+        raise disk_error("syncing", error) from error
 
 
 def sync_whole(fd: int) -> None:
-    """fsync; raises DiskFault."""
+    """fsync; raises DiskError."""
     try:
         os.fsync(fd)
     except OSError as error:
-        raise disk_fault("syncing", error) from error
+        raise disk_error("syncing", error) from error
 
 
 def begin_writing(fd: int, start: int, end: int) -> None:
@@ -85,7 +85,7 @@ def allocate(fd: int, size: int) -> None:
         elif code:
             raise OSError(code, os.strerror(code))
     except OSError as error:
-        raise disk_fault("preallocating", error, size) from error
+        raise disk_error("preallocating", error, size) from error
 
 
 @cache
@@ -97,12 +97,12 @@ def _libc(name: str, *arguments: Any) -> Any:
     return function
 
 
-def disk_fault(doing: str, error: OSError, size: int = 0) -> MachineFault:
-    """The MachineFault that `error`, met while `doing`, becomes."""
+def disk_error(doing: str, error: OSError, size: int = 0) -> MachineError:
+    """The MachineError that `error`, met while `doing`, becomes."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InsufficientSpace(f"the disk is full ({doing}); make room or use a larger disk", shortfall=size)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         where = f" {error.filename}" if error.filename else ""
         message = f"{doing} failed{where}: {error.strerror}; let the user of this process write there"
-        return DiskFault(message, reason="NotWritable")
-    return DiskFault(f"{doing} failed: {error.strerror or error}; check the disk and the kernel's log")
+        return DiskError(message, reason="NotWritable")
+    return DiskError(f"{doing} failed: {error.strerror or error}; check the disk and the kernel's log")

@@ -26,7 +26,7 @@ SLOW = 0.02
 REST, LONGEST_REST = 1.0, 30.0
 
 
-class Tempo:
+class DiskLatency:
     """May the event loop write to the disk itself? Decided by how long its writes took."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -53,14 +53,14 @@ class Disk:
     """The incoming files of one revision."""
 
     def __init__(self, root: str, revision: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds. Raises DiskFault where `root` cannot be opened."""
+        """`clock` gives seconds. Raises DiskError where `root` cannot be opened."""
         try:
             self._tree = Tree(root)
         except OSError as error:
-            raise files.disk_fault(f"opening {root}", error) from error
+            raise files.disk_error(f"opening {root}", error) from error
         self._revision = revision
         self._threads = ThreadPoolExecutor(_THREADS, "write")
-        self._tempo = Tempo(clock)
+        self._tempo = DiskLatency(clock)
         self._sinks: dict[Sink, str] = {}
 
     def close(self) -> None:
@@ -70,13 +70,13 @@ class Disk:
 
     @contextlib.asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[Sink]:
-        """A file to write to, for as long as the block runs. Raises DiskFault where it is not there."""
+        """A file to write to, for as long as the block runs. Raises DiskError where it is not there."""
         loop = asyncio.get_running_loop()
         try:
             # Not in a thread: a name that was just made is in the kernel's cache.
             fd = self._tree.open(layout.incoming(self._revision, path), os.O_WRONLY)
         except OSError as error:
-            raise files.disk_fault(f"opening {path}", error) from error
+            raise files.disk_error(f"opening {path}", error) from error
         sink = Sink(fd, loop, self._threads, self._tempo)
         self._sinks[sink] = path
         try:
@@ -93,7 +93,9 @@ class Disk:
 class Sink:
     """One incoming file, open for writing. ``inode`` names what is written to, whatever its path becomes."""
 
-    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor, tempo: Tempo) -> None:
+    def __init__(
+        self, fd: int, loop: asyncio.AbstractEventLoop, threads: ThreadPoolExecutor, tempo: DiskLatency
+    ) -> None:
         self._fd = fd
         self._tempo = tempo
         self._loop = loop
@@ -103,7 +105,7 @@ class Sink:
         self.at: int | None = None
 
     async def write(self, data: memoryview, offset: int) -> None:
-        """Write all of `data` at `offset`; raises DiskFault. When it returns or raises, `data` and file are let go
+        """Write all of `data` at `offset`; raises DiskError. When it returns or raises, `data` and file are let go
         of."""
         self.at = offset
         if not self._tempo.quick:

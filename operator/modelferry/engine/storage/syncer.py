@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
-from modelferry.errors import MachineFault
+from modelferry.errors import MachineError
 
 #: Syncs at once. 640 new files of 4 kB on ext4, 16 at a time: one by one 2.5 ms a file, by 4 threads 0.2, by 8 no less.
 _THREADS = 4
@@ -25,15 +25,15 @@ class Syncer:
     @contextmanager
     def syncing(
         self, fds: Sequence[int], by: Callable[[int], None]
-    ) -> Iterator[Callable[[], list[MachineFault | None]]]:
-        """Have `by`, which raises MachineFault, sync each of `fds`, none of them twice, while the block does something
+    ) -> Iterator[Callable[[], list[MachineError | None]]]:
+        """Have `by`, which raises MachineError, sync each of `fds`, none of them twice, while the block does something
         else; what it is given waits for the end, and returns each one's fault. The block ends when all syncs have."""
 
-        def share(number: int) -> list[MachineFault | None]:
+        def share(number: int) -> list[MachineError | None]:
             return [_fault(by, fd) for fd in fds[number::_THREADS]]
 
-        def ended() -> list[MachineFault | None]:
-            faults: list[MachineFault | None] = [None] * len(fds)
+        def ended() -> list[MachineError | None]:
+            faults: list[MachineError | None] = [None] * len(fds)
             for number, found in enumerate(shares):
                 faults[number::_THREADS] = found.result()
             return faults
@@ -45,15 +45,15 @@ class Syncer:
             # No descriptor may be closed before: its number may be another file's soon after.
             wait(shares)
 
-    def sync(self, fds: Sequence[int], by: Callable[[int], None]) -> list[MachineFault | None]:
+    def sync(self, fds: Sequence[int], by: Callable[[int], None]) -> list[MachineError | None]:
         """The same, with nothing else to do."""
         with self.syncing(fds, by) as ended:
             return ended()
 
 
-def _fault(by: Callable[[int], None], fd: int) -> MachineFault | None:
+def _fault(by: Callable[[int], None], fd: int) -> MachineError | None:
     try:
         by(fd)
-    except MachineFault as fault:
+    except MachineError as fault:
         return fault
     return None

@@ -14,11 +14,11 @@ import yaml
 
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
-from modelferry.resource.fields import Faults, Fields
-from modelferry.resource.parse.mirrors import mirrors
-from modelferry.resource.parse.secret import auth
-from modelferry.resource.parse.source import source
-from modelferry.resource.parse.transfer import transfer
+from modelferry.resource.fields import FieldErrors, Fields
+from modelferry.resource.parse.mirror_fields import mirrors
+from modelferry.resource.parse.secret_fields import auth
+from modelferry.resource.parse.source_fields import source
+from modelferry.resource.parse.transfer_fields import transfer
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -43,24 +43,24 @@ def load_artifact(path: Path) -> Artifact:
 
 def parse_artifact(document: Mapping[str, Any], where: str = "") -> Artifact:
     """The artifact in a document. Raises InvalidSpec that names every fault; `where` is put before it."""
-    faults = Faults()
-    root = Fields(dict(document), "", faults)
+    errors = FieldErrors()
+    root = Fields(dict(document), "", errors)
     if (version := root.text("apiVersion")) != API_VERSION:
-        root.fault("apiVersion", f"must be {API_VERSION}, not {version!r}")
+        root.error("apiVersion", f"must be {API_VERSION}, not {version!r}")
     if (kind := root.text("kind")) != KIND:
-        root.fault("kind", f"must be {KIND}, not {kind!r}")
+        root.error("kind", f"must be {KIND}, not {kind!r}")
     root.raw("status")
-    metadata = Fields(root.raw("metadata"), "metadata", faults)
+    metadata = Fields(root.raw("metadata"), "metadata", errors)
     name = metadata.text("name", required=True)
     if name and not _LABEL.fullmatch(name):
-        metadata.fault(
+        metadata.error(
             "name", "must be at most 63 characters of a-z, 0-9 and '-', and begin and end with a letter or digit"
         )
     namespace = metadata.text("namespace")
     spec = _spec(root.map("spec"))
     root.done()
-    if faults.lines or spec is None:
-        raise InvalidSpec((f"{where}: " if where else "") + "; ".join(faults.lines))
+    if errors.lines or spec is None:
+        raise InvalidSpec((f"{where}: " if where else "") + "; ".join(errors.lines))
     return Artifact(name, namespace, spec)
 
 
@@ -79,7 +79,7 @@ def _nodes(fields: Fields) -> Nodes:
     selector = fields.texts("selector")
     tolerations = []
     for path, item in fields.items("tolerations", 64):
-        one = Fields(item, path, fields.faults)
+        one = Fields(item, path, fields.errors)
         tolerations.append(
             Toleration(one.text("key"), one.text("operator", "Equal"), one.text("value"), one.text("effect"))
         )
@@ -92,24 +92,24 @@ def _nodes(fields: Fields) -> Nodes:
 def _check_toleration(found: Toleration, fields: Fields) -> None:
     """As the API server takes them in pods."""
     if not re.fullmatch(_TAINT, found.key) or len(found.key) > 317:
-        fields.fault("key", f"must be a taint's key, such as nvidia.com/gpu, not {found.key[:60]!r}")
+        fields.error("key", f"must be a taint's key, such as nvidia.com/gpu, not {found.key[:60]!r}")
     if found.operator not in ("Equal", "Exists"):
-        fields.fault("operator", "must be Equal or Exists")
+        fields.error("operator", "must be Equal or Exists")
     elif found.operator == "Exists" and found.value:
-        fields.fault("value", "must be left out where operator is Exists")
+        fields.error("value", "must be left out where operator is Exists")
     elif found.operator == "Equal" and not found.key:
-        fields.fault("key", "may be left out only where operator is Exists")
+        fields.error("key", "may be left out only where operator is Exists")
     if not re.fullmatch(_VALUE, found.value) or len(found.value) > 63:
-        fields.fault("value", f"must be at most 63 letters, digits, '-', '_' and '.', not {found.value[:60]!r}")
+        fields.error("value", f"must be at most 63 letters, digits, '-', '_' and '.', not {found.value[:60]!r}")
     if found.effect not in ("", *_EFFECTS):
-        fields.fault("effect", f"must be {', '.join(_EFFECTS)}, or left out for all, not {found.effect!r}")
+        fields.error("effect", f"must be {', '.join(_EFFECTS)}, or left out for all, not {found.effect!r}")
 
 
 def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
     has_claim, has_local = fields.has("claim"), fields.has("nodeLocal")
     claim, local = fields.map("claim"), fields.map("nodeLocal")
     if has_claim and has_local:
-        fields.faults.add(fields.path, "give nodeLocal or claim, not both")
+        fields.errors.add(fields.path, "give nodeLocal or claim, not both")
     name = claim.name("name", "claim") if has_claim else ""
     for inner in (claim, local, fields):
         inner.done()

@@ -1,0 +1,91 @@
+"""What the checkpoint knows of the files at work, in memory: a mirror of chunks.db, changed only after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.checkpoint.chunk_store import ChunkRow, FileRow
+from modelferry.engine.checkpoint.digests import RunningDigest
+from modelferry.manifest import Chunk, FileEntry
+
+
+@dataclass(slots=True)
+class FileState:
+    """One file of the manifest. ``done`` counts bytes; ``phase`` is as in messages.FileProgress."""
+
+    number: int
+    entry: FileEntry
+    id: int
+    generation: int
+    verified: bool
+    rows: list[ChunkRow]
+    running_digest: RunningDigest
+    done: int = 0
+    phase: str = "pending"
+    mismatch: bool = False
+    #: Chunks that were done once and are fetched again, to find the wrong one.
+    reopened: set[int] = field(default_factory=set)
+    #: Chunks that were not done when a sync of the file failed: what had been written of them may be lost.
+    doubted: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, number: int, entry: FileEntry, row: FileRow, rows: list[ChunkRow]) -> FileState:
+        """As chunks.db has it."""
+        state = cls(number, entry, row.id, row.generation, row.verified, rows, RunningDigest.of(entry))
+        state.recount()
+        return state
+
+    def recount(self) -> None:
+        """Bring ``done`` and ``phase`` in line with the rows."""
+        self.done = sum(row.end - row.start for row in self.rows if row.done)
+        self.phase = "verified" if self.verified else "fetching" if self.done else "pending"
+
+    def chunk(self, index: int) -> Chunk:
+        """Chunk `index` of the file."""
+        row = self.rows[index]
+        return Chunk(self.number, index, row.start, row.end)
+
+    def missing(self) -> tuple[int, ...]:
+        """Indices of the chunks that are not done."""
+        return tuple(row.index for row in self.rows if not row.done)
+
+    def mark_done(self, row: ChunkRow) -> None:
+        """After `row` was committed as done."""
+        if not self.rows[row.index].done:
+            self.done += row.end - row.start
+        self.rows[row.index] = row
+        self.reopened.discard(row.index)
+        if not self.verified and self.phase != "repairing":
+            self.phase = "fetching"
+
+    def mark_pending(self, index: int) -> None:
+        """After chunk `index` was committed as pending."""
+        row = self.rows[index]
+        if row.done:
+            self.done -= row.end - row.start
+        self.rows[index] = replace(row, done=False)
+        self.verified = False
+        if index < self.running_digest.next:
+            self.running_digest.reset()
+
+    def mark_restarted(self, generation: int) -> None:
+        """After `generation` was committed: nothing is done."""
+        self.generation = generation
+        self.verified = False
+        self.rows = [replace(row, done=False, etag="", mirror="", digest=None) for row in self.rows]
+        self.reopened.clear()
+        self.doubted.clear()
+        self.running_digest.reset()
+        self.recount()
+
+    def mark_verified(self) -> None:
+        """After the whole digest was committed."""
+        self.verified = True
+        self.mismatch = False
+        self.phase = "verified"
+
+    def opened(self) -> OpenedFile:
+        """As the fetching side is told."""
+        validators = sorted({(row.mirror, row.etag) for row in self.rows if row.done})
+        return OpenedFile(self.generation, self.verified, self.missing(), tuple(validators))

@@ -1,0 +1,107 @@
+"""How far a download is, for people and for the controller. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from modelferry.engine.checkpoint.api import Telemetry
+from modelferry.engine.checkpoint.file_states import FileState
+from modelferry.messages import FileProgress, Progress
+from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING
+from modelferry.messages.progress import MAX_FILES
+
+#: Seconds that the speed is taken over: long enough to even out 16 MiB commits at 10 MB/s, short enough to follow a
+#: line.
+WINDOW = 10.0
+
+_ORDER = {"repairing": 0, "verifying": 1, "fetching": 2, "pending": 3, "verified": 4}
+
+
+class Meter:
+    """Bytes per second over the last `WINDOW` seconds, from samples of a growing count."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def sample(self, now: float, count: int) -> None:
+        """`count` bytes so far, at clock reading `now`. A count that falls (a chunk was discarded) begins anew."""
+        if self._samples and count < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
+            self._samples.popleft()
+
+    def speed(self, now: float) -> float:
+        """Bytes per second; 0 while there is nothing to measure by."""
+        if len(self._samples) < 2:
+            return 0.0
+        then, count = self._samples[0]
+        return max(0, self._samples[-1][1] - count) / (now - then) if now > then else 0.0
+
+
+def progress_of(
+    revision: str,
+    states: Sequence[FileState],
+    telemetry: Telemetry,
+    *,
+    received: int,
+    phase: str,
+    speed: float,
+    rehashed: int,
+    message: str,
+) -> Progress:
+    """The progress message over the files' states; ``received`` bytes are there, committed or not."""
+    total = sum(state.entry.size for state in states)
+    done = sum(state.done for state in states)
+    received = min(total, received)
+    left = total - received
+    eta = left / speed if speed > 0 and left else (0.0 if states and not left else None)
+    shown = sorted(states, key=lambda state: (_ORDER.get(state.phase, 9), state.number))[:MAX_FILES]
+    return Progress(
+        phase=phase,
+        revision=revision,
+        total=total,
+        done=done,
+        received=received,
+        speed=speed,
+        eta=eta,
+        connections=telemetry.connections,
+        retries=telemetry.retries,
+        rehashed=rehashed,
+        files_total=len(states),
+        files_done=sum(state.verified for state in states),
+        checksum=_checksum(states),
+        message=message or telemetry.message,
+        limit=telemetry.limit,
+        files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, s.phase) for s in shown),
+        fetched=telemetry.fetched,
+        chunks=sum(row.done for state in states for row in state.rows),
+        mirrors=telemetry.mirrors,
+    )
+
+
+def letters_of(states: Sequence[FileState], active: Iterable[Sequence[Any]]) -> str:
+    """A letter of messages.chunks for each chunk, in the manifest's order; `active` is a Telemetry's."""
+    offsets: dict[str, set[int]] = {}
+    for path, offset in active:
+        offsets.setdefault(path, set()).add(offset)
+    letters = []
+    for state in states:
+        rows = state.rows
+        flying = {offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows}
+        # A pending chunk whose digest is known was done once.
+        letters += [
+            DONE if row.done else FLYING if row.index in flying else BAD if row.digest is not None else PENDING
+            for row in rows
+        ]
+    return "".join(letters)
+
+
+def _checksum(states: Sequence[FileState]) -> str:
+    if any(state.mismatch for state in states):
+        return "mismatch"
+    if not states or not all(state.verified for state in states):
+        return "pending"
+    return "verified" if all(state.entry.digest for state in states) else "unknown"

@@ -1,0 +1,1 @@
+"""One download: which bytes are asked for next, from where, and what follows from each attempt."""

@@ -1,0 +1,1 @@
+"""A published revision: checked, repaired, and inspected."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1 over TLS, proxies and credentials: below engine and sources. Knows nothing of files or chunks."""

@@ -1,0 +1,1 @@
+"""Credentials by host, signatures, and presigned URLs."""

@@ -1,0 +1,101 @@
+"""A tunnel through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), without any I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from modelferry import __version__
+from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
+from modelferry.http.proxy.selection import Proxy
+from modelferry.values.urls import host_port
+
+#: Bytes of an answer's head; what else the answer holds is a page for a browser.
+MAX_HEAD = 32 * 1024
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?", re.ASCII)
+
+
+class ConnectTunnel:
+    """Asks `proxy` for a tunnel to `host` at `port`. It is shown its own credentials and nothing of the request."""
+
+    def __init__(self, proxy: Proxy, host: str, port: int) -> None:
+        self.done = False
+        self._proxy = proxy
+        self._target = host_port(host, port)
+        self._received = b""
+
+    def begin(self) -> bytes:
+        """What is sent first."""
+        lines = [f"CONNECT {self._target} HTTP/1.1", f"Host: {self._target}", f"User-Agent: modelferry/{__version__}"]
+        lines += [f"{name}: {value}" for name, value in self._proxy.fields]
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what came; nothing more is ever sent. `done` when the tunnel stands. Raises what `refusal` returns, and
+        ProxyRefused where it is no answer."""
+        self._received += data
+        while not self.done:
+            head, end, rest = self._received.partition(b"\r\n\r\n")
+            if len(head) > MAX_HEAD:
+                raise self._nonsense(f"more than {MAX_HEAD} bytes of header")
+            line = _STATUS.fullmatch(head.partition(b"\r\n")[0])
+            if line is None and (end or b"\r\n" in head or not b"HTTP/1.".startswith(head[:7])):
+                raise self._nonsense("no HTTP response")
+            if not end:
+                break
+            assert line is not None
+            status = int(line[1])
+            self._received = rest
+            if 100 <= status < 200 and status != 101:
+                continue
+            if not 200 <= status < 300:
+                raise refusal(self._proxy, self._target, status, _fields(head))
+            if rest:
+                raise self._nonsense("bytes before anything was asked for")
+            self.done = True
+        return b""
+
+    def _nonsense(self, what: str) -> ProxyRefused:
+        return ProxyRefused(f"the proxy {self._proxy} answers CONNECT by {what}; check the proxy's scheme and port")
+
+
+def refusal(proxy: Proxy, target: str, status: int, fields: Mapping[str, str]) -> ModelferryError:
+    """What `status` of `proxy` (not 2xx) means for the way to `target`. `fields`: its fields by lower-case name.
+
+    ConnectionFailed where that may pass; else ProxyDenied, ProxyRefused or UnknownHost.
+    """
+    said = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+    squid = fields.get("x-squid-error", "").partition(" ")[0]
+    said += f", {squid}" if re.fullmatch(r"ERR_[A-Z_]{1,40}", squid) else ""
+    if status == 407:
+        return ProxyDenied(_denied(proxy, fields.get("proxy-authenticate", "")))
+    if squid == "ERR_DNS_FAIL":
+        return UnknownHost(f"the proxy {proxy} cannot resolve {target} ({said}); check the name and the proxy's DNS")
+    if status >= 500 or status in (408, 429):
+        message = f"the proxy {proxy} does not reach {target} ({said})"
+        return ConnectionFailed(message, becomes=ProxyRefused)
+    return ProxyRefused(
+        f"the proxy {proxy} does not let us to {target} ({said}); have it allowed there, or name a proxy that may"
+    )
+
+
+def _denied(proxy: Proxy, challenge: str) -> str:
+    offered = sorted(set(re.findall(r"(?:^|,)\s*([A-Za-z][A-Za-z-]*)(?= |,|$)", challenge)))
+    if offered and "basic" not in map(str.lower, offered):
+        return (
+            f"the proxy {proxy} takes {', '.join(offered)} alone (407); let it take Basic, which is what is spoken here"
+        )
+    if not proxy.username:
+        return (
+            f"the proxy {proxy} wants a user name and password (407); give them by a Secret that"
+            f" {proxy.asked_by}.auth names"
+        )
+    return f"the proxy {proxy} does not take the user name or password that it was given (407); correct the Secret"
+
+
+def _fields(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,1 @@
+"""TLS contexts, pins, certificate errors, and TLS wrapped over a socket."""

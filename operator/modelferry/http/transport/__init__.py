@@ -1,0 +1,1 @@
+"""Sockets, connections, pipelining and throttling, behind `http.client.HTTPClient`."""

@@ -1,0 +1,101 @@
+"""Values of the header fields that a verdict depends on. Each reader returns None for what it cannot understand."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from modelferry.http.wire.head import Head
+from modelferry.http.wire.ratelimit import until_reset
+
+#: Seconds that a Retry-After is held to: a busy server is left alone at least one, and never obeyed beyond five
+#: minutes, after which asking again is cheap.
+MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 300.0
+
+#: More decimal digits than any file's size has; longer ones are refused before they become a number.
+_NUMBER = r"\d{1,18}"
+_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)", re.IGNORECASE)
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SHA256_ITEM = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """Bytes `start` to `end` (exclusive) of `total`; each None where the field says ``*``."""
+
+    start: int | None
+    end: int | None
+    total: int | None
+
+
+def content_range(text: str) -> ContentRange | None:
+    """RFC 9110 section 14.4."""
+    match = _CONTENT_RANGE.fullmatch(text.strip())
+    if match is None:
+        return None
+    total = None if match[3] == "*" else int(match[3])
+    if match[1] is None:
+        return ContentRange(None, None, total) if total is not None else None
+    start, end = int(match[1]), int(match[2]) + 1
+    if start >= end or (total is not None and end > total):
+        return None
+    return ContentRange(start, end, total)
+
+
+def validator(head: Head) -> tuple[str, int]:
+    """What tells this version of the file from another, and the catalogue's row where that is not strong ("").
+
+    A strong ETag (RFC 9110 section 8.8.1), else a Last-Modified that is at least a second before Date, which is strong
+    by section 8.8.2.2 in the absence of an ETag.
+    """
+    etag = head.get("etag")
+    if etag is not None:
+        return (etag, 0) if _STRONG_ETAG.fullmatch(etag) else ("", 14)
+    modified, date = http_date(head.get("last-modified")), http_date(head.get("date"))
+    if modified is None:
+        return "", 15
+    if date is None or date - modified < 1:
+        return "", 16
+    return f"Last-Modified: {head.get('last-modified')}", 0
+
+
+def http_date(text: str | None) -> float | None:
+    """Seconds since 1970 of an IMF-fixdate (RFC 9110 section 5.6.7); the two obsolete formats are not understood."""
+    match = _HTTP_DATE.fullmatch(text.strip()) if text else None
+    if match is None or match[2] not in _MONTHS:
+        return None
+    day, month, year = int(match[1]), _MONTHS.index(match[2]) + 1, int(match[3])
+    try:
+        return datetime(year, month, day, int(match[4]), int(match[5]), int(match[6]), tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def retry_after(head: Head) -> float | None:
+    """Seconds that the server asks us to wait, clamped: by Retry-After (RFC 9110 section 10.2.3), or else by RateLimit.
+
+    A date is taken relative to the response's own Date, so that our clock does not matter.
+    """
+    text = (head.get("retry-after") or "").strip()
+    then, now = http_date(text), http_date(head.get("date"))
+    seconds: float | None
+    if re.fullmatch(_NUMBER, text):
+        seconds = float(text)
+    elif then is not None and now is not None:
+        seconds = then - now
+    else:
+        seconds = until_reset(head.get("ratelimit") or "")
+    return None if seconds is None else min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+
+
+def content_sha256(head: Head) -> bytes | None:
+    """The SHA-256 that Content-Digest (RFC 9530 section 2) declares for this response's content.
+
+    Content-MD5 is not read: RFC 7231 appendix B removed it because servers disagree on what it covers in a 206.
+    """
+    match = _SHA256_ITEM.search(head.get("content-digest") or "")
+    return binascii.a2b_base64(match[1]) if match else None

@@ -1,0 +1,90 @@
+"""An incremental parser of response heads, strict and bounded (RFC 9112 sections 2 to 5)."""
+
+from __future__ import annotations
+
+import re
+
+from modelferry.http.wire.head import Head, ProtocolError
+
+#: Bytes of one head, status line to empty line. The longest honest ones (signed redirects, CSP) stay below 16 KiB.
+MAX_HEAD = 64 * 1024
+#: Field lines of one head.
+MAX_FIELDS = 256
+#: Interim (1xx) responses before the final one; RFC 9110 section 15.2 sets no limit, so we do.
+MAX_INTERIM = 8
+
+_STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?")
+#: No white space before the colon (RFC 9112 section 5.1), no folded lines (5.2), no control characters (RFC 9110 5.5).
+_FIELD_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*"
+    rb"((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[\t ]*"
+)
+
+
+class HeadParser:
+    """Feed it bytes until it has the final response's head; interim ones are passed over."""
+
+    def __init__(self) -> None:
+        self._seen = bytearray()
+        self._interim = 0
+
+    def feed(self, data: memoryview | bytes) -> tuple[Head | None, int]:
+        """Take in `data`: the head once it is whole, and how many bytes of `data` it used (the rest is content).
+
+        Raises ProtocolError where it is none, or larger than the caps.
+        """
+        used = 0
+        while used < len(data):
+            before = len(self._seen)
+            self._seen += data[used : used + MAX_HEAD + 1]
+            end = self._seen.find(b"\r\n\r\n", max(0, before - 3))
+            length = len(self._seen) if end < 0 else end + 4
+            if length > MAX_HEAD:
+                raise ProtocolError(26, f"sent a head of more than {MAX_HEAD} bytes")
+            self._check_start()
+            if end < 0:
+                return None, len(data)
+            used += length - before
+            head = parse_head(bytes(self._seen[:end]))
+            self._seen.clear()
+            if head.status >= 200:
+                return head, used
+            self._count_interim(head)
+        return None, used
+
+    @property
+    def empty(self) -> bool:
+        """Nothing came yet."""
+        return not self._seen and not self._interim
+
+    def _check_start(self) -> None:
+        # What is no HTTP is told at its first bytes, not at a timeout.
+        if not self._seen.startswith(b"HTTP/"[: len(self._seen)]):
+            raise ProtocolError(26, "does not speak HTTP")
+
+    def _count_interim(self, head: Head) -> None:
+        self._interim += 1
+        if head.status == 101:
+            raise ProtocolError(26, "switched to a protocol that was not asked for")
+        if self._interim > MAX_INTERIM:
+            raise ProtocolError(26, f"sent more than {MAX_INTERIM} interim responses")
+
+
+def parse_head(text: bytes) -> Head:
+    """The head in `text` (without its empty line); raises ProtocolError."""
+    status_line, *lines = text.split(b"\r\n")
+    status = _STATUS_LINE.fullmatch(status_line)
+    if status is None:
+        raise ProtocolError(26, "sent a malformed status line")
+    if status[1] != b"1":
+        raise ProtocolError(26, f"answered in HTTP/{status[1].decode()}.{status[2].decode()}")
+    if len(lines) > MAX_FIELDS:
+        raise ProtocolError(26, f"sent more than {MAX_FIELDS} header fields")
+    return Head(int(status[3]), (int(status[1]), int(status[2])), tuple(_field(line) for line in lines))
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    match = _FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise ProtocolError(26, "sent a malformed header field")
+    return match[1].decode("ascii").lower(), match[2].decode("latin-1")

@@ -1,0 +1,19 @@
+"""``include`` and ``exclude``, of every source that has many files."""
+
+from __future__ import annotations
+
+from modelferry.resource.fields import Fields
+from modelferry.resource.source import MAX_PATTERNS
+
+_MAX_PATTERN = 256
+
+
+def patterns(fields: Fields, key: str) -> tuple[str, ...]:
+    """The patterns at `key`."""
+    found = []
+    for path, item in fields.items(key, MAX_PATTERNS):
+        if not isinstance(item, str) or not 0 < len(item) <= _MAX_PATTERN:
+            fields.errors.add(path, f"must be a pattern of 1 to {_MAX_PATTERN} characters, such as '*.safetensors'")
+        else:
+            found.append(item)
+    return tuple(found)

@@ -1,0 +1,115 @@
+"""The source ``http``: files named one by one, or by a checksum list. Each is asked for its first byte, which tells
+its size and ETag; none where mirrors have the files and nothing is left to learn.
+
+A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 28 of the catalogue of hostile servers).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
+from modelferry.manifest import FileEntry, Location, Manifest
+from modelferry.manifest.entries import pin
+from modelferry.resource.source import HTTPFile, HTTPSource
+from modelferry.sources.bounded_gather import bounded_gather
+from modelferry.sources.checksum_list import files_of
+from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.urls import ascii_url, redact_url
+
+_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
+_LIST = "the checksum list"
+#: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
+_LONGEST_LIST = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server tells of a file: ``size`` in bytes (None: it does not say) and its strong ETag (or empty)."""
+
+    size: int | None
+    validator: str
+
+
+async def resolve(source: HTTPSource, client: SourceClient) -> Manifest:
+    """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
+    files = source.files or await _listed(source.manifest_url, client)
+    return _pinned(await bounded_gather(_entry(file, client) for file in files))
+
+
+def declared(source: HTTPSource) -> Manifest | None:
+    """The manifest of `source` where it needs no asking: the size and digest of all its files are declared. Raises
+    InvalidSpec."""
+    entries = [
+        FileEntry(file.path, file.size, file.digest, _locations(file))
+        for file in source.files
+        if file.size is not None and file.digest is not None
+    ]
+    return _pinned(tuple(entries)) if entries and len(entries) == len(source.files) else None
+
+
+def facts_of(head: Head, file: str) -> Facts:
+    """Read the answer to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is none to trust."""
+    if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise _misbehaves(head, file, "it is compressed although that was refused")
+    validator = head.validator
+    if head.status == 200 and "content-range" not in head.headers:
+        length = head.headers.get("content-length", "")
+        return Facts(int(length) if length.isascii() and length.isdigit() else None, validator)
+    if head.status not in (200, 206, 416):
+        raise _misbehaves(head, file, "a GET of one byte is answered by 200 or 206")
+    parts = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
+    if parts is None:
+        raise _misbehaves(head, file, "its Content-Range is missing or unreadable")
+    start, size = parts["start"], parts["size"]
+    if head.status == 416 and size == "0":
+        return Facts(0, validator)
+    if head.status == 416 or start is None or int(start) != 0:
+        raise _misbehaves(head, file, "it is not about the first byte, which was asked for")
+    return Facts(None if size == "*" else int(size), validator)
+
+
+async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
+    """The files of a checksum list, beside it: relative to the user's URL, not to where it was redirected."""
+    head, body = await client.get(url, _LIST, limit=_LONGEST_LIST)
+    if head.status != 200:
+        raise _misbehaves(head, _LIST, "a GET is answered by 200")
+    try:
+        return files_of(body.decode(), url)
+    except UnicodeDecodeError as error:
+        raise InvalidSpec(f"spec.source.http.manifestURL: {redact_url(url)} is not text") from error
+
+
+async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
+    head = await client.head(file.url, file.path, {"Range": "bytes=0-0"})
+    facts = facts_of(head, file.path)
+    if facts.size is not None and file.size is not None and facts.size != file.size:
+        raise SizeMismatch(
+            f"{file.path}: {redact_url(file.url)}: the server has {facts.size} bytes, {file.size} are declared; "
+            "correct size, or leave it out",
+            file=file.path,
+        )
+    size = facts.size if file.size is None else file.size
+    if size is None:
+        raise ServerMisbehaves(
+            f"{file.path}: {redact_url(file.url)}: the server does not tell the file's length; declare it as size",
+            file=file.path,
+        )
+    return FileEntry(file.path, size, file.digest, _locations(file), validator="" if file.digest else facts.validator)
+
+
+def _locations(file: HTTPFile) -> tuple[Location, ...]:
+    """The user's own URL, not where it redirects to: a redirect's target is often signed and soon expires."""
+    return (Location(ascii_url(file.url)),)
+
+
+def _pinned(entries: tuple[FileEntry, ...]) -> Manifest:
+    try:
+        return pin(entries)
+    except ValueError as error:
+        raise InvalidSpec(f"spec.source.http.files: {error}") from error
+
+
+def _misbehaves(head: Head, file: str, why: str) -> ServerMisbehaves:
+    return ServerMisbehaves(f"{file}: {redact_url(head.url)}: {head}: {why}; give another url", file=file)

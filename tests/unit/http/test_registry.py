@@ -1,0 +1,149 @@
+"""A registry's challenge, the token that it leads to, and who a Docker config says to be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from modelferry.errors import ConnectionFailed, Denied
+from modelferry.http.auth.credentials import HeaderFields, Refusal, basic
+from modelferry.http.auth.registry_token import RegistryToken, challenges_of, login_in
+
+URL = "https://registry.example.com/v2/m/blobs/sha256:0"
+CHALLENGE = 'Bearer realm="https://auth.example.com/token?a=b",service="reg",scope="repository:m:pull,push"'
+LOGIN = basic("u", "p")
+
+
+class Tokens:
+    """A token server; ``asked`` are the URLs and fields that it saw."""
+
+    def __init__(self, status: int = 200, body: object = None) -> None:
+        self.status, self.body = status, body
+        self.asked: list[tuple[str, HeaderFields]] = []
+
+    async def __call__(self, url: str, fields: HeaderFields, form: bytes) -> tuple[int, bytes]:
+        assert form == b""
+        await asyncio.sleep(0)
+        self.asked.append((url, fields))
+        body = {"token": f"t{len(self.asked)}"} if self.body is None else self.body
+        return self.status, json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (
+            CHALLENGE,
+            {"bearer": {"realm": "https://auth.example.com/token?a=b", "service": "reg",
+                        "scope": "repository:m:pull,push"}},
+        ),
+        ('Basic realm="Amazon ECR"', {"basic": {"realm": "Amazon ECR"}}),
+        ('bearer Realm=https://a/t , Service="s"', {"bearer": {"realm": "https://a/t", "service": "s"}}),
+        ('Bearer realm="x", Basic realm="y"', {"bearer": {"realm": "x"}, "basic": {"realm": "y"}}),
+        ("Negotiate", {}),
+        ("", {}),
+    ],
+)  # fmt: skip
+def test_challenges_are_read(header: str, expected: dict[str, dict[str, str]]) -> None:
+    assert challenges_of(header) == expected
+
+
+async def test_a_token_is_asked_for_as_the_challenge_says() -> None:
+    tokens, credential = Tokens(), RegistryToken(LOGIN)
+    assert await credential.headers(URL) == ()
+    assert await credential.refused(Refusal(URL, CHALLENGE), tokens)
+    assert await credential.headers(URL) == (("Authorization", "Bearer t1"),)
+    ((url, fields),) = tokens.asked
+    assert url.startswith("https://auth.example.com/token?a=b&")
+    assert parse_qs(urlsplit(url).query) == {"a": ["b"], "service": ["reg"], "scope": ["repository:m:pull,push"]}
+    assert ("Authorization", LOGIN.authorization) in fields
+
+
+async def test_nobody_asks_for_a_token_without_a_login() -> None:
+    tokens = Tokens(body={"access_token": "anonymous"})
+    credential = RegistryToken(None)
+    assert await credential.refused(Refusal(URL, CHALLENGE), tokens)
+    assert dict(await credential.headers(URL)) == {"Authorization": "Bearer anonymous"}
+    assert "Authorization" not in dict(tokens.asked[0][1])
+
+
+async def test_sixteen_streams_whose_token_ran_out_bring_one() -> None:
+    tokens, credential = Tokens(), RegistryToken(LOGIN)
+    await credential.refused(Refusal(URL, CHALLENGE), tokens)
+    refusal = Refusal(URL, CHALLENGE, await credential.headers(URL))
+    assert all(await asyncio.gather(*(credential.refused(refusal, tokens) for _ in range(16))))
+    assert len(tokens.asked) == 2
+
+
+async def test_a_registry_without_tokens_is_shown_the_password_once() -> None:
+    tokens, credential = Tokens(), RegistryToken(LOGIN)
+    assert await credential.refused(Refusal(URL, 'Basic realm="r"'), tokens)
+    shown = await credential.headers(URL)
+    assert shown == (("Authorization", LOGIN.authorization),)
+    assert not await credential.refused(Refusal(URL, 'Basic realm="r"', shown), tokens)
+    assert not await RegistryToken(None).refused(Refusal(URL, 'Basic realm="r"'), tokens)
+    assert tokens.asked == []
+
+
+@pytest.mark.parametrize(
+    "realm", ["http://auth.example.com/token", "ftp://a/", "/token", "", "https://u:p@auth.example.com/"]
+)
+async def test_a_token_server_without_tls_gets_nothing(realm: str) -> None:
+    tokens = Tokens()
+    with pytest.raises(Denied, match="token server that cannot be asked"):
+        await RegistryToken(LOGIN).refused(Refusal(URL, f'Bearer realm="{realm}",service="s"'), tokens)
+    assert tokens.asked == []
+
+
+async def test_a_token_server_outside_the_list_gets_no_password() -> None:
+    tokens = Tokens()
+    with pytest.raises(Denied, match="which the Secret's key allowedHosts does not list"):
+        await RegistryToken(LOGIN, hosts=frozenset({"registry.example.com"})).refused(Refusal(URL, CHALLENGE), tokens)
+    assert tokens.asked == []
+    assert await RegistryToken(LOGIN, hosts=frozenset({"auth.example.com"})).refused(Refusal(URL, CHALLENGE), tokens)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (401, {}, Denied, "answered 401; correct user and password"),
+        (503, {}, ConnectionFailed, "answered 503"),
+        (200, {}, Denied, "without a token"),
+        (200, [], Denied, "without a token"),
+        (200, {"token": "a\r\nX-Evil: 1"}, Denied, "without a token"),
+    ],
+)
+async def test_a_token_server_that_brings_none_is_told(
+    status: int, body: object, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        await RegistryToken(LOGIN).refused(Refusal(URL, CHALLENGE), Tokens(status, body))
+
+
+AUTH = {"auth": base64.b64encode(b"u:p").decode()}
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        ("registry.example.com", "registry.example.com"),
+        ("https://registry.example.com/v1/", "registry.example.com"),
+        ("registry.example.com:5000", "registry.example.com:5000"),
+        ("https://index.docker.io/v1/", "docker.io"),
+    ],
+)
+@pytest.mark.parametrize("entry", [AUTH, {"username": "u", "password": "p"}])
+def test_a_docker_config_names_its_registries_in_several_ways(key: str, host: str, entry: dict[str, str]) -> None:
+    config = json.dumps({"auths": {"other.example.com": {}, key: entry}})
+    assert login_in(config, host) == LOGIN
+    assert login_in(config, "elsewhere.example.com") is None
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"auths": {"h": {"auth": "%%%"}}})])
+def test_what_is_no_docker_config_is_refused(config: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        login_in(config, "h")
