@@ -22,7 +22,7 @@ from origin.certs import Authority, Leaf
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
-pytestmark = pytest.mark.usefixtures("small_chunks", "way")
+pytestmark = pytest.mark.usefixtures("small_chunks", "route")
 
 #: Fields that a request to a source may have.
 SENT = {"host", "user-agent", "accept", "accept-encoding", "want-content-digest", "range", "cache-control"}
