@@ -137,9 +137,9 @@ def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
     for said_there in (
         f"a backoff ({FIRST_DELAY} s, doubled, at most {MAX_DELAY:.0f} s",
         f"at least every {Settings().progress_deadline / 60:.0f} minutes",
-        f"{STRIKES_AT_FIRST} broken answers in a row ({STRIKES} where the place has delivered before; {CHUNK_TRIES}",
-        f"asked again {IGNORED_AT_FIRST} times ({IGNORED} where",
-        f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields a head, {MAX_INTERIM} interim responses",
+        f"{STRIKES_AT_FIRST} broken responses in a row ({STRIKES} where it has delivered before; {CHUNK_TRIES}",
+        f"requested again {IGNORED_AT_FIRST} times ({IGNORED} where",
+        f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields per head, {MAX_INTERIM} interim responses",
         f"{MAX_TRAILERS // 1024} KiB of trailers",
         f"at least {MIN_RETRY_AFTER:.0f} s and at most {MAX_RETRY_AFTER / 60:.0f} min",
         f"redirect loop, or more than {MAX_HOPS}",
