@@ -10,8 +10,8 @@ from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
-#: Counts and seconds by (operation, mirror). What server behaviors (docs/hostile-servers.md) cost is under their labels;
-#: the mirror is "" for this machine's own work.
+#: Counts and seconds by (operation, mirror). A server behavior (docs/hostile-servers.md) is an operation by its
+#: label. The mirror is "" for this machine's own work.
 StatTotals = dict[tuple[str, str], tuple[int, float]]
 
 
