@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from modelferry.engine.checkpoint.api import Quarantined
-from modelferry.engine.download.transfer_stats import Costs
+from modelferry.engine.checkpoint.stats import Costs
 from modelferry.manifest import Manifest, chunks_of
 
 #: Of the schema below; another one's database is set aside, never guessed at.

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
 from modelferry.engine.checkpoint.progress_report import Meter, letters_of, progress_of
+from modelferry.engine.checkpoint.stats import Costs, since
 from modelferry.engine.checkpoint.worker import CheckpointWorker, read_boot_id
-from modelferry.engine.download.transfer_stats import Costs, since
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import ChunkMap, Progress

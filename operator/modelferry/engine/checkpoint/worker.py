@@ -21,13 +21,13 @@ from modelferry.engine.checkpoint.chunk_store import ChunkStore
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.directory_lock import acquire
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.download.range_task import SMALL
-from modelferry.engine.download.transfer_stats import Costs
+from modelferry.engine.checkpoint.stats import Costs
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, MachineError
 from modelferry.manifest import Manifest
+from modelferry.manifest.chunks import SMALL_SIZE
 
 #: Files that are open at once while a revision is synced.
 _SYNCED_AT_ONCE = 64
@@ -122,7 +122,7 @@ class CheckpointWorker:
 
     def is_small(self, report: Written) -> bool:
         """Is it of a file that many others may come beside?"""
-        return self.states[report.file].entry.size <= SMALL
+        return self.states[report.file].entry.size <= SMALL_SIZE
 
     def commit(self, reports: list[Written]) -> list[Receipt]:
         """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from modelferry.engine.checkpoint.stats import Costs, add
 from modelferry.engine.response import Verdict
 
-#: (what, mirror): times, seconds. What a row of docs/hostile-servers.md cost is ``row N``; the mirror is "" for what
-#: this machine did by itself.
-Costs = dict[tuple[str, str], tuple[int, float]]
 #: Tries at all, and the seconds that they took, side by side.
 STREAMS = "streams"
 #: A row's number follows.
@@ -47,19 +44,3 @@ class TransferStats:
         """All of it as (what, mirror, times, seconds)."""
         met = [(f"{ROW}{row}", mirror, times, 0.0) for (mirror, row), times in self.faults.items()]
         return (*met, *((what, mirror, *cost) for (what, mirror), cost in self.streams.items()))
-
-
-def add(costs: Costs, key: tuple[str, str], times: int, seconds: float) -> None:
-    """Add to what `key` has cost."""
-    before = costs.get(key, (0, 0.0))
-    costs[key] = before[0] + times, before[1] + seconds
-
-
-def since(told: Iterable[tuple[str, str, int, float]], before: Costs) -> Costs:
-    """What `told`, which counts from a beginning, has more than `before`."""
-    grown: Costs = {}
-    for what, mirror, times, seconds in told:
-        known = before.get((what, mirror), (0, 0.0))
-        if (times, seconds) != known:
-            grown[what, mirror] = times - known[0], seconds - known[1]
-    return grown
