@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: (what, mirror): times, seconds. The mirror is "" for what this machine did by itself.
+#: (what, mirror): times, seconds. What a server's behavior (docs/hostile-servers.md) cost is under its label; the
+#: mirror is "" for what this machine did by itself.
 Costs = dict[tuple[str, str], tuple[int, float]]
 
 

@@ -39,14 +39,18 @@ from modelferry.errors import (
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
-from modelferry.http.wire import ProtocolError, Request
+from modelferry.http.wire import ProtocolError, Request, ServerBehavior
 
 #: Seconds that a try which is called off waits for the answer to its report.
 _LAST_WORD = 5.0
-#: The catalogue's rows of what the way to a server says.
-_ROWS: dict[type[Stalled], int] = {
-    CertificateRefused: 47, Denied: 37, PrivateAddress: 45, ProxyDenied: 51, ProxyRefused: 52
-}  # fmt: skip
+#: What the errors of the route to a server are in the catalogue.
+_BEHAVIORS: dict[type[Stalled], ServerBehavior] = {
+    CertificateRefused: ServerBehavior.CERTIFICATE_REFUSED,
+    Denied: ServerBehavior.UNAUTHORIZED,
+    PrivateAddress: ServerBehavior.PRIVATE_ADDRESS,
+    ProxyDenied: ServerBehavior.PROXY_AUTHENTICATION_REQUIRED,
+    ProxyRefused: ServerBehavior.PROXY_CONNECT_FAILED,
+}
 
 
 class _Fault(Exception):
@@ -104,7 +108,12 @@ class AttemptRunner:
         except asyncio.CancelledError:
             if not attempt.dropped:
                 raise
-            return _missed(location, attempt, task, Verdict(Action.WAIT, 32, "was slow to answer", SourceUnavailable))
+            return _missed(
+                location,
+                attempt,
+                task,
+                Verdict(Action.WAIT, ServerBehavior.STALLED, "was slow to answer", SourceUnavailable),
+            )
 
     async def _part(
         self, location: LocationState, attempt: Attempt, task: RangeTask, sink: Sink
@@ -128,7 +137,9 @@ class AttemptRunner:
             answer.close()
         attempt.seconds = self.clock() - began
         if attempt.at < attempt.end:
-            short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
+            short = Verdict(
+                Action.WAIT, ServerBehavior.SHORTER_RANGE, "answered a shorter range", SourceUnavailable, delay=0.0
+            )
             return _missed(location, attempt, task, short)
         assembly.held += attempt.end - task.start
         attempt.received = 0
@@ -260,7 +271,14 @@ class AttemptRunner:
                 request = replace(request, url=address)
             elif verdict.action is Action.REFUSE and verdict.fault is Denied and address not in ("", location.url):
                 # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
-                raise _Fault(Verdict(Action.WAIT, 38, f"{verdict.message} to a presigned URL", SourceUnavailable))
+                raise _Fault(
+                    Verdict(
+                        Action.WAIT,
+                        ServerBehavior.URL_EXPIRED,
+                        f"{verdict.message} to a presigned URL",
+                        SourceUnavailable,
+                    )
+                )
             else:
                 raise _Fault(verdict)
 
@@ -269,15 +287,19 @@ class AttemptRunner:
         try:
             return await self.http_client.ask(request, mirror, fresh_connection=fresh, pipelined=pipelined)
         except UnknownHost as error:
-            raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
+            raise _Fault(
+                Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable), error
+            ) from error
         except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:
-            raise _Fault(Verdict(Action.REFUSE, _ROWS[type(error)], error.message, type(error)), error) from error
+            raise _Fault(Verdict(Action.REFUSE, _BEHAVIORS[type(error)], error.message, type(error)), error) from error
 
     def _follow(self, url: str, to: str, location: LocationState) -> None:
         try:
             self.http_client.check_redirect(url, to, location.mirror)
         except PrivateAddress as error:
-            raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
+            raise _Fault(
+                Verdict(Action.REFUSE, ServerBehavior.PRIVATE_ADDRESS, error.message, PrivateAddress), error
+            ) from error
 
     def _see(self, location: LocationState, verdict: Verdict) -> None:
         location.validator = verdict.validator or location.validator
@@ -339,9 +361,9 @@ def _missed(
 
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
-        return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
+        return Verdict(Action.SUSPECT, error.behavior, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
-        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.STALLED, error.message, SourceUnavailable)
     if error.becomes is not SourceUnavailable:
-        return Verdict(Action.WAIT, 52, error.message, error.becomes)
-    return Verdict(Action.WAIT, 31, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.becomes)
+    return Verdict(Action.WAIT, ServerBehavior.CONNECTION_RESET, error.message, SourceUnavailable)

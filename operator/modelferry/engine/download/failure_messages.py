@@ -1,4 +1,4 @@
-"""The error of a failed attempt where no location is left: it names the file, the URL, the cause and the remedy. Pure."""
+"""The errors of attempts that failed where no location is left: file, URL, cause and remedy. Pure."""
 
 from __future__ import annotations
 
