@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import (
+    CommitResult,
+    OpenedFile,
+    OpenResult,
+    QuarantinedMirror,
+    Telemetry,
+    VerifyResult,
+    WrittenChunk,
+)
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 
 
 class StubCheckpoint:
-    """Commits every chunk, and answers `finish` with `finished`. ``restarted`` and ``quarantined`` are its records."""
+    """Commits every chunk, and answers `verify_file` with `verified`. ``restarted``: the numbers of the files that were
+    restarted. ``quarantined``: the mirrors that were."""
 
-    def __init__(self, finished: Finish) -> None:
-        self.finished = finished
+    def __init__(self, verified: VerifyResult) -> None:
+        self.verified = verified
         self.restarted: list[int] = []
-        self.quarantined: list[Quarantined] = []
+        self.quarantined: list[QuarantinedMirror] = []
 
-    async def open(self, manifest: Manifest) -> Opened:
+    async def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint."""
         raise AssertionError("a test opens its files itself")
 
-    async def written(self, report: Written) -> Receipt:
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """See api.Checkpoint."""
-        return Receipt(True)
+        return CommitResult(True)
 
-    async def reopen(self, file: int, index: int) -> None:
+    async def mark_pending(self, file: int, index: int) -> None:
         """See api.Checkpoint."""
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
         """See api.Checkpoint."""
         self.restarted.append(file)
         return OpenedFile(generation + 1, False, (0,))
 
-    async def finish(self, file: int) -> Finish:
+    async def verify_file(self, file: int) -> VerifyResult:
         """See api.Checkpoint."""
-        return self.finished
+        return self.verified
 
-    async def quarantine(self, found: Quarantined) -> None:
+    async def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint."""
         self.quarantined.append(found)
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
 
-    async def tell(self, telemetry: Telemetry) -> None:
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
 
-    async def fail(self, error: ModelferryError) -> None:
+    async def report_failure(self, error: ModelferryError) -> None:
         """See api.Checkpoint."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modelferry.engine.checkpoint.api import Finish, OpenedFile, Receipt
+from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, VerifyResult
 from modelferry.engine.download.events import Attempt, ChunkReported, DigestCompared
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
@@ -18,7 +18,7 @@ from unit.engine.stub_checkpoint import StubCheckpoint
 
 LOCATIONS = (Location("https://slow/a", "slow"), Location("https://fast/a", "fast"))
 ENTRY = FileEntry("a", 10, Digest("md5", "0" * 32), LOCATIONS)
-COMMITTED = Receipt(True)
+COMMITTED = CommitResult(True)
 
 
 def begun() -> tuple[DownloadState, FileDownload, FileStateMachine]:
@@ -29,7 +29,7 @@ def begun() -> tuple[DownloadState, FileDownload, FileStateMachine]:
     download.files.append(file)
     mirrors.meet(file.locations, 0.0)
     file.assembly(file.chunks[0]).mirror = "slow"
-    return download, file, FileStateMachine(download, StubCheckpoint(Finish(True)), lambda: 1.0)
+    return download, file, FileStateMachine(download, StubCheckpoint(VerifyResult(True)), lambda: 1.0)
 
 
 async def commits_when_cancelled(download: DownloadState, file: FileDownload) -> None:
@@ -53,7 +53,7 @@ async def test_the_last_chunk_that_is_committed_while_it_is_reassigned_has_the_d
     await machine.reassign(file, file.assemblies[0])
     assert (file.missing, len(download.backlog)) == (set(), 0)
     (comparing,) = download.in_flight.tasks
-    assert await comparing == DigestCompared(file, Finish(True))
+    assert await comparing == DigestCompared(file, VerifyResult(True))
 
 
 async def test_a_chunk_that_is_committed_while_it_is_reassigned_counts_for_its_mirror() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
+from modelferry.engine.checkpoint.api import Checkpoint, CommitResult, WrittenChunk
 from modelferry.engine.download.events import (
     Attempt,
     AttemptFailed,
@@ -96,7 +96,7 @@ class AttemptRunner:
         try:
             if task.reopen:
                 self.http_client.pipelines.trust.spoil()
-                await self.checkpoint.reopen(file.number, task.chunk.index)
+                await self.checkpoint.mark_pending(file.number, task.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._part(location, attempt, task, sink)
         except _Fault as fault:
@@ -149,7 +149,7 @@ class AttemptRunner:
             return PartWritten(attempt.remaining, location)
         facts = (sink.inode, verdict.validator, location.mirror, tuple(assembly.digests))
         attempt.reported = True
-        receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
+        receipt = await self.report(WrittenChunk(file.number, chunk.index, file.generation, *facts))
         return ChunkReported(task, location, receipt)
 
     async def _take(self, answer: Response, verdict: Verdict, attempt: Attempt, sink: Sink) -> None:
@@ -215,10 +215,10 @@ class AttemptRunner:
             return ProbeCompleted(location.mirror, error.message)
         return ProbeCompleted(location.mirror)
 
-    async def report(self, report: Written) -> Receipt:
+    async def report(self, report: WrittenChunk) -> CommitResult:
         """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
         must be known, because a committed chunk is never written to."""
-        asked = asyncio.ensure_future(self.checkpoint.written(report))
+        asked = asyncio.ensure_future(self.checkpoint.commit_chunk(report))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -343,9 +343,9 @@ class _Stream:
     async def _commit(self, index: int, sink: Sink, location: LocationState, verdict: Verdict) -> None:
         file = self._file
         receipt = await self._exchange.report(
-            Written(file.number, index, file.generation, sink.inode, verdict.validator, location.mirror)
+            WrittenChunk(file.number, index, file.generation, sink.inode, verdict.validator, location.mirror)
         )
-        self.stale = self.stale or receipt.why == "stale"
+        self.stale = self.stale or receipt.reason == "stale"
         if receipt.committed:
             file.missing.discard(index)
             self.progressed = True

@@ -87,10 +87,10 @@ class OutcomeHandler:
         file.assemblies.pop(task.chunk.index, None)
         self._download.retries += 1
         again, delay = RangeTask.again(task.chunk), 0.0
-        if receipt.why == "stale":
+        if receipt.reason == "stale":
             await self._files.resync(file)
             return
-        if receipt.why == "digest":
+        if receipt.reason == "digest":
             self._download.stats.faults[landed.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
             # The next place is asked for that chunk, if there is one.
             times, avoid = task.rejected + 1, landed.location.mirror
@@ -100,7 +100,7 @@ class OutcomeHandler:
                 if not file.usable:
                     raise landed.location.refused
                 again = replace(again, rejected=0)
-        elif receipt.why == "disk":
+        elif receipt.reason == "disk":
             again, delay = replace(again, unsynced=task.unsynced + 1), backoff(1, self._jitter())
             if again.unsynced >= SYNC_TRIES:
                 raise failure_messages.unsynced(file)
@@ -210,7 +210,7 @@ class OutcomeHandler:
             delay = 0.0  # another place has time
         if task.stream and file.entry.digest is None and not missed.location.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
-            file.restarted(await self._checkpoint.restart(file.number, file.generation))
+            file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
         self._download.backlog.push(again, self._now() + delay)
 
     def _keep(self, file: FileDownload, missed: AttemptFailed) -> RangeTask:

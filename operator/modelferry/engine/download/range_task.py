@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.manifest import Chunk, FileEntry
-from modelferry.manifest.chunks import SMALL_SIZE
+from modelferry.manifest import SMALL_CHUNK, Chunk, FileEntry
 
 #: Leases that are looked at to find one that may be fetched now: while every one has to wait for its server, that
 #: is a few milliseconds.
@@ -60,7 +59,7 @@ class RangeTask:
     @property
     def small(self) -> bool:
         """Does it cost a round trip rather than a line's bytes?"""
-        return self.chunk.size <= SMALL_SIZE
+        return self.chunk.size <= SMALL_CHUNK
 
     def split(self, at: int) -> tuple[RangeTask, RangeTask]:
         """The bytes before file offset `at`, and the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from modelferry.engine.checkpoint.stats import Costs, add
+from modelferry.engine.checkpoint.api import StatTotals
 from modelferry.engine.response import Verdict
 from modelferry.http.wire import ServerBehavior
 
@@ -19,7 +19,7 @@ class TransferStats:
     seconds, by mirror."""
 
     faults: Counter[tuple[str, ServerBehavior]] = field(default_factory=Counter)
-    streams: Costs = field(default_factory=dict)
+    streams: StatTotals = field(default_factory=dict)
 
     def miss(self, mirror: str, verdict: Verdict) -> None:
         """Count an answer that was of no use, or not of all."""
@@ -43,3 +43,9 @@ class TransferStats:
         """All of it as (what, mirror, times, seconds)."""
         met = [(one.label, mirror, times, 0.0) for (mirror, one), times in self.faults.items()]
         return (*met, *((what, mirror, *cost) for (what, mirror), cost in self.streams.items()))
+
+
+def add(costs: StatTotals, key: tuple[str, str], times: int, seconds: float) -> None:
+    """Add to what `key` has cost."""
+    before = costs.get(key, (0, 0.0))
+    costs[key] = before[0] + times, before[1] + seconds
