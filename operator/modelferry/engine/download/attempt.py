@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
+from modelferry.engine.checkpoint.api import Checkpoint, CommitResult, WrittenChunk
 from modelferry.engine.download.events import (
     Attempt,
     AttemptFailed,
@@ -39,14 +39,18 @@ from modelferry.errors import (
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
-from modelferry.http.wire import ProtocolError, Request
+from modelferry.http.wire import ProtocolError, Request, ServerBehavior
 
 #: Seconds that a try which is called off waits for the answer to its report.
 _LAST_WORD = 5.0
-#: The catalogue's rows of what the way to a server says.
-_ROWS: dict[type[Stalled], int] = {
-    CertificateRefused: 47, Denied: 37, PrivateAddress: 45, ProxyDenied: 51, ProxyRefused: 52
-}  # fmt: skip
+#: What the errors of the route to a server are in the catalogue.
+_BEHAVIORS: dict[type[Stalled], ServerBehavior] = {
+    CertificateRefused: ServerBehavior.CERTIFICATE_REFUSED,
+    Denied: ServerBehavior.UNAUTHORIZED,
+    PrivateAddress: ServerBehavior.PRIVATE_ADDRESS,
+    ProxyDenied: ServerBehavior.PROXY_AUTHENTICATION_REQUIRED,
+    ProxyRefused: ServerBehavior.PROXY_CONNECT_FAILED,
+}
 
 
 class _Fault(Exception):
@@ -92,7 +96,7 @@ class AttemptRunner:
         try:
             if task.reopen:
                 self.http_client.pipelines.trust.spoil()
-                await self.checkpoint.reopen(file.number, task.chunk.index)
+                await self.checkpoint.mark_pending(file.number, task.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._part(location, attempt, task, sink)
         except _Fault as fault:
@@ -104,7 +108,12 @@ class AttemptRunner:
         except asyncio.CancelledError:
             if not attempt.dropped:
                 raise
-            return _missed(location, attempt, task, Verdict(Action.WAIT, 32, "was slow to answer", SourceUnavailable))
+            return _missed(
+                location,
+                attempt,
+                task,
+                Verdict(Action.WAIT, ServerBehavior.STALLED, "was slow to answer", SourceUnavailable),
+            )
 
     async def _part(
         self, location: LocationState, attempt: Attempt, task: RangeTask, sink: Sink
@@ -128,7 +137,9 @@ class AttemptRunner:
             answer.close()
         attempt.seconds = self.clock() - began
         if attempt.at < attempt.end:
-            short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
+            short = Verdict(
+                Action.WAIT, ServerBehavior.SHORTER_RANGE, "answered a shorter range", SourceUnavailable, delay=0.0
+            )
             return _missed(location, attempt, task, short)
         assembly.held += attempt.end - task.start
         attempt.received = 0
@@ -138,7 +149,7 @@ class AttemptRunner:
             return PartWritten(attempt.remaining, location)
         facts = (sink.inode, verdict.validator, location.location.mirror, tuple(assembly.digests))
         attempt.reported = True
-        receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
+        receipt = await self.report(WrittenChunk(file.number, chunk.index, file.generation, *facts))
         return ChunkReported(task, location, receipt)
 
     async def _take(self, answer: Response, verdict: Verdict, attempt: Attempt, sink: Sink) -> None:
@@ -204,10 +215,10 @@ class AttemptRunner:
             return ProbeCompleted(location.location.mirror, error.message)
         return ProbeCompleted(location.location.mirror)
 
-    async def report(self, report: Written) -> Receipt:
+    async def report(self, report: WrittenChunk) -> CommitResult:
         """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
         must be known, because a committed chunk is never written to."""
-        asked = asyncio.ensure_future(self.checkpoint.written(report))
+        asked = asyncio.ensure_future(self.checkpoint.commit_chunk(report))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -264,7 +275,14 @@ class AttemptRunner:
                 and address not in ("", location.location.url)
             ):
                 # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
-                raise _Fault(Verdict(Action.WAIT, 38, f"{verdict.message} to a presigned URL", SourceUnavailable))
+                raise _Fault(
+                    Verdict(
+                        Action.WAIT,
+                        ServerBehavior.URL_EXPIRED,
+                        f"{verdict.message} to a presigned URL",
+                        SourceUnavailable,
+                    )
+                )
             else:
                 raise _Fault(verdict)
 
@@ -273,15 +291,19 @@ class AttemptRunner:
         try:
             return await self.http_client.ask(request, mirror, fresh_connection=fresh, pipelined=pipelined)
         except UnknownHost as error:
-            raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
+            raise _Fault(
+                Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable), error
+            ) from error
         except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:
-            raise _Fault(Verdict(Action.REFUSE, _ROWS[type(error)], error.message, type(error)), error) from error
+            raise _Fault(Verdict(Action.REFUSE, _BEHAVIORS[type(error)], error.message, type(error)), error) from error
 
     def _follow(self, url: str, to: str, location: LocationState) -> None:
         try:
             self.http_client.check_redirect(url, to, location.location.mirror)
         except PrivateAddress as error:
-            raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
+            raise _Fault(
+                Verdict(Action.REFUSE, ServerBehavior.PRIVATE_ADDRESS, error.message, PrivateAddress), error
+            ) from error
 
     def _see(self, location: LocationState, verdict: Verdict) -> None:
         location.validator = verdict.validator or location.validator
@@ -325,9 +347,9 @@ class _Stream:
     async def _commit(self, index: int, sink: Sink, location: LocationState, verdict: Verdict) -> None:
         file = self._file
         receipt = await self._exchange.report(
-            Written(file.number, index, file.generation, sink.inode, verdict.validator, location.location.mirror)
+            WrittenChunk(file.number, index, file.generation, sink.inode, verdict.validator, location.location.mirror)
         )
-        self.stale = self.stale or receipt.why == "stale"
+        self.stale = self.stale or receipt.reason == "stale"
         if receipt.committed:
             file.missing.discard(index)
             self.progressed = True
@@ -343,9 +365,9 @@ def _missed(
 
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
-        return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
+        return Verdict(Action.SUSPECT, error.behavior, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
-        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.STALLED, error.message, SourceUnavailable)
     if error.becomes is not SourceUnavailable:
-        return Verdict(Action.WAIT, 52, error.message, error.becomes)
-    return Verdict(Action.WAIT, 31, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.becomes)
+    return Verdict(Action.WAIT, ServerBehavior.CONNECTION_RESET, error.message, SourceUnavailable)

@@ -71,7 +71,8 @@ class LocationState:
 @dataclass(slots=True)
 class ChunkAssembly:
     """A chunk as it comes, in one or more parts. ``held``: bytes of it that are written; ``facts``: mirror, validator
-    and inode of those; ``digests`` as in `Written`. ``mirror`` is who is asked for its parts, as long as it is well."""
+    and inode of those; ``digests`` as in `WrittenChunk`. ``mirror`` is who is asked for its parts, as long as it is
+    well."""
 
     chunk: Chunk
     held: int = 0

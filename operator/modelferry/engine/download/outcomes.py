@@ -25,7 +25,7 @@ from modelferry.engine.download.verification import SYNC_TRIES, FileStateMachine
 from modelferry.engine.pacing import backoff
 from modelferry.engine.response import Action
 from modelferry.errors import CertificateRefused, UnknownHost
-from modelferry.http.wire import Origin
+from modelferry.http.wire import Origin, ServerBehavior
 from modelferry.manifest import Chunk
 from modelferry.values.urls import redact_url
 
@@ -33,8 +33,10 @@ from modelferry.values.urls import redact_url
 _NAME_TRIES = 4
 #: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
 _REJECTIONS = 4
+#: A server that says that it has too much to do.
+_BUSY = (ServerBehavior.RETRY_AFTER, ServerBehavior.ABSURD_RETRY_AFTER)
 #: Verdicts that say nothing against a mirror: a shorter range, and a server that is busy and says so.
-_NO_FAILURES = (4, 35, 36)
+_NO_FAILURES = (ServerBehavior.SHORTER_RANGE, *_BUSY)
 
 
 class OutcomeHandler:
@@ -88,12 +90,12 @@ class OutcomeHandler:
             return
         self._download.retries += 1
         again, delay = RangeTask.again(task.chunk), 0.0
-        if receipt.why == "stale":
+        if receipt.reason == "stale":
             await self._files.resync(file)
             return
-        if receipt.why == "digest":
-            self._download.stats.faults[landed.location.location.mirror, 11] += 1
-            # Row 11: the next place is asked for that chunk, if there is one.
+        if receipt.reason == "digest":
+            self._download.stats.faults[landed.location.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
+            # The next place is asked for that chunk, if there is one.
             times, avoid = task.rejected + 1, landed.location.location.mirror
             again = replace(again, rejected=times, failures=times, fresh=True, avoid=avoid)
             if again.rejected >= _REJECTIONS:
@@ -101,7 +103,7 @@ class OutcomeHandler:
                 if not file.usable:
                     raise landed.location.refused
                 again = replace(again, rejected=0)
-        elif receipt.why == "disk":
+        elif receipt.reason == "disk":
             again, delay = replace(again, unsynced=task.unsynced + 1), backoff(1, self._jitter())
             if again.unsynced >= SYNC_TRIES:
                 raise failure_messages.unsynced(file)
@@ -130,7 +132,7 @@ class OutcomeHandler:
 
     async def _on_missed(self, file: FileDownload, missed: AttemptFailed) -> None:
         task, location, verdict, now = missed.task, missed.location, missed.verdict, self._now()
-        self._download.retries += verdict.row != 4
+        self._download.retries += verdict.behavior is not ServerBehavior.SHORTER_RANGE
         self._download.stats.miss(location.location.mirror, verdict)
         if missed.progressed or missed.kept > task.start:
             self._download.progress(self._now())
@@ -142,7 +144,9 @@ class OutcomeHandler:
         location.redirect_url = ""
         if verdict.action is Action.RESTART:
             await self._files.restart(file, location)
-        elif verdict.action is Action.STREAM and (verdict.row != 1 or location.ignore_range(task.failures + 1)):
+        elif verdict.action is Action.STREAM and (
+            verdict.behavior is not ServerBehavior.IGNORED_RANGE or location.ignore_range(task.failures + 1)
+        ):
             await self._on_entire(file, missed)
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
@@ -152,7 +156,7 @@ class OutcomeHandler:
         elif self._download.budget.spent(now):
             raise failure_messages.unavailable(file, location, verdict, self._download.budget.progress_deadline)
         else:
-            if verdict.row in (35, 36):
+            if verdict.behavior in _BUSY:
                 self._download.mirrors.busy(location, now, verdict.delay)
             await self._again(file, missed)
 
@@ -174,10 +178,12 @@ class OutcomeHandler:
         """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""
         mirrors, verdict, location = self._download.mirrors, missed.verdict, missed.location
         self._download.message = f"{redact_url(location.location.url)} {verdict.message}; trying again"
-        fruitless = verdict.row == 32 or not (missed.progressed or missed.kept > missed.task.start)
+        fruitless = verdict.behavior is ServerBehavior.STALLED or not (
+            missed.progressed or missed.kept > missed.task.start
+        )
         if isinstance(missed.cause, CertificateRefused):
             mirrors.distrusted(location, self._now(), f"{missed.cause.reason}: {verdict.message}")
-        elif fruitless and not missed.dropped and (verdict.row not in _NO_FAILURES) and not _of_file(missed):
+        elif fruitless and not missed.dropped and (verdict.behavior not in _NO_FAILURES) and not _of_file(missed):
             mirrors.failed(location, self._now(), verdict.message)
         if mirrors.all_down:
             count = len(mirrors.known)
@@ -207,7 +213,7 @@ class OutcomeHandler:
             delay = 0.0  # another place has time
         if task.stream and file.entry.digest is None and not missed.location.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
-            file.restarted(await self._checkpoint.restart(file.number, file.generation))
+            file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
         self._download.backlog.push(again, self._now() + delay)
 
     def _keep(self, file: FileDownload, missed: AttemptFailed) -> RangeTask:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, Finish, Quarantined
+from modelferry.engine.checkpoint.api import Checkpoint, QuarantinedMirror, VerifyResult
 from modelferry.engine.download import failure_messages
 from modelferry.engine.download.events import Attempt, ChunkReported, DigestCompared
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
@@ -50,7 +50,7 @@ class FileStateMachine:
         self._download.in_flight.spawn(self._finish(file), Attempt(file))
 
     async def _finish(self, file: FileDownload) -> DigestCompared:
-        return DigestCompared(file, await self._checkpoint.finish(file.number))
+        return DigestCompared(file, await self._checkpoint.verify_file(file.number))
 
     def committed(self, file: FileDownload, landed: ChunkReported) -> None:
         """A chunk of `file` is committed; the last one has the whole digest compared, where that may come out
@@ -73,7 +73,7 @@ class FileStateMachine:
         else:
             self.compare_next(file)
 
-    async def finished(self, file: FileDownload, finish: Finish) -> None:
+    async def finished(self, file: FileDownload, finish: VerifyResult) -> None:
         """What the whole digest came to. Raises DigestMismatch where the source's file is not the declared one."""
         if finish.verified:
             file.verified = True
@@ -85,11 +85,11 @@ class FileStateMachine:
                 file.attribution = replace(file.attribution, changed=True)
             self.resume(file)
         else:
-            file.mismatch = (finish.expected, finish.got)
+            file.mismatch = (finish.expected, finish.actual)
             if not file.streaming:
                 if file.attribution is None:
                     file.attribution = CorruptionAttribution.of(
-                        finish.came_from, self._download.mirrors.quarantined_mirrors
+                        finish.mirrors, self._download.mirrors.quarantined_mirrors
                     )
                 self._suspect_next(file)
             elif file.repairing is not None:
@@ -126,7 +126,7 @@ class FileStateMachine:
         if not liar:
             return
         location = next(location for location in file.locations if location.location.mirror == liar)
-        found = Quarantined(liar, redact_url(location.location.url), f"served wrong bytes of {file.entry.path}")
+        found = QuarantinedMirror(liar, redact_url(location.location.url), f"served wrong bytes of {file.entry.path}")
         self._download.mirrors.quarantine(liar, found.why)
         await self._checkpoint.quarantine(found)
         for other in self._download.files:
@@ -141,7 +141,7 @@ class FileStateMachine:
                 self._download.backlog.drop(other.number)
                 self.resume(other)
 
-    def recall(self, quarantined: Collection[Quarantined]) -> list[FileDownload]:
+    def recall(self, quarantined: Collection[QuarantinedMirror]) -> list[FileDownload]:
         """Mirrors that served wrong bytes in an earlier attempt, and are the same as then, are asked for nothing more.
         Returns the files without a digest that came from them, which are to be fetched anew."""
         files, mirrors = self._download.files, self._download.mirrors
@@ -198,7 +198,7 @@ class FileStateMachine:
         """Begin `file` from nothing, as a new generation."""
         await self.cancel(lambda attempt: attempt.file is file)
         self._download.backlog.drop(file.number)
-        file.restarted(await self._checkpoint.restart(file.number, file.generation))
+        file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
         self.resume(file)
 
     async def cancel(self, which: Callable[[Attempt], bool]) -> None:
@@ -207,7 +207,7 @@ class FileStateMachine:
             self._download.file_of(landed.task).missing.discard(landed.task.chunk.index)
 
 
-def _refuse(file: FileDownload, found: Quarantined) -> LocationState | None:
+def _refuse(file: FileDownload, found: QuarantinedMirror) -> LocationState | None:
     """The place of `file` at a mirror that served wrong bytes, which is asked no more; None where it has none there, or
     no other one."""
     mine = next((location for location in file.usable if location.location.mirror == found.mirror), None)
