@@ -85,7 +85,7 @@ class AttemptRunner:
             plain
             and told
             and not location.redirect_url
-            and self.http_client.shares(location.url, location.location.mirror)
+            and self.http_client.shares(location.request_url, location.mirror)
         )
 
     async def part(
@@ -121,12 +121,12 @@ class AttemptRunner:
         file, chunk, began = attempt.file, task.chunk, self.clock()
         assembly = file.assembly(chunk)
         whole_file = task.start == 0 and task.end == file.entry.size
-        request = Request(location.url, task.start, None if whole_file else task.end, task.fresh)
+        request = Request(location.request_url, task.start, None if whole_file else task.end, task.fresh)
         expectation = file.expectation(location, plain_http=self.plain_http)
         answer, verdict = await self._ask(request, location, expectation, pipelined=attempt.pipelined)
         try:
             self._see(location, verdict)
-            if not assembly.joins(task, (location.location.mirror, verdict.validator, sink.inode)):
+            if not assembly.joins(task, (location.mirror, verdict.validator, sink.inode)):
                 return VersionConflict(task, location)
             attempt.answer = answer
             if not whole_file:
@@ -147,7 +147,7 @@ class AttemptRunner:
             assembly.digests.append((verdict.start, verdict.start + verdict.length, verdict.digest.hex()))
         if not assembly.complete:
             return PartWritten(attempt.remaining, location)
-        facts = (sink.inode, verdict.validator, location.location.mirror, tuple(assembly.digests))
+        facts = (sink.inode, verdict.validator, location.mirror, tuple(assembly.digests))
         attempt.reported = True
         receipt = await self.report(WrittenChunk(file.number, chunk.index, file.generation, *facts))
         return ChunkReported(task, location, receipt)
@@ -170,7 +170,7 @@ class AttemptRunner:
         self, file: FileDownload, location: LocationState, task: RangeTask, attempt: Attempt
     ) -> StreamCompleted | AttemptFailed:
         """Fetch the whole file as one response, committing the missing chunks as they pass."""
-        request = Request(location.url, fresh=task.fresh)
+        request = Request(location.request_url, fresh=task.fresh)
         stream = _Stream(file, self)
         try:
             async with self.disk.open(file.entry.path) as sink:
@@ -196,7 +196,7 @@ class AttemptRunner:
 
     async def probe(self, file: FileDownload, location: LocationState) -> ProbeCompleted:
         """Ask `location` for the first byte of `file`. A server that sends all of it is well too."""
-        request = Request(location.url, 0, min(1, file.entry.size) or None)
+        request = Request(location.request_url, 0, min(1, file.entry.size) or None)
         expectation = replace(file.expectation(location, plain_http=self.plain_http), pinned=True, validator=None)
         try:
             answer, verdict = await self._ask(request, location, expectation)
@@ -210,10 +210,10 @@ class AttemptRunner:
         except _Fault as fault:
             well = fault.verdict.action is Action.STREAM
             reason = f"{fault.cause.reason}: " if isinstance(fault.cause, CertificateRefused) else ""
-            return ProbeCompleted(location.location.mirror, "" if well else reason + fault.verdict.message)
+            return ProbeCompleted(location.mirror, "" if well else reason + fault.verdict.message)
         except (ConnectionFailed, Stall, ProtocolError) as error:
-            return ProbeCompleted(location.location.mirror, error.message)
-        return ProbeCompleted(location.location.mirror)
+            return ProbeCompleted(location.mirror, error.message)
+        return ProbeCompleted(location.mirror)
 
     async def report(self, report: WrittenChunk) -> CommitResult:
         """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
@@ -233,17 +233,17 @@ class AttemptRunner:
     ) -> tuple[Response, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none. The first request is
         ``pipelined`` where it may be sent behind others on a connection; then this raises Unanswered as well."""
-        again, mirror = False, location.location.mirror
+        again, mirror = False, location.mirror
         # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
-        routed = request.url != location.location.url
-        address = "" if routed else await self.http_client.address(location.location.url, mirror)
+        routed = request.url != location.url
+        address = "" if routed else await self.http_client.address(location.url, mirror)
         request = replace(request, url=address or request.url)
         while True:
             answer = await self._dial(request, mirror, again, pipelined)
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(location, answer.waited)
-                location.redirect_url = request.url if request.url not in (location.location.url, address) else ""
+                location.redirect_url = request.url if request.url not in (location.url, address) else ""
                 return answer, verdict
             try:
                 await answer.skip()
@@ -267,13 +267,9 @@ class AttemptRunner:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
                 routed = False
                 location.redirect_url = ""
-                address = await self.http_client.address(location.location.url, mirror)
+                address = await self.http_client.address(location.url, mirror)
                 request = replace(request, url=address)
-            elif (
-                verdict.action is Action.REFUSE
-                and verdict.fault is Denied
-                and address not in ("", location.location.url)
-            ):
+            elif verdict.action is Action.REFUSE and verdict.fault is Denied and address not in ("", location.url):
                 # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
                 raise _Fault(
                     Verdict(
@@ -299,7 +295,7 @@ class AttemptRunner:
 
     def _follow(self, url: str, to: str, location: LocationState) -> None:
         try:
-            self.http_client.check_redirect(url, to, location.location.mirror)
+            self.http_client.check_redirect(url, to, location.mirror)
         except PrivateAddress as error:
             raise _Fault(
                 Verdict(Action.REFUSE, ServerBehavior.PRIVATE_ADDRESS, error.message, PrivateAddress), error
@@ -347,7 +343,7 @@ class _Stream:
     async def _commit(self, index: int, sink: Sink, location: LocationState, verdict: Verdict) -> None:
         file = self._file
         receipt = await self._exchange.report(
-            WrittenChunk(file.number, index, file.generation, sink.inode, verdict.validator, location.location.mirror)
+            WrittenChunk(file.number, index, file.generation, sink.inode, verdict.validator, location.mirror)
         )
         self.stale = self.stale or receipt.reason == "stale"
         if receipt.committed:

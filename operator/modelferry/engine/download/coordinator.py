@@ -231,7 +231,7 @@ class DownloadCoordinator:
             task, location = found
             file = download.file_of(task)
             if not task.stream:
-                file.assembly(task.chunk).mirror = location.location.mirror
+                file.assembly(task.chunk).mirror = location.mirror
             attempt = Attempt.of(file, task, location)
             attempt.begun = now
             attempt.pipelined = exchange.pipelines(file, location, task)
@@ -250,7 +250,7 @@ class DownloadCoordinator:
         for name in download.mirrors.probes(now):
             download.mirrors.known[name].asleep = now + _PROBE_TIME
             for file in download.files:
-                location = next((location for location in file.usable if location.location.mirror == name), None)
+                location = next((location for location in file.usable if location.mirror == name), None)
                 if location is not None and not file.verified:
                     download.in_flight.spawn(exchange.probe(file, location), Attempt(file))
                     break
@@ -271,10 +271,10 @@ class DownloadCoordinator:
         asks = download.in_flight.by_origin()
         location = mirrors.location_for(download.file_of(task), task, download.backlog.bytes, Counter())
         if location is not None and mirrors.should_preconnect(location):
-            cap = mirrors.caps.get(location.location.mirror)
+            cap = mirrors.caps.get(location.mirror)
             bound = min(mirrors.bound, cap.streams) if cap is not None else mirrors.bound
             count = min(mirrors.mirror(location).concurrency.allowed, mirrors.connections, bound, download.requests)
-            self._dialer.preconnect(location.location.url, location.location.mirror, count - asks[location.origin])
+            self._dialer.preconnect(location.url, location.mirror, count - asks[location.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:
         self._download.mirrors.met(origin, rtt)

@@ -45,7 +45,7 @@ class Attempt:
     @classmethod
     def of(cls, file: FileDownload, task: RangeTask, location: LocationState) -> Attempt:
         """A try at `task`, asking `location`."""
-        origin, mirror = Origin.of(location.location.url), location.location.mirror
+        origin, mirror = Origin.of(location.url), location.mirror
         return cls(file, origin, mirror, task=task, at=task.start, end=task.end, small=task.small)
 
     @property

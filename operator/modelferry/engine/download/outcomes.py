@@ -81,22 +81,19 @@ class OutcomeHandler:
 
     async def _on_landed(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
         task, receipt = landed.task, landed.receipt
-        file.assemblies.pop(task.chunk.index, None)
         if receipt.committed:
-            self._download.mirrors.delivered(landed.location, begun)
-            self._download.mirrors.mirror(landed.location).chunks += 1
-            self._download.progress(self._now())
-            self._files.committed(file, landed)
+            self._files.commit(file, landed, begun)
             return
+        file.assemblies.pop(task.chunk.index, None)
         self._download.retries += 1
         again, delay = RangeTask.again(task.chunk), 0.0
         if receipt.reason == "stale":
             await self._files.resync(file)
             return
         if receipt.reason == "digest":
-            self._download.stats.faults[landed.location.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
+            self._download.stats.faults[landed.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
             # The next place is asked for that chunk, if there is one.
-            times, avoid = task.rejected + 1, landed.location.location.mirror
+            times, avoid = task.rejected + 1, landed.location.mirror
             again = replace(again, rejected=times, failures=times, fresh=True, avoid=avoid)
             if again.rejected >= _REJECTIONS:
                 landed.location.refused = failure_messages.spoiled(file, landed.location, task.chunk, again.rejected)
@@ -133,7 +130,7 @@ class OutcomeHandler:
     async def _on_missed(self, file: FileDownload, missed: AttemptFailed) -> None:
         task, location, verdict, now = missed.task, missed.location, missed.verdict, self._now()
         self._download.retries += verdict.behavior is not ServerBehavior.SHORTER_RANGE
-        self._download.stats.miss(location.location.mirror, verdict)
+        self._download.stats.miss(location.mirror, verdict)
         if missed.progressed or missed.kept > task.start:
             self._download.progress(self._now())
         self._judge(missed)
@@ -172,12 +169,12 @@ class OutcomeHandler:
         elif file.entry.digest is None:
             await self._files.anew(file)
         else:
-            self._download.backlog.push(replace(missed.task, avoid=missed.location.location.mirror), self._now())
+            self._download.backlog.push(replace(missed.task, avoid=missed.location.mirror), self._now())
 
     def _judge(self, missed: AttemptFailed) -> None:
         """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""
         mirrors, verdict, location = self._download.mirrors, missed.verdict, missed.location
-        self._download.message = f"{redact_url(location.location.url)} {verdict.message}; trying again"
+        self._download.message = f"{redact_url(location.url)} {verdict.message}; trying again"
         fruitless = verdict.behavior is ServerBehavior.STALLED or not (
             missed.progressed or missed.kept > missed.task.start
         )
@@ -192,7 +189,7 @@ class OutcomeHandler:
     def _is_hopeless(self, missed: AttemptFailed) -> bool:
         """Is the place of no more use for this file?"""
         if isinstance(missed.cause, UnknownHost):
-            never = Origin.of(missed.location.location.url) not in self._download.mirrors.reached
+            never = Origin.of(missed.location.url) not in self._download.mirrors.reached
             return never and missed.task.failures + 1 >= _NAME_TRIES
         action = missed.verdict.action
         return action is Action.REFUSE or (
@@ -206,7 +203,7 @@ class OutcomeHandler:
             if task.stream
             else self._keep(file, missed)
         )
-        again = replace(again, avoid=missed.location.location.mirror)
+        again = replace(again, avoid=missed.location.mirror)
         delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
         mirrors = self._download.mirrors
         if verdict.delay is not None and mirrors.another(file, missed.location):
