@@ -14,7 +14,7 @@ from modelferry.cli.reporters import print_event
 from modelferry.engine.download.transfer_stats import ROW, STREAMS
 from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.messages.chunk_map import BAD, DONE, runs
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 _HEADER = ("FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS")
 

@@ -13,7 +13,6 @@ from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.space import RESERVE, check_room
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, InsufficientSpace
-from modelferry.values.sizes import size_text
 
 GIB = 1 << 30
 
@@ -141,14 +140,6 @@ def test_what_the_system_says_of_the_disk(number: int, kind: type[Exception], re
     fault = files.disk_error("writing", OSError(number, os.strerror(number)), 5)
     assert isinstance(fault, kind)
     assert fault.reason == reason
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(17, "17 bytes"), (1024, "1 KiB"), (1536, "1.5 KiB"), (3_972_844_748, "3.7 GiB"), (512 << 20, "512 MiB")],
-)
-def test_sizes_as_a_person_reads_them(size: int, text: str) -> None:
-    assert size_text(size) == text
 
 
 def test_a_signal_while_space_is_allocated_is_no_fault_of_the_disk(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.errors import InsufficientSpace
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 #: Bytes kept for what is not the model: chunks.db with its log, directories, the file system's own extents.
 RESERVE = 16 * 1024 * 1024
