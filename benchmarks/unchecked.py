@@ -14,7 +14,15 @@ from pathlib import Path
 
 from modelferry.agent.checkpoint_rpc import CheckpointServer
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import (
+    CommitResult,
+    OpenedFile,
+    OpenResult,
+    QuarantinedMirror,
+    Telemetry,
+    VerifyResult,
+    WrittenChunk,
+)
 from modelferry.engine.storage import layout
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest, chunks_of
@@ -28,7 +36,7 @@ class Unchecked:
         self._revision = ""
         self._files: tuple[OpenedFile, ...] = ()
 
-    async def open(self, manifest: Manifest) -> Opened:
+    async def open(self, manifest: Manifest) -> OpenResult:
         """Every file at its place and of its size, nothing in it."""
         self._revision = manifest.revision
         for entry in manifest.files:
@@ -41,24 +49,24 @@ class Unchecked:
             OpenedFile(0, False, tuple(chunk.index for chunk in chunks_of(number, entry.size)))
             for number, entry in enumerate(manifest.files)
         )
-        return Opened(str(self._root), False, self._files)
+        return OpenResult(str(self._root), False, self._files)
 
-    async def written(self, report: Written) -> Receipt:
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """Believed."""
-        return Receipt(True)
+        return CommitResult(True)
 
-    async def reopen(self, file: int, index: int) -> None:
+    async def mark_pending(self, file: int, index: int) -> None:
         """Nothing is known of the chunk anyway."""
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
         """All of it is missing."""
         return self._files[file]
 
-    async def finish(self, file: int) -> Finish:
+    async def verify_file(self, file: int) -> VerifyResult:
         """Believed."""
-        return Finish(True)
+        return VerifyResult(True)
 
-    async def quarantine(self, found: Quarantined) -> None:
+    async def quarantine(self, found: QuarantinedMirror) -> None:
         """Nothing is compared."""
 
     async def publish(self) -> None:
@@ -67,10 +75,10 @@ class Unchecked:
         (self._root / layout.incoming(self._revision)).rename(self._root / layout.published(self._revision))
         (self._root / layout.CURRENT).symlink_to(layout.published(self._revision))
 
-    async def tell(self, telemetry: Telemetry) -> None:
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
         """Nobody looks."""
 
-    async def fail(self, error: ModelferryError) -> None:
+    async def report_failure(self, error: ModelferryError) -> None:
         """Nobody looks."""
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.manifest import Chunk, FileEntry
+from modelferry.manifest import SMALL_CHUNK, Chunk, FileEntry
 
 #: Leases that are looked at to find one that may be fetched now: while every one has to wait for its server, that
 #: is a few milliseconds.
 LOOK = 256
-#: Bytes of the largest chunk that is called small: what a stream brings within some round trips.
-SMALL = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class RangeTask:
     @property
     def small(self) -> bool:
         """Does it cost a round trip rather than a line's bytes?"""
-        return self.chunk.size <= SMALL
+        return self.chunk.size <= SMALL_CHUNK
 
     def split(self, at: int) -> tuple[RangeTask, RangeTask]:
         """The bytes before file offset `at`, and the others."""
