@@ -1,7 +1,7 @@
-"""A checkpoint that checks nothing and makes nothing durable: ``--data DIR --manifest FILE --socket PATH``.
+"""A checkpoint agent that verifies and syncs nothing: ``--data DIR --manifest FILE --socket PATH``.
 
-It stands in for ``modelferry agent checkpoint`` to show what that one's work costs, and for nothing else: no chunk is
-read back, hashed, synced or recorded, and a crash loses everything.
+It replaces ``modelferry agent checkpoint`` to measure the cost of verification and durability. No chunk is read back,
+hashed, synced or recorded, and a crash loses everything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest, chunks_of
 
 
-class Unchecked:
-    """Implements engine.checkpoint.api.Checkpoint by believing every word."""
+class UnverifiedCheckpoint:
+    """Implements engine.checkpoint.api.Checkpoint without any check."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -37,7 +37,7 @@ class Unchecked:
         self._files: tuple[OpenedFile, ...] = ()
 
     async def open(self, manifest: Manifest) -> OpenResult:
-        """Every file at its place and of its size, nothing in it."""
+        """Preallocate every file."""
         self._revision = manifest.revision
         for entry in manifest.files:
             path = self._root / layout.incoming(manifest.revision, entry.path)
@@ -52,49 +52,49 @@ class Unchecked:
         return OpenResult(str(self._root), False, self._files)
 
     async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
-        """Believed."""
+        """Accept without a check."""
         return CommitResult(True)
 
     async def mark_pending(self, file: int, index: int) -> None:
-        """Nothing is known of the chunk anyway."""
+        """No state to change."""
 
     async def restart_file(self, file: int, generation: int) -> OpenedFile:
-        """All of it is missing."""
+        """Report all chunks as missing."""
         return self._files[file]
 
     async def verify_file(self, file: int) -> VerifyResult:
-        """Believed."""
+        """Accept without a check."""
         return VerifyResult(True)
 
     async def quarantine(self, found: QuarantinedMirror) -> None:
-        """Nothing is compared."""
+        """No mirror is ever quarantined."""
 
     async def publish(self) -> None:
-        """Where the benchmark looks for the files."""
+        """Rename the files to where the benchmark expects them."""
         (self._root / layout.REVISIONS).mkdir()
         (self._root / layout.incoming(self._revision)).rename(self._root / layout.published(self._revision))
         (self._root / layout.CURRENT).symlink_to(layout.published(self._revision))
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
-        """Nobody looks."""
+        """Ignore it."""
 
     async def report_failure(self, error: ModelferryError) -> None:
-        """Nobody looks."""
+        """Ignore it."""
 
 
 async def serve(data: Path, manifest: Manifest, socket: Path) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    link = CheckpointServer(Unchecked(data), manifest)
-    await link.start(socket)
+    server = CheckpointServer(UnverifiedCheckpoint(data), manifest)
+    await server.start(socket)
     await stop.wait()
-    await link.close()
+    await server.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "manifest", "socket"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    given = parser.parse_args()
-    asyncio.run(serve(given.data, read_manifest(given.manifest), given.socket))
+    args = parser.parse_args()
+    asyncio.run(serve(args.data, read_manifest(args.manifest), args.socket))
