@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
-from modelferry.engine.checkpoint.progress_report import Meter, letters_of, progress_of
+from modelferry.engine.checkpoint.progress_report import letters_of, progress_of, speed_meter
 from modelferry.engine.checkpoint.worker import CheckpointWorker, read_boot_id
 from modelferry.engine.download.transfer_stats import Costs, since
 from modelferry.errors import MachineError, ModelferryError
@@ -40,7 +40,7 @@ class LocalCheckpoint:
         self._keeper = CheckpointWorker(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._monotonic = monotonic
-        self._meter = Meter()
+        self._meter = speed_meter()
         self._telemetry = Telemetry()
         self._told: Costs = {}
         self._received = 0
@@ -123,11 +123,11 @@ class LocalCheckpoint:
         states, done = self._keeper.states, self._done
         received = max(done, self._received)
         if self._phase in ("fetching", "repairing"):
-            self._meter.sample(now, received)
+            self._meter = self._meter.sampled(now, received)
         phase = self._phase
         if phase == "fetching" and states and done == sum(state.entry.size for state in states):
             phase = "verifying"
-        speed = self._meter.speed(now) if phase in ("fetching", "repairing") else 0.0
+        speed = self._meter.rate_at(now) if phase in ("fetching", "repairing") else 0.0
         return progress_of(
             self._revision,
             states,
