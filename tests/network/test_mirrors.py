@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from modelferry.cli.inspect import lines_of
-from modelferry.engine.checkpoint.api import Quarantined
+from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.inspection import inspect
 from modelferry.engine.mirrors import Mirror
@@ -255,7 +255,7 @@ async def lied_to(world: World, liar: HostileOrigin, honest: HostileOrigin, *fil
         origin.asked.clear()
 
 
-def _remember_and_end(worker: CheckpointWorker, found: Quarantined) -> None:
+def _remember_and_end(worker: CheckpointWorker, found: QuarantinedMirror) -> None:
     worker.chunk_store.quarantine(worker.manifest.revision, found)
     raise DiskError("the power goes")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.ready_marker import Ready, ReadyFile
+from modelferry.engine.checkpoint.ready_marker import ReadyFile, ReadyMarker
 
 pytestmark = pytest.mark.network
 
-READY = Ready("r1", "sha256:0", 5, 0.0, (ReadyFile("a.bin", 5, "sha256:0", "verified"),))
+READY = ReadyMarker("r1", "sha256:0", 5, 0.0, (ReadyFile("a.bin", 5, "sha256:0", "verified"),))
 
 
 async def started(*words: str) -> asyncio.subprocess.Process:

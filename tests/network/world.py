@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class World:
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
     #: Rows of the catalogue that the last pull met.
-    met: list[int] = field(default_factory=list)
+    met: Sequence[int] = field(default_factory=list)
 
     async def pull(self, *files: FileEntry) -> Result:
         """Fetch `files` as one manifest; raises what the engine raises."""
@@ -81,7 +81,7 @@ class World:
         try:
             return await fetcher.run()
         finally:
-            self.met = fetcher.stats.rows
+            self.met = fetcher.stats.behaviors
             self.progress = checkpoint.progress()
             await checkpoint.close()
 

@@ -1,8 +1,8 @@
 """The Unix socket between ``fetch`` and ``checkpoint``: `engine.checkpoint.api` as messages.
 
 A frame is four bytes of length (big-endian) and that many bytes of JSON. The client's first is a greeting with the
-version; then requests ``{"id", "do", "with"}`` and answers ``{"id", "ok"}`` or ``{"id", "error"}``, in any order. Both
-sides have the manifest; ``open`` carries its revision and digest, to make sure that it is the same.
+version; then requests ``{"id", "method", "params"}`` and answers ``{"id", "result"}`` or ``{"id", "error"}``, in any
+order. Both sides have the manifest; ``open`` carries its revision and digest, to make sure that it is the same.
 
 Every request says what shall be true, so the client may send it again: when the connection breaks (the checkpoint was
 killed, say), it connects anew, opens again, repeats what is unanswered, and nobody above notices.
@@ -22,19 +22,19 @@ from typing import Any
 from modelferry import errors
 from modelferry.engine.checkpoint.api import (
     Checkpoint,
-    Finish,
-    Opened,
+    CommitResult,
     OpenedFile,
-    Quarantined,
-    Receipt,
+    OpenResult,
+    QuarantinedMirror,
     Telemetry,
-    Written,
+    VerifyResult,
+    WrittenChunk,
 )
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
-VERSION = 4
+VERSION = 5
 #: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
 #: of them; this is enough for 9 million, 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -150,46 +150,46 @@ class CheckpointServer:
 
     async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         try:
-            answer = {"id": request["id"], "ok": await self._do(str(request["do"]), request["with"])}
+            answer = {"id": request["id"], "result": await self._call(str(request["method"]), request["params"])}
         except ModelferryError as error:
             answer = {"id": request["id"], "error": error_body(error)}
         except Exception as error:
             # Told, because a fetch that gets no answer would ask for ever.
             traceback.print_exc()
-            bug = ModelferryError(f"checkpoint failed at {request.get('do')}: {error!r}; see its log", reason="Bug")
+            bug = ModelferryError(f"checkpoint failed at {request.get('method')}: {error!r}; see its log", reason="Bug")
             answer = {"id": request.get("id"), "error": error_body(bug)}
         with contextlib.suppress(ConnectionError):
             writer.write(frame(answer))
             await writer.drain()
 
-    async def _do(self, what: str, arguments: dict[str, Any]) -> Any:
+    async def _call(self, method: str, params: dict[str, Any]) -> Any:
         checkpoint = self._checkpoint
-        match what:
+        match method:
             case "open":
-                if arguments != _identity(self._manifest):
+                if params != _identity(self._manifest):
                     raise InvalidSpec("fetch and checkpoint were given different manifests")
                 return asdict(await checkpoint.open(self._manifest))
-            case "written":
-                return asdict(await checkpoint.written(_written(arguments)))
-            case "reopen":
-                return await checkpoint.reopen(**arguments)
-            case "restart":
-                return asdict(await checkpoint.restart(**arguments))
-            case "finish":
-                return asdict(await checkpoint.finish(**arguments))
+            case "commit_chunk":
+                return asdict(await checkpoint.commit_chunk(_written_chunk(params)))
+            case "mark_pending":
+                return await checkpoint.mark_pending(**params)
+            case "restart_file":
+                return asdict(await checkpoint.restart_file(**params))
+            case "verify_file":
+                return asdict(await checkpoint.verify_file(**params))
             case "quarantine":
-                return await checkpoint.quarantine(Quarantined(**arguments))
+                return await checkpoint.quarantine(QuarantinedMirror(**params))
             case "publish":
                 return await checkpoint.publish()
-            case "tell":
-                active = tuple((str(path), int(offset)) for path, offset in arguments["active"])
-                mirrors = tuple(MirrorProgress(**mirror) for mirror in arguments["mirrors"])
-                costs = tuple((str(what), str(by), int(n), float(s)) for what, by, n, s in arguments["costs"])
-                told = {"active": active, "mirrors": mirrors, "costs": costs}
-                return await checkpoint.tell(Telemetry(**arguments | told))
-            case "fail":
-                return await checkpoint.fail(error_of(arguments))
-        raise InvalidSpec(f"checkpoint does not know {what!r}: use one image")
+            case "report_telemetry":
+                active = tuple((str(path), int(offset)) for path, offset in params["active"])
+                mirrors = tuple(MirrorProgress(**mirror) for mirror in params["mirrors"])
+                stats = tuple((str(what), str(by), int(n), float(s)) for what, by, n, s in params["stats"])
+                typed = {"active": active, "mirrors": mirrors, "stats": stats}
+                return await checkpoint.report_telemetry(Telemetry(**params | typed))
+            case "report_failure":
+                return await checkpoint.report_failure(error_of(params))
+        raise InvalidSpec(f"checkpoint does not know {method!r}: use one image")
 
 
 class CheckpointClient:
@@ -205,44 +205,44 @@ class CheckpointClient:
         self._writer: asyncio.StreamWriter | None = None
         self._pump: asyncio.Task[None] | None = None
 
-    async def open(self, manifest: Manifest) -> Opened:
+    async def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint."""
         self._identity = _identity(manifest)
-        return _opened(await self._ask("open", self._identity))
+        return _open_result(await self._request("open", self._identity))
 
-    async def written(self, report: Written) -> Receipt:
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """See api.Checkpoint."""
-        return Receipt(**await self._ask("written", asdict(report)))
+        return CommitResult(**await self._request("commit_chunk", asdict(chunk)))
 
-    async def reopen(self, file: int, index: int) -> None:
+    async def mark_pending(self, file: int, index: int) -> None:
         """See api.Checkpoint."""
-        await self._ask("reopen", {"file": file, "index": index})
+        await self._request("mark_pending", {"file": file, "index": index})
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
         """See api.Checkpoint."""
-        return _opened_file(await self._ask("restart", {"file": file, "generation": generation}))
+        return _opened_file(await self._request("restart_file", {"file": file, "generation": generation}))
 
-    async def finish(self, file: int) -> Finish:
+    async def verify_file(self, file: int) -> VerifyResult:
         """See api.Checkpoint."""
-        body = await self._ask("finish", {"file": file})
-        came_from = tuple((mirror, count) for mirror, count in body["came_from"])
-        return Finish(**body | {"missing": tuple(body["missing"]), "came_from": came_from})
+        body = await self._request("verify_file", {"file": file})
+        mirrors = tuple((mirror, count) for mirror, count in body["mirrors"])
+        return VerifyResult(**body | {"missing": tuple(body["missing"]), "mirrors": mirrors})
 
-    async def quarantine(self, found: Quarantined) -> None:
+    async def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint."""
-        await self._ask("quarantine", asdict(found))
+        await self._request("quarantine", asdict(found))
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
-        await self._ask("publish", {})
+        await self._request("publish", {})
 
-    async def tell(self, telemetry: Telemetry) -> None:
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
-        await self._ask("tell", asdict(telemetry))
+        await self._request("report_telemetry", asdict(telemetry))
 
-    async def fail(self, error: ModelferryError) -> None:
+    async def report_failure(self, error: ModelferryError) -> None:
         """See api.Checkpoint."""
-        await self._ask("fail", error_body(error))
+        await self._request("report_failure", error_body(error))
 
     async def close(self) -> None:
         """Close the connection; what is unanswered is cancelled."""
@@ -252,12 +252,12 @@ class CheckpointClient:
         for _, answer in self._requests.values():
             answer.cancel()
 
-    async def _ask(self, what: str, arguments: dict[str, Any]) -> Any:
+    async def _request(self, method: str, params: dict[str, Any]) -> Any:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._run())
         self._last_id += 1
         number = self._last_id
-        request = {"id": number, "do": what, "with": arguments}
+        request = {"id": number, "method": method, "params": params}
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._requests[number] = (request, answer)
         if self._writer is not None:
@@ -299,7 +299,7 @@ class CheckpointClient:
             if "error" in body:
                 answer.set_exception(error_of(body["error"]))
             else:
-                answer.set_result(body.get("ok"))
+                answer.set_result(body.get("result"))
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection that was greeted. Raises ConnectionFailed after the patience, InvalidSpec for another
@@ -330,9 +330,9 @@ class CheckpointClient:
 
     async def _reopen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Have a checkpoint that was started anew recover the directory, before anything else is asked of it."""
-        if any(request["do"] == "open" for request, _ in self._requests.values()):
+        if any(request["method"] == "open" for request, _ in self._requests.values()):
             return
-        writer.write(frame({"id": 0, "do": "open", "with": self._identity}))
+        writer.write(frame({"id": 0, "method": "open", "params": self._identity}))
         answer = await read_frame(reader)
         if answer is None:
             raise ConnectionResetError
@@ -344,14 +344,14 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
     return {"revision": manifest.revision, "digest": manifest.digest}
 
 
-def _written(body: dict[str, Any]) -> Written:
-    return Written(**body | {"digests": tuple((start, end, sha256) for start, end, sha256 in body["digests"])})
+def _written_chunk(body: dict[str, Any]) -> WrittenChunk:
+    return WrittenChunk(**body | {"digests": tuple((start, end, sha256) for start, end, sha256 in body["digests"])})
 
 
-def _opened(body: dict[str, Any]) -> Opened:
+def _open_result(body: dict[str, Any]) -> OpenResult:
     files = tuple(_opened_file(file) for file in body["files"])
-    quarantined = tuple(Quarantined(**one) for one in body["quarantined"])
-    return Opened(body["root"], body["published"], files, body["rehashed"], tuple(body["notes"]), quarantined)
+    quarantined = tuple(QuarantinedMirror(**one) for one in body["quarantined"])
+    return OpenResult(body["root"], body["published"], files, body["rehashed"], tuple(body["notes"]), quarantined)
 
 
 def _opened_file(body: dict[str, Any]) -> OpenedFile:

@@ -104,7 +104,7 @@ async def run(
         _leave(outcome, tell)
         with suppress(ModelferryError, TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
-                await link.fail(error)
+                await link.report_failure(error)
         raise
     finally:
         await link.close()

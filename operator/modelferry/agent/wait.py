@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
-from modelferry.engine.checkpoint.ready_marker import Ready
+from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, Waiting
 from modelferry.values.sizes import size_text
@@ -42,7 +42,7 @@ def wait(
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Ready:
+) -> ReadyMarker:
     """The marker of the model in `directory`, once it is there and all its files have their sizes.
 
     `timeout` in seconds. Raises Waiting when it has passed, and MachineError where `directory` may not be read.
@@ -63,12 +63,12 @@ def wait(
     return seen
 
 
-def look(directory: Path, revision: str | None) -> Ready | str:
+def look(directory: Path, revision: str | None) -> ReadyMarker | str:
     """The marker of the whole model in `directory` (or in its ``current``), or what is still missing."""
     try:
         for location in (directory, directory / layout.CURRENT):
             if (marker := _marker(location)) is not None:
-                return _whole(location, Ready.decode(marker), revision)
+                return _whole(location, ReadyMarker.decode(marker), revision)
         return "nothing is published there yet" if directory.is_dir() else "there is no such directory yet"
     except ValueError:
         return "its marker is damaged"
@@ -89,7 +89,7 @@ def _marker(location: Path) -> bytes | None:
         return None
 
 
-def _whole(location: Path, ready: Ready, revision: str | None) -> Ready | str:
+def _whole(location: Path, ready: ReadyMarker, revision: str | None) -> ReadyMarker | str:
     if revision not in (None, ready.revision):
         return f"it holds revision {ready.revision}, not {revision}"
     for file in ready.files:

@@ -11,8 +11,9 @@ from typing import Any
 
 from modelferry.cli.display import counted, duration
 from modelferry.cli.reporters import print_event
-from modelferry.engine.download.transfer_stats import ROW, STREAMS
+from modelferry.engine.download.transfer_stats import STREAMS
 from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
+from modelferry.http.wire import ServerBehavior
 from modelferry.messages.chunk_map import BAD, DONE, runs
 from modelferry.values.sizes import size_text
 
@@ -77,16 +78,17 @@ def _revision(view: RevisionView) -> list[str]:
 
 def _spent(costs: Sequence[CostView]) -> list[str]:
     """Retries, and where the time went: streams run side by side, this machine's work beside them."""
-    rows = sorted((cost for cost in costs if cost.what.startswith(ROW)), key=lambda cost: (-cost.times, cost.what))
+    labels = ServerBehavior.labels()
+    behaviors = sorted((cost for cost in costs if cost.what in labels), key=lambda cost: (-cost.times, cost.what))
     streams = sorted((cost for cost in costs if cost.what == STREAMS), key=lambda cost: cost.mirror)
     work = sorted((cost for cost in costs if not cost.mirror), key=lambda cost: -cost.seconds)
     lines = [
         f"  {cost.mirror}: {counted(cost.times, 'request')}, {duration(cost.seconds)} in all, side by side"
         for cost in streams
     ]
-    if rows:
-        told = (f"{cost.times} by {cost.mirror} ({cost.what} of docs/hostile-servers.md)" for cost in rows)
-        lines.append(f"  retries: {', '.join(told)}")
+    if behaviors:
+        counts = (f"{cost.times} by {cost.mirror} ({cost.what})" for cost in behaviors)
+        lines.append(f"  retries: {', '.join(counts)}")
     if work:
         lines.append(f"  on the disk: {', '.join(f'{cost.what} {cost.seconds:.1f} s' for cost in work)}")
     return lines

@@ -19,7 +19,7 @@ from modelferry.agent.mirror_routes import standings
 from modelferry.agent.resolve import resolved
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
-from modelferry.engine.checkpoint.ready_marker import Ready
+from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
 from modelferry.engine.maintenance.repair import Repaired, held, repair
 from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
@@ -100,7 +100,7 @@ def _verified(directory: Path) -> Report:
     # Only for the bar: what the marker says is read again, and judged, by `verify`.
     total = None
     with suppress(OSError, ValueError):
-        total = Ready.decode((directory / layout.CURRENT / layout.READY_NAME).read_bytes()).bytes
+        total = ReadyMarker.decode((directory / layout.CURRENT / layout.READY_NAME).read_bytes()).bytes
     columns = (TextColumn("checking"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -1,11 +1,12 @@
 """Pure data: which files a model consists of, where they are, and the chunks that they are fetched in."""
 
-from modelferry.manifest.chunks import CHUNK_SIZE, Chunk, chunk_count, chunks_of
+from modelferry.manifest.chunks import CHUNK_SIZE, SMALL_CHUNK, Chunk, chunk_count, chunks_of
 from modelferry.manifest.codec import decode, encode
 from modelferry.manifest.entries import Digest, FileEntry, Location, Manifest
 
 __all__ = [
     "CHUNK_SIZE",
+    "SMALL_CHUNK",
     "Chunk",
     "Digest",
     "FileEntry",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: 16 MiB: small enough that a lost one costs seconds on a slow line, large enough that 3.7 GB is 221 rows.
 CHUNK_SIZE = 16 * 1024 * 1024
+#: Bytes of the largest chunk that is called small: a connection delivers it within a few round trips.
+SMALL_CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

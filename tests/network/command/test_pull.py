@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.ready_marker import Ready
+from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.manifest import CHUNK_SIZE
 from network.command.desk import CONNECTIONS, CONTENTS, SIZE, World, with_mirror
 from origin.rules import Rule
@@ -29,7 +29,7 @@ async def test_the_model_stands_whole_in_current(world: World) -> None:
     assert world.current() == CONTENTS
     assert "3 files, 48.0 MiB, whole and verified in" in done.out
     assert done.err.endswith(f": 3 files, 48.0 MiB, to {world.target}\n")
-    marker = Ready.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
+    marker = ReadyMarker.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
     assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
     assert all(file.checksum == "verified" for file in marker.files)
 

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.checkpoint_rpc import CheckpointClient, CheckpointServer, error_body, error_of, frame, read_frame
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import (
+    CommitResult,
+    OpenedFile,
+    OpenResult,
+    QuarantinedMirror,
+    Telemetry,
+    VerifyResult,
+    WrittenChunk,
+)
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -23,9 +31,9 @@ from modelferry.manifest import FileEntry, Location
 from modelferry.manifest.entries import pin
 
 MANIFEST = pin((FileEntry("a", 5, None, (Location("https://x/a"),)),))
-LIAR = Quarantined("m", "https://x/a", "lied")
-OPENED = Opened("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
-WRITTEN = Written(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
+LIAR = QuarantinedMirror("m", "https://x/a", "lied")
+OPENED = OpenResult("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
+WRITTEN = WrittenChunk(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
 
 
 class Recorder:
@@ -37,35 +45,35 @@ class Recorder:
         self.go.set()
         self.was_asked = asyncio.Event()
 
-    async def open(self, manifest: object) -> Opened:
+    async def open(self, manifest: object) -> OpenResult:
         self.asked.append("open")
         return OPENED
 
-    async def written(self, report: Written) -> Receipt:
-        self.asked.append(report)
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
+        self.asked.append(chunk)
         self.was_asked.set()
         await self.go.wait()
-        return Receipt(True, changed=True)
+        return CommitResult(True, changed=True)
 
-    async def reopen(self, file: int, index: int) -> None:
-        self.asked.append(("reopen", file, index))
+    async def mark_pending(self, file: int, index: int) -> None:
+        self.asked.append(("mark_pending", file, index))
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
         return OpenedFile(generation + 1, False, (0, 1))
 
-    async def finish(self, file: int) -> Finish:
-        return Finish(False, "md5:1", "md5:2", (4, 5))
+    async def verify_file(self, file: int) -> VerifyResult:
+        return VerifyResult(False, "md5:1", "md5:2", (4, 5))
 
-    async def quarantine(self, found: Quarantined) -> None:
+    async def quarantine(self, found: QuarantinedMirror) -> None:
         self.asked.append(found)
 
     async def publish(self) -> None:
         raise InsufficientSpace("full", shortfall=5)
 
-    async def tell(self, telemetry: Telemetry) -> None:
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
         self.asked.append(telemetry)
 
-    async def fail(self, error: ModelferryError) -> None:
+    async def report_failure(self, error: ModelferryError) -> None:
         self.asked.append((type(error), error.message))
 
 
@@ -93,17 +101,17 @@ async def test_everything_arrives_as_it_was(
     server: CheckpointServer, client: CheckpointClient, recorder: Recorder
 ) -> None:
     assert await client.open(MANIFEST) == OPENED
-    assert await client.written(WRITTEN) == Receipt(True, changed=True)
-    await client.reopen(0, 3)
-    assert await client.restart(0, 2) == OpenedFile(3, False, (0, 1))
-    assert await client.finish(0) == Finish(False, "md5:1", "md5:2", (4, 5))
-    await client.tell(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)))
+    assert await client.commit_chunk(WRITTEN) == CommitResult(True, changed=True)
+    await client.mark_pending(0, 3)
+    assert await client.restart_file(0, 2) == OpenedFile(3, False, (0, 1))
+    assert await client.verify_file(0) == VerifyResult(False, "md5:1", "md5:2", (4, 5))
+    await client.report_telemetry(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)))
     await client.quarantine(LIAR)
-    await client.fail(NotFound("gone", file="a"))
+    await client.report_failure(NotFound("gone", file="a"))
     assert recorder.asked == [
         "open",
         WRITTEN,
-        ("reopen", 0, 3),
+        ("mark_pending", 0, 3),
         Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)),
         LIAR,
         (NotFound, "gone"),
@@ -164,13 +172,13 @@ async def test_a_checkpoint_that_comes_back_is_asked_again(
 ) -> None:
     await client.open(MANIFEST)
     recorder.go.clear()
-    unanswered = asyncio.create_task(client.written(WRITTEN))
+    unanswered = asyncio.create_task(client.commit_chunk(WRITTEN))
     await recorder.was_asked.wait()
     await server.close()
     later = Recorder()
     successor = CheckpointServer(later, MANIFEST)
     await successor.start(tmp_path / "s")
-    assert await unanswered == Receipt(True, changed=True)
+    assert await unanswered == CommitResult(True, changed=True)
     assert later.asked == ["open", WRITTEN]
     await client.close()
     await successor.close()

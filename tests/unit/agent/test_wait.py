@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.wait import look, wait
-from modelferry.engine.checkpoint.ready_marker import Ready, ReadyFile
+from modelferry.engine.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.errors import MachineError, Waiting
 
 Damage = Callable[[Path], object]
 
 MARKER = ".modelferry-ready.json"
-READY = Ready("r1", "sha256:0", 5, 0.0, (ReadyFile("asset/a.bin", 5, "sha256:0", "verified"),))
+READY = ReadyMarker("r1", "sha256:0", 5, 0.0, (ReadyFile("asset/a.bin", 5, "sha256:0", "verified"),))
 
 
 class World:
@@ -32,7 +32,7 @@ class World:
             self.event()
         self.now += seconds
 
-    def wait(self, directory: Path, revision: str | None = None, timeout: float = inf) -> Ready:
+    def wait(self, directory: Path, revision: str | None = None, timeout: float = inf) -> ReadyMarker:
         return wait(
             directory,
             revision=revision,
@@ -43,7 +43,7 @@ class World:
         )
 
 
-def publish(directory: Path, ready: Ready = READY) -> None:
+def publish(directory: Path, ready: ReadyMarker = READY) -> None:
     (directory / "asset").mkdir(parents=True, exist_ok=True)
     (directory / "asset" / "a.bin").write_bytes(b"whole")
     (directory / MARKER).write_bytes(ready.encode())
@@ -79,7 +79,7 @@ def test_after_the_timeout_it_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_it_waits_for_the_revision_that_was_asked_for(tmp_path: Path) -> None:
-    publish(tmp_path, Ready("r0", "sha256:0", 5, 0.0, READY.files))
+    publish(tmp_path, ReadyMarker("r0", "sha256:0", 5, 0.0, READY.files))
     assert look(tmp_path, "r1") == "it holds revision r0, not r1"
     assert World(10, lambda: publish(tmp_path)).wait(tmp_path, revision="r1") == READY
 

@@ -17,6 +17,7 @@ from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
 from modelferry.engine.response import Action, Verdict, ended, judge
 from modelferry.engine.response.judge import MAX_HOPS
 from modelferry.http import wire
+from modelferry.http.wire import ServerBehavior
 from modelferry.http.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
 from modelferry.http.wire.framing import MAX_TRAILERS
 from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
@@ -33,6 +34,7 @@ class Row:
     """A row of the page: its cells."""
 
     number: int
+    name: str
     reaction: str
     seen_by: str
 
@@ -49,7 +51,7 @@ class Row:
 
 def rows() -> list[Row]:
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines()]
-    return [Row(int(c[0]), c[3], c[4]) for c in cells if len(c) == 5 and c[0].isdigit()]
+    return [Row(int(c[0]), c[1].strip("`"), c[4], c[5]) for c in cells if len(c) == 6 and c[0].isdigit()]
 
 
 ROWS = {row.number: row for row in rows()}
@@ -72,29 +74,21 @@ def verdicts() -> Iterator[Verdict]:
 
 
 def numbers_in_the_code() -> set[int]:
-    """Every row number that a verdict or an error of the engine is made with."""
-    locations = {"_suspect": 0, "ProtocolError": 0, "Verdict": 1}
+    """The number of every server behavior that the engine or the HTTP layer names."""
     found: set[int] = set()
-    for path in (ROOT / "operator" / "modelferry" / "engine").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in locations):
-                continue
-            for argument in node.args[locations[node.func.id] : locations[node.func.id] + 1]:
-                found |= set(_numbers(argument))
-    return found
+    for package in ("engine", "http"):
+        for path in (ROOT / "operator" / "modelferry" / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "ServerBehavior":
+                    found |= {ServerBehavior[node.attr].value} if node.attr.isupper() else set()
+    return found - {ServerBehavior.WELL_BEHAVED}
 
 
-def _numbers(node: ast.AST | None) -> Iterator[int]:
-    """The numbers that an expression may come out as, as far as they stand there."""
-    match node:
-        case ast.Constant(value=int(number)):
-            yield number
-        case ast.IfExp():
-            yield from _numbers(node.body)
-            yield from _numbers(node.orelse)
-        case ast.Subscript(value=ast.Dict(values=values)):
-            for value in values:
-                yield from _numbers(value)
+def test_each_row_has_the_name_of_the_code() -> None:
+    named = {
+        behavior.value: behavior.label for behavior in ServerBehavior if behavior is not ServerBehavior.WELL_BEHAVED
+    }
+    assert {row.number: row.name for row in ROWS.values()} == named
 
 
 def test_the_page_has_all_rows_of_the_catalogue_in_order() -> None:
@@ -108,7 +102,7 @@ def test_the_page_explains_every_action_and_no_other() -> None:
 def test_each_row_that_the_wire_decides_has_the_actions_that_it_takes() -> None:
     decided: dict[int, set[Action]] = defaultdict(set)
     for verdict in verdicts():
-        decided[verdict.row].add(verdict.action)
+        decided[verdict.behavior].add(verdict.action)
     assert {row.number: row.actions for row in ROWS.values() if row.actions} == decided
     assert {row.number for row in ROWS.values() if "wire" in row.proofs} == set(decided)
 
@@ -143,9 +137,9 @@ def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
     for said_there in (
         f"a backoff ({FIRST_DELAY} s, doubled, at most {MAX_DELAY:.0f} s",
         f"at least every {Settings().progress_deadline / 60:.0f} minutes",
-        f"{STRIKES_AT_FIRST} broken answers in a row ({STRIKES} where the place has delivered before; {CHUNK_TRIES}",
-        f"asked again {IGNORED_AT_FIRST} times ({IGNORED} where",
-        f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields a head, {MAX_INTERIM} interim responses",
+        f"{STRIKES_AT_FIRST} broken responses in a row ({STRIKES} where it has delivered before; {CHUNK_TRIES}",
+        f"requested again {IGNORED_AT_FIRST} times ({IGNORED} where",
+        f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields per head, {MAX_INTERIM} interim responses",
         f"{MAX_TRAILERS // 1024} KiB of trailers",
         f"at least {MIN_RETRY_AFTER:.0f} s and at most {MAX_RETRY_AFTER / 60:.0f} min",
         f"redirect loop, or more than {MAX_HOPS}",

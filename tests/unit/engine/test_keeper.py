@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.api import OpenedFile, Quarantined, Receipt, Written
+from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, QuarantinedMirror, WrittenChunk
 from modelferry.engine.checkpoint.chunk_store import read_quarantined
-from modelferry.engine.checkpoint.ready_marker import Ready, retired
+from modelferry.engine.checkpoint.ready_marker import ReadyMarker, retired
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage import files
@@ -69,14 +69,14 @@ def write(worker: CheckpointWorker, *indices: int, data: bytes = DATA) -> None:
             file.write(data[index * CHUNK : (index + 1) * CHUNK])
 
 
-def report(worker: CheckpointWorker, index: int, **changes: object) -> Written:
+def report(worker: CheckpointWorker, index: int, **changes: object) -> WrittenChunk:
     facts = {"generation": 0, "inode": path(worker).stat().st_ino, "validator": '"v"', "mirror": "m"} | changes
-    return Written(0, index, **facts)  # type: ignore[arg-type]
+    return WrittenChunk(0, index, **facts)  # type: ignore[arg-type]
 
 
-def fetch(worker: CheckpointWorker, *indices: int) -> list[Receipt]:
+def fetch(worker: CheckpointWorker, *indices: int) -> list[CommitResult]:
     write(worker, *indices)
-    return worker.commit([report(worker, index) for index in indices])
+    return worker.commit_chunks([report(worker, index) for index in indices])
 
 
 def rows(worker: CheckpointWorker) -> list[tuple[object, ...]]:
@@ -95,7 +95,7 @@ def test_a_directory_is_prepared_before_anything_is_fetched(worker: CheckpointWo
 
 
 def test_a_committed_chunk_is_in_the_database(worker: CheckpointWorker) -> None:
-    assert fetch(worker, 1) == [Receipt(True)]
+    assert fetch(worker, 1) == [CommitResult(True)]
     assert rows(worker)[:2] == [
         (0, 0, CHUNK, "pending", "", "", 0),
         (1, CHUNK, 2 * CHUNK, "done", '"v"', "m", 0),
@@ -107,7 +107,7 @@ def test_chunks_of_one_batch_share_one_sync_and_one_commit(
 ) -> None:
     synced: list[int] = []
     monkeypatch.setattr(files, "sync_data", synced.append)
-    assert fetch(worker, 0, 2, 3) == [Receipt(True)] * 3
+    assert fetch(worker, 0, 2, 3) == [CommitResult(True)] * 3
     assert len(synced) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_chunk_is_synced_while_it_is_read_back(worker: CheckpointWorker, monke
 
     monkeypatch.setattr(os, "preadv", preadv)
     monkeypatch.setattr(files, "sync_data", lambda fd: began.set())
-    assert fetch(worker, 0) == [Receipt(True)]
+    assert fetch(worker, 0) == [CommitResult(True)]
     assert waited == [True]
 
 
@@ -158,16 +158,18 @@ def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, mo
         monkeypatch.setattr(files, "sync_data", sync)
         commits: list[str] = []
         worker.chunk_store._db.set_trace_callback(commits.append)
-        receipts = worker.commit([Written(number, 0, 0, inode, "", "") for number, inode in enumerate(inodes)])
-        assert receipts == [Receipt(number != 1, "disk" if number == 1 else "") for number in range(5)]
+        receipts = worker.commit_chunks(
+            [WrittenChunk(number, 0, 0, inode, "", "") for number, inode in enumerate(inodes)]
+        )
+        assert receipts == [CommitResult(number != 1, "disk" if number == 1 else "") for number in range(5)]
         assert sorted(synced) == sorted(inodes)
         assert commits.count("COMMIT") == 1
         assert [state.verified for state in worker.states] == [True, False, True, False, True]
         assert [row.verified for row in worker.chunk_store.files(worker.manifest.revision)] == [
             state.verified for state in worker.states
         ]
-        assert worker.finish(1).missing == (0,)
-        assert worker.finish(3).got == f"sha256:{hashlib.sha256(bytes(103)).hexdigest()}"
+        assert worker.verify_file(1).missing == (0,)
+        assert worker.verify_file(3).actual == f"sha256:{hashlib.sha256(bytes(103)).hexdigest()}"
     finally:
         worker.close()
 
@@ -183,10 +185,10 @@ def test_a_failed_sync_leaves_the_chunk_pending_and_is_not_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "sync_data", fail)
-        assert fetch(worker, 0) == [Receipt(False, "disk")]
+        assert fetch(worker, 0) == [CommitResult(False, "disk")]
     assert len(calls) == 1
     assert rows(worker)[0][3] == "pending"
-    assert fetch(worker, 0) == [Receipt(True)]
+    assert fetch(worker, 0) == [CommitResult(True)]
 
 
 def test_a_failed_sync_spoils_what_was_written_of_other_chunks_of_the_file(
@@ -195,23 +197,23 @@ def test_a_failed_sync_spoils_what_was_written_of_other_chunks_of_the_file(
     def fail(fd: int) -> None:
         raise DiskError("syncing failed")
 
-    assert fetch(worker, 3) == [Receipt(True)]
+    assert fetch(worker, 3) == [CommitResult(True)]
     write(worker, 1)
     with monkeypatch.context() as patch:
         patch.setattr(files, "sync_data", fail)
-        assert fetch(worker, 0) == [Receipt(False, "disk")]
+        assert fetch(worker, 0) == [CommitResult(False, "disk")]
     # Chunk 1 may have been lost by that sync, which alone was told so: it counts when it was written after it.
-    assert worker.commit([report(worker, 1)]) == [Receipt(False, "disk")]
-    assert fetch(worker, 0, 1) == [Receipt(True)] * 2
-    assert fetch(worker, 2) == [Receipt(False, "disk")]
-    assert fetch(worker, 2) == [Receipt(True)]
-    assert worker.finish(0).verified
+    assert worker.commit_chunks([report(worker, 1)]) == [CommitResult(False, "disk")]
+    assert fetch(worker, 0, 1) == [CommitResult(True)] * 2
+    assert fetch(worker, 2) == [CommitResult(False, "disk")]
+    assert fetch(worker, 2) == [CommitResult(True)]
+    assert worker.verify_file(0).verified
 
 
 @pytest.mark.parametrize("changes", [{"generation": 7}, {"inode": 1}])
 def test_a_report_about_another_file_is_stale(worker: CheckpointWorker, changes: dict[str, object]) -> None:
     write(worker, 0)
-    assert worker.commit([report(worker, 0, **changes)]) == [Receipt(False, "stale")]
+    assert worker.commit_chunks([report(worker, 0, **changes)]) == [CommitResult(False, "stale")]
 
 
 def test_bytes_that_the_server_did_not_mean_are_not_committed(worker: CheckpointWorker) -> None:
@@ -221,10 +223,10 @@ def test_bytes_that_the_server_did_not_mean_are_not_committed(worker: Checkpoint
     begin = hashlib.sha256(DATA[CHUNK : CHUNK + 20]).hexdigest()
     right = ((CHUNK + 10, 2 * CHUNK, good), (CHUNK, CHUNK + 20, begin))
     wrongs = [((0, CHUNK, wrong),), ((0, 10, wrong),), (*right, (CHUNK + 1, CHUNK + 2, wrong))]
-    assert worker.commit([report(worker, 1, digests=right)]) == [Receipt(True)]
+    assert worker.commit_chunks([report(worker, 1, digests=right)]) == [CommitResult(True)]
     for digests in wrongs:
         index = digests[0][0] // CHUNK
-        assert worker.commit([report(worker, index, digests=digests)]) == [Receipt(False, "digest")]
+        assert worker.commit_chunks([report(worker, index, digests=digests)]) == [CommitResult(False, "digest")]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
@@ -234,17 +236,17 @@ def test_the_whole_digest_holds_in_whatever_order_chunks_come(worker: Checkpoint
         while worker.catch_up():
             pass
     assert worker.states[0].running_digest.next == 4
-    assert worker.finish(0).verified
+    assert worker.verify_file(0).verified
 
 
 def test_a_repeated_report_is_committed_again(worker: CheckpointWorker) -> None:
-    assert fetch(worker, 0) + fetch(worker, 0) == [Receipt(True)] * 2
+    assert fetch(worker, 0) + fetch(worker, 0) == [CommitResult(True)] * 2
     assert worker.states[0].done == CHUNK
 
 
 def test_a_file_is_not_finished_while_chunks_are_missing(worker: CheckpointWorker) -> None:
     fetch(worker, 0, 2)
-    assert worker.finish(0).missing == (1, 3)
+    assert worker.verify_file(0).missing == (1, 3)
 
 
 def test_damage_on_the_disk_is_told_by_chunk(worker: CheckpointWorker) -> None:
@@ -254,47 +256,47 @@ def test_damage_on_the_disk_is_told_by_chunk(worker: CheckpointWorker) -> None:
     # What was hashed when it was committed is not read again; the next process has to, for 3 came out of order.
     follower = again(worker)
     follower.open(manifest())
-    assert follower.finish(0).missing == (2,)
+    assert follower.verify_file(0).missing == (2,)
     assert rows(follower)[2][3] == "pending"
     fetch(follower, 2)
-    assert follower.finish(0).verified
+    assert follower.verify_file(0).verified
     follower.close()
 
 
 def test_a_chunk_that_is_compared_tells_whether_it_came_the_same(worker: CheckpointWorker) -> None:
     wrong = bytes([DATA[0] ^ 1]) + DATA[1:]
     write(worker, 0, 1, 2, 3, data=wrong)
-    worker.commit([report(worker, index) for index in range(4)])
-    finish = worker.finish(0)
+    worker.commit_chunks([report(worker, index) for index in range(4)])
+    finish = worker.verify_file(0)
     assert (finish.verified, finish.missing) == (False, ())
-    assert finish.got == f"sha256:{hashlib.sha256(wrong).hexdigest()}"
-    worker.reopen(0, 1)
+    assert finish.actual == f"sha256:{hashlib.sha256(wrong).hexdigest()}"
+    worker.mark_pending(0, 1)
     assert rows(worker)[1][3] == "pending"
-    assert fetch(worker, 1) == [Receipt(True, changed=False)]
-    worker.reopen(0, 0)
-    assert fetch(worker, 0) == [Receipt(True, changed=True)]
-    assert worker.finish(0).verified
+    assert fetch(worker, 1) == [CommitResult(True, changed=False)]
+    worker.mark_pending(0, 0)
+    assert fetch(worker, 0) == [CommitResult(True, changed=True)]
+    assert worker.verify_file(0).verified
 
 
 def test_a_new_generation_is_another_inode_with_nothing_done(worker: CheckpointWorker) -> None:
     fetch(worker, 0, 1)
     late = report(worker, 2)
-    opened = worker.restart(0, 0)
+    opened = worker.restart_file(0, 0)
     assert (opened.generation, opened.missing) == (1, (0, 1, 2, 3))
-    assert worker.restart(0, 0) == opened
+    assert worker.restart_file(0, 0) == opened
     assert path(worker).read_bytes() == bytes(len(DATA))
-    assert worker.commit([late]) == [Receipt(False, "stale")]
+    assert worker.commit_chunks([late]) == [CommitResult(False, "stale")]
 
 
 def test_publishing_shows_the_revision_at_once_and_marks_it_last(worker: CheckpointWorker) -> None:
     fetch(worker, 0, 1, 2, 3)
-    worker.finish(0)
+    worker.verify_file(0)
     worker.publish()
     worker.publish()
     current = worker.root / "current"
     assert str(current.readlink()) == f"revisions/{worker.manifest.revision}"
     assert (current / "d" / "a").read_bytes() == DATA
-    marker = Ready.decode((current / ".modelferry-ready.json").read_bytes())
+    marker = ReadyMarker.decode((current / ".modelferry-ready.json").read_bytes())
     assert (marker.revision, marker.bytes, marker.published) == (worker.manifest.revision, len(DATA), 1000.0)
     assert marker.files[0].checksum == "verified"
     follower = again(worker)
@@ -307,7 +309,7 @@ def test_killed_at_any_step_of_publishing_the_next_start_completes_it(
     worker: CheckpointWorker, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     fetch(worker, 0, 1, 2, 3)
-    worker.finish(0)
+    worker.verify_file(0)
     with monkeypatch.context() as patch, suppress(Killed):
         die_at(patch, step, *CALLS)
         worker.publish()
@@ -325,7 +327,7 @@ def test_killed_at_any_step_of_publishing_the_next_start_completes_it(
 
 def test_those_are_all_steps(worker: CheckpointWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch(worker, 0, 1, 2, 3)
-    worker.finish(0)
+    worker.verify_file(0)
     with monkeypatch.context() as patch:
         die_at(patch, STEPS + 1, *CALLS)
         worker.publish()
@@ -381,7 +383,7 @@ def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None
         # Out of order, so that the digest begins in the reading and is completed by what is on the disk.
         fetch(worker, 2, 3)
         fetch(worker, 0, 1)
-        assert worker.finish(0).verified
+        assert worker.verify_file(0).verified
         worker.publish()
     finally:
         worker.close()
@@ -396,13 +398,13 @@ def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
     worker.open(pin((entry,)))
     fetch(worker, 0, 1, 2, 3)
-    finish = worker.finish(0)
+    finish = worker.verify_file(0)
     worker.close()
     assert not finish.verified
     assert finish.expected == str(entry.digest)
 
 
-LIAR = Quarantined("lab", "https://lab/d/a", "served wrong bytes of d/a")
+LIAR = QuarantinedMirror("lab", "https://lab/d/a", "served wrong bytes of d/a")
 
 
 def test_a_quarantine_outlives_the_process_that_found_it(worker: CheckpointWorker) -> None:

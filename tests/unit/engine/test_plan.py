@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.range_task import SMALL, RangeTask, TaskQueue, can_resume
-from modelferry.manifest import Chunk, Digest, FileEntry, Location
+from modelferry.engine.download.range_task import RangeTask, TaskQueue, can_resume
+from modelferry.manifest import SMALL_CHUNK, Chunk, Digest, FileEntry, Location
 
 
 def task(file: int, index: int) -> RangeTask:
@@ -92,7 +92,7 @@ def test_a_verified_file_is_kept_in_any_case() -> None:
 
 
 def large(index: int) -> RangeTask:
-    return RangeTask.of(Chunk(1, index, index * 2 * SMALL, (index + 1) * 2 * SMALL))
+    return RangeTask.of(Chunk(1, index, index * 2 * SMALL_CHUNK, (index + 1) * 2 * SMALL_CHUNK))
 
 
 def test_small_and_large_ones_are_taken_by_choice_and_each_in_order() -> None:
@@ -111,7 +111,7 @@ def test_the_bytes_that_wait_are_counted_through_everything() -> None:
     backlog = TaskQueue()
     for one in (large(0), task(0, 0), task(2, 0)):
         backlog.push(one)
-    assert backlog.bytes == 2 * SMALL + 20
+    assert backlog.bytes == 2 * SMALL_CHUNK + 20
     backlog.pop(0.0)
     assert backlog.bytes == 20
     backlog.drop(0)

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.checkpoint.api import Receipt, Written
+from modelferry.engine.checkpoint.api import CommitResult, WrittenChunk
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.repair import plan
 from modelferry.engine.maintenance.repair_files import Repairer
@@ -61,8 +61,8 @@ class Damaged:
             file.write(data[index * CHUNK : (index + 1) * CHUNK])
         return self.copy.stat().st_ino
 
-    def deliver(self, repairer: Repairer, index: int, data: bytes = DATA) -> Receipt:
-        return repairer.written(Written(0, index, 0, self.write(index, data), '"v"', "m"))
+    def deliver(self, repairer: Repairer, index: int, data: bytes = DATA) -> CommitResult:
+        return repairer.commit_chunk(WrittenChunk(0, index, 0, self.write(index, data), '"v"', "m"))
 
     def repair(self) -> tuple[int, ...]:
         """All of it; returns what was missing."""
@@ -70,7 +70,7 @@ class Damaged:
         [file] = repairer.open(plan(self.report, manifest())).files
         for index in file.missing:
             assert self.deliver(repairer, index).committed
-        assert repairer.finish(0).verified
+        assert repairer.verify_file(0).verified
         repairer.publish()
         repairer.close()
         return file.missing
@@ -83,8 +83,8 @@ def damaged(tmp_path: Path) -> Damaged:
     incoming = tmp_path / ".modelferry" / "incoming" / manifest().revision / "d" / "a"
     incoming.write_bytes(DATA)
     inode = incoming.stat().st_ino
-    worker.commit([Written(0, index, 0, inode, '"v"', "m") for index in range(4)])
-    worker.finish(0)
+    worker.commit_chunks([WrittenChunk(0, index, 0, inode, '"v"', "m") for index in range(4)])
+    worker.verify_file(0)
     worker.publish()
     worker.close()
     published = tmp_path / "current" / "d" / "a"
@@ -149,8 +149,8 @@ def test_wrong_bytes_are_not_taken_and_again_and_again_they_are_another_file(dam
     repairer = Repairer(damaged.directory, damaged.report)
     repairer.open(plan(damaged.report, manifest()))
     other = bytes(len(DATA))
-    assert damaged.deliver(repairer, 1, other) == Receipt(False, "digest")
-    assert damaged.deliver(repairer, 1, other) == Receipt(False, "digest")
+    assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
+    assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
     with pytest.raises(SourceChanged, match="d/a: chunk 1 came 3 times from m with other bytes than were published"):
         damaged.deliver(repairer, 1, other)
     repairer.close()
@@ -161,9 +161,9 @@ def test_what_was_written_to_another_inode_is_not_taken(damaged: Damaged) -> Non
     repairer = Repairer(damaged.directory, damaged.report)
     repairer.open(plan(damaged.report, manifest()))
     damaged.write(1)
-    assert repairer.written(Written(0, 1, 0, 1, '"v"', "m")) == Receipt(False, "stale")
-    repairer.restart(0, 0)
-    assert damaged.deliver(repairer, 1) == Receipt(False, "stale"), "of the generation before"
+    assert repairer.commit_chunk(WrittenChunk(0, 1, 0, 1, '"v"', "m")) == CommitResult(False, "stale")
+    repairer.restart_file(0, 0)
+    assert damaged.deliver(repairer, 1) == CommitResult(False, "stale"), "of the generation before"
     repairer.close()
 
 

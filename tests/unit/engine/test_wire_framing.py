@@ -56,7 +56,7 @@ def test_rows_21_and_22_what_two_readers_could_read_differently_is_refused(
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
         framing_of(head(*fields))
-    assert caught.value.row == row
+    assert caught.value.behavior == row
 
 
 def test_a_transfer_coding_in_http_1_0_is_refused() -> None:
@@ -101,7 +101,7 @@ def test_chunked_content_is_the_same_however_it_is_cut(data: bytes, step: int) -
 def test_a_broken_or_endless_chunk_is_refused(row: int, data: bytes, step: int) -> None:
     with pytest.raises(ProtocolError) as caught:
         content(Framing("chunked"), data, step)
-    assert caught.value.row == row
+    assert caught.value.behavior == row
 
 
 @pytest.mark.parametrize("data", [b"", b"5\r\nhel", b"5\r\nhello\r\n", b"5\r\nhello\r\n0\r\n"])

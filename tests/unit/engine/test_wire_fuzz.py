@@ -71,7 +71,7 @@ def parsed(data: bytes, step: int) -> tuple[Head, int] | int | None:
             if head is not None:
                 return head, used
     except ProtocolError as error:
-        return error.row
+        return error.behavior
     return None
 
 
@@ -80,7 +80,7 @@ def framed(head: Head) -> Framing | int:
     try:
         return framing_of(head)
     except ProtocolError as error:
-        return error.row
+        return error.behavior
 
 
 def lengths_of(head: Head) -> list[bytes]:
@@ -149,7 +149,7 @@ def test_whatever_is_taken_is_what_was_asked_for_and_known(seed: int) -> None:
             continue
         head, request, expectation = result[0], random.choice(REQUESTS), random.choice(EXPECTATIONS)
         verdict = judge(request, head, expectation)
-        assert 0 <= verdict.row <= 56
+        assert 0 <= verdict.behavior <= 56
         if verdict.action is Action.TAKE:
             taken += 1
             end = expectation.size if request.end is None else request.end
@@ -187,7 +187,7 @@ def decoded(data: bytes, step: int) -> tuple[bytes, bool, bool] | int:
             for piece in body.content(memoryview(data)[start : start + step]):
                 found += piece
     except ProtocolError as error:
-        return error.row
+        return error.behavior
     return found, body.complete, body.surplus
 
 

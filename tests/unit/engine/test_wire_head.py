@@ -74,7 +74,7 @@ def test_interim_responses_are_passed_over(step: int) -> None:
 def test_row_26_what_is_malformed_or_endless_is_refused(data: bytes, message: str, step: int) -> None:
     with pytest.raises(ProtocolError, match=message) as caught:
         parse(data, step)
-    assert caught.value.row == 26
+    assert caught.value.behavior == 26
 
 
 def test_any_bytes_are_a_head_or_refused_the_same_however_they_are_cut() -> None:
@@ -101,4 +101,4 @@ def outcome(data: bytes, step: int) -> object:
     try:
         return parse(data, step)[0]
     except ProtocolError as error:
-        return error.row
+        return error.behavior

@@ -55,12 +55,12 @@ def said(status: int, *fields: tuple[str, str]) -> Head:
 
 def test_a_good_range_is_taken() -> None:
     verdict = judge(ASK, partial(), PINNED)
-    assert verdict == Verdict(Action.TAKE, 0, start=100, length=100, validator='"v1"', framing=Framing("length", 100))
+    assert verdict == Verdict(Action.TAKE, start=100, length=100, validator='"v1"', framing=Framing("length", 100))
 
 
 def test_a_good_file_is_taken_whole() -> None:
     verdict = judge(WHOLE, full(), PINNED)
-    assert (verdict.action, verdict.row, verdict.start, verdict.length) == (Action.TAKE, 0, 0, 1000)
+    assert (verdict.action, verdict.behavior, verdict.start, verdict.length) == (Action.TAKE, 0, 0, 1000)
 
 
 TAKEN = [
@@ -81,7 +81,7 @@ TAKEN = [
 @pytest.mark.parametrize(("row", "request_", "head", "expectation", "length"), TAKEN)
 def test_rows_that_are_taken(row: int, request_: Request, head: Head, expectation: Expectation, length: int) -> None:
     verdict = judge(request_, head, expectation)
-    assert (verdict.action, verdict.row, verdict.length) == (Action.TAKE, row, length)
+    assert (verdict.action, verdict.behavior, verdict.length) == (Action.TAKE, row, length)
 
 
 REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
@@ -183,7 +183,7 @@ def test_rows_that_are_not(
     row: int, request_: Request, head: Head, expectation: Expectation, action: Action, fault: type[Stalled]
 ) -> None:
     verdict = judge(request_, head, expectation)
-    assert (verdict.action, verdict.row, verdict.fault) == (action, row, fault)
+    assert (verdict.action, verdict.behavior, verdict.fault) == (action, row, fault)
     assert verdict.message
     assert "secret" not in verdict.message
 
@@ -191,7 +191,7 @@ def test_rows_that_are_not(
 @pytest.mark.parametrize("status", [408, 500, 502, 504])
 def test_row_34_the_server_may_recover(status: int) -> None:
     verdict = judge(ASK, said(status), PINNED)
-    assert (verdict.action, verdict.row, verdict.delay) == (Action.WAIT, 34, None)
+    assert (verdict.action, verdict.behavior, verdict.delay) == (Action.WAIT, 34, None)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_rows_35_and_36_retry_after_is_obeyed_and_clamped(
 ) -> None:
     verdict = judge(ASK, said(status, ("retry-after", value), DATE), PINNED)
     assert (verdict.action, verdict.delay) == (Action.WAIT, delay)
-    assert verdict.row in (35, 36)
+    assert verdict.behavior in (35, 36)
 
 
 def test_row_17_validators_of_another_mirror_are_not_known_here() -> None:
@@ -272,7 +272,7 @@ def test_rows_that_the_end_of_the_body_decides(
 ) -> None:
     verdict = ended(taken, replace(TAKE, framing=framing), whole, surplus)
     assert verdict is not None
-    assert (verdict.row, verdict.action) == (row, action)
+    assert (verdict.behavior, verdict.action) == (row, action)
 
 
 @pytest.mark.parametrize("framing", [Framing("length", 100), Framing("chunked"), Framing("close")])

@@ -1,5 +1,5 @@
-"""What the fetching side asks of the checkpoint, in whichever process that is. Files are numbered as in the
-manifest."""
+"""The interface between the fetching side and the checkpoint, in whichever process that is. Files are numbered as in
+the manifest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
+#: Counts and seconds by (operation, mirror). A server behavior (docs/hostile-servers.md) is an operation by its
+#: label. The mirror is "" for this machine's own work.
+StatTotals = dict[tuple[str, str], tuple[int, float]]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """One file as it was found: ``missing`` are the chunk indices still to be fetched, ``validators`` the distinct
-    (mirror, validator) pairs that the others came with. ``verified``: its whole digest has been compared."""
+    """The recovered state of one file. ``missing``: indices of the chunks to fetch. ``validators``: the distinct
+    (mirror, validator) pairs of the chunks that are done. ``verified``: the digest of the file was compared."""
 
     generation: int
     verified: bool
@@ -23,9 +27,9 @@ class OpenedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A mirror served wrong bytes; ``url``: of the file that it was found by, without its query; ``why``: the end of a
-    sentence."""
+class QuarantinedMirror:
+    """A mirror that served corrupt data. ``url``: of the file that showed it, without the query. ``why``: the rest of a
+    sentence that begins with "which"."""
 
     mirror: str
     url: str
@@ -33,23 +37,24 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The directory as it was found, preallocated. ``published``: nothing is left to do. ``rehashed``: chunks that were
-    hashed again after an unclean boot. ``notes``: what a person should know (something damaged was set aside).
-    ``quarantined``: mirrors that served wrong bytes of this revision in earlier attempts."""
+class OpenResult:
+    """The recovered and preallocated directory. ``published``: nothing is left to do. ``rehashed``: chunks that were
+    hashed again after an unclean boot. ``notes``: messages for a person (a damaged file was set aside).
+    ``quarantined``: mirrors that served corrupt data of this revision to earlier processes."""
 
     root: str
     published: bool
     files: tuple[OpenedFile, ...]
     rehashed: int = 0
     notes: tuple[str, ...] = ()
-    quarantined: tuple[Quarantined, ...] = ()
+    quarantined: tuple[QuarantinedMirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A chunk stands in its file. ``inode`` is the file's that was written to. ``digests`` are those that the server
-    declared for what it sent: (start, end, SHA-256 in hex) of file offsets within the chunk; they may overlap."""
+class WrittenChunk:
+    """A chunk that was written to its file, but is not durable. ``inode``: of the file that was written to.
+    ``digests``: those that the server declared for its responses, as (start, end, SHA-256 in hex) with file offsets
+    within the chunk. They may overlap."""
 
     file: int
     index: int
@@ -61,36 +66,37 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """The answer to Written. ``committed``: the row is durable; otherwise ``why``: ``digest`` (the bytes are not what
-    the server declared), ``stale`` (of another generation or inode), ``disk`` (it could not be read back or synced).
-    ``changed``: the chunk had been done before, with another digest."""
+class CommitResult:
+    """The result for a WrittenChunk. ``committed``: its row in chunks.db is durable. Otherwise ``reason`` is
+    ``digest`` (the bytes differ from a digest that the server declared), ``stale`` (another generation or inode) or
+    ``disk`` (the chunk could not be read back or synced). ``changed``: the chunk was done before, with other bytes."""
 
     committed: bool
-    why: str = ""
+    reason: str = ""
     changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """What a file's whole digest says. ``missing``: chunks that are not done, or whose bytes on the disk are not what
-    was committed; they are pending now. Otherwise ``verified``, or ``expected`` and ``got`` differ; ``came_from`` are
-    then the mirrors that brought the chunks, in order, as (mirror, count) runs; empty where that is not known."""
+class VerifyResult:
+    """The result of comparing a file's digest. ``missing``: chunks that are not done, or whose bytes on the disk differ
+    from what was committed; they are pending now. If it is empty, the file is ``verified``, or ``expected`` and
+    ``actual`` differ. In the latter case, ``mirrors`` lists the mirrors that delivered the chunks, in order, as
+    (mirror, count) runs; it is empty if that is unknown."""
 
     verified: bool
     expected: str = ""
-    got: str = ""
+    actual: str = ""
     missing: tuple[int, ...] = ()
-    came_from: tuple[tuple[str, int], ...] = ()
+    mirrors: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What only the fetching side knows: bytes received that no row holds yet, open connections, retries so far,
-    bytes that came over the network, the phase (fetching or repairing) and a line for people. ``active``: (path,
-    offset) of what is being written to, where it was last written. ``mirrors`` by preference. ``costs``: (what, mirror,
-    times, seconds) since the beginning, as in `engine.tally`. ``limit``: bytes per second that may be received; None
-    for no limit. The phase is paused where it is 0."""
+    """What only the fetching side knows. ``in_flight``: bytes received that no row has yet. ``connections``: open now.
+    ``retries``: so far. ``fetched``: bytes received over the network. ``phase``: fetching, repairing or paused (while
+    ``limit`` is 0). ``message``: for people. ``active``: (path, offset) of the last write to each open file.
+    ``stats``: (operation, mirror, count, seconds) since the start of the process. ``mirrors``: by preference.
+    ``limit``: bytes per second that may be received; None means no limit."""
 
     in_flight: int = 0
     connections: int = 0
@@ -99,40 +105,41 @@ class Telemetry:
     phase: str = "fetching"
     message: str = ""
     active: tuple[tuple[str, int], ...] = ()
-    costs: tuple[tuple[str, str, int, float], ...] = ()
+    stats: tuple[tuple[str, str, int, float], ...] = ()
     mirrors: tuple[MirrorProgress, ...] = ()
     limit: int | None = None
 
 
 class Checkpoint(Protocol):
-    """Every method may be called again after its answer got lost: each says what it wants to be true, not what to do.
+    """Every method is idempotent: it states what shall be true, so a caller that lost the answer calls it again.
 
-    All raise the errors of `modelferry.errors`; MachineError where the disk fails.
+    All methods raise the errors of `modelferry.errors`; MachineError if the disk fails.
     """
 
-    async def open(self, manifest: Manifest) -> Opened:
+    async def open(self, manifest: Manifest) -> OpenResult:
         """Lock, recover and preallocate. Raises ForeignDirectory, DirectoryBusy, InsufficientSpace, DamagedState."""
 
-    async def written(self, report: Written) -> Receipt:
-        """Read the chunk back, check, sync and commit it."""
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
+        """Read the chunk back, compare its digests, sync it and commit its row."""
 
-    async def reopen(self, file: int, index: int) -> None:
-        """Make a chunk pending, so that it may be overwritten; its digest is remembered for `Receipt.changed`."""
+    async def mark_pending(self, file: int, index: int) -> None:
+        """Make a chunk pending, so that it may be overwritten. Its digest is kept for `CommitResult.changed`."""
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
-        """Leave `generation` of a file behind, all chunks pending. The caller has closed it and opens it again."""
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
+        """Replace `generation` of a file with the next one, all chunks pending. The caller closes the old file first,
+        and opens the new one."""
 
-    async def finish(self, file: int) -> Finish:
-        """Compare a file's whole digest."""
+    async def verify_file(self, file: int) -> VerifyResult:
+        """Compare the digest of a file whose chunks are all done."""
 
-    async def quarantine(self, found: Quarantined) -> None:
-        """Remember it for the attempts to come at this revision."""
+    async def quarantine(self, found: QuarantinedMirror) -> None:
+        """Record a quarantined mirror for later processes that fetch this revision."""
 
     async def publish(self) -> None:
-        """Make the revision visible; every file is verified."""
+        """Make the revision visible to consumers. Every file is verified."""
 
-    async def tell(self, telemetry: Telemetry) -> None:
-        """Pass on what is shown to people."""
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
+        """Replace the state of the fetching side that progress reports show."""
 
-    async def fail(self, error: ModelferryError) -> None:
-        """The download ended with `error`: shown to people until it goes on."""
+    async def report_failure(self, error: ModelferryError) -> None:
+        """Show `error`, with which the download ended, until it continues."""

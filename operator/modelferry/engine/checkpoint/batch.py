@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelferry.engine.checkpoint.api import Written
+from modelferry.engine.checkpoint.api import WrittenChunk
 from modelferry.engine.checkpoint.chunk_store import ChunkRow
 from modelferry.engine.checkpoint.file_states import FileState
 
@@ -23,7 +23,7 @@ class Batch:
 
     state: FileState
     fd: int
-    reports: dict[int, Written]
+    reports: dict[int, WrittenChunk]
     passed: dict[int, Checked] = field(default_factory=dict)
 
     @property

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from modelferry.engine.checkpoint.api import Quarantined
-from modelferry.engine.download.transfer_stats import Costs
+from modelferry.engine.checkpoint.api import QuarantinedMirror, StatTotals
 from modelferry.manifest import Manifest, chunks_of
 
 #: Of the schema below; another one's database is set aside, never guessed at.
@@ -112,7 +111,7 @@ class ChunkStore:
     def __init__(self, path: Path, *, boot_id: str, now: float) -> None:
         """Open or make it; raises DamagedDatabase, or sqlite3.Error where the disk does not let us."""
         fresh = not path.exists()
-        self._owed: list[tuple[str, str, str, int, float]] = []
+        self._unwritten: list[tuple[str, str, str, int, float]] = []
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(fresh, boot_id, now)
@@ -248,13 +247,13 @@ class ChunkStore:
         with self._transaction():
             self._db.execute(_VERIFY, (digest, file))
 
-    def quarantine(self, revision: str, found: Quarantined) -> None:
+    def quarantine(self, revision: str, found: QuarantinedMirror) -> None:
         """A mirror served wrong bytes of `revision`."""
         with self._transaction():
             row = revision, found.mirror, found.url, found.why
             self._db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", row)
 
-    def quarantined(self, revision: str) -> tuple[Quarantined, ...]:
+    def quarantined(self, revision: str) -> tuple[QuarantinedMirror, ...]:
         """Mirrors that served wrong bytes of `revision`."""
         return _quarantined(self._db, revision)
 
@@ -281,23 +280,23 @@ class ChunkStore:
             for table in ("published", "files", "costs", "quarantine"):
                 self._db.execute(f"DELETE FROM {table} WHERE revision = ?", (revision,))
 
-    def spend(self, revision: str, costs: Costs) -> None:
+    def record_stats(self, revision: str, stats: StatTotals) -> None:
         """Add to what `revision` has cost. It is written with whatever is committed next, so that it costs nothing."""
-        self._owed += [(revision, *key, *cost) for key, cost in costs.items()]
+        self._unwritten += [(revision, *key, *total) for key, total in stats.items()]
 
-    def settle(self) -> None:
+    def flush_stats(self) -> None:
         """Write what was spent."""
-        if self._owed:
+        if self._unwritten:
             with self._transaction():
                 pass
 
-    def _pay(self) -> None:
+    def _write_stats(self) -> None:
         self._db.executemany(
             "INSERT INTO costs VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET times = times + excluded.times, seconds = seconds + excluded.seconds",
-            self._owed,
+            self._unwritten,
         )
-        self._owed = []
+        self._unwritten = []
 
     def _meta(self, key: str) -> str:
         return str(self._one("SELECT value FROM meta WHERE key = ?", key) or "")
@@ -311,7 +310,7 @@ class ChunkStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._pay()
+            self._write_stats()
             self._db.execute("COMMIT")
         except BaseException:
             # A commit that failed may have left the transaction open, and then no other could begin.
@@ -347,7 +346,7 @@ def read_digests(path: Path, revision: str) -> dict[str, list[bytes | None]]:
     return found
 
 
-def read_quarantined(path: Path, revision: str) -> tuple[Quarantined, ...]:
+def read_quarantined(path: Path, revision: str) -> tuple[QuarantinedMirror, ...]:
     """Mirrors that served wrong bytes of `revision`, read without changing anything; none where chunks.db is not there,
     cannot be read, or is of an older Modelferry."""
     try:
@@ -357,9 +356,9 @@ def read_quarantined(path: Path, revision: str) -> tuple[Quarantined, ...]:
         return ()
 
 
-def _quarantined(db: sqlite3.Connection, revision: str) -> tuple[Quarantined, ...]:
+def _quarantined(db: sqlite3.Connection, revision: str) -> tuple[QuarantinedMirror, ...]:
     rows = db.execute("SELECT mirror, url, why FROM quarantine WHERE revision = ? ORDER BY mirror, url", (revision,))
-    return tuple(Quarantined(*row) for row in rows)
+    return tuple(QuarantinedMirror(*row) for row in rows)
 
 
 def _quoted(text: str) -> str:

@@ -24,7 +24,7 @@ class ReadyFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class ReadyMarker:
     """``manifest``: the manifest's digest. ``bytes`` of all files. ``published``: seconds since 1970."""
 
     revision: str
@@ -38,7 +38,7 @@ class Ready:
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
 
     @classmethod
-    def decode(cls, data: builtins.bytes) -> Ready:
+    def decode(cls, data: builtins.bytes) -> ReadyMarker:
         """Raises ValueError where `data` is no marker."""
         try:
             body: dict[str, Any] = json.loads(data)
@@ -48,11 +48,11 @@ class Ready:
             raise ValueError(f"not a READY marker: {error}") from error
 
 
-def read(tree: Tree, revision: str) -> Ready | None:
+def read(tree: Tree, revision: str) -> ReadyMarker | None:
     """The marker of `revision`, or None where there is none that can be read."""
     data = tree.read(layout.ready(revision))
     try:
-        return Ready.decode(data) if data is not None else None
+        return ReadyMarker.decode(data) if data is not None else None
     except ValueError:
         return None
 

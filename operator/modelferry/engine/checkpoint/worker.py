@@ -15,19 +15,25 @@ from pathlib import Path
 from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready_marker, recovery
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Written
+from modelferry.engine.checkpoint.api import (
+    CommitResult,
+    OpenedFile,
+    OpenResult,
+    QuarantinedMirror,
+    StatTotals,
+    VerifyResult,
+    WrittenChunk,
+)
 from modelferry.engine.checkpoint.batch import Batch, Checked
 from modelferry.engine.checkpoint.chunk_store import ChunkStore
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.directory_lock import acquire
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.download.range_task import SMALL
-from modelferry.engine.download.transfer_stats import Costs
 from modelferry.engine.storage import files, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, MachineError
-from modelferry.manifest import Manifest
+from modelferry.manifest import SMALL_CHUNK, Manifest
 
 #: Files that are open at once while a revision is synced.
 _SYNCED_AT_ONCE = 64
@@ -78,7 +84,7 @@ class CheckpointWorker:
         assert self._manifest is not None
         return self._manifest
 
-    def open(self, manifest: Manifest) -> Opened:
+    def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint.open. May be called again, after the fetching side was started anew."""
         with _disk_errors():
             notes = self._enter()
@@ -91,25 +97,25 @@ class CheckpointWorker:
             opened = tuple(state.opened() for state in recovered.files)
             notes += recovered.notes
             quarantined_mirrors = self.chunk_store.quarantined(manifest.revision)
-            return Opened(
+            return OpenResult(
                 str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes), quarantined_mirrors
             )
 
-    def spend(self, costs: Costs) -> None:
+    def record_stats(self, stats: StatTotals) -> None:
         """Add to what the manifest's revision has cost."""
         if self._ledger is not None and self._manifest is not None:
-            self._ledger.spend(self._manifest.revision, costs)
+            self._ledger.record_stats(self._manifest.revision, stats)
 
-    def settle(self) -> None:
+    def flush_stats(self) -> None:
         """Write down what was spent; a disk that does not let us costs no more than that."""
         with suppress(sqlite3.Error):
             if self._ledger is not None:
-                self._ledger.settle()
+                self._ledger.flush_stats()
 
     def close(self) -> None:
         """Let go of everything; may be called more than once."""
         try:
-            self.settle()
+            self.flush_stats()
         finally:
             if self._ledger is not None:
                 self._ledger.close()
@@ -120,14 +126,14 @@ class CheckpointWorker:
             self._syncer.close()
             self._ledger, self._lock, self._tree = None, -1, None
 
-    def is_small(self, report: Written) -> bool:
+    def is_small(self, report: WrittenChunk) -> bool:
         """Is it of a file that many others may come beside?"""
-        return self.states[report.file].entry.size <= SMALL
+        return self.states[report.file].entry.size <= SMALL_CHUNK
 
-    def commit(self, reports: list[Written]) -> list[Receipt]:
+    def commit_chunks(self, reports: list[WrittenChunk]) -> list[CommitResult]:
         """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of
         files that they complete; the receipts are in the order of the reports."""
-        receipts: dict[int, Receipt] = {}
+        receipts: dict[int, CommitResult] = {}
         order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
         with _disk_errors(), ExitStack() as stack:
             batches = [
@@ -146,13 +152,13 @@ class CheckpointWorker:
         for batch in batches:
             for i, item in batch.passed.items():
                 batch.state.mark_done(item.row)
-                receipts[i] = Receipt(True, changed=item.changed)
+                receipts[i] = CommitResult(True, changed=item.changed)
         for state in whole:
             state.mark_verified()
         return [receipts[i] for i in range(len(reports))]
 
-    def reopen(self, file: int, index: int) -> None:
-        """See api.Checkpoint.reopen."""
+    def mark_pending(self, file: int, index: int) -> None:
+        """See api.Checkpoint.mark_pending."""
         state = self.states[file]
         with _disk_errors():
             self.chunk_store.drop([(state.id, index)])
@@ -160,8 +166,8 @@ class CheckpointWorker:
         state.reopened.add(index)
         state.phase = "repairing"
 
-    def restart(self, file: int, generation: int) -> OpenedFile:
-        """See api.Checkpoint.restart."""
+    def restart_file(self, file: int, generation: int) -> OpenedFile:
+        """See api.Checkpoint.restart_file."""
         state = self.states[file]
         if state.generation == generation:
             with _disk_errors():
@@ -172,22 +178,22 @@ class CheckpointWorker:
             state.mark_restarted(generation + 1)
         return state.opened()
 
-    def finish(self, file: int) -> Finish:
-        """See api.Checkpoint.finish."""
+    def verify_file(self, file: int) -> VerifyResult:
+        """See api.Checkpoint.verify_file."""
         state = self.states[file]
         if missing := state.missing():
-            return Finish(False, missing=missing)
+            return VerifyResult(False, missing=missing)
         if state.verified:
-            return Finish(True)
+            return VerifyResult(True)
         if state.phase != "repairing":
             state.phase = "verifying"
         with _disk_errors(), self._opened(state) as fd:
             self._advance(state, fd, len(state.rows))
-            got = str(state.running_digest)
-            if state.entry.digest is None or got == str(state.entry.digest):
-                self.chunk_store.verify(state.id, got)
+            actual = str(state.running_digest)
+            if state.entry.digest is None or actual == str(state.entry.digest):
+                self.chunk_store.verify(state.id, actual)
                 state.mark_verified()
-                return Finish(True)
+                return VerifyResult(True)
             state.running_digest.reset()
             bad = tuple(row.index for row in state.rows if not recovery.intact(self._reader, fd, state, row.index))
             self.chunk_store.drop((state.id, index) for index in bad)
@@ -195,11 +201,11 @@ class CheckpointWorker:
             state.mark_pending(index)
         state.mismatch = not bad
         if bad:
-            return Finish(False, missing=bad)
-        came_from = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
-        return Finish(False, str(state.entry.digest), got, came_from=came_from)
+            return VerifyResult(False, missing=bad)
+        mirrors = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
+        return VerifyResult(False, str(state.entry.digest), actual, mirrors=mirrors)
 
-    def quarantine(self, found: Quarantined) -> None:
+    def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint.quarantine."""
         with _disk_errors():
             self.chunk_store.quarantine(self.manifest.revision, found)
@@ -254,7 +260,7 @@ class CheckpointWorker:
         self.states = states
 
     def _batch(
-        self, state: FileState, reports: dict[int, Written], receipts: dict[int, Receipt], stack: ExitStack
+        self, state: FileState, reports: dict[int, WrittenChunk], receipts: dict[int, CommitResult], stack: ExitStack
     ) -> Batch:
         """Open the file for as long as `stack` does, and have what is reported of it on its way to the disk."""
         fd = stack.enter_context(self._opened(state))
@@ -262,10 +268,10 @@ class CheckpointWorker:
         current = (state.generation, os.fstat(fd).st_ino)
         for i, report in list(reports.items()):
             if (report.generation, report.inode) != current:
-                receipts[i] = Receipt(False, "stale")
+                receipts[i] = CommitResult(False, "stale")
             elif report.index in state.doubted:
                 state.doubted.remove(report.index)
-                receipts[i] = Receipt(False, "disk")
+                receipts[i] = CommitResult(False, "disk")
             else:
                 continue
             del reports[i]
@@ -274,16 +280,16 @@ class CheckpointWorker:
             files.begin_writing(fd, chunk.start, chunk.end)
         return batch
 
-    def _read_back_all(self, batch: Batch, receipts: dict[int, Receipt]) -> None:
+    def _read_back_all(self, batch: Batch, receipts: dict[int, CommitResult]) -> None:
         for i, report in batch.reports.items():
             row = self._read_back(batch.state, batch.fd, report)
-            if isinstance(row, Receipt):
+            if isinstance(row, CommitResult):
                 receipts[i] = row
             else:
                 batch.passed[i] = row
 
     def _take_faults(
-        self, batches: list[Batch], faults: list[MachineError | None], receipts: dict[int, Receipt]
+        self, batches: list[Batch], faults: list[MachineError | None], receipts: dict[int, CommitResult]
     ) -> None:
         for batch, fault in zip(batches, faults, strict=True):
             if fault is not None:
@@ -292,10 +298,10 @@ class CheckpointWorker:
                 reported = {report.index for report in batch.reports.values()}
                 batch.state.doubted |= set(batch.state.missing()) - reported
                 batch.state.running_digest.reset()
-                receipts |= dict.fromkeys(batch.passed, Receipt(False, "disk"))
+                receipts |= dict.fromkeys(batch.passed, CommitResult(False, "disk"))
                 batch.passed.clear()
 
-    def _read_back(self, state: FileState, fd: int, report: Written) -> Checked | Receipt:
+    def _read_back(self, state: FileState, fd: int, report: WrittenChunk) -> Checked | CommitResult:
         chunk = state.chunk(report.index)
         digest = blake3()
         hashers: list[tuple[int, Hasher]] = [(0, digest)]
@@ -314,7 +320,7 @@ class CheckpointWorker:
         if why:
             if in_order:
                 state.running_digest.reset()
-            return Receipt(False, why)
+            return CommitResult(False, why)
         if in_order:
             state.running_digest.next += 1
         before = state.rows[report.index]
@@ -356,7 +362,7 @@ class CheckpointWorker:
             self.tree.remove(layout.published(name))
             self.chunk_store.forget(name)
 
-    def _marker(self, now: float) -> ready_marker.Ready:
+    def _marker(self, now: float) -> ready_marker.ReadyMarker:
         rows = {row.path: row for row in self.chunk_store.files(self.manifest.revision)}
         listed = tuple(
             ready_marker.ReadyFile(
@@ -364,7 +370,7 @@ class CheckpointWorker:
             )
             for entry in self.manifest.files
         )
-        return ready_marker.Ready(self.manifest.revision, self.manifest.digest, self.manifest.size, now, listed)
+        return ready_marker.ReadyMarker(self.manifest.revision, self.manifest.digest, self.manifest.size, now, listed)
 
     def _incoming(self, state: FileState) -> str:
         return layout.incoming(self.manifest.revision, state.entry.path)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, Receipt, Written
+from modelferry.engine.checkpoint.api import Checkpoint, CommitResult, WrittenChunk
 from modelferry.engine.download.events import (
     Attempt,
     AttemptFailed,
@@ -39,14 +39,18 @@ from modelferry.errors import (
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
-from modelferry.http.wire import ProtocolError, Request
+from modelferry.http.wire import ProtocolError, Request, ServerBehavior
 
 #: Seconds that a try which is called off waits for the answer to its report.
 _LAST_WORD = 5.0
-#: The catalogue's rows of what the way to a server says.
-_ROWS: dict[type[Stalled], int] = {
-    CertificateRefused: 47, Denied: 37, PrivateAddress: 45, ProxyDenied: 51, ProxyRefused: 52
-}  # fmt: skip
+#: What the errors of the route to a server are in the catalogue.
+_BEHAVIORS: dict[type[Stalled], ServerBehavior] = {
+    CertificateRefused: ServerBehavior.CERTIFICATE_REFUSED,
+    Denied: ServerBehavior.UNAUTHORIZED,
+    PrivateAddress: ServerBehavior.PRIVATE_ADDRESS,
+    ProxyDenied: ServerBehavior.PROXY_AUTHENTICATION_REQUIRED,
+    ProxyRefused: ServerBehavior.PROXY_CONNECT_FAILED,
+}
 
 
 class _Fault(Exception):
@@ -81,7 +85,7 @@ class AttemptRunner:
             plain
             and told
             and not location.redirect_url
-            and self.http_client.shares(location.url, location.location.mirror)
+            and self.http_client.shares(location.request_url, location.mirror)
         )
 
     async def part(
@@ -92,7 +96,7 @@ class AttemptRunner:
         try:
             if task.reopen:
                 self.http_client.pipelines.trust.spoil()
-                await self.checkpoint.reopen(file.number, task.chunk.index)
+                await self.checkpoint.mark_pending(file.number, task.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._part(location, attempt, task, sink)
         except _Fault as fault:
@@ -104,7 +108,12 @@ class AttemptRunner:
         except asyncio.CancelledError:
             if not attempt.dropped:
                 raise
-            return _missed(location, attempt, task, Verdict(Action.WAIT, 32, "was slow to answer", SourceUnavailable))
+            return _missed(
+                location,
+                attempt,
+                task,
+                Verdict(Action.WAIT, ServerBehavior.STALLED, "was slow to answer", SourceUnavailable),
+            )
 
     async def _part(
         self, location: LocationState, attempt: Attempt, task: RangeTask, sink: Sink
@@ -112,12 +121,12 @@ class AttemptRunner:
         file, chunk, began = attempt.file, task.chunk, self.clock()
         assembly = file.assembly(chunk)
         whole_file = task.start == 0 and task.end == file.entry.size
-        request = Request(location.url, task.start, None if whole_file else task.end, task.fresh)
+        request = Request(location.request_url, task.start, None if whole_file else task.end, task.fresh)
         expectation = file.expectation(location, plain_http=self.plain_http)
         answer, verdict = await self._ask(request, location, expectation, pipelined=attempt.pipelined)
         try:
             self._see(location, verdict)
-            if not assembly.joins(task, (location.location.mirror, verdict.validator, sink.inode)):
+            if not assembly.joins(task, (location.mirror, verdict.validator, sink.inode)):
                 return VersionConflict(task, location)
             attempt.answer = answer
             if not whole_file:
@@ -128,7 +137,9 @@ class AttemptRunner:
             answer.close()
         attempt.seconds = self.clock() - began
         if attempt.at < attempt.end:
-            short = Verdict(Action.WAIT, 4, "answered a shorter range", SourceUnavailable, delay=0.0)
+            short = Verdict(
+                Action.WAIT, ServerBehavior.SHORTER_RANGE, "answered a shorter range", SourceUnavailable, delay=0.0
+            )
             return _missed(location, attempt, task, short)
         assembly.held += attempt.end - task.start
         attempt.received = 0
@@ -136,9 +147,9 @@ class AttemptRunner:
             assembly.digests.append((verdict.start, verdict.start + verdict.length, verdict.digest.hex()))
         if not assembly.complete:
             return PartWritten(attempt.remaining, location)
-        facts = (sink.inode, verdict.validator, location.location.mirror, tuple(assembly.digests))
+        facts = (sink.inode, verdict.validator, location.mirror, tuple(assembly.digests))
         attempt.reported = True
-        receipt = await self.report(Written(file.number, chunk.index, file.generation, *facts))
+        receipt = await self.report(WrittenChunk(file.number, chunk.index, file.generation, *facts))
         return ChunkReported(task, location, receipt)
 
     async def _take(self, answer: Response, verdict: Verdict, attempt: Attempt, sink: Sink) -> None:
@@ -159,7 +170,7 @@ class AttemptRunner:
         self, file: FileDownload, location: LocationState, task: RangeTask, attempt: Attempt
     ) -> StreamCompleted | AttemptFailed:
         """Fetch the whole file as one response, committing the missing chunks as they pass."""
-        request = Request(location.url, fresh=task.fresh)
+        request = Request(location.request_url, fresh=task.fresh)
         stream = _Stream(file, self)
         try:
             async with self.disk.open(file.entry.path) as sink:
@@ -185,7 +196,7 @@ class AttemptRunner:
 
     async def probe(self, file: FileDownload, location: LocationState) -> ProbeCompleted:
         """Ask `location` for the first byte of `file`. A server that sends all of it is well too."""
-        request = Request(location.url, 0, min(1, file.entry.size) or None)
+        request = Request(location.request_url, 0, min(1, file.entry.size) or None)
         expectation = replace(file.expectation(location, plain_http=self.plain_http), pinned=True, validator=None)
         try:
             answer, verdict = await self._ask(request, location, expectation)
@@ -199,15 +210,15 @@ class AttemptRunner:
         except _Fault as fault:
             well = fault.verdict.action is Action.STREAM
             reason = f"{fault.cause.reason}: " if isinstance(fault.cause, CertificateRefused) else ""
-            return ProbeCompleted(location.location.mirror, "" if well else reason + fault.verdict.message)
+            return ProbeCompleted(location.mirror, "" if well else reason + fault.verdict.message)
         except (ConnectionFailed, Stall, ProtocolError) as error:
-            return ProbeCompleted(location.location.mirror, error.message)
-        return ProbeCompleted(location.location.mirror)
+            return ProbeCompleted(location.mirror, error.message)
+        return ProbeCompleted(location.mirror)
 
-    async def report(self, report: Written) -> Receipt:
+    async def report(self, report: WrittenChunk) -> CommitResult:
         """Hand a chunk to the checkpoint. A try that is called off now still waits for the answer: what is committed
         must be known, because a committed chunk is never written to."""
-        asked = asyncio.ensure_future(self.checkpoint.written(report))
+        asked = asyncio.ensure_future(self.checkpoint.commit_chunk(report))
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -222,17 +233,17 @@ class AttemptRunner:
     ) -> tuple[Response, Verdict]:
         """The answer with content in it, behind any redirects; raises _Fault where there is none. The first request is
         ``pipelined`` where it may be sent behind others on a connection; then this raises Unanswered as well."""
-        again, mirror = False, location.location.mirror
+        again, mirror = False, location.mirror
         # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
-        routed = request.url != location.location.url
-        address = "" if routed else await self.http_client.address(location.location.url, mirror)
+        routed = request.url != location.url
+        address = "" if routed else await self.http_client.address(location.url, mirror)
         request = replace(request, url=address or request.url)
         while True:
             answer = await self._dial(request, mirror, again, pipelined)
             verdict = judge(request, answer.head, expectation)
             if verdict.action is Action.TAKE:
                 self.reached(location, answer.waited)
-                location.redirect_url = request.url if request.url not in (location.location.url, address) else ""
+                location.redirect_url = request.url if request.url not in (location.url, address) else ""
                 return answer, verdict
             try:
                 await answer.skip()
@@ -256,15 +267,18 @@ class AttemptRunner:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
                 routed = False
                 location.redirect_url = ""
-                address = await self.http_client.address(location.location.url, mirror)
+                address = await self.http_client.address(location.url, mirror)
                 request = replace(request, url=address)
-            elif (
-                verdict.action is Action.REFUSE
-                and verdict.fault is Denied
-                and address not in ("", location.location.url)
-            ):
+            elif verdict.action is Action.REFUSE and verdict.fault is Denied and address not in ("", location.url):
                 # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
-                raise _Fault(Verdict(Action.WAIT, 38, f"{verdict.message} to a presigned URL", SourceUnavailable))
+                raise _Fault(
+                    Verdict(
+                        Action.WAIT,
+                        ServerBehavior.URL_EXPIRED,
+                        f"{verdict.message} to a presigned URL",
+                        SourceUnavailable,
+                    )
+                )
             else:
                 raise _Fault(verdict)
 
@@ -273,15 +287,19 @@ class AttemptRunner:
         try:
             return await self.http_client.ask(request, mirror, fresh_connection=fresh, pipelined=pipelined)
         except UnknownHost as error:
-            raise _Fault(Verdict(Action.WAIT, 50, error.message, SourceUnavailable), error) from error
+            raise _Fault(
+                Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable), error
+            ) from error
         except (CertificateRefused, Denied, PrivateAddress, ProxyDenied, ProxyRefused) as error:
-            raise _Fault(Verdict(Action.REFUSE, _ROWS[type(error)], error.message, type(error)), error) from error
+            raise _Fault(Verdict(Action.REFUSE, _BEHAVIORS[type(error)], error.message, type(error)), error) from error
 
     def _follow(self, url: str, to: str, location: LocationState) -> None:
         try:
-            self.http_client.check_redirect(url, to, location.location.mirror)
+            self.http_client.check_redirect(url, to, location.mirror)
         except PrivateAddress as error:
-            raise _Fault(Verdict(Action.REFUSE, 45, error.message, PrivateAddress), error) from error
+            raise _Fault(
+                Verdict(Action.REFUSE, ServerBehavior.PRIVATE_ADDRESS, error.message, PrivateAddress), error
+            ) from error
 
     def _see(self, location: LocationState, verdict: Verdict) -> None:
         location.validator = verdict.validator or location.validator
@@ -325,9 +343,9 @@ class _Stream:
     async def _commit(self, index: int, sink: Sink, location: LocationState, verdict: Verdict) -> None:
         file = self._file
         receipt = await self._exchange.report(
-            Written(file.number, index, file.generation, sink.inode, verdict.validator, location.location.mirror)
+            WrittenChunk(file.number, index, file.generation, sink.inode, verdict.validator, location.mirror)
         )
-        self.stale = self.stale or receipt.why == "stale"
+        self.stale = self.stale or receipt.reason == "stale"
         if receipt.committed:
             file.missing.discard(index)
             self.progressed = True
@@ -343,9 +361,9 @@ def _missed(
 
 def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
     if isinstance(error, ProtocolError):
-        return Verdict(Action.SUSPECT, error.row, error.message, ServerMisbehaves)
+        return Verdict(Action.SUSPECT, error.behavior, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
-        return Verdict(Action.WAIT, 32, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.STALLED, error.message, SourceUnavailable)
     if error.becomes is not SourceUnavailable:
-        return Verdict(Action.WAIT, 52, error.message, error.becomes)
-    return Verdict(Action.WAIT, 31, error.message, SourceUnavailable)
+        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.becomes)
+    return Verdict(Action.WAIT, ServerBehavior.CONNECTION_RESET, error.message, SourceUnavailable)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from modelferry.engine.checkpoint.api import Checkpoint, Opened, Telemetry
+from modelferry.engine.checkpoint.api import Checkpoint, OpenResult, Telemetry
 from modelferry.engine.download import failure_messages
 from modelferry.engine.download.attempt import AttemptRunner
 from modelferry.engine.download.events import Attempt, Event
@@ -122,7 +122,7 @@ class DownloadCoordinator:
         size = self._manifest.size
         return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
 
-    async def _fetch_onto(self, disk: Disk, opened: Opened) -> None:
+    async def _fetch_onto(self, disk: Disk, opened: OpenResult) -> None:
         told = (self._settings.allow_plain_http, self._on_reached, self._now)
         self._exchange = AttemptRunner(self._dialer, disk, self._checkpoint, *told)
         telling = asyncio.create_task(self._tell())
@@ -154,13 +154,13 @@ class DownloadCoordinator:
             message=throttle.note if throttle.paused else self._download.message or throttle.note,
             active=self._exchange.disk.active() if self._exchange is not None else (),
             mirrors=self._download.mirrors.progress(),
-            costs=self.stats.costs,
+            stats=self.stats.costs,
             limit=throttle.limit,
         )
 
     # One step: start what may start, wait for the first try to end, decide what follows.
 
-    async def _fetch(self, opened: Opened, exchange: AttemptRunner) -> None:
+    async def _fetch(self, opened: OpenResult, exchange: AttemptRunner) -> None:
         download = self._download
         download.progress(self._now())
         for number, (entry, found) in enumerate(zip(self._manifest.files, opened.files, strict=True)):
@@ -170,7 +170,7 @@ class DownloadCoordinator:
         doubtful = self._files.recall(opened.quarantined)
         for file, found in zip(download.files, opened.files, strict=True):
             if file in doubtful or not can_resume(file.entry, found):
-                file.restarted(await self._checkpoint.restart(file.number, file.generation))
+                file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
             if not file.verified:
                 self._files.resume(file)
         while not download.whole:
@@ -231,7 +231,7 @@ class DownloadCoordinator:
             task, location = found
             file = download.file_of(task)
             if not task.stream:
-                file.assembly(task.chunk).mirror = location.location.mirror
+                file.assembly(task.chunk).mirror = location.mirror
             attempt = Attempt.of(file, task, location)
             attempt.begun = now
             attempt.pipelined = exchange.pipelines(file, location, task)
@@ -250,7 +250,7 @@ class DownloadCoordinator:
         for name in download.mirrors.probes(now):
             download.mirrors.known[name].asleep = now + _PROBE_TIME
             for file in download.files:
-                location = next((location for location in file.usable if location.location.mirror == name), None)
+                location = next((location for location in file.usable if location.mirror == name), None)
                 if location is not None and not file.verified:
                     download.in_flight.spawn(exchange.probe(file, location), Attempt(file))
                     break
@@ -271,10 +271,10 @@ class DownloadCoordinator:
         asks = download.in_flight.by_origin()
         location = mirrors.location_for(download.file_of(task), task, download.backlog.bytes, Counter())
         if location is not None and mirrors.should_preconnect(location):
-            cap = mirrors.caps.get(location.location.mirror)
+            cap = mirrors.caps.get(location.mirror)
             bound = min(mirrors.bound, cap.streams) if cap is not None else mirrors.bound
             count = min(mirrors.mirror(location).concurrency.allowed, mirrors.connections, bound, download.requests)
-            self._dialer.preconnect(location.location.url, location.location.mirror, count - asks[location.origin])
+            self._dialer.preconnect(location.url, location.mirror, count - asks[location.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:
         self._download.mirrors.met(origin, rtt)
@@ -295,11 +295,11 @@ class DownloadCoordinator:
         """So that nothing of what it cost is missing from the record."""
         with suppress(ModelferryError, TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
-                await self._checkpoint.tell(self.telemetry())
+                await self._checkpoint.report_telemetry(self.telemetry())
 
     async def _tell(self) -> None:
         while True:
-            await self._checkpoint.tell(self.telemetry())
+            await self._checkpoint.report_telemetry(self.telemetry())
             await asyncio.sleep(1.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.checkpoint.api import Finish, Receipt
+from modelferry.engine.checkpoint.api import CommitResult, VerifyResult
 from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.pacing import RateMeter, stream_meter
@@ -45,7 +45,7 @@ class Attempt:
     @classmethod
     def of(cls, file: FileDownload, task: RangeTask, location: LocationState) -> Attempt:
         """A try at `task`, asking `location`."""
-        origin, mirror = Origin.of(location.location.url), location.location.mirror
+        origin, mirror = Origin.of(location.url), location.mirror
         return cls(file, origin, mirror, task=task, at=task.start, end=task.end, small=task.small)
 
     @property
@@ -61,7 +61,7 @@ class ChunkReported:
 
     task: RangeTask
     location: LocationState
-    receipt: Receipt
+    receipt: CommitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class DigestCompared:
     """All chunks of a file are committed, and the checkpoint says what their whole digest came to."""
 
     file: FileDownload
-    finish: Finish
+    finish: VerifyResult
 
 
 @dataclass(frozen=True, slots=True)

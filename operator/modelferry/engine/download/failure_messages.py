@@ -1,4 +1,4 @@
-"""What a failed try becomes where no other is left: an error that names file, place, cause and way out. Pure."""
+"""The errors of attempts that failed where no location is left: file, URL, cause and remedy. Pure."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ from modelferry.manifest import Chunk, Manifest
 from modelferry.values.sizes import size_text
 from modelferry.values.urls import redact_url
 
-_WAYS_OUT: dict[type[Stalled], str] = {
+_REMEDIES: dict[type[Stalled], str] = {
     NotFound: "check the URL",
-    Denied: "let this client read it, or give another URL",
+    Denied: "grant this client access, or give another URL",
     SizeMismatch: "correct the declared size, or apply the artifact again if the file was replaced",
     SourceChanged: "apply the artifact again, so that the new version is resolved",
-    ServerMisbehaves: "use another mirror, or mend the server",
-    SourceUnavailable: "check the server and the way to it",
-    ProxyUnreachable: "check the proxy and the way to it; nothing is fetched past it",
-    ProxyRefused: "check the server, and the proxy's way to it",
+    ServerMisbehaves: "use another mirror, or fix the server",
+    SourceUnavailable: "check the server and the network path to it",
+    ProxyUnreachable: "check the proxy and the network path to it; no request bypasses it",
+    ProxyRefused: "check the server, and whether the proxy can reach it",
     PlainHTTPRefused: "give an https:// URL, or allow plain http",
 }
 
 
 def refusal(file: FileDownload, location: LocationState, verdict: Verdict, cause: Stalled | None) -> Stalled:
-    """The error that makes `location` of no more use for `file`."""
+    """The error because of which `location` is not used for `file` any more."""
     path = file.entry.path
     if isinstance(cause, CertificateRefused | UnknownHost | Denied | ProxyDenied | ProxyRefused):
         return type(cause)(f"{path}: {cause.message}", reason=cause.reason, file=path)
-    way_out = _WAYS_OUT.get(verdict.fault, "use another mirror")
-    return verdict.fault(f"{path}: {redact_url(location.url)} {verdict.message}; {way_out}", file=path)
+    remedy = _REMEDIES.get(verdict.fault, "use another mirror")
+    return verdict.fault(f"{path}: {redact_url(location.request_url)} {verdict.message}; {remedy}", file=path)
 
 
 def unavailable(file: FileDownload, location: LocationState, verdict: Verdict, progress_deadline: float) -> Stalled:
-    """The error of a download that made no progress for `progress_deadline` seconds; `verdict` is the last."""
-    fault = verdict.fault if verdict.fault in (ProxyUnreachable, ProxyRefused) else SourceUnavailable
-    return fault(
-        f"{file.entry.path}: no progress for {progress_deadline:.0f} s; the last time {redact_url(location.url)}"
-        f" {verdict.message}; {_WAYS_OUT[fault]}",
-        file=file.entry.path,
+    """The error of a download that made no progress for `progress_deadline` seconds; `verdict` is the last one."""
+    error = verdict.fault if verdict.fault in (ProxyUnreachable, ProxyRefused) else SourceUnavailable
+    path, url = file.entry.path, redact_url(location.request_url)
+    return error(
+        f"{path}: no progress for {progress_deadline:.0f} s; the last time {url} {verdict.message}; {_REMEDIES[error]}",
+        file=path,
     )
 
 
 def mismatch(file: FileDownload) -> Stalled:
-    """The error of a file that arrived whole, twice, and is not the declared one."""
+    """The error of a file that arrived completely, twice, and is not the declared one."""
     expected, got = file.mismatch
-    again = "it was fetched again" if file.streaming else "every chunk was fetched again"
+    again = "the file was fetched again" if file.streaming else "every chunk was fetched again"
     return DigestMismatch(
-        f"{file.entry.path}: expected {expected}, got {got}; {again} and came the same: the source's file is not the"
-        " declared one; correct the digest or the URL",
+        f"{file.entry.path}: expected {expected}, got {got}; {again} and had the same bytes: the source's file is not"
+        " the declared one; correct the digest or the URL",
         file=file.entry.path,
     )
 
@@ -73,31 +73,31 @@ def spoiled(file: FileDownload, location: LocationState, chunk: Chunk, times: in
     """The error of a chunk whose bytes are never those that the server's own Content-Digest declares."""
     return DigestMismatch(
         f"{file.entry.path}: chunk {chunk.index} (bytes {chunk.start}-{chunk.end - 1}, {size_text(chunk.size)}) arrived"
-        f" {times} times from {redact_url(location.url)} with other bytes than its Content-Digest declares; a cache or"
-        " proxy on the way spoils it; use another mirror",
+        f" {times} times from {redact_url(location.request_url)} with other bytes than its Content-Digest declares; a"
+        " cache or proxy on the network path corrupts it; use another mirror",
         file=file.entry.path,
     )
 
 
 def quarantined(location: LocationState, why: str) -> Stalled:
-    """The error of a mirror that brought bytes which others replaced, and then the file's digest was right."""
+    """The error of a mirror that served corrupt data: with another mirror's bytes the file's digest matched."""
     return DigestMismatch(
-        f"mirror {location.location.mirror} ({redact_url(location.location.url)}) {why}; fix it and give it another"
-        " name, or take it off spec.mirrors"
+        f"mirror {location.mirror} ({redact_url(location.url)}) {why}; fix it and give it another name, or remove it"
+        " from spec.mirrors"
     )
 
 
 def changing(file: FileDownload, location: LocationState) -> Stalled:
-    """The error of a file that was another one each time."""
+    """The error of a file whose version changed again and again."""
     return SourceChanged(
-        f"{file.entry.path}: {redact_url(location.url)} changed while it was fetched, {file.restarts} times; fetch it"
-        " when it is settled, or declare its digest",
+        f"{file.entry.path}: {redact_url(location.request_url)} changed while it was fetched, {file.restarts} times;"
+        " start again when it no longer changes, or declare its digest",
         file=file.entry.path,
     )
 
 
 def unsynced(file: FileDownload) -> Stalled:
-    """The error of a file whose chunks do not get onto the disk."""
+    """The error of a file whose chunks cannot be made durable."""
     return DiskError(
         f"{file.entry.path}: what was written could not be read back or synced; check the disk and the kernel's log",
         file=file.entry.path,
@@ -105,12 +105,12 @@ def unsynced(file: FileDownload) -> Stalled:
 
 
 def refuse_plain_http(manifest: Manifest) -> None:
-    """Raise PlainHTTPRefused where a place begins with http://."""
+    """Raise PlainHTTPRefused if a location's URL begins with http://."""
     for file in manifest.files:
         for location in file.locations:
             if Origin.of(location.url).scheme != "https":
                 raise PlainHTTPRefused(
-                    f"{file.path}: {redact_url(location.url)} is plain http, which anybody on the way can change; give"
-                    " an https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
+                    f"{file.path}: {redact_url(location.url)} is plain http, which anyone on the network path can"
+                    " change; give an https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
                     file=file.path,
                 )

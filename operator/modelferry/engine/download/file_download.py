@@ -39,14 +39,24 @@ class LocationState:
     refused: Stalled | None = None
 
     @property
+    def mirror(self) -> str:
+        """The name of its mirror."""
+        return self.location.mirror
+
+    @property
     def url(self) -> str:
-        """To be asked now."""
+        """As the manifest has it."""
+        return self.location.url
+
+    @property
+    def request_url(self) -> str:
+        """What the next request is sent to: the URL, or where that redirected to."""
         return self.redirect_url or self.location.url
 
     @property
     def origin(self) -> Origin:
-        """The server to be asked now."""
-        return Origin.of(self.url)
+        """The server of the manifest's URL."""
+        return Origin.of(self.location.url)
 
     def strike(self, tries: int) -> bool:
         """Count a broken answer, to try number `tries` of a chunk; True where that was the last one that is borne."""
@@ -71,7 +81,8 @@ class LocationState:
 @dataclass(slots=True)
 class ChunkAssembly:
     """A chunk as it comes, in one or more parts. ``held``: bytes of it that are written; ``facts``: mirror, validator
-    and inode of those; ``digests`` as in `Written`. ``mirror`` is who is asked for its parts, as long as it is well."""
+    and inode of those; ``digests`` as in `WrittenChunk`. ``mirror`` is who is asked for its parts, as long as it is
+    well."""
 
     chunk: Chunk
     held: int = 0
@@ -128,7 +139,7 @@ class FileDownload:
         if entry.digest is None:
             known = dict(opened.validators)
             for location in locations:
-                location.validator = known.get(location.location.mirror)
+                location.validator = known.get(location.mirror)
             locations.sort(key=lambda location: location.validator is None)
         work = cls(number, entry, opened.generation, set(opened.missing), opened.verified, locations)
         work.chunks = list(chunks_of(number, entry.size))

@@ -131,14 +131,18 @@ class InFlight:
         else:
             task.cancel()
 
-    async def cancel(self, which: Callable[[Attempt], bool]) -> list[ChunkReported]:
-        """Stop those that `which` picks; returns what they committed with their last breath."""
+    async def cancel(self, which: Callable[[Attempt], bool]) -> list[tuple[ChunkReported, float]]:
+        """Stop those that `which` picks; returns what they committed meanwhile, and when those attempts began."""
         doomed = {task: attempt for task, attempt in self.tasks.items() if which(attempt)}
         for task in doomed:
             del self.tasks[task]
             task.cancel()
         events = await asyncio.gather(*doomed, return_exceptions=True)
-        return [event for event in events if isinstance(event, ChunkReported) and event.receipt.committed]
+        return [
+            (event, attempt.begun)
+            for event, attempt in zip(events, doomed.values(), strict=True)
+            if isinstance(event, ChunkReported) and event.receipt.committed
+        ]
 
     @staticmethod
     def _task(stream: Stream) -> asyncio.Task[Event]:

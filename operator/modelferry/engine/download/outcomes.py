@@ -25,7 +25,7 @@ from modelferry.engine.download.verification import SYNC_TRIES, FileStateMachine
 from modelferry.engine.response import Action
 from modelferry.errors import CertificateRefused, UnknownHost
 from modelferry.http.backoff import backoff
-from modelferry.http.wire import Origin
+from modelferry.http.wire import Origin, ServerBehavior
 from modelferry.manifest import Chunk
 from modelferry.values.urls import redact_url
 
@@ -33,8 +33,10 @@ from modelferry.values.urls import redact_url
 _NAME_TRIES = 4
 #: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
 _REJECTIONS = 4
+#: A server that says that it has too much to do.
+_BUSY = (ServerBehavior.RETRY_AFTER, ServerBehavior.ABSURD_RETRY_AFTER)
 #: Verdicts that say nothing against a mirror: a shorter range, and a server that is busy and says so.
-_NO_FAILURES = (4, 35, 36)
+_NO_FAILURES = (ServerBehavior.SHORTER_RANGE, *_BUSY)
 
 
 class OutcomeHandler:
@@ -79,29 +81,26 @@ class OutcomeHandler:
 
     async def _on_landed(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
         task, receipt = landed.task, landed.receipt
-        file.assemblies.pop(task.chunk.index, None)
         if receipt.committed:
-            self._download.mirrors.delivered(landed.location, begun)
-            self._download.mirrors.mirror(landed.location).chunks += 1
-            self._download.progress(self._now())
-            self._files.committed(file, landed)
+            self._files.commit(file, landed, begun)
             return
+        file.assemblies.pop(task.chunk.index, None)
         self._download.retries += 1
         again, delay = RangeTask.again(task.chunk), 0.0
-        if receipt.why == "stale":
+        if receipt.reason == "stale":
             await self._files.resync(file)
             return
-        if receipt.why == "digest":
-            self._download.stats.faults[landed.location.location.mirror, 11] += 1
-            # Row 11: the next place is asked for that chunk, if there is one.
-            times, avoid = task.rejected + 1, landed.location.location.mirror
+        if receipt.reason == "digest":
+            self._download.stats.faults[landed.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
+            # The next place is asked for that chunk, if there is one.
+            times, avoid = task.rejected + 1, landed.location.mirror
             again = replace(again, rejected=times, failures=times, fresh=True, avoid=avoid)
             if again.rejected >= _REJECTIONS:
                 landed.location.refused = failure_messages.spoiled(file, landed.location, task.chunk, again.rejected)
                 if not file.usable:
                     raise landed.location.refused
                 again = replace(again, rejected=0)
-        elif receipt.why == "disk":
+        elif receipt.reason == "disk":
             again, delay = replace(again, unsynced=task.unsynced + 1), backoff(1, self._jitter())
             if again.unsynced >= SYNC_TRIES:
                 raise failure_messages.unsynced(file)
@@ -130,8 +129,8 @@ class OutcomeHandler:
 
     async def _on_missed(self, file: FileDownload, missed: AttemptFailed) -> None:
         task, location, verdict, now = missed.task, missed.location, missed.verdict, self._now()
-        self._download.retries += verdict.row != 4
-        self._download.stats.miss(location.location.mirror, verdict)
+        self._download.retries += verdict.behavior is not ServerBehavior.SHORTER_RANGE
+        self._download.stats.miss(location.mirror, verdict)
         if missed.progressed or missed.kept > task.start:
             self._download.progress(self._now())
         self._judge(missed)
@@ -142,7 +141,9 @@ class OutcomeHandler:
         location.redirect_url = ""
         if verdict.action is Action.RESTART:
             await self._files.restart(file, location)
-        elif verdict.action is Action.STREAM and (verdict.row != 1 or location.ignore_range(task.failures + 1)):
+        elif verdict.action is Action.STREAM and (
+            verdict.behavior is not ServerBehavior.IGNORED_RANGE or location.ignore_range(task.failures + 1)
+        ):
             await self._on_entire(file, missed)
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
@@ -152,7 +153,7 @@ class OutcomeHandler:
         elif self._download.budget.is_exceeded(now):
             raise failure_messages.unavailable(file, location, verdict, self._download.budget.seconds)
         else:
-            if verdict.row in (35, 36):
+            if verdict.behavior in _BUSY:
                 self._download.mirrors.busy(location, now, verdict.delay)
             await self._again(file, missed)
 
@@ -168,16 +169,18 @@ class OutcomeHandler:
         elif file.entry.digest is None:
             await self._files.anew(file)
         else:
-            self._download.backlog.push(replace(missed.task, avoid=missed.location.location.mirror), self._now())
+            self._download.backlog.push(replace(missed.task, avoid=missed.location.mirror), self._now())
 
     def _judge(self, missed: AttemptFailed) -> None:
         """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""
         mirrors, verdict, location = self._download.mirrors, missed.verdict, missed.location
-        self._download.message = f"{redact_url(location.location.url)} {verdict.message}; trying again"
-        fruitless = verdict.row == 32 or not (missed.progressed or missed.kept > missed.task.start)
+        self._download.message = f"{redact_url(location.url)} {verdict.message}; trying again"
+        fruitless = verdict.behavior is ServerBehavior.STALLED or not (
+            missed.progressed or missed.kept > missed.task.start
+        )
         if isinstance(missed.cause, CertificateRefused):
             mirrors.distrusted(location, self._now(), f"{missed.cause.reason}: {verdict.message}")
-        elif fruitless and not missed.dropped and (verdict.row not in _NO_FAILURES) and not _of_file(missed):
+        elif fruitless and not missed.dropped and (verdict.behavior not in _NO_FAILURES) and not _of_file(missed):
             mirrors.failed(location, self._now(), verdict.message)
         if mirrors.all_down:
             count = len(mirrors.known)
@@ -186,7 +189,7 @@ class OutcomeHandler:
     def _is_hopeless(self, missed: AttemptFailed) -> bool:
         """Is the place of no more use for this file?"""
         if isinstance(missed.cause, UnknownHost):
-            never = Origin.of(missed.location.location.url) not in self._download.mirrors.reached
+            never = Origin.of(missed.location.url) not in self._download.mirrors.reached
             return never and missed.task.failures + 1 >= _NAME_TRIES
         action = missed.verdict.action
         return action is Action.REFUSE or (
@@ -200,14 +203,14 @@ class OutcomeHandler:
             if task.stream
             else self._keep(file, missed)
         )
-        again = replace(again, avoid=missed.location.location.mirror)
+        again = replace(again, avoid=missed.location.mirror)
         delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
         mirrors = self._download.mirrors
         if verdict.delay is not None and mirrors.another(file, missed.location):
             delay = 0.0  # another place has time
         if task.stream and file.entry.digest is None and not missed.location.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
-            file.restarted(await self._checkpoint.restart(file.number, file.generation))
+            file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
         self._download.backlog.push(again, self._now() + delay)
 
     def _keep(self, file: FileDownload, missed: AttemptFailed) -> RangeTask:

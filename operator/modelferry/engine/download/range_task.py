@@ -9,13 +9,11 @@ from itertools import chain
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.pacing import ConcurrencyController, next_part_size
-from modelferry.manifest import Chunk, FileEntry
+from modelferry.manifest import SMALL_CHUNK, Chunk, FileEntry
 
 #: Leases that are looked at to find one that may be fetched now: while every one has to wait for its server, that
 #: is a few milliseconds.
 LOOK = 256
-#: Bytes of the largest chunk that is called small: what a stream brings within some round trips.
-SMALL = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class RangeTask:
     @property
     def small(self) -> bool:
         """Does it cost a round trip rather than a line's bytes?"""
-        return self.chunk.size <= SMALL
+        return self.chunk.size <= SMALL_CHUNK
 
     def split(self, at: int) -> tuple[RangeTask, RangeTask]:
         """The bytes before file offset `at`, and the others."""
@@ -75,9 +73,7 @@ class RangeTask:
         return replace(self, failures=self.failures + 1)
 
 
-def next_part(
-    concurrency: ConcurrencyController, task: RangeTask, waiting: int
-) -> tuple[RangeTask, RangeTask | None]:
+def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int) -> tuple[RangeTask, RangeTask | None]:
     """The part of `task` to request now, and the rest to put back, if any; `waiting` bytes after it are not yet
     requested."""
     size = task.size if task.whole or task.stream else next_part_size(concurrency, task.size, waiting)

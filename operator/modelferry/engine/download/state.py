@@ -81,9 +81,7 @@ class DownloadState:
         """Half of a slow part, from the mirror that the other half comes from."""
         for name, work in self.mirrors.known.items():
             if self.mirrors.has_room(work) and (task := self.in_flight.share(name, work.concurrency, now)):
-                return task, next(
-                    location for location in self.file_of(task).locations if location.location.mirror == name
-                )
+                return task, next(location for location in self.file_of(task).locations if location.mirror == name)
         return None
 
     def slow_chunks(self) -> list[tuple[FileDownload, ChunkAssembly]]:

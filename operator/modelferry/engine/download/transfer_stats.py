@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from modelferry.engine.checkpoint.api import StatTotals
 from modelferry.engine.response import Verdict
+from modelferry.http.wire import ServerBehavior
 
-#: (what, mirror): times, seconds. What a row of docs/hostile-servers.md cost is ``row N``; the mirror is "" for what
-#: this machine did by itself.
-Costs = dict[tuple[str, str], tuple[int, float]]
 #: Tries at all, and the seconds that they took, side by side.
 STREAMS = "streams"
-#: A row's number follows.
-ROW = "row "
 
 
 @dataclass(slots=True)
 class TransferStats:
-    """``faults``: how often which row of docs/hostile-servers.md was met, by mirror. ``streams``: tries and their
+    """``faults``: how often each server behavior was met, by mirror. ``streams``: tries and their
     seconds, by mirror."""
 
-    faults: Counter[tuple[str, int]] = field(default_factory=Counter)
-    streams: Costs = field(default_factory=dict)
+    faults: Counter[tuple[str, ServerBehavior]] = field(default_factory=Counter)
+    streams: StatTotals = field(default_factory=dict)
 
     def miss(self, mirror: str, verdict: Verdict) -> None:
         """Count an answer that was of no use, or not of all."""
-        self.faults[mirror, verdict.row] += 1
+        self.faults[mirror, verdict.behavior] += 1
 
     def begin(self, mirror: str) -> None:
         """Count a try."""
@@ -38,28 +34,18 @@ class TransferStats:
         add(self.streams, (STREAMS, mirror), 0, seconds)
 
     @property
-    def rows(self) -> list[int]:
-        """The rows that were met, each as often as it was, in order."""
-        return sorted(row for (_, row), times in self.faults.items() for _ in range(times))
+    def behaviors(self) -> list[ServerBehavior]:
+        """Server behaviors that were met, each as often as it was, by number."""
+        return sorted(one for (_, one), times in self.faults.items() for _ in range(times))
 
     @property
     def costs(self) -> tuple[tuple[str, str, int, float], ...]:
         """All of it as (what, mirror, times, seconds)."""
-        met = [(f"{ROW}{row}", mirror, times, 0.0) for (mirror, row), times in self.faults.items()]
+        met = [(one.label, mirror, times, 0.0) for (mirror, one), times in self.faults.items()]
         return (*met, *((what, mirror, *cost) for (what, mirror), cost in self.streams.items()))
 
 
-def add(costs: Costs, key: tuple[str, str], times: int, seconds: float) -> None:
+def add(costs: StatTotals, key: tuple[str, str], times: int, seconds: float) -> None:
     """Add to what `key` has cost."""
     before = costs.get(key, (0, 0.0))
     costs[key] = before[0] + times, before[1] + seconds
-
-
-def since(told: Iterable[tuple[str, str, int, float]], before: Costs) -> Costs:
-    """What `told`, which counts from a beginning, has more than `before`."""
-    grown: Costs = {}
-    for what, mirror, times, seconds in told:
-        known = before.get((what, mirror), (0, 0.0))
-        if (times, seconds) != known:
-            grown[what, mirror] = times - known[0], seconds - known[1]
-    return grown

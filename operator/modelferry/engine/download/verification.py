@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, Finish, Quarantined
+from modelferry.engine.checkpoint.api import Checkpoint, QuarantinedMirror, VerifyResult
 from modelferry.engine.download import failure_messages
 from modelferry.engine.download.events import Attempt, ChunkReported, DigestCompared
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
@@ -50,17 +50,24 @@ class FileStateMachine:
         self._download.in_flight.spawn(self._finish(file), Attempt(file))
 
     async def _finish(self, file: FileDownload) -> DigestCompared:
-        return DigestCompared(file, await self._checkpoint.finish(file.number))
+        return DigestCompared(file, await self._checkpoint.verify_file(file.number))
 
-    def committed(self, file: FileDownload, landed: ChunkReported) -> None:
+    def commit(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
+        """A chunk of `file` is committed, by an attempt that began at clock reading `begun`: that counts for its
+        mirror, and the file goes on."""
+        self._download.mirrors.delivered(landed.location, begun)
+        self._download.mirrors.mirror(landed.location).chunks += 1
+        self._download.progress(self._now())
+        self._committed(file, landed)
+
+    def _committed(self, file: FileDownload, landed: ChunkReported) -> None:
         """A chunk of `file` is committed; the last one has the whole digest compared, where that may come out
         otherwise than before."""
         index, attribution = landed.task.chunk.index, file.attribution
+        file.assemblies.pop(index, None)
         file.missing.discard(index)
         if attribution is not None and index in attribution.round:
-            attribution = file.attribution = attribution.arrived(
-                index, landed.location.location.mirror, landed.receipt.changed
-            )
+            attribution = file.attribution = attribution.arrived(index, landed.location.mirror, landed.receipt.changed)
         if file.missing:
             return
         if attribution is not None and attribution.round:
@@ -73,7 +80,7 @@ class FileStateMachine:
         else:
             self.compare_next(file)
 
-    async def finished(self, file: FileDownload, finish: Finish) -> None:
+    async def finished(self, file: FileDownload, finish: VerifyResult) -> None:
         """What the whole digest came to. Raises DigestMismatch where the source's file is not the declared one."""
         if finish.verified:
             file.verified = True
@@ -85,11 +92,11 @@ class FileStateMachine:
                 file.attribution = replace(file.attribution, changed=True)
             self.resume(file)
         else:
-            file.mismatch = (finish.expected, finish.got)
+            file.mismatch = (finish.expected, finish.actual)
             if not file.streaming:
                 if file.attribution is None:
                     file.attribution = CorruptionAttribution.of(
-                        finish.came_from, self._download.mirrors.quarantined_mirrors
+                        finish.mirrors, self._download.mirrors.quarantined_mirrors
                     )
                 self._suspect_next(file)
             elif file.repairing is not None:
@@ -101,7 +108,7 @@ class FileStateMachine:
     def _suspect_next(self, file: FileDownload) -> None:
         """Fetch what the next suspect brought from other mirrors; with nobody to suspect, each chunk once more."""
         attribution = (
-            file.attribution.next([location.location.mirror for location in file.usable])
+            file.attribution.next([location.mirror for location in file.usable])
             if file.attribution is not None
             else None
         )
@@ -125,8 +132,8 @@ class FileStateMachine:
         file.attribution = None
         if not liar:
             return
-        location = next(location for location in file.locations if location.location.mirror == liar)
-        found = Quarantined(liar, redact_url(location.location.url), f"served wrong bytes of {file.entry.path}")
+        location = next(location for location in file.locations if location.mirror == liar)
+        found = QuarantinedMirror(liar, redact_url(location.url), f"served wrong bytes of {file.entry.path}")
         self._download.mirrors.quarantine(liar, found.why)
         await self._checkpoint.quarantine(found)
         for other in self._download.files:
@@ -141,15 +148,11 @@ class FileStateMachine:
                 self._download.backlog.drop(other.number)
                 self.resume(other)
 
-    def recall(self, quarantined: Collection[Quarantined]) -> list[FileDownload]:
+    def recall(self, quarantined: Collection[QuarantinedMirror]) -> list[FileDownload]:
         """Mirrors that served wrong bytes in an earlier attempt, and are the same as then, are asked for nothing more.
         Returns the files without a digest that came from them, which are to be fetched anew."""
         files, mirrors = self._download.files, self._download.mirrors
-        locations = {
-            (location.location.mirror, redact_url(location.location.url))
-            for file in files
-            for location in file.locations
-        }
+        locations = {(location.mirror, redact_url(location.url)) for file in files for location in file.locations}
         doubtful = []
         for found in quarantined:
             if (found.mirror, found.url) in locations:
@@ -174,10 +177,13 @@ class FileStateMachine:
     async def reassign(self, file: FileDownload, assembly: ChunkAssembly) -> None:
         """Have another mirror fetch a chunk that would otherwise be waited for. What came of it is dropped."""
         chunk = assembly.chunk
-        await self.cancel(lambda attempt: attempt.task is not None and attempt.task.chunk == chunk)
+        for landed, begun in await self._download.in_flight.cancel(
+            lambda attempt: attempt.task is not None and attempt.task.chunk == chunk
+        ):
+            self.commit(file, landed, begun)
         self._download.backlog.drop_chunk(chunk)
-        file.assemblies.pop(chunk.index, None)
         if chunk.index in file.missing:
+            file.assemblies.pop(chunk.index, None)
             self._download.backlog.push(replace(RangeTask.again(chunk), failures=1, avoid=assembly.mirror))
 
     async def restart(self, file: FileDownload, location: LocationState) -> None:
@@ -198,19 +204,19 @@ class FileStateMachine:
         """Begin `file` from nothing, as a new generation."""
         await self.cancel(lambda attempt: attempt.file is file)
         self._download.backlog.drop(file.number)
-        file.restarted(await self._checkpoint.restart(file.number, file.generation))
+        file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
         self.resume(file)
 
     async def cancel(self, which: Callable[[Attempt], bool]) -> None:
         """Stop the tries that `which` picks, and take note of what they committed with their last breath."""
-        for landed in await self._download.in_flight.cancel(which):
+        for landed, _ in await self._download.in_flight.cancel(which):
             self._download.file_of(landed.task).missing.discard(landed.task.chunk.index)
 
 
-def _refuse(file: FileDownload, found: Quarantined) -> LocationState | None:
+def _refuse(file: FileDownload, found: QuarantinedMirror) -> LocationState | None:
     """The place of `file` at a mirror that served wrong bytes, which is asked no more; None where it has none there, or
     no other one."""
-    mine = next((location for location in file.usable if location.location.mirror == found.mirror), None)
+    mine = next((location for location in file.usable if location.mirror == found.mirror), None)
     if mine is None or len(file.usable) == 1:
         return None
     mine.refused = failure_messages.quarantined(mine, found.why)

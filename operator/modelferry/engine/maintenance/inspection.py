@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelferry.engine.checkpoint import ready_marker
-from modelferry.engine.checkpoint.api import Quarantined
+from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.chunk_store import VERSION, connect_read_only
 from modelferry.engine.checkpoint.worker import read_boot_id
 from modelferry.engine.storage import files, layout
@@ -59,7 +59,7 @@ class RevisionView:
     current: bool
     files: tuple[FileView, ...] = ()
     costs: tuple[CostView, ...] = ()
-    quarantined: tuple[Quarantined, ...] = ()
+    quarantined: tuple[QuarantinedMirror, ...] = ()
 
     @property
     def size(self) -> int:
@@ -133,7 +133,7 @@ class _Rows:
     files: dict[str, list[FileView]]
     published: dict[str, float]
     costs: dict[str, list[CostView]]
-    quarantined: dict[str, list[Quarantined]]
+    quarantined: dict[str, list[QuarantinedMirror]]
 
     @classmethod
     def read(cls, path: Path) -> _Rows:
@@ -165,11 +165,11 @@ def _costs(db: sqlite3.Connection) -> dict[str, list[CostView]]:
     return found
 
 
-def _quarantined(db: sqlite3.Connection) -> dict[str, list[Quarantined]]:
-    found: dict[str, list[Quarantined]] = {}
+def _quarantined(db: sqlite3.Connection) -> dict[str, list[QuarantinedMirror]]:
+    found: dict[str, list[QuarantinedMirror]] = {}
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'quarantine'").fetchone() != (0,):
         for revision, *row in db.execute("SELECT revision, mirror, url, why FROM quarantine ORDER BY mirror, url"):
-            found.setdefault(revision, []).append(Quarantined(*row))
+            found.setdefault(revision, []).append(QuarantinedMirror(*row))
     return found
 
 

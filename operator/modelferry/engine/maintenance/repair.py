@@ -29,7 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Quarantined, Receipt, Telemetry, Written
+from modelferry.engine.checkpoint.api import (
+    CommitResult,
+    OpenedFile,
+    OpenResult,
+    QuarantinedMirror,
+    Telemetry,
+    VerifyResult,
+    WrittenChunk,
+)
 from modelferry.engine.checkpoint.directory_lock import acquire
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.engine.maintenance.repair_files import Repairer, disk_errors
@@ -102,37 +110,37 @@ class RepairCheckpoint:
         self._repairer = repairer
         self._thread = ThreadPoolExecutor(1, "repair")
 
-    async def open(self, manifest: Manifest) -> Opened:
+    async def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint."""
         return await self._do(self._repairer.open, manifest)
 
-    async def written(self, report: Written) -> Receipt:
+    async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.written, report)
+        return await self._do(self._repairer.commit_chunk, chunk)
 
-    async def reopen(self, file: int, index: int) -> None:
+    async def mark_pending(self, file: int, index: int) -> None:
         """See api.Checkpoint."""
-        await self._do(self._repairer.reopen, file, index)
+        await self._do(self._repairer.mark_pending, file, index)
 
-    async def restart(self, file: int, generation: int) -> OpenedFile:
+    async def restart_file(self, file: int, generation: int) -> OpenedFile:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.restart, file, generation)
+        return await self._do(self._repairer.restart_file, file, generation)
 
-    async def finish(self, file: int) -> Finish:
+    async def verify_file(self, file: int) -> VerifyResult:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.finish, file)
+        return await self._do(self._repairer.verify_file, file)
 
-    async def quarantine(self, found: Quarantined) -> None:
+    async def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint; nothing is written to chunks.db, so it holds for this repair."""
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
         await self._do(self._repairer.publish)
 
-    async def tell(self, telemetry: Telemetry) -> None:
+    async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint; a few chunks are soon there."""
 
-    async def fail(self, error: ModelferryError) -> None:
+    async def report_failure(self, error: ModelferryError) -> None:
         """See api.Checkpoint; the error is raised to the one who shows it."""
 
     async def close(self) -> None:

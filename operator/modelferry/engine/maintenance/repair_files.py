@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelferry.engine.checkpoint import recovery
-from modelferry.engine.checkpoint.api import Finish, Opened, OpenedFile, Receipt, Written
+from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, OpenResult, VerifyResult, WrittenChunk
 from modelferry.engine.checkpoint.chunk_store import read_digests, read_quarantined
 from modelferry.engine.checkpoint.digests import BUFFER, Reader, RunningDigest, ShortRead
 from modelferry.engine.maintenance.revision_check import FileReport, Report
@@ -68,7 +68,7 @@ class Repairer:
             self._tree.close()
             self._tree = None
 
-    def open(self, manifest: Manifest) -> Opened:
+    def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint: a copy of each damaged file, its damaged chunks missing."""
         with disk_errors(self._directory):
             self._tree = Tree(self._directory)
@@ -80,32 +80,32 @@ class Repairer:
                 self._assemble(file)
         opened = tuple(OpenedFile(0, False, tuple(sorted(file.missing))) for file in self._files)
         quarantined_mirrors = read_quarantined(self._directory / layout.DATABASE, manifest.revision)
-        return Opened(str(self._directory), False, opened, quarantined=quarantined_mirrors)
+        return OpenResult(str(self._directory), False, opened, quarantined=quarantined_mirrors)
 
-    def written(self, report: Written) -> Receipt:
+    def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """See api.Checkpoint: the chunk is compared with what was published."""
-        file = self._files[report.file]
+        file = self._files[chunk.file]
         with disk_errors(self._directory), self._opened(file) as fd:
-            if (report.generation, report.inode) != (file.generation, os.fstat(fd).st_ino):
-                return Receipt(False, "stale")
+            if (chunk.generation, chunk.inode) != (file.generation, os.fstat(fd).st_ino):
+                return CommitResult(False, "stale")
             try:
-                digest = self._reader.digest(fd, file.chunks[report.index])
+                digest = self._reader.digest(fd, file.chunks[chunk.index])
             except (ShortRead, DiskError):
-                return Receipt(False, "disk")
-            before = file.arrived.get(report.index)
-            file.arrived[report.index] = digest
-            if file.digests is not None and digest != file.digests[report.index]:
-                self._count_wrong(file, report.index, report.mirror)
-                return Receipt(False, "digest")
+                return CommitResult(False, "disk")
+            before = file.arrived.get(chunk.index)
+            file.arrived[chunk.index] = digest
+            if file.digests is not None and digest != file.digests[chunk.index]:
+                self._count_wrong(file, chunk.index, chunk.mirror)
+                return CommitResult(False, "digest")
             files.sync_data(fd)
-        file.missing.discard(report.index)
-        return Receipt(True, changed=before is not None and before != digest)
+        file.missing.discard(chunk.index)
+        return CommitResult(True, changed=before is not None and before != digest)
 
-    def reopen(self, file: int, index: int) -> None:
+    def mark_pending(self, file: int, index: int) -> None:
         """See api.Checkpoint."""
         self._files[file].missing.add(index)
 
-    def restart(self, file: int, generation: int) -> OpenedFile:
+    def restart_file(self, file: int, generation: int) -> OpenedFile:
         """See api.Checkpoint: everything that had to be fetched is missing again."""
         state = self._files[file]
         if state.generation == generation:
@@ -115,28 +115,28 @@ class Repairer:
             state.generation += 1
         return OpenedFile(state.generation, state.verified, tuple(sorted(state.missing)))
 
-    def finish(self, file: int) -> Finish:
+    def verify_file(self, file: int) -> VerifyResult:
         """See api.Checkpoint: a file whose whole digest is right takes the damaged one's place."""
         state = self._files[file]
         if state.missing:
-            return Finish(False, missing=tuple(sorted(state.missing)))
+            return VerifyResult(False, missing=tuple(sorted(state.missing)))
         if state.verified:
-            return Finish(True)
+            return VerifyResult(True)
         with disk_errors(self._directory):
             with self._opened(state) as fd:
                 running_digest = RunningDigest.of(state.entry)
                 for chunk in state.chunks:
                     self._reader.feed(fd, chunk, (0, running_digest))
-                expected, got = str(state.entry.digest), str(running_digest)
-                if got != expected:
+                expected, actual = str(state.entry.digest), str(running_digest)
+                if actual != expected:
                     state.missing = set(self._wrong(state, fd))
                     missing = tuple(sorted(state.missing))
-                    return Finish(False, missing=missing) if missing else Finish(False, expected, got)
+                    return VerifyResult(False, missing=missing) if missing else VerifyResult(False, expected, actual)
                 os.fsync(fd)
             self._put_in_place(state)
         state.verified = True
         self.repaired.append(state.entry.path)
-        return Finish(True)
+        return VerifyResult(True)
 
     def publish(self) -> None:
         """See api.Checkpoint: everything stands in its place already."""

@@ -347,7 +347,11 @@ class MirrorRegistry:
 
     def observe_times(self) -> list[float]:
         """When `observe` sees the next thing."""
-        return [work.concurrency.next_observation for work in self.known.values() if work.concurrency.next_observation is not None]
+        return [
+            work.concurrency.next_observation
+            for work in self.known.values()
+            if work.concurrency.next_observation is not None
+        ]
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""

@@ -293,9 +293,7 @@ class ConcurrencyController:
         the longest rest."""
         begun = replace(self, settling_since=now, measured_from=None)
         if self.allowed == self.most:
-            return replace(
-                begun, search=Search.HOLD_THEN_FEWER, rest_until=now if path_changed else now + MAX_REST
-            )
+            return replace(begun, search=Search.HOLD_THEN_FEWER, rest_until=now if path_changed else now + MAX_REST)
         more = min(self.most, max(self.allowed + 1, int(self.allowed * self.growth.factor)))
         search = Search.TRY_MORE_ON_CHANGED_PATH if path_changed else Search.TRY_MORE
         return replace(begun, allowed=more, search=search)

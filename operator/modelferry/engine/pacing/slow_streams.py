@@ -87,9 +87,7 @@ def find_stalled(streams: Sequence[Stream], concurrency: ConcurrencyController, 
     ]
 
 
-def find_steal_candidate(
-    streams: Sequence[Stream], concurrency: ConcurrencyController, now: float
-) -> Stream | None:
+def find_steal_candidate(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Stream | None:
     """The stream whose rest an idle connection should share: the one that would end last; None if all end soon.
 
     Streams at a normal rate end at about the same time because of the size of their parts, and stealing loses the
@@ -119,9 +117,7 @@ def is_slow_path(concurrency: ConcurrencyController) -> bool:
     return 0 < concurrency.stream_rate < MIN_PART / MIN_ETA
 
 
-def _usual_rate(
-    streams: Sequence[Stream], concurrency: ConcurrencyController, now: float
-) -> Callable[[Stream], float]:
+def _usual_rate(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Callable[[Stream], float]:
     """What to compare a stream's rate with: the median of the streams of the same server; if those are too few or too
     young, the rate of streams that ended a moment ago; 0 if nothing is known."""
     ended_recently = now - concurrency.stream_rate_at < RATE_WINDOW

@@ -19,7 +19,7 @@ from modelferry.errors import (
     SourceChanged,
     SourceUnavailable,
 )
-from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request
+from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request, ServerBehavior
 from modelferry.http.wire.fields import ContentRange, content_range, content_sha256, retry_after, validator
 from modelferry.http.wire.framing import framing_of
 from modelferry.values.urls import url_error
@@ -27,13 +27,25 @@ from modelferry.values.urls import url_error
 #: Redirects followed from a place to its bytes.
 MAX_HOPS = 5
 
+#: What a body that ends early is, by how its end was to be known.
+_CUT_SHORT = {
+    "length": ServerBehavior.SHORT_BODY,
+    "chunked": ServerBehavior.CHUNKED_BODY_CUT,
+    "close": ServerBehavior.CLOSED_EARLY,
+}
+_DENIED = {
+    401: ServerBehavior.UNAUTHORIZED,
+    403: ServerBehavior.NOT_AVAILABLE,
+    407: ServerBehavior.PROXY_AUTHENTICATION_REQUIRED,
+}
+
 
 def judge(request: Request, head: Head, expectation: Expectation) -> Verdict:
     """The verdict on the response that begins with `head`."""
     try:
         framing = framing_of(head)
     except ProtocolError as error:
-        return _suspect(error.row, error.message)
+        return _suspect(error.behavior, error.message)
     if head.status == 206:
         return _partial(request, head, framing, expectation)
     if head.status == 200:
@@ -49,32 +61,38 @@ def ended(taken: int, verdict: Verdict, whole: bool, surplus: bool) -> Verdict |
     ``taken``: content bytes that came; ``whole``: the framing ended by itself; ``surplus``: bytes followed it.
     """
     if taken > verdict.length:
-        row = 27 if verdict.framing.kind == "close" else 10
-        return _suspect(row, f"sent more than the {verdict.length} bytes that it announced")
+        behavior = ServerBehavior.ENDLESS_BODY if verdict.framing.kind == "close" else ServerBehavior.LONG_BODY
+        return _suspect(behavior, f"sent more than the {verdict.length} bytes that it announced")
     if taken == verdict.length and surplus:
-        return _suspect(55, "sent bytes that nobody asked for after the content")
+        return _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes that nobody asked for after the content")
     if taken == verdict.length and whole:
         return None
-    row = {"length": 9, "chunked": 25, "close": 24}[verdict.framing.kind]
-    return Verdict(Action.WAIT, row, f"ended after {taken} of {verdict.length} bytes", SourceUnavailable)
+    return Verdict(
+        Action.WAIT,
+        _CUT_SHORT[verdict.framing.kind],
+        f"ended after {taken} of {verdict.length} bytes",
+        SourceUnavailable,
+    )
 
 
 def _partial(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
     if request.end is None:
-        return _suspect(3, "answered 206 to a request without a range")
+        return _suspect(ServerBehavior.WRONG_RANGE, "answered 206 to a request without a range")
     if (head.get("content-type") or "").lower().startswith("multipart/byteranges"):
-        return _suspect(8, "answered one range with multipart/byteranges")
+        return _suspect(ServerBehavior.MULTIPART_RANGE, "answered one range with multipart/byteranges")
     text = head.get("content-range")
     if text is None:
-        return _suspect(5, "answered 206 without Content-Range")
+        return _suspect(ServerBehavior.NO_CONTENT_RANGE, "answered 206 without Content-Range")
     span = content_range(text)
     if span is None or span.start is None or span.end is None:
-        return _suspect(5, f"answered 206 with Content-Range {text[:60]!r}")
+        return _suspect(ServerBehavior.NO_CONTENT_RANGE, f"answered 206 with Content-Range {text[:60]!r}")
     if wrong := _wrong_size(span.total, expectation):
         return wrong
     if span.start != request.start or span.end > request.end:
         asked = f"{request.start}-{request.end - 1}"
-        return _suspect(3, f"answered bytes {span.start}-{span.end - 1} where {asked} were asked for")
+        return _suspect(
+            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {asked} were asked for"
+        )
     return _content(request, head, framing, expectation, span)
 
 
@@ -84,11 +102,16 @@ def _whole(request: Request, head: Head, framing: Framing, expectation: Expectat
     if request.end is not None:
         if coded := _coded(head):
             return coded
-        row = 29 if (head.get("accept-ranges") or "").strip().lower() == "none" else 1
-        return Verdict(Action.STREAM, row, "ignored the range that was asked for", ServerMisbehaves)
+        none = (head.get("accept-ranges") or "").strip().lower() == "none"
+        behavior = ServerBehavior.ACCEPT_RANGES_NONE if none else ServerBehavior.IGNORED_RANGE
+        return Verdict(Action.STREAM, behavior, "ignored the range that was asked for", ServerMisbehaves)
     if wrong := _wrong_size(framing.length if framing.kind == "length" else None, expectation):
         is_page = (head.get("content-type") or "").lower().startswith("text/html")
-        return _suspect(20, f"answered with a web page of {framing.length} bytes") if is_page else wrong
+        return (
+            _suspect(ServerBehavior.CAPTIVE_PORTAL, f"answered with a web page of {framing.length} bytes")
+            if is_page
+            else wrong
+        )
     return _content(request, head, framing, expectation, ContentRange(0, expectation.size, expectation.size))
 
 
@@ -98,11 +121,14 @@ def _sliced(request: Request, head: Head, framing: Framing, expectation: Expecta
     span = content_range(head.get("content-range") or "")
     asked = (request.start, expectation.size if request.end is None else request.end)
     if span is None or (span.start, span.end) != asked or framing != Framing("length", asked[1] - asked[0]):
-        return _suspect(2, "answered 200 with a Content-Range that is not the one that was asked for, or no length")
+        return _suspect(
+            ServerBehavior.RANGE_IN_200,
+            "answered 200 with a Content-Range that is not the one that was asked for, or no length",
+        )
     if wrong := _wrong_size(span.total, expectation):
         return wrong
     verdict = _content(request, head, framing, expectation, span)
-    return replace(verdict, row=2) if verdict.action is Action.TAKE else verdict
+    return replace(verdict, behavior=ServerBehavior.RANGE_IN_200) if verdict.action is Action.TAKE else verdict
 
 
 def _content(request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange) -> Verdict:
@@ -112,64 +138,81 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
         return coded
     if framing.kind == "length" and framing.length != length:
         if framing.length > length:
-            return _suspect(10, f"announced {framing.length} bytes for a range of {length}")
+            return _suspect(ServerBehavior.LONG_BODY, f"announced {framing.length} bytes for a range of {length}")
         if framing.length == 0:
-            return _suspect(56, "answered with nothing")
-    tag, weak_row = validator(head)
-    if changed := _changed(tag, weak_row, request, expectation):
+            return _suspect(ServerBehavior.NO_CONTENT, "answered with nothing")
+    tag, weakness = validator(head)
+    if changed := _changed(tag, weakness, request, expectation):
         return changed
-    row = 0
+    behavior = ServerBehavior.WELL_BEHAVED
     if framing.kind == "length" and framing.length < length:
-        row, length = 9, framing.length
+        behavior, length = ServerBehavior.SHORT_BODY, framing.length
     elif request.end is not None and span.end != request.end:
-        row = 4
+        behavior = ServerBehavior.SHORTER_RANGE
     elif framing.kind == "chunked" and head.status == 206:
-        row = 23
+        behavior = ServerBehavior.CHUNKED_PARTIAL_CONTENT
     elif span.total is None:
-        row = 7
+        behavior = ServerBehavior.UNKNOWN_TOTAL
     elif expectation.validator not in (None, tag):
-        row = 12
+        behavior = ServerBehavior.VALIDATOR_CHANGED
     elif not tag:
-        row = weak_row
+        behavior = weakness
     # A body that is shorter than its range is not the content that the digest was made of.
-    digest = None if row == 9 else content_sha256(head)
-    return Verdict(Action.TAKE, row, start=start, length=length, validator=tag, digest=digest, framing=framing)
+    digest = None if behavior is ServerBehavior.SHORT_BODY else content_sha256(head)
+    return Verdict(Action.TAKE, behavior, start=start, length=length, validator=tag, digest=digest, framing=framing)
 
 
 def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
     # Row 7, a total of "*": every size in a manifest is pinned, so the count decides.
     if total is None or total == expectation.size:
         return None
-    row = 54 if total > expectation.size else 6
+    behavior = ServerBehavior.FILE_GREW if total > expectation.size else ServerBehavior.SIZE_CHANGED
     message = f"has a file of {total} bytes where {expectation.size} are declared"
-    return Verdict(Action.REFUSE, row, message, SizeMismatch)
+    return Verdict(Action.REFUSE, behavior, message, SizeMismatch)
 
 
 def _coded(head: Head) -> Verdict | None:
     coding = (head.get("content-encoding") or "identity").strip().lower()
     if coding not in ("identity", ""):
-        return _suspect(19, f"sent Content-Encoding {coding[:40]!r} though identity was asked for")
+        return _suspect(
+            ServerBehavior.CONTENT_ENCODING, f"sent Content-Encoding {coding[:40]!r} though identity was asked for"
+        )
     if any(value.strip().startswith("214") for value in head.all("warning")):
-        return _suspect(20, "sent content that a proxy transformed (Warning 214)")
+        return _suspect(ServerBehavior.CAPTIVE_PORTAL, "sent content that a proxy transformed (Warning 214)")
     return None
 
 
-def _changed(tag: str, weak_row: int, request: Request, expectation: Expectation) -> Verdict | None:
+def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: Expectation) -> Verdict | None:
     """Rows 12 to 18: is this still the same version of the file?"""
     known = expectation.validator
     if expectation.pinned:
         # Two healthy nodes behind one name may carry different ETags: where no other place is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
-            return Verdict(Action.SUSPECT, 12, "changed its validator while the file was fetched", SourceChanged)
+            return Verdict(
+                Action.SUSPECT,
+                ServerBehavior.VALIDATOR_CHANGED,
+                "changed its validator while the file was fetched",
+                SourceChanged,
+            )
         return None
     one_response = request.start == 0 and request.end in (None, expectation.size)
     if expectation.resolved and known and tag != known:
-        return Verdict(Action.REFUSE, 12, "has another version than the one that was resolved", SourceChanged)
+        return Verdict(
+            Action.REFUSE,
+            ServerBehavior.VALIDATOR_CHANGED,
+            "has another version than the one that was resolved",
+            SourceChanged,
+        )
     if known and tag and tag != known:
-        return Verdict(Action.RESTART, 12, "changed its validator while the file was fetched", SourceChanged)
+        return Verdict(
+            Action.RESTART,
+            ServerBehavior.VALIDATOR_CHANGED,
+            "changed its validator while the file was fetched",
+            SourceChanged,
+        )
     if not tag and not one_response:
-        what = "a weak validator" if weak_row == 14 else "no strong validator"
-        return Verdict(Action.STREAM, weak_row, f"has {what}, and no digest is known", ServerMisbehaves)
+        what = "a weak validator" if weakness is ServerBehavior.WEAK_VALIDATOR else "no strong validator"
+        return Verdict(Action.STREAM, weakness, f"has {what}, and no digest is known", ServerMisbehaves)
     return None
 
 
@@ -178,15 +221,15 @@ def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict
     target = head.get("location")
     location = urljoin(request.url, target).partition("#")[0] if target else ""
     if not target or url_error(location):
-        return _suspect(43, f"answered {head.status} without a usable Location")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
     if Origin.of(location).scheme == "http" and not expectation.plain_http:
         message = "redirects to plain http://, which is refused unless spec.transfer.tls.allowPlainHTTP is true"
-        return Verdict(Action.REFUSE, 41, message, PlainHTTPRefused)
+        return Verdict(Action.REFUSE, ServerBehavior.REDIRECT_TO_PLAIN_HTTP, message, PlainHTTPRefused)
     if location in (request.url, *expectation.hops):
-        return _suspect(43, "redirects in a circle")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, "redirects in a circle")
     if len(expectation.hops) >= MAX_HOPS:
-        return _suspect(43, f"redirects more than {MAX_HOPS} times")
-    return Verdict(Action.FOLLOW, 44, location=location)
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_HOPS} times")
+    return Verdict(Action.FOLLOW, ServerBehavior.REDIRECTED, location=location)
 
 
 def _status(head: Head, expectation: Expectation) -> Verdict:
@@ -194,28 +237,36 @@ def _status(head: Head, expectation: Expectation) -> Verdict:
     status, said = head.status, f"answered {head.status}"
     if status in (429, 503):
         delay = retry_after(head)
-        return Verdict(Action.WAIT, 35 if delay is None or delay < 300 else 36, said, SourceUnavailable, delay=delay)
+        behavior = ServerBehavior.RETRY_AFTER if delay is None or delay < 300 else ServerBehavior.ABSURD_RETRY_AFTER
+        return Verdict(Action.WAIT, behavior, said, SourceUnavailable, delay=delay)
     if status in (401, 403, 407):
-        return Verdict(Action.REFUSE, {401: 37, 403: 39, 407: 51}[status], said, Denied)
+        return Verdict(Action.REFUSE, _DENIED[status], said, Denied)
     if status in (404, 410):
-        return Verdict(Action.REFUSE, 39, said, NotFound)
+        return Verdict(Action.REFUSE, ServerBehavior.NOT_AVAILABLE, said, NotFound)
     if status == 412:
-        return Verdict(Action.SUSPECT if expectation.pinned else Action.RESTART, 13, said, SourceChanged)
+        return Verdict(
+            Action.SUSPECT if expectation.pinned else Action.RESTART,
+            ServerBehavior.PRECONDITION_FAILED,
+            said,
+            SourceChanged,
+        )
     if status == 416:
         span = content_range(head.get("content-range") or "")
         return _wrong_size(span.total if span else None, expectation) or _suspect(
-            30, f"{said} to a range within the file"
+            ServerBehavior.RANGE_NOT_SATISFIABLE, f"{said} to a range within the file"
         )
     if status == 421:
-        return Verdict(Action.RECONNECT, 40, said, SourceUnavailable)
+        return Verdict(Action.RECONNECT, ServerBehavior.MISDIRECTED_REQUEST, said, SourceUnavailable)
     if status == 511 or status == 203:
-        return _suspect(20, f"{said}: something on the way answers in the server's place")
+        return _suspect(ServerBehavior.CAPTIVE_PORTAL, f"{said}: something on the way answers in the server's place")
     if status in (204, 304):
-        return _suspect(56, said)
+        return _suspect(ServerBehavior.NO_CONTENT, said)
     if status == 408 or status >= 500:
-        return Verdict(Action.WAIT, 34, said, SourceUnavailable)
-    return _suspect(56, said) if status < 400 else Verdict(Action.REFUSE, 39, said, ServerMisbehaves)
+        return Verdict(Action.WAIT, ServerBehavior.SERVER_ERROR, said, SourceUnavailable)
+    if status < 400:
+        return _suspect(ServerBehavior.NO_CONTENT, said)
+    return Verdict(Action.REFUSE, ServerBehavior.NOT_AVAILABLE, said, ServerMisbehaves)
 
 
-def _suspect(row: int, message: str) -> Verdict:
-    return Verdict(Action.SUSPECT, row, message, ServerMisbehaves)
+def _suspect(behavior: ServerBehavior, message: str) -> Verdict:
+    return Verdict(Action.SUSPECT, behavior, message, ServerMisbehaves)

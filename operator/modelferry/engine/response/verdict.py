@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from modelferry.errors import ServerMisbehaves, Stalled
-from modelferry.http.wire import Framing
+from modelferry.http.wire import Framing, ServerBehavior
 
 _BY_LENGTH = Framing("length")
 
@@ -47,14 +47,14 @@ class Action(Enum):
 class Verdict:
     """What a response is good for.
 
-    ``row`` is the catalogue's (0: well behaved). For TAKE: ``start`` is the file offset of the content's first byte,
+    ``behavior`` is what the server did. For TAKE: ``start`` is the file offset of the content's first byte,
     ``length`` the bytes that it has, ``validator`` what to compare later responses with ("" for none that is strong),
     ``digest`` the SHA-256 that the server declares for the whole content. For the rest: ``message`` is the end of a
     sentence that begins with the place, ``fault`` the error it becomes where no place is left.
     """
 
     action: Action
-    row: int = 0
+    behavior: ServerBehavior = ServerBehavior.WELL_BEHAVED
     message: str = ""
     fault: type[Stalled] = ServerMisbehaves
     start: int = 0

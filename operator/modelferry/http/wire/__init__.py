@@ -10,6 +10,7 @@ The rules, after RFC 9110 and RFC 9112 (section numbers stand beside the code):
 - Nothing is unbounded: head, header lines, interim responses, chunk-size lines and trailers have caps.
 """
 
+from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.framing import Body, framing_of, keeps_alive
 from modelferry.http.wire.head import Framing, Head, ProtocolError
 from modelferry.http.wire.head_parser import HeadParser
@@ -23,6 +24,7 @@ __all__ = [
     "Origin",
     "ProtocolError",
     "Request",
+    "ServerBehavior",
     "framing_of",
     "keeps_alive",
 ]

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.head import Head
 from modelferry.http.wire.ratelimit import until_reset
 
@@ -46,21 +47,23 @@ def content_range(text: str) -> ContentRange | None:
     return ContentRange(start, end, total)
 
 
-def validator(head: Head) -> tuple[str, int]:
-    """What tells this version of the file from another, and the catalogue's row where that is not strong ("").
+def validator(head: Head) -> tuple[str, ServerBehavior]:
+    """What tells this version of the file from another, and the server's behavior where that is not strong ("").
 
     A strong ETag (RFC 9110 section 8.8.1), else a Last-Modified that is at least a second before Date, which is strong
     by section 8.8.2.2 in the absence of an ETag.
     """
     etag = head.get("etag")
     if etag is not None:
-        return (etag, 0) if _STRONG_ETAG.fullmatch(etag) else ("", 14)
+        if _STRONG_ETAG.fullmatch(etag):
+            return etag, ServerBehavior.WELL_BEHAVED
+        return "", ServerBehavior.WEAK_VALIDATOR
     modified, date = http_date(head.get("last-modified")), http_date(head.get("date"))
     if modified is None:
-        return "", 15
+        return "", ServerBehavior.NO_VALIDATOR
     if date is None or date - modified < 1:
-        return "", 16
-    return f"Last-Modified: {head.get('last-modified')}", 0
+        return "", ServerBehavior.LAST_MODIFIED_TOO_RECENT
+    return f"Last-Modified: {head.get('last-modified')}", ServerBehavior.WELL_BEHAVED
 
 
 def http_date(text: str | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.head import Framing, Head, ProtocolError
 
 #: Bytes of one chunk-size line with its extensions, and of all trailers together.
@@ -24,18 +25,23 @@ def framing_of(head: Head) -> Framing:
     coding = head.get("transfer-encoding")
     if coding is not None:
         if lengths:
-            raise ProtocolError(21, "sent both Content-Length and Transfer-Encoding")
+            raise ProtocolError(
+                ServerBehavior.LENGTH_AND_TRANSFER_ENCODING, "sent both Content-Length and Transfer-Encoding"
+            )
         if head.version < (1, 1) or coding.strip(" \t").lower() != "chunked":
-            raise ProtocolError(21, f"sent Transfer-Encoding {coding[:40]!r}, which was not asked for")
+            raise ProtocolError(
+                ServerBehavior.LENGTH_AND_TRANSFER_ENCODING,
+                f"sent Transfer-Encoding {coding[:40]!r}, which was not asked for",
+            )
         return Framing("chunked")
     if not lengths:
         return Framing("close")
     # A list of equal values is one value (section 6.3, item 5).
     if len(lengths) > 1:
-        raise ProtocolError(22, "sent conflicting Content-Lengths")
+        raise ProtocolError(ServerBehavior.CONFLICTING_LENGTHS, "sent conflicting Content-Lengths")
     length = lengths.pop()
     if not _LENGTH.fullmatch(length):
-        raise ProtocolError(22, f"sent Content-Length {length[:40]!r}")
+        raise ProtocolError(ServerBehavior.CONFLICTING_LENGTHS, f"sent Content-Length {length[:40]!r}")
     return Framing("length", int(length))
 
 
@@ -118,10 +124,10 @@ class _Chunked:
         end = len(data) if newline < 0 else at + newline + 1
         self._line += data[at:end]
         if len(self._line) > (MAX_TRAILERS if self._expect == "trailer" else MAX_SIZE_LINE):
-            raise ProtocolError(26, "sent an endless chunk-size line or trailer")
+            raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "sent an endless chunk-size line or trailer")
         if newline >= 0:
             if not self._line.endswith(b"\r\n"):
-                raise ProtocolError(25, "sent a malformed chunk")
+                raise ProtocolError(ServerBehavior.CHUNKED_BODY_CUT, "sent a malformed chunk")
             line = bytes(self._line[:-2])
             self._line.clear()
             self._on_line(line)
@@ -131,16 +137,18 @@ class _Chunked:
         if self._expect == "size":
             match = _SIZE_LINE.fullmatch(line)
             if match is None:
-                raise ProtocolError(25, "sent a malformed chunk size")
+                raise ProtocolError(ServerBehavior.CHUNKED_BODY_CUT, "sent a malformed chunk size")
             self._left = int(match[1], 16)
             self._expect = "data" if self._left else "trailer"
         elif self._expect == "end of data":
             if line:
-                raise ProtocolError(25, "sent a chunk longer than its size")
+                raise ProtocolError(ServerBehavior.CHUNKED_BODY_CUT, "sent a chunk longer than its size")
             self._expect = "size"
         elif line:
             self._trailers += len(line)
             if self._trailers > MAX_TRAILERS:
-                raise ProtocolError(26, f"sent more than {MAX_TRAILERS} bytes of trailers")
+                raise ProtocolError(
+                    ServerBehavior.INVALID_OR_OVERSIZED_HEAD, f"sent more than {MAX_TRAILERS} bytes of trailers"
+                )
         else:
             self.complete = True

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelferry.http.wire.behavior import ServerBehavior
+
 
 class ProtocolError(Exception):
-    """The peer broke HTTP; ``row`` is the catalogue's, ``message`` the end of a sentence that begins with the place."""
+    """The peer broke HTTP; ``behavior`` names how, ``message`` the end of a sentence that begins with the place."""
 
-    def __init__(self, row: int, message: str) -> None:
+    def __init__(self, behavior: ServerBehavior, message: str) -> None:
         super().__init__(message)
-        self.row = row
+        self.behavior = behavior
         self.message = message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.head import Head, ProtocolError
 
 #: Bytes of one head, status line to empty line. The longest honest ones (signed redirects, CSP) stay below 16 KiB.
@@ -40,7 +41,9 @@ class HeadParser:
             end = self._seen.find(b"\r\n\r\n", max(0, before - 3))
             length = len(self._seen) if end < 0 else end + 4
             if length > MAX_HEAD:
-                raise ProtocolError(26, f"sent a head of more than {MAX_HEAD} bytes")
+                raise ProtocolError(
+                    ServerBehavior.INVALID_OR_OVERSIZED_HEAD, f"sent a head of more than {MAX_HEAD} bytes"
+                )
             self._check_start()
             if end < 0:
                 return None, len(data)
@@ -60,14 +63,18 @@ class HeadParser:
     def _check_start(self) -> None:
         # What is no HTTP is told at its first bytes, not at a timeout.
         if not self._seen.startswith(b"HTTP/"[: len(self._seen)]):
-            raise ProtocolError(26, "does not speak HTTP")
+            raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "does not speak HTTP")
 
     def _count_interim(self, head: Head) -> None:
         self._interim += 1
         if head.status == 101:
-            raise ProtocolError(26, "switched to a protocol that was not asked for")
+            raise ProtocolError(
+                ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "switched to a protocol that was not asked for"
+            )
         if self._interim > MAX_INTERIM:
-            raise ProtocolError(26, f"sent more than {MAX_INTERIM} interim responses")
+            raise ProtocolError(
+                ServerBehavior.INVALID_OR_OVERSIZED_HEAD, f"sent more than {MAX_INTERIM} interim responses"
+            )
 
 
 def parse_head(text: bytes) -> Head:
@@ -75,16 +82,18 @@ def parse_head(text: bytes) -> Head:
     status_line, *lines = text.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(status_line)
     if status is None:
-        raise ProtocolError(26, "sent a malformed status line")
+        raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "sent a malformed status line")
     if status[1] != b"1":
-        raise ProtocolError(26, f"answered in HTTP/{status[1].decode()}.{status[2].decode()}")
+        raise ProtocolError(
+            ServerBehavior.INVALID_OR_OVERSIZED_HEAD, f"answered in HTTP/{status[1].decode()}.{status[2].decode()}"
+        )
     if len(lines) > MAX_FIELDS:
-        raise ProtocolError(26, f"sent more than {MAX_FIELDS} header fields")
+        raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, f"sent more than {MAX_FIELDS} header fields")
     return Head(int(status[3]), (int(status[1]), int(status[2])), tuple(_field(line) for line in lines))
 
 
 def _field(line: bytes) -> tuple[str, str]:
     match = _FIELD_LINE.fullmatch(line)
     if match is None:
-        raise ProtocolError(26, "sent a malformed header field")
+        raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "sent a malformed header field")
     return match[1].decode("ascii").lower(), match[2].decode("latin-1")

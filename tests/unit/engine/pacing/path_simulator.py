@@ -149,7 +149,9 @@ class Download:
         while len(self._attempts) < bound and (task := self._next()):
             self._start(task)
         if self.adaptive:
-            representative = Load(len(self._attempts), 0).is_representative(self._controller.allowed) and not self._limited
+            representative = (
+                Load(len(self._attempts), 0).is_representative(self._controller.allowed) and not self._limited
+            )
             self._controller = self._controller.observe(now, int(self._received), representative)
         if not self.history or self.history[-1][1] != self._controller.allowed:
             self.history.append((now, self._controller.allowed))
