@@ -36,8 +36,8 @@ DOUBLE_AGAIN_GAIN = 1.15
 LINEAR_SHARE = 0.85
 #: The share of the rate that fewer connections must bring to be kept.
 KEPT_SHARE = 0.97
-#: A rate that is so many times what it was, or as small a part of it, with the same number of connections, does not fit;
-#: so many windows in a row that do not fit are a changed path. One may be a slow disk.
+#: A rate that is so many times what it was, or as small a part of it, with the same number of connections, is a misfit;
+#: so many windows in a row that are misfits are a changed path. One may be a slow disk.
 MISFIT, MISFITS_OF_A_CHANGE = 1.5, 2
 #: Bytes of the smallest response that measures a stream's rate: a smaller one measures the round trip.
 MIN_RATE_SAMPLE = 256 << 10
@@ -77,9 +77,9 @@ class Search(Enum):
 class ConcurrencyController:
     """``allowed`` connections of at most ``most``.
 
-    The state of the search changes when a window ends, by its rate; a busy response leads from any state to HOLD. "fits"
-    compares it with the base rate, "resting" means that the present rest is not over, "at most" that all connections
-    are allowed, and "few" that fewer would be less than `INITIAL`:
+    The state of the search changes when a window ends, by its rate; a busy response leads from any state to HOLD.
+    "fits" compares it with the base rate, "resting" means that the present rest is not over, "at most" that all
+    connections are allowed, and "few" that fewer would be less than `INITIAL`:
 
     ::
 

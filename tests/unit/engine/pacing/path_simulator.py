@@ -36,10 +36,10 @@ MB = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A network path. ``capacity`` in bytes per second, ``rtt`` in seconds, ``loss`` as a probability; ``cap``: bytes per second that
-    the server permits a stream, and ``burst`` the bytes of each response before that limit applies; ``busy_above``: requests at once
-    beyond which it answers 429; ``odd``: the most that connection number n carries at a time, if it differs from the
-    others; ``later``: when it becomes another path."""
+    """A network path. ``capacity`` in bytes per second, ``rtt`` in seconds, ``loss`` as a probability; ``cap``: bytes
+    per second that the server permits a stream, and ``burst`` the bytes of each response before that limit applies;
+    ``busy_above``: requests at once beyond which it answers 429; ``odd``: the most that connection number n carries at
+    a time, if it differs from the others; ``later``: when it becomes another path."""
 
     capacity: float
     rtt: float

@@ -190,24 +190,33 @@ def test_the_search_changes_as_its_table_says(row: list[str]) -> None:
             assert (ended.allowed, ended.rest_until, ended.rest) == (begun.base, NOW + MAX_REST, MAX_REST)
 
 
+def apply(event: str, growth: Growth) -> ConcurrencyController:
+    """The controller after an event of the table of growth."""
+    what, *conditions = event.split(", ")
+    trial, required = before(Search.TRY_MORE, growth, *conditions), REQUIRED_GAIN[growth.factor]
+    match what:
+        case "gains linearly":
+            return after(trial, 2 * LINEAR_SHARE + 0.01)
+        case "gains":
+            return after(trial, required + 0.01)
+        case "gains a lot":
+            return after(trial, 1.2)
+        case "does not gain":
+            return after(trial, required - 0.01)
+        case "fewer are tried":
+            return after(before(Search.HOLD_THEN_FEWER, growth), 1.0)
+        case "the path changes":
+            return after(replace(before(Search.HOLD, growth, *conditions), misfits=1), 2.0)
+        case "a busy response":
+            return trial.record_busy(NOW)
+    raise AssertionError(f"the table has an unknown event: {event}")
+
+
 @pytest.mark.parametrize("row", table("growth"), ids=lambda row: ": ".join(row[:2]))
 def test_the_number_grows_as_its_table_says(row: list[str]) -> None:
     state, event, expected = row
-    what, *conditions = event.split(", ")
     for growth in Growth if state == "any" else (Growth[state],):
-        begun = before(Search.TRY_MORE, growth, *conditions)
-        required = REQUIRED_GAIN[growth.factor]
-        changed = replace(before(Search.HOLD, growth, *conditions), misfits=1)
-        ended = {
-            "gains linearly": lambda begun=begun: after(begun, 2 * LINEAR_SHARE + 0.01),
-            "gains": lambda begun=begun, required=required: after(begun, required + 0.01),
-            "gains a lot": lambda begun=begun: after(begun, 1.2),
-            "does not gain": lambda begun=begun, required=required: after(begun, required - 0.01),
-            "fewer are tried": lambda growth=growth: after(before(Search.HOLD_THEN_FEWER, growth), 1.0),
-            "the path changes": lambda changed=changed: after(changed, 2.0),
-            "a busy response": lambda begun=begun: begun.record_busy(NOW),
-        }[what]()
-        assert ended.growth is Growth[expected]
+        assert apply(event, growth).growth is Growth[expected]
 
 
 def test_no_other_transition_ever_happens() -> None:
