@@ -16,7 +16,7 @@ from modelferry.engine.download.attempt import AttemptRunner
 from modelferry.engine.download.events import Attempt, ChunkReported, Event, Requeued
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.storage.sink import Disk
+from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
@@ -254,7 +254,7 @@ async def exchanging(
     manifest = pin(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
-    disk = Disk(opened.root, manifest.revision)
+    disk = IncomingFiles(opened.root, manifest.revision)
     exchange = AttemptRunner(
         http_client, disk, checkpoint, True, lambda location, seconds: None, asyncio.get_running_loop().time
     )

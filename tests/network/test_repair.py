@@ -209,7 +209,7 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
 
 def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    tree.make(".modelferry")
+    tree.make_directories(".modelferry")
     lock = acquire(tree)
     with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), held(tmp_path):
         pass
