@@ -22,13 +22,8 @@ from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage import file_io
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-<<<<<<< HEAD:tests/unit/engine/test_keeper.py
-from modelferry.manifest.entries import content_addressed
-from unit.engine.disk_edge import Killed, die_at
-=======
 from modelferry.manifest.entries import content_addressed
 from unit.engine.storage.faulty_disk import Killed, kill_at
->>>>>>> main:tests/unit/engine/checkpoint/test_worker.py
 
 CHUNK = 4096
 #: Calls that change the disk while a model of one file in one directory is published.

@@ -18,13 +18,8 @@ from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-<<<<<<< HEAD:tests/unit/engine/test_repair.py
-from modelferry.manifest.entries import content_addressed
-from unit.engine.disk_edge import Killed, die_at
-=======
 from modelferry.manifest.entries import content_addressed
 from unit.engine.storage.faulty_disk import Killed, kill_at
->>>>>>> main:tests/unit/engine/maintenance/test_repair_files.py
 
 CHUNK = 4096
 #: Calls that change the disk while a file of four chunks in one directory is repaired, two of them anew.
