@@ -59,7 +59,9 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path, secret: Secret)
     except ssl.SSLError as error:
         # OpenSSL reports the last one for a key of another type.
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-            raise _invalid(secret, f"its {KEY} is not the key of its {CERTIFICATE}; put a matching pair there") from None
+            raise _invalid(
+                secret, f"its {KEY} is not the key of its {CERTIFICATE}; put a matching pair there"
+            ) from None
         raise _invalid(secret, f"its {CERTIFICATE} or {KEY} cannot be read as PEM; put the pair there again") from None
     except OSError as error:
         raise _invalid(secret, f"{error.strerror}; give it the keys {CERTIFICATE} and {KEY}") from None

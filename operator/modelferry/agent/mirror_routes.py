@@ -38,7 +38,7 @@ def engine_mirrors(spec: Spec) -> tuple[engine.Mirror, ...]:
 
 
 def add_locations(manifest: Manifest, spec: Spec, secrets: Secrets) -> Manifest:
-    """`manifest` with the locations of its files at the mirrors of `spec`. Raises InvalidSpec if a Secret is missing, or
+    """`manifest` with the locations of its files at the mirrors of `spec`. Raises InvalidSpec if a Secret is missing or
     has no URL for any file."""
     files = list(manifest.files)
     for mirror in spec.mirrors:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_directory_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--root`` and ``--path``."""
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the directory of all models on the node")
+    parser.add_argument(
+        "--root", type=Path, required=True, metavar="DIR", help="the directory of all models on the node"
+    )
     parser.add_argument("--path", required=True, metavar="NAMESPACE/NAME", help="the artifact's directory below it")
 
 

@@ -20,7 +20,9 @@ def add_ca_arguments(parser: argparse.ArgumentParser) -> None:
     help_ = "PEM certificates to trust in addition to the system's (may be repeated)"
     parser.add_argument("--ca-file", type=Path, action="append", default=[], metavar="FILE", help=help_)
     help_ = "the same for one mirror of spec.mirrors (may be repeated)"
-    parser.add_argument("--mirror-ca", type=_name_and_file, action="append", default=[], metavar="NAME=FILE", help=help_)
+    parser.add_argument(
+        "--mirror-ca", type=_name_and_file, action="append", default=[], metavar="NAME=FILE", help=help_
+    )
 
 
 def _name_and_file(text: str) -> tuple[str, Path]:
