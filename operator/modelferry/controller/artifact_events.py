@@ -21,7 +21,7 @@ from modelferry.messages import Outcome
 from modelferry.messages.progress import DOWN, QUARANTINED, RECOVERING, UP
 from modelferry.resource import names
 from modelferry.resource.conditions import READY, STALLED
-from modelferry.values.quantities import binary, rate
+from modelferry.values.quantities import rate_text, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ def _copy_label_changed(observed: Observed, node: str, revision: str | None, now
 
 
 def _summary(outcome: Outcome) -> str:
-    parts = [f"revision {outcome.revision} is verified: {binary(outcome.bytes)}"]
+    parts = [f"revision {outcome.revision} is verified: {size_text(outcome.bytes)}"]
     if outcome.seconds > 0:
-        parts.append(f"{binary(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
-        parts.append(rate(outcome.fetched / outcome.seconds))
+        parts.append(f"{size_text(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
+        parts.append(rate_text(outcome.fetched / outcome.seconds))
     parts += [f"{outcome.retries} chunks retried"] if outcome.retries else []
     parts += [f"{outcome.rehashed} chunks hashed again after an unclean boot"] if outcome.rehashed else []
     return ", ".join(parts)

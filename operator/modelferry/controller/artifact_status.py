@@ -22,7 +22,7 @@ from modelferry.controller.facts import ArtifactFacts, Object, Observed
 from modelferry.controller.step_result import COPY_STATES, CopyState, Plan
 from modelferry.resource.conditions import READY, RECONCILING, STALLED, Condition, rendered
 from modelferry.resource.spec import ExistingClaim
-from modelferry.values.quantities import rate, short, span
+from modelferry.values.quantities import duration_text, rate_column, size_column
 
 #: Copies listed in the status, those that need a person first: more would make the object large. Counts cover all.
 MAX_COPIES = 20
@@ -88,7 +88,7 @@ def _model(before: Object, plan: Plan) -> Object:
     return {
         "revision": manifest.revision,
         "digest": manifest.digest,
-        "size": short(manifest.size),
+        "size": size_column(manifest.size),
         "sizeBytes": manifest.size,
         "files": len(manifest.files),
     }
@@ -104,8 +104,8 @@ def _amounts(before: Object, plan: Plan, copies: Sequence[CopyState]) -> Object:
     etas = [copy.eta for copy in copies if copy.eta is not None]
     percent = done * 100 // total if total else (100 if ready == len(copies) else 0)
     summary = {"nodes": f"{ready}/{len(copies)}", "progress": f"{percent}%"}
-    summary |= {"speed": rate(speed).replace(" ", "")} if speed >= 1 else {}
-    summary |= {"eta": span(max(etas))} if etas and ready < len(copies) else {}
+    summary |= {"speed": rate_column(speed)} if speed >= 1 else {}
+    summary |= {"eta": duration_text(max(etas))} if etas and ready < len(copies) else {}
     return {
         "bytes": {
             "done": done,

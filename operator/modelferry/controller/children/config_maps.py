@@ -13,6 +13,7 @@ import json
 from modelferry.controller.children.metadata import metadata
 from modelferry.controller.facts import ArtifactFacts, Object
 from modelferry.controller.settings import Settings
+from modelferry.manifest import codec
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.bandwidth_limits import settled
 
@@ -30,8 +31,9 @@ def input_key(document: Object, settings: Settings) -> str:
 
 
 def source_key(artifact: ArtifactFacts) -> str:
-    """Identifies the requested source; not how it is reached, which may change while the manifest stays pinned."""
-    return names.fingerprint(artifact.document["spec"].get("source"))
+    """Identifies the source and the format of the manifest; not how the source is reached, which may change while the
+    manifest stays pinned. With another format the source is resolved again."""
+    return names.fingerprint([codec.VERSION, artifact.document["spec"].get("source")])
 
 
 def input_name(artifact: ArtifactFacts) -> str:
