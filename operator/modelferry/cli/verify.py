@@ -29,7 +29,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
