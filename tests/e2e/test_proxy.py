@@ -50,7 +50,7 @@ def test_wrong_and_missing_credentials_are_told(kit: Kit, behind: Behind) -> Non
         proxied("dante-unmade", behind.small, behind.dante.url, "lost"),
     )
     assert f"the proxy {behind.squid.url} does not take" in kit.wait_stalled("squid-wrong", "ProxyDenied")
-    assert "wants a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
+    assert "requires a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
     assert f"the proxy {behind.dante.url} does not take" in kit.wait_stalled("dante-wrong", "ProxyDenied")
     assert "spec.transfer.proxy.auth: there is no Secret 'lost'" in kit.wait_stalled("dante-unmade", "SecretMissing")
     assert len(behind.nginx.requests()) == seen

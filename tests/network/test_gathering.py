@@ -84,7 +84,7 @@ async def test_whatever_the_records_are_nothing_is_waited_for_that_does_not_come
                 async with asyncio.timeout(20):
                     left -= len(await connection.take(wanted))
             assert left == 0
-            assert connection.quiet
+            assert connection.is_idle()
         connection.abort()
 
 
