@@ -23,7 +23,7 @@ from modelferry.http.tls.contexts import client_context
 from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.response import Response
 from modelferry.manifest import FileEntry
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
@@ -251,7 +251,7 @@ async def exchanging(
     world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
 ) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
     """A try at each of `files`, not begun; all but the first may share a connection."""
-    manifest = pin(files)
+    manifest = content_addressed(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
     disk = IncomingFiles(opened.root, manifest.revision)

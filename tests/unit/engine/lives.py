@@ -22,7 +22,7 @@ from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from origin.rules import Rule
 from unit.engine.scripted_network import ScriptedNetwork
 from unit.engine.storage.faulty_disk import Fault, FaultyDisk, Killed
@@ -33,7 +33,7 @@ CONTENTS = {"a": Random(3).randbytes(3 * CHUNK + 100), "b": b"hello"}
 
 def manifest(algorithm: str | None = "sha256") -> Manifest:
     """Of two files, one in a directory of its own."""
-    return pin(
+    return content_addressed(
         tuple(
             FileEntry(
                 f"{name}/file",

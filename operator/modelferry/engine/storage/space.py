@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from modelferry.errors import InsufficientSpace
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 #: Bytes that are kept free for chunks.db with its WAL, for directories and for the file system's own extents.
 RESERVE = 16 * 1024 * 1024

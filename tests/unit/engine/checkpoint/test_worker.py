@@ -23,7 +23,7 @@ from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage import file_io
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from unit.engine.storage.faulty_disk import Killed, kill_at
 
 CHUNK = 4096
@@ -39,7 +39,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifest(digest: bytes = DATA) -> Manifest:
-    return pin(
+    return content_addressed(
         (FileEntry("d/a", len(DATA), Digest("sha256", hashlib.sha256(digest).hexdigest()), (Location("https://x/"),)),)
     )
 
@@ -143,7 +143,7 @@ def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, mo
     )
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
     try:
-        worker.open(pin(entries))
+        worker.open(content_addressed(entries))
         incoming = tmp_path / ".modelferry" / "incoming" / worker.manifest.revision
         for name, content in contents.items():
             (incoming / name).write_bytes(content if name != "small/3" else bytes(len(content)))
@@ -349,7 +349,7 @@ def test_a_foreign_directory_is_not_touched(tmp_path: Path) -> None:
 
 def test_what_no_manifest_speaks_of_is_removed(worker: CheckpointWorker) -> None:
     fetch(worker, 0)
-    other = pin((FileEntry("b", 10, None, (Location("https://x/b"),)),))
+    other = content_addressed((FileEntry("b", 10, None, (Location("https://x/b"),)),))
     worker.open(other)
     incoming = worker.root / ".modelferry" / "incoming"
     assert [entry.name for entry in incoming.iterdir()] == [other.revision]
@@ -379,7 +379,7 @@ def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None
     name = hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
     entry = FileEntry("d/a", len(DATA), Digest("git-sha1", name), (Location("https://x/"),))
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
-    worker.open(pin((entry,)))
+    worker.open(content_addressed((entry,)))
     try:
         # Out of order, so that the digest begins in the reading and is completed by what is on the disk.
         fetch(worker, 2, 3)
@@ -397,7 +397,7 @@ def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None
 def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
     entry = FileEntry("d/a", len(DATA), Digest("git-sha1", hashlib.sha1(DATA).hexdigest()), (Location("https://x/"),))
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
-    worker.open(pin((entry,)))
+    worker.open(content_addressed((entry,)))
     fetch(worker, 0, 1, 2, 3)
     finish = worker.verify_file(0)
     worker.close()

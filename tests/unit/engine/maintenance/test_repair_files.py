@@ -18,7 +18,7 @@ from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from unit.engine.storage.faulty_disk import Killed, kill_at
 
 CHUNK = 4096
@@ -35,7 +35,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manifest() -> Manifest:
     digest = Digest("sha256", hashlib.sha256(DATA).hexdigest())
-    return pin((FileEntry("d/a", len(DATA), digest, (Location("https://x/"),)),))
+    return content_addressed((FileEntry("d/a", len(DATA), digest, (Location("https://x/"),)),))
 
 
 @dataclass
