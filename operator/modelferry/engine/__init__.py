@@ -11,6 +11,6 @@
     storage       the layout of the directory, and durable file operations
 
 `modelferry.http` has the connections. The fetching side (download, mirrors, pacing, response) imports only the
-interface of the checkpoint, ``checkpoint.api``, and so neither SQLite nor a hash: its process must stay small (48 MB with
-16 TLS connections).
+interface of the checkpoint, ``checkpoint.api``, and so neither SQLite nor a hash: its process must stay small (48 MB
+with 16 TLS connections).
 """
