@@ -18,7 +18,7 @@ from e2e.kit import Kit
 from e2e.origins import MIB
 from origin.certs import Leaf
 from origin.nginx import Nginx
-from origin.proxies import PASSWORD, USERNAME, Dante, Squid, why_not
+from origin.proxies import PASSWORD, USERNAME, Dante, Squid, why_unavailable
 
 INNER = "models.only-the-proxy-knows.test"
 
@@ -61,7 +61,7 @@ class Behind:
 @contextmanager
 def behind_proxies(host: str, leaf: Leaf, inner: Leaf) -> Iterator[Behind]:
     """nginx on loopback with the certificate `inner`, and the proxies on `host`, where pods reach them."""
-    if why := why_not(Squid) or why_not(Dante):
+    if why := why_unavailable(Squid) or why_unavailable(Dante):
         pytest.fail(why)
     names = {INNER: "127.0.0.1"}
     with tempfile.TemporaryDirectory() as root:

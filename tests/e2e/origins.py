@@ -14,7 +14,7 @@ from cluster import cache
 from cluster.shell import wait_until
 from origin.certs import Leaf
 from origin.model import ModelFile, make_model
-from origin.server import Entry
+from origin.server import LogEntry
 
 MIB = 1 << 20
 
@@ -51,10 +51,10 @@ class Hostile:
         """The URL of `path`."""
         return f"{self._base}{path}"
 
-    def requests(self, path: str) -> list[Entry]:
+    def requests(self, path: str) -> list[LogEntry]:
         """The log of one path."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
-        entries = [Entry(**json.loads(line)) for line in lines]
+        entries = [LogEntry(**json.loads(line)) for line in lines]
         return [entry for entry in entries if entry.path == f"/{path}"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cluster import ClusterError
 from e2e.kit import Kit
-from wrong_documents import WRONG, right
+from invalid_documents import WRONG, right
 
 
 @pytest.mark.parametrize("what", WRONG)

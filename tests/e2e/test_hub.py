@@ -21,7 +21,7 @@ from origin.certs import Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.modelscope import Model, ModelScope
 from origin.planted import found_in
-from origin.web import Question, threaded
+from origin.web import WebRequest, threaded
 
 #: Nowhere but in the Secret, and in requests to the hub.
 PLANTED = "hf_planted5e2e"
@@ -44,9 +44,9 @@ class Hubs:
         return {"huggingFace": {"repo": "acme/speech", "endpoint": self.hub.base} | fields}
 
 
-def storm(number: int, question: Question) -> bool:
+def storm(number: int, request: WebRequest) -> bool:
     """Three requests in a row are told to come back in a second, every now and then."""
-    return "/acme/many/" in question.path and number % 500 in (0, 1, 2)
+    return "/acme/many/" in request.path and number % 500 in (0, 1, 2)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
     status = kit.status("speech")
     assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
     assert kit.on_disk("speech") == digests(FILES)
-    assert {entry.question.token for entry in hubs.hub.log} == {PLANTED}
+    assert {entry.request.token for entry in hubs.hub.log} == {PLANTED}
     assert hubs.cdn.log
     assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
     assert any("agent fetch" in line for line in seen), "no download was seen running"
@@ -162,7 +162,7 @@ def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) 
     assert (status["revision"], status["checksum"], status["files"]) == (MANY.commit, "Verified", 2000)
     assert kit.on_disk("many") == digests(MANY.files)
     refused = sum(entry.status == 429 for entry in hubs.hub.log)
-    asked = sum("/resolve/" in entry.question.path for entry in hubs.hub.log)
+    asked = sum("/resolve/" in entry.request.path for entry in hubs.hub.log)
     assert refused >= 9
     assert asked <= 2000 + refused, "no file is asked for without need"
     assert not kit.condition("many", "Stalled")

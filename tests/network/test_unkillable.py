@@ -107,7 +107,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def mortal(call: int) -> tuple[str, ...]:
     """The command, killed at that call to the disk; 0: never."""
-    path = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from network.mortal import live; sys.exit(live())"
+    path = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from network.self_killing import run; sys.exit(run())"
     return sys.executable, "-c", path, str(call), str(CHUNK)
 
 

@@ -25,7 +25,7 @@ _KEY_ID = "tests"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TokenRequest:
     """A request for a token: the scope, who asked (the Authorization field), and what it was answered by."""
 
     scope: str
@@ -41,7 +41,7 @@ class TokenServer:
         self.issuer, self.service = "tests-issuer", "tests-registry"
         self.public: set[str] = set()
         self.lifetime = 300.0
-        self.asked: list[Asked] = []
+        self.requests: list[TokenRequest] = []
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._allowed = basic(user, password).authorization
         self._server = ThreadingHTTPServer((host, 0), self._handler())
@@ -86,7 +86,7 @@ class TokenServer:
         else:
             actions = ["pull"] if authorization or repository in self.public else []
             status, answer = 200, {"token": self.token(repository, actions), "expires_in": 300}
-        self.asked.append(Asked(scope, authorization, status))
+        self.requests.append(TokenRequest(scope, authorization, status))
         return status, answer
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-import wrong_documents
+import invalid_documents
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.parse import load_artifact, parse_artifact
@@ -72,9 +72,9 @@ def test_a_wrong_field_is_named_with_its_cause(wrong: Wrong) -> None:
     )
 
 
-@pytest.mark.parametrize("what", wrong_documents.WRONG)
+@pytest.mark.parametrize("what", invalid_documents.WRONG)
 def test_what_the_api_server_refuses_is_refused_here_too(what: str) -> None:
-    bad, _, said = wrong_documents.WRONG[what]
+    bad, _, said = invalid_documents.WRONG[what]
     with pytest.raises(InvalidSpec, match=re.escape(said)):
         parse_artifact(bad)
 
@@ -97,7 +97,7 @@ def test_every_field_of_the_crd_has_a_wrong_document() -> None:
     fields = set(_fields(schema, "spec"))
     assert len(fields) > 60
     told: set[str] = set()
-    for bad, _, _ in wrong_documents.WRONG.values():
+    for bad, _, _ in invalid_documents.WRONG.values():
         with pytest.raises(InvalidSpec) as caught:
             parse_artifact(bad)
         for path, what in re.findall(r"(?:^|; )(spec[A-Za-z0-9.\[\]]*): ([^;]*)", caught.value.message):
@@ -105,11 +105,11 @@ def test_every_field_of_the_crd_has_a_wrong_document() -> None:
                 generic = re.sub(r"\[\d+\]", "[]", path)
                 # A fault of an item that has no fields, or of a key, is one of the list, or of the mapping.
                 told |= {generic, generic.removesuffix("[]"), generic.rpartition(".")[0]}
-    assert sorted(fields - told) == [], "give tests/wrong_documents.py a document in which this field is wrong"
+    assert sorted(fields - told) == [], "give tests/invalid_documents.py a document in which this field is wrong"
 
 
 def test_the_document_that_those_are_made_from_is_right() -> None:
-    assert parse_artifact(wrong_documents.right()).name == "chattts"
+    assert parse_artifact(invalid_documents.right()).name == "chattts"
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -1,6 +1,6 @@
 """A right ModelArtifact with every field, and all the ways to get one field wrong.
 
-`tests/wrong_documents.py` holds those that the API server is tried with as well.
+`tests/invalid_documents.py` holds those that the API server is tried with as well.
 """
 
 from __future__ import annotations
