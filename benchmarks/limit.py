@@ -23,8 +23,8 @@ from pathlib import Path
 
 from modelferry.agent.bandwidth_limiter import LIMITS_FILE, SHARE_FILE
 from modelferry.manifest import Digest, FileEntry, Location, encode
-from modelferry.manifest.entries import pin
-from modelferry.resource.bandwidth import bytes_per_second
+from modelferry.manifest.entries import content_addressed
+from modelferry.values.rates import parse_rate
 from origin.certs import Authority
 
 #: Offset of tcpi_bytes_acked in Linux's struct tcp_info.
@@ -143,7 +143,7 @@ async def _measure(plan: Sequence[tuple[str, int]]) -> list[Second]:
                 if step:
                     _set(Path(work), rate)
                     await asyncio.sleep(1.5)  # the agent reads the file once a second
-                seconds += [await _second(origin, step, bytes_per_second(rate)) for _ in range(length)]
+                seconds += [await _second(origin, step, parse_rate(rate)) for _ in range(length)]
             return seconds
 
 
@@ -176,7 +176,7 @@ async def _running(work: Path, rate: str) -> AsyncIterator[_Origin]:
         stack.callback(server.close)
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.bin"
         entry = FileEntry("a.bin", _SIZE, Digest("sha256", sha256(b"never compared").hexdigest()), (Location(url),))
-        (work / "manifest").write_bytes(encode(pin((entry,))))
+        (work / "manifest").write_bytes(encode(content_addressed((entry,))))
         (work / "artifact").write_text(json.dumps(_ARTIFACT))
         shared = ["--manifest", work / "manifest", "--socket", work / "socket"]
         fetch = ["--artifact", work / "artifact", "--outcome", work / "outcome", "--limits", work / "limits"]

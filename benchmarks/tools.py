@@ -22,7 +22,7 @@ from benchmarks.measure import Command, Launch
 from benchmarks.payload import GeneratedFile
 from benchmarks.stats import OURS, UNVERIFIED
 from modelferry.manifest import Digest, FileEntry, Location, encode
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 
 #: Program -> Debian package.
 PACKAGES = {"wget": "wget", "curl": "curl", "axel": "axel", "aria2c": "aria2"}
@@ -158,7 +158,7 @@ def _agents(job: Job, options: tuple[str, ...]) -> Launch:
     entries = tuple(
         FileEntry(file.path, file.size, Digest("sha256", file.sha256), (Location(job.url(file)),)) for file in job.files
     )
-    (job.scratch / "manifest").write_bytes(encode(pin(entries)))
+    (job.scratch / "manifest").write_bytes(encode(content_addressed(entries)))
     (job.scratch / "model.yaml").write_text(yaml.safe_dump(_artifact(job)))
     binary = str(Path(sys.executable).with_name("modelferry"))
     shared = ["--manifest", f"{job.scratch}/manifest", "--socket", f"{job.scratch}/link"]

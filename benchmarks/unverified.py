@@ -40,7 +40,7 @@ class UnverifiedCheckpoint:
         """Preallocate every file."""
         self._revision = manifest.revision
         for entry in manifest.files:
-            path = self._root / layout.incoming(manifest.revision, entry.path)
+            path = self._root / layout.incoming_path(manifest.revision, entry.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 if entry.size:
@@ -72,8 +72,8 @@ class UnverifiedCheckpoint:
     async def publish(self) -> None:
         """Rename the files to where the benchmark expects them."""
         (self._root / layout.REVISIONS).mkdir()
-        (self._root / layout.incoming(self._revision)).rename(self._root / layout.published(self._revision))
-        (self._root / layout.CURRENT).symlink_to(layout.published(self._revision))
+        (self._root / layout.incoming_path(self._revision)).rename(self._root / layout.published_path(self._revision))
+        (self._root / layout.CURRENT).symlink_to(layout.published_path(self._revision))
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """Ignore it."""

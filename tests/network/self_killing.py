@@ -12,15 +12,15 @@ import pytest
 
 from modelferry.cli.main import main
 from modelferry.manifest import chunks
-from unit.engine.disk_edge import DiskEdge, Fault
+from unit.engine.storage.faulty_disk import Fault, FaultyDisk
 
 
-class SelfKillingDisk(DiskEdge):
+class SelfKillingDisk(FaultyDisk):
     """Counts disk operations, and kills the process at the last one."""
 
-    def meet(self, name: str) -> str:
+    def count_call(self, name: str) -> str:
         """Count one operation; the last one does not return."""
-        if super().meet(name) == "EIO":
+        if super().count_call(name) == "EIO":
             os.kill(os.getpid(), signal.SIGKILL)
         return ""
 
@@ -28,7 +28,7 @@ class SelfKillingDisk(DiskEdge):
 def run() -> int:
     """Run the command line."""
     call, chunks.CHUNK_SIZE = int(sys.argv[1]), int(sys.argv[2])
-    with SelfKillingDisk((Fault(call, "EIO"),)).at_work(pytest.MonkeyPatch()):
+    with SelfKillingDisk((Fault(call, "EIO"),)).installed(pytest.MonkeyPatch()):
         return main(sys.argv[3:])
 
 

@@ -17,7 +17,7 @@ from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Routes
-from modelferry.manifest.entries import SOURCE, pin
+from modelferry.manifest.entries import SOURCE, content_addressed
 from modelferry.resource.parse import parse_artifact
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
@@ -83,7 +83,7 @@ async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:
     http_client = HTTPClient(roads, world.limits)
     checkpoint = LocalCheckpoint(world.directory)
     fetcher = DownloadCoordinator(
-        pin((entry("a", data, url),)), checkpoint, http_client, Settings(4, progress_deadline=1.0)
+        content_addressed((entry("a", data, url),)), checkpoint, http_client, Settings(4, progress_deadline=1.0)
     )
     try:
         await fetcher.run()

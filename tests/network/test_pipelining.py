@@ -16,7 +16,7 @@ from modelferry.engine.download.attempt import AttemptRunner
 from modelferry.engine.download.events import Attempt, ChunkReported, Event, Requeued
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.storage.sink import Disk
+from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
@@ -24,7 +24,7 @@ from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import ServerBehavior
 from modelferry.manifest import FileEntry
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
@@ -249,10 +249,10 @@ async def attempts(
     world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
 ) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
     """An attempt for each of `files`, not started; all but the first may be pipelined."""
-    manifest = pin(files)
+    manifest = content_addressed(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
-    disk = Disk(opened.root, manifest.revision)
+    disk = IncomingFiles(opened.root, manifest.revision)
     runner = AttemptRunner(
         http_client, disk, checkpoint, True, lambda location, seconds: None, asyncio.get_running_loop().time
     )

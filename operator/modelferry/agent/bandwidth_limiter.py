@@ -13,10 +13,10 @@ from pathlib import Path
 
 from modelferry.errors import InvalidSpec
 from modelferry.http.transport.throttle import Throttle
-from modelferry.resource.bandwidth import bytes_per_second
 from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.parse.bandwidth_fields import read_limits
 from modelferry.resource.spec import Spec
+from modelferry.values.rates import parse_rate
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def given(bandwidth: str | None, spec: Spec) -> Limits:
     if bandwidth is None:
         return replace(spec.transfer.limits, mirrors=mirrors)
     try:
-        return Limits(bytes_per_second(bandwidth), mirrors=mirrors)
+        return Limits(parse_rate(bandwidth), mirrors=mirrors)
     except ValueError as error:
         raise InvalidSpec(f"--bandwidth: {error}") from error
 

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
         leave(Outcome.of(error), args.outcome)
         raise
     connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
-    settings = Settings(connections, plain_http, transfer.deadline, standings(spec))
+    settings = Settings(connections, plain_http, transfer.progress_deadline, standings(spec))
     throttle = Throttle(connections)
     limiter = Limiter(throttle, allowed, args.limits)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, Waiting
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 _POLL = 1.0
 _SAY_AGAIN = 30.0

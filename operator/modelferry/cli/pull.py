@@ -29,7 +29,7 @@ from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.transfer import MAX_CONNECTIONS
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 #: Progress is asked for 4 times a second: smooth to the eye, and nothing beside the download itself.
 _INTERVAL = 0.25

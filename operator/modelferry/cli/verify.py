@@ -29,7 +29,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +89,7 @@ async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Rep
     routes = source_route.asked_for(spec, args)
     routes, source = source_route.with_mirrors(routes, spec, args, await resolved(spec, routes))
     plain_http = transfer.tls.allow_plain_http
-    settings = Settings(transfer.connections, plain_http, transfer.deadline, standings(spec))
+    settings = Settings(transfer.connections, plain_http, transfer.progress_deadline, standings(spec))
     throttle = Throttle(settings.connections)
     http_client = HTTPClient(routes, connections=settings.connections, throttle=throttle)
     async with Limiter(throttle, bandwidth_limiter.given(args.bandwidth, spec)).watched():

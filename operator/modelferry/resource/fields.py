@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelferry.resource.names import NAME
-from modelferry.values.quantities import seconds, span
+from modelferry.values.quantities import duration_text, parse_duration
 
 
 @dataclass
@@ -93,11 +93,11 @@ class Fields:
         if not self.has(key):
             return default
         text = self.text(key)
-        found = seconds(text)
+        found = parse_duration(text)
         if found is None:
             self.error(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
         elif not low <= found <= high:
-            self.error(key, f"must be {span(low)} to {span(high)}, not {text}")
+            self.error(key, f"must be {duration_text(low)} to {duration_text(high)}, not {text}")
         else:
             return found
         return default

@@ -28,9 +28,9 @@ from modelferry.errors import (
     ServerBusy,
 )
 from modelferry.manifest import FileEntry, Location
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 
-MANIFEST = pin((FileEntry("a", 5, None, (Location("https://x/a"),)),))
+MANIFEST = content_addressed((FileEntry("a", 5, None, (Location("https://x/a"),)),))
 LIAR = QuarantinedMirror("m", "https://x/a", "lied")
 OPENED = OpenResult("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
 WRITTEN = WrittenChunk(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
@@ -144,7 +144,7 @@ def test_an_error_of_an_unknown_type_is_still_one() -> None:
 
 async def test_another_manifest_is_refused(server: CheckpointServer, client: CheckpointClient) -> None:
     with pytest.raises(InvalidSpec, match="different manifests"):
-        await client.open(pin((FileEntry("b", 5, None, (Location("https://x/a"),)),)))
+        await client.open(content_addressed((FileEntry("b", 5, None, (Location("https://x/a"),)),)))
 
 
 async def test_a_second_client_waits_until_the_first_is_gone(

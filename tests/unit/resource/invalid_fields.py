@@ -103,17 +103,17 @@ INVALID = (
 )
 
 
-def document(wrong: Wrong) -> Document:
-    """`VALID` with the one change of `wrong`."""
+def document(invalid: InvalidField) -> Document:
+    """`VALID` with the one change of `invalid`."""
     result = deepcopy(VALID)
-    *parents, last = wrong.at.replace("[", ".[").split(".")
+    *parents, last = invalid.at.replace("[", ".[").split(".")
     inner: Any = result
     for step in parents:
         inner = inner[_key(step)]
-    if wrong.value is MISSING:
+    if invalid.value is MISSING:
         del inner[_key(last)]
     else:
-        inner[_key(last)] = wrong.value
+        inner[_key(last)] = invalid.value
     return result
 
 

@@ -22,7 +22,7 @@ from modelferry.engine.download.events import (
 from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.response import Action, Expectation, Verdict, ended, judge
-from modelferry.engine.storage.sink import Disk, Sink
+from modelferry.engine.storage.incoming_files import IncomingFiles, Sink
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -68,7 +68,7 @@ class AttemptRunner:
     ``fetched`` counts the bytes of content that came over the network, ``received`` those of each mirror."""
 
     http_client: HTTPClient
-    disk: Disk
+    disk: IncomingFiles
     checkpoint: Checkpoint
     plain_http: bool
     reached: Callable[[LocationState, float], None]

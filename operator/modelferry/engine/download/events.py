@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from modelferry.engine.checkpoint.api import CommitResult, VerifyResult
 from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.pacing import Meter
+from modelferry.engine.pacing import RateMeter, stream_meter
 from modelferry.engine.response import Verdict
 from modelferry.errors import Stalled
 from modelferry.http.transport.response import Response
@@ -35,7 +35,7 @@ class Attempt:
     at: int = 0
     end: int = 0
     seconds: float = 0.0
-    meter: Meter = field(default_factory=Meter)
+    meter: RateMeter = field(default_factory=stream_meter)
     dropped: bool = False
     reported: bool = False
     small: bool = False

@@ -10,7 +10,15 @@ from typing import Any
 
 from modelferry.engine.download.events import Attempt, ChunkReported, Event
 from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.pacing import ConcurrencyController, Load, Stream, cut_of, find_slow, silent, victim
+from modelferry.engine.pacing import (
+    ConcurrencyController,
+    Load,
+    Stream,
+    find_slow,
+    find_stalled,
+    find_steal_candidate,
+    steal_offset,
+)
 from modelferry.http.transport.pipelining import DEPTH
 from modelferry.http.wire import Origin
 
@@ -103,14 +111,15 @@ class InFlight:
         """Half of what the slowest at `mirror` still has to fetch, as a task for another; None where all end soon.
         Those that bring nothing at all break off."""
         streams = self.streams(mirror, now)
-        for stream in silent(streams, concurrency, now):
+        for stream in find_stalled(streams, concurrency, now):
             self._drop(self._task(stream))
-        found = victim([one for one in streams if not self.tasks[self._task(one)].dropped], concurrency, now)
+        divisible = [one for one in streams if not self.tasks[self._task(one)].dropped]
+        found = find_steal_candidate(divisible, concurrency, now)
         if found is None:
             return None
         attempt = self.tasks[self._task(found)]
         assert attempt.task is not None
-        _, half = attempt.remaining.split(cut_of(found, concurrency))
+        _, half = attempt.remaining.split(steal_offset(found, concurrency))
         attempt.end = half.start
         return half
 

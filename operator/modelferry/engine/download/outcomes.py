@@ -22,9 +22,9 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.verification import SYNC_TRIES, FileStateMachine
-from modelferry.engine.pacing import backoff
 from modelferry.engine.response import Action
 from modelferry.errors import CertificateRefused, UnknownHost
+from modelferry.http.backoff import backoff
 from modelferry.http.wire import Origin, ServerBehavior
 from modelferry.manifest import Chunk
 from modelferry.values.urls import redact_url
@@ -150,8 +150,8 @@ class OutcomeHandler:
         elif self._download.mirrors.should_switch_location(file, now):
             file.chosen = None
             await self._files.anew(file)
-        elif self._download.budget.spent(now):
-            raise failure_messages.unavailable(file, location, verdict, self._download.budget.progress_deadline)
+        elif self._download.budget.is_exceeded(now):
+            raise failure_messages.unavailable(file, location, verdict, self._download.budget.seconds)
         else:
             if verdict.behavior in _BUSY:
                 self._download.mirrors.busy(location, now, verdict.delay)

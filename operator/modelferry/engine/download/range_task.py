@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.engine.pacing import ConcurrencyController, next_part_size
 from modelferry.manifest import SMALL_CHUNK, Chunk, FileEntry
 
 #: Leases that are looked at to find one that may be fetched now: while every one has to wait for its server, that
@@ -70,6 +71,13 @@ class RangeTask:
         if kept > self.start:
             return replace(self, start=kept, failures=1, reopen=False)
         return replace(self, failures=self.failures + 1)
+
+
+def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int) -> tuple[RangeTask, RangeTask | None]:
+    """The part of `task` to request now, and the rest to put back, if any; `waiting` bytes after it are not yet
+    requested."""
+    size = task.size if task.whole or task.stream else next_part_size(concurrency, task.size, waiting)
+    return (task, None) if size == task.size else task.split(task.start + size)
 
 
 _Ready = tuple[int, int, int, RangeTask]

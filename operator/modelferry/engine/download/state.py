@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
 from modelferry.engine.download.in_flight import InFlight
-from modelferry.engine.download.range_task import RangeTask, TaskQueue
+from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
 from modelferry.engine.download.transfer_stats import TransferStats
 from modelferry.engine.mirrors.registry import MirrorRegistry
-from modelferry.engine.pacing import LEAST, Load, ProgressDeadline, next_part
+from modelferry.engine.pacing import MIN_PART, Load, ProgressDeadline
 from modelferry.manifest import Chunk
 
 
@@ -40,7 +40,7 @@ class DownloadState:
 
     def progress(self, now: float) -> None:
         """Bytes were kept: patience begins anew."""
-        self.budget = self.budget.progress(now)
+        self.budget = self.budget.record_progress(now)
         self.message = ""
 
     def next(self, now: float, *, share: bool = True) -> tuple[RangeTask, LocationState] | None:
@@ -74,7 +74,7 @@ class DownloadState:
             found.extend([location] if location is not None else [])
             return location is not None
 
-        task = self.backlog.pop(now, may, small=load.wants_small, crowded=load.crowded)
+        task = self.backlog.pop(now, may, small=load.prefers_small, crowded=load.has_enough_small)
         return (task, found[-1]) if task is not None else None
 
     def _share(self, now: float) -> tuple[RangeTask, LocationState] | None:
@@ -117,7 +117,7 @@ class DownloadState:
     @property
     def requests(self) -> int:
         """About as many as could be sent at once."""
-        return len(self.backlog) + self.backlog.bytes // LEAST
+        return len(self.backlog) + self.backlog.bytes // MIN_PART
 
     def times(self) -> list[float]:
         """Clock readings at which something may be fetched that may not be fetched yet."""

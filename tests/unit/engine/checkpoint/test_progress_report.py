@@ -8,7 +8,7 @@ from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.chunk_store import ChunkRow
 from modelferry.engine.checkpoint.digests import RunningDigest
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.checkpoint.progress_report import WINDOW, Meter, letters_of, progress_of
+from modelferry.engine.checkpoint.progress_report import letters_of, progress_of
 from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.messages import FileProgress, Progress
 
@@ -73,31 +73,6 @@ def test_what_the_fetching_side_says_is_shown_unless_there_is_something_to_say_h
     telemetry = Telemetry(message="trying again")
     assert progress(state(0, 0), telemetry=telemetry).message == "trying again"
     assert progress(state(0, 0), telemetry=telemetry, message="set aside").message == "set aside"
-
-
-def test_the_speed_is_that_of_the_last_seconds() -> None:
-    meter = Meter()
-    assert meter.speed(0.0) == 0.0
-    for second in range(30):
-        meter.sample(float(second), 100 * second if second < 10 else 1000 + 500 * (second - 10))
-    assert meter.speed(29.0) == 500.0
-    assert meter.speed(29.0 + WINDOW) == 250.0
-
-
-def test_a_count_that_falls_begins_anew() -> None:
-    meter = Meter()
-    meter.sample(0.0, 100)
-    meter.sample(1.0, 50)
-    assert meter.speed(1.0) == 0.0
-    meter.sample(2.0, 80)
-    assert meter.speed(2.0) == 30.0
-
-
-def test_rare_questions_are_measured_by_as_well() -> None:
-    meter = Meter()
-    for second in (0, 60, 120):
-        meter.sample(float(second), second * 10)
-    assert meter.speed(120.0) == 10.0
 
 
 def test_a_file_keeps_count() -> None:

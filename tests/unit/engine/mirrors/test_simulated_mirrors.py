@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unit.engine.mirror_simulator import Line, Race
+from unit.engine.mirrors.mirror_simulator import Line, Race
 
 MB, GB = 1e6, 10**9
 

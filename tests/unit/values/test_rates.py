@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.resource.bandwidth import bits, bytes_per_second
+from modelferry.values.rates import bit_rate_text, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from modelferry.resource.bandwidth import bits, bytes_per_second
     [("40Mbit", 5_000_000), ("256kbit", 32_000), ("1Gbit", 125_000_000), ("5MB", 5_000_000), ("5MiB", 5_242_880)],
 )
 def test_bits_count_by_1000_and_bytes_as_their_unit_says(text: str, rate: int) -> None:
-    assert bytes_per_second(text) == rate
+    assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ def test_bits_count_by_1000_and_bytes_as_their_unit_says(text: str, rate: int) -
 )
 def test_anything_else_is_refused_with_what_it_must_be(text: str) -> None:
     with pytest.raises(ValueError, match="such as 40Mbit or 5MB; not"):
-        bytes_per_second(text)
+        parse_rate(text)
 
 
 @pytest.mark.parametrize(
     ("rate", "text"), [(5_000_000, "40 Mbit/s"), (32_000, "256 kbit/s"), (156_250_000, "1.25 Gbit/s"), (5, "40 bit/s")]
 )
 def test_a_rate_is_shown_as_a_lines(rate: int, text: str) -> None:
-    assert bits(rate) == text
+    assert bit_rate_text(rate) == text

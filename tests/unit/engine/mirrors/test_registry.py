@@ -12,7 +12,7 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.mirrors import Mirror, MirrorLimit
 from modelferry.engine.mirrors.registry import SILENCE, MirrorRegistry
-from modelferry.engine.pacing import Load, Meter
+from modelferry.engine.pacing import Load, stream_meter
 from modelferry.errors import NotFound
 from modelferry.http.wire import Origin
 from modelferry.manifest import Digest, FileEntry, Location
@@ -260,7 +260,7 @@ def test_a_mirror_with_a_limit_gets_the_streams_that_it_is_enough_for() -> None:
 def test_a_mirror_whose_limit_would_hold_up_the_end_begins_no_chunk() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
     choice.servers.update_load({"two": Load(2, 0)})
-    choice.servers.mirror(choice.file.locations[2]).meter = Meter().sampled(0.0, 0).sampled(1.0, 10 << 20)
+    choice.servers.mirror(choice.file.locations[2]).meter = stream_meter().sampled(0.0, 0).sampled(1.0, 10 << 20)
     choice.servers.caps = {"one": MirrorLimit(1000, 1)}
     assert choice.ask() == "two"
     assert choice.ask(waiting=30_000 << 20) == "one"

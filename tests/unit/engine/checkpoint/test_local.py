@@ -11,7 +11,7 @@ from modelferry.engine.checkpoint.api import CommitResult, Telemetry, WrittenChu
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.manifest import FileEntry, Location
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from modelferry.messages import ChunkMap
 
 CHUNK = 4096
@@ -21,7 +21,7 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
-    manifest = pin((FileEntry("a", 4 * CHUNK, None, (Location("https://x/"),)),))
+    manifest = content_addressed((FileEntry("a", 4 * CHUNK, None, (Location("https://x/"),)),))
     checkpoint = LocalCheckpoint(tmp_path)
     try:
         await checkpoint.open(manifest)
@@ -49,7 +49,9 @@ async def test_small_files_that_come_one_after_the_other_are_committed_together(
         return commit(self, reports)
 
     monkeypatch.setattr(CheckpointWorker, "commit_chunks", counted)
-    manifest = pin(tuple(FileEntry(str(number), CHUNK, None, (Location("https://x/"),)) for number in range(40)))
+    manifest = content_addressed(
+        tuple(FileEntry(str(number), CHUNK, None, (Location("https://x/"),)) for number in range(40))
+    )
     checkpoint = LocalCheckpoint(tmp_path)
     try:
         await checkpoint.open(manifest)

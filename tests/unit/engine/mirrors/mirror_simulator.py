@@ -1,7 +1,7 @@
 """Several mirrors over simulated lines, driven by the fetcher's own decisions (`engine.servers`, `engine.pace`).
 
 A mirror's streams share its capacity evenly; a request costs a round trip (a new connection three), and a stream may be
-limited to `cap`. Slow start is left out: tests/unit/engine/line_simulator.py has it.
+limited to `cap`. Slow start is left out: tests/unit/engine/pacing/path_simulator.py has it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from math import inf
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask, TaskQueue
+from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.mirrors.registry import MirrorRegistry
-from modelferry.engine.pacing import next_part
 from modelferry.manifest import Digest, FileEntry, Location, chunk_count
 
 

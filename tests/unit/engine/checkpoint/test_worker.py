@@ -19,11 +19,11 @@ from modelferry.engine.checkpoint.chunk_store import read_quarantined
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker, retired
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.revision_check import verify
-from modelferry.engine.storage import files
+from modelferry.engine.storage import file_io
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
-from unit.engine.disk_edge import Killed, die_at
+from modelferry.manifest.entries import content_addressed
+from unit.engine.storage.faulty_disk import Killed, kill_at
 
 CHUNK = 4096
 #: Calls that change the disk while a model of one file in one directory is published.
@@ -38,7 +38,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifest(digest: bytes = DATA) -> Manifest:
-    return pin(
+    return content_addressed(
         (FileEntry("d/a", len(DATA), Digest("sha256", hashlib.sha256(digest).hexdigest()), (Location("https://x/"),)),)
     )
 
@@ -106,7 +106,7 @@ def test_chunks_of_one_batch_share_one_sync_and_one_commit(
     worker: CheckpointWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(files, "sync_data", synced.append)
+    monkeypatch.setattr(file_io, "fdatasync", synced.append)
     assert fetch(worker, 0, 2, 3) == [CommitResult(True)] * 3
     assert len(synced) == 1
 
@@ -115,7 +115,7 @@ def test_a_chunk_is_synced_before_its_row_is_committed(
     worker: CheckpointWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(files, "sync_data", lambda fd: seen.append(str(rows(worker)[0][3])))
+    monkeypatch.setattr(file_io, "fdatasync", lambda fd: seen.append(str(rows(worker)[0][3])))
     fetch(worker, 0)
     assert seen == ["pending"]
 
@@ -129,7 +129,7 @@ def test_a_chunk_is_synced_while_it_is_read_back(worker: CheckpointWorker, monke
         return int(real(*arguments))
 
     monkeypatch.setattr(os, "preadv", preadv)
-    monkeypatch.setattr(files, "sync_data", lambda fd: began.set())
+    monkeypatch.setattr(file_io, "fdatasync", lambda fd: began.set())
     assert fetch(worker, 0) == [CommitResult(True)]
     assert waited == [True]
 
@@ -142,7 +142,7 @@ def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, mo
     )
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
     try:
-        worker.open(pin(entries))
+        worker.open(content_addressed(entries))
         incoming = tmp_path / ".modelferry" / "incoming" / worker.manifest.revision
         for name, content in contents.items():
             (incoming / name).write_bytes(content if name != "small/3" else bytes(len(content)))
@@ -155,7 +155,7 @@ def test_many_small_files_share_one_commit_that_verifies_them(tmp_path: Path, mo
             if synced[-1] == inodes[1]:
                 raise DiskError("syncing failed")
 
-        monkeypatch.setattr(files, "sync_data", sync)
+        monkeypatch.setattr(file_io, "fdatasync", sync)
         commits: list[str] = []
         worker.chunk_store._db.set_trace_callback(commits.append)
         receipts = worker.commit_chunks(
@@ -184,7 +184,7 @@ def test_a_failed_sync_leaves_the_chunk_pending_and_is_not_tried_again(
         raise DiskError("syncing failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sync_data", fail)
+        patch.setattr(file_io, "fdatasync", fail)
         assert fetch(worker, 0) == [CommitResult(False, "disk")]
     assert len(calls) == 1
     assert rows(worker)[0][3] == "pending"
@@ -200,7 +200,7 @@ def test_a_failed_sync_spoils_what_was_written_of_other_chunks_of_the_file(
     assert fetch(worker, 3) == [CommitResult(True)]
     write(worker, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sync_data", fail)
+        patch.setattr(file_io, "fdatasync", fail)
         assert fetch(worker, 0) == [CommitResult(False, "disk")]
     # Chunk 1 may have been lost by that sync, which alone was told so: it counts when it was written after it.
     assert worker.commit_chunks([report(worker, 1)]) == [CommitResult(False, "disk")]
@@ -311,7 +311,7 @@ def test_killed_at_any_step_of_publishing_the_next_start_completes_it(
     fetch(worker, 0, 1, 2, 3)
     worker.verify_file(0)
     with monkeypatch.context() as patch, suppress(Killed):
-        die_at(patch, step, *CALLS)
+        kill_at(patch, step, *CALLS)
         worker.publish()
     current = worker.root / "current"
     assert not current.exists() or (current / ".modelferry-ready.json").exists()
@@ -329,7 +329,7 @@ def test_those_are_all_steps(worker: CheckpointWorker, monkeypatch: pytest.Monke
     fetch(worker, 0, 1, 2, 3)
     worker.verify_file(0)
     with monkeypatch.context() as patch:
-        die_at(patch, STEPS + 1, *CALLS)
+        kill_at(patch, STEPS + 1, *CALLS)
         worker.publish()
 
 
@@ -348,7 +348,7 @@ def test_a_foreign_directory_is_not_touched(tmp_path: Path) -> None:
 
 def test_what_no_manifest_speaks_of_is_removed(worker: CheckpointWorker) -> None:
     fetch(worker, 0)
-    other = pin((FileEntry("b", 10, None, (Location("https://x/b"),)),))
+    other = content_addressed((FileEntry("b", 10, None, (Location("https://x/b"),)),))
     worker.open(other)
     incoming = worker.root / ".modelferry" / "incoming"
     assert [entry.name for entry in incoming.iterdir()] == [other.revision]
@@ -378,7 +378,7 @@ def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None
     name = hashlib.sha1(b"blob %d\0" % len(DATA) + DATA).hexdigest()
     entry = FileEntry("d/a", len(DATA), Digest("git-sha1", name), (Location("https://x/"),))
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
-    worker.open(pin((entry,)))
+    worker.open(content_addressed((entry,)))
     try:
         # Out of order, so that the digest begins in the reading and is completed by what is on the disk.
         fetch(worker, 2, 3)
@@ -396,7 +396,7 @@ def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None
 def test_gits_digest_of_other_bytes_is_a_mismatch(tmp_path: Path) -> None:
     entry = FileEntry("d/a", len(DATA), Digest("git-sha1", hashlib.sha1(DATA).hexdigest()), (Location("https://x/"),))
     worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
-    worker.open(pin((entry,)))
+    worker.open(content_addressed((entry,)))
     fetch(worker, 0, 1, 2, 3)
     finish = worker.verify_file(0)
     worker.close()

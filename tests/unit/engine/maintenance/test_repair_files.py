@@ -18,8 +18,8 @@ from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
-from unit.engine.disk_edge import Killed, die_at
+from modelferry.manifest.entries import content_addressed
+from unit.engine.storage.faulty_disk import Killed, kill_at
 
 CHUNK = 4096
 #: Calls that change the disk while a file of four chunks in one directory is repaired, two of them anew.
@@ -35,7 +35,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manifest() -> Manifest:
     digest = Digest("sha256", hashlib.sha256(DATA).hexdigest())
-    return pin((FileEntry("d/a", len(DATA), digest, (Location("https://x/"),)),))
+    return content_addressed((FileEntry("d/a", len(DATA), digest, (Location("https://x/"),)),))
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_t
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     with monkeypatch.context() as patch, suppress(Killed):
-        die_at(patch, step, *CALLS)
+        kill_at(patch, step, *CALLS)
         damaged.repair()
     assert damaged.now in (damaged.before, DATA)
     damaged.report = verify(damaged.directory)
@@ -120,7 +120,7 @@ def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_t
 
 def test_those_are_all_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        die_at(patch, STEPS + 1, *CALLS)
+        kill_at(patch, STEPS + 1, *CALLS)
         damaged.repair()
 
 
@@ -170,7 +170,7 @@ def test_what_was_written_to_another_inode_is_not_taken(damaged: Damaged) -> Non
 def test_a_disk_without_room_for_the_copy_is_told_and_nothing_changed(
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelferry.engine.storage.tree.Tree.free", lambda self: (1000, 1 << 30))
+    monkeypatch.setattr("modelferry.engine.storage.tree.Tree.disk_space", lambda self: (1000, 1 << 30))
     repairer = Repairer(damaged.directory, damaged.report)
     with pytest.raises(InsufficientSpace, match="are missing"):
         repairer.open(plan(damaged.report, manifest()))
