@@ -39,7 +39,7 @@ mount --bind "$1/var-lib" /var/lib
 mount --bind "$1/var-log" /var/log
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -o loop "$1/disk.img" {DISK_MOUNT}
-mount --make-rshared /  # as on a real machine; the kubelet asks for it
+mount --make-rshared /  # as on a real machine; the kubelet requires it
 exec sleep infinity
 """
 

@@ -1,4 +1,4 @@
-"""A target directory and pulls into it, with the whole engine in this process."""
+"""A target directory, and downloads into it by the engine in this process."""
 
 from __future__ import annotations
 
