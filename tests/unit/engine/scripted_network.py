@@ -13,7 +13,7 @@ from modelferry.http.routes import Route, Routes
 from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
 from modelferry.http.transport.connection_pool import ConnectionPool
-from origin.rules import Asked, Reply, Rule, Served, reply_to
+from origin.rules import ReceivedRequest, Reply, Rule, Served, reply_to
 from origin.server import parse
 
 #: What a connection attempt may meet with, in the stead of an answer.
@@ -28,7 +28,7 @@ class ScriptedNetwork(HTTPClient):
 
     def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
         super().__init__(_UNUSED, pool=_ScriptedPool(self))
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self._contents = contents
         self._script = script
         self._digest = digest
