@@ -130,7 +130,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
 def test_without_its_token_a_gated_repository_says_how_to_be_let_in(kit: Kit, hubs: Hubs) -> None:
     kit.apply(wanted("gated", hubs.source()))
     said = kit.wait_stalled("gated", "GatedRepo")
-    assert f"is gated, and this client is not let in; ask for access at {hubs.hub.base}/acme/speech" in said
+    assert f"is gated, and this client has no access; ask for access at {hubs.hub.base}/acme/speech" in said
     assert "spec.auth" in said
 
 
@@ -142,7 +142,7 @@ def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(
     kit.apply(wanted("patterns", {"huggingFace": {**hubs.source()["huggingFace"], "include": ["*.bin"]}}, **with_token))
     assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
     assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
-    assert "include (*.bin) takes 0" in kit.wait_stalled("patterns", "InvalidSpec")
+    assert "include (*.bin) matches 0" in kit.wait_stalled("patterns", "InvalidSpec")
     assert [name for name, text in readable_output(kit).items() if found_in(text, PLANTED)] == []
 
 

@@ -154,7 +154,7 @@ async def _until_refused(world: World, registry: RegistryStore, shown: dict[str,
         ("models/tts:v9", LOGIN, "TagMissing", "there is no tag 'v9'; correct reference; there is .*v1"),
         (f"models/tts@sha256:{'0' * 64}", LOGIN, "ManifestMissing", "there is no manifest 'sha256:0000"),
         ("models/none:v1", LOGIN, "RepositoryMissing", "has no repository 'models/none'; correct reference"),
-        ("models/tts:v1", None, "Denied", "let the user of spec.auth pull 'models/tts', or give one that may"),
+        ("models/tts:v1", None, "Denied", "allow the user of spec.auth to pull 'models/tts', or give one that may"),
         (
             "models/tts:v1",
             LOGIN | {"password": "planted-x"},
@@ -194,7 +194,7 @@ async def test_a_token_server_that_the_secret_does_not_list_gets_no_password(
 
 
 async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore, world: World) -> None:
-    with pytest.raises(Denied, match="401 Unauthorized: let the user"):
+    with pytest.raises(Denied, match="401 Unauthorized: allow the user"):
         await resolved(world, source(walled), LOGIN | {"password": "planted-x"})
 
 

@@ -132,7 +132,7 @@ async def test_a_server_with_a_weakness_is_good_enough(origin: HostileOrigin, ru
 async def test_a_length_that_the_server_keeps_to_itself_must_be_declared(origin: HostileOrigin) -> None:
     origin.script.add(Rule(content_range="bytes 0-0/*"))
     assert (await entry(origin, size=1000)).size == 1000
-    with pytest.raises(ServerMisbehaves, match="does not tell the file's length; declare it as size"):
+    with pytest.raises(ServerMisbehaves, match="does not report the file's length; declare it as size"):
         await entry(origin)
 
 
