@@ -10,7 +10,7 @@ import pytest
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.object_stores import S3Source
-from modelferry.sources.s3_responses import ListedObject, listing_error, object_facts, object_error, parse_page
+from modelferry.sources.s3_responses import ListedObject, listing_error, object_error, object_facts, parse_page
 from modelferry.sources.source_client import Head
 
 SOURCE = S3Source("models", "tts", "us-east-1")
