@@ -41,7 +41,7 @@ def spans(origin: HostileOrigin) -> list[int]:
     return sorted(entry.span[0] // CHUNK for entry in origin.entries if entry.span)
 
 
-async def test_a_stopped_download_goes_on_where_it_was(half: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_stopped_download_resumes(half: HostileOrigin, world: World, data: bytes) -> None:
     async with half:
         result = await world.pull(entry("a", data, half.url("a")))
     assert spans(half) == [3, 4, 5]
@@ -49,7 +49,7 @@ async def test_a_stopped_download_goes_on_where_it_was(half: HostileOrigin, worl
     assert world.read("a") == data
 
 
-async def test_after_a_boot_all_chunks_are_hashed_and_a_lost_one_fetched_alone(
+async def test_after_a_boot_all_chunks_are_hashed_and_only_a_lost_one_is_fetched(
     half: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.incoming("a"), CHUNK + 5)
@@ -62,7 +62,7 @@ async def test_after_a_boot_all_chunks_are_hashed_and_a_lost_one_fetched_alone(
     assert world.read("a") == data
 
 
-async def test_without_a_boot_damage_at_rest_is_found_by_the_whole_digest_and_fetched_alone(
+async def test_without_a_boot_damage_is_found_by_the_files_digest_and_only_it_is_fetched(
     half: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.incoming("a"), CHUNK + 5)
@@ -81,9 +81,7 @@ async def test_a_file_that_was_lost_is_fetched_again(half: HostileOrigin, world:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "version"])
-async def test_a_database_that_cannot_be_read_is_set_aside(
-    half: HostileOrigin, world: World, data: bytes, damage: str
-) -> None:
+async def test_an_unreadable_database_is_renamed(half: HostileOrigin, world: World, data: bytes, damage: str) -> None:
     database = world.directory / ".modelferry" / "chunks.db"
     if damage == "garbage":
         database.write_bytes(b"not a database" * 1000)
@@ -98,7 +96,7 @@ async def test_a_database_that_cannot_be_read_is_set_aside(
     assert world.read("a") == data
 
 
-async def test_without_a_database_what_verifies_as_a_whole_is_kept(serve: Serve, world: World, data: bytes) -> None:
+async def test_without_a_database_files_that_verify_are_kept(serve: Serve, world: World, data: bytes) -> None:
     async with serve({"a": data, "b": b"x" * CHUNK}) as origin:
         origin.script.add(Rule(path="b", status=404))
         files = entry("a", data, origin.url("a")), entry("b", b"x" * CHUNK, origin.url("b"))
@@ -145,7 +143,7 @@ async def test_a_published_revision_that_a_boot_damaged_is_repaired(
     assert world.read("a") == data
 
 
-async def test_a_published_file_that_is_gone_is_fetched_by_the_next_pull(
+async def test_a_missing_published_file_is_fetched_by_the_next_pull(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
     (world.directory / "current" / "a").unlink()
@@ -155,7 +153,7 @@ async def test_a_published_file_that_is_gone_is_fetched_by_the_next_pull(
     assert world.read("a") == data
 
 
-async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_is_who_finds_damage(
+async def test_without_a_boot_only_verify_reads_published_files_and_finds_damage(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
@@ -176,7 +174,9 @@ async def test_a_revision_without_its_marker_is_recovered_without_the_origin(
     assert verify(world.directory).ok
 
 
-async def test_a_switch_that_a_crash_prevented_is_made_up_for(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_switch_of_current_that_a_crash_prevented_is_completed(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
     (world.directory / "current").unlink()
     async with whole:
         await world.pull(entry("a", data, whole.url("a")))
@@ -184,7 +184,7 @@ async def test_a_switch_that_a_crash_prevented_is_made_up_for(whole: HostileOrig
     assert world.read("a") == data
 
 
-async def test_the_current_and_the_previous_revision_stay(serve: Serve, world: World) -> None:
+async def test_the_current_and_the_previous_revision_are_kept(serve: Serve, world: World) -> None:
     contents = [bytes([number]) * 1000 for number in range(4)]
     for content in contents:
         async with serve({"a": content}) as origin:
@@ -205,20 +205,22 @@ async def test_going_back_to_the_previous_revision_fetches_nothing(serve: Serve,
     assert world.read("x") == b"one"
 
 
-async def test_verify_names_the_bad_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_verify_names_the_damaged_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
     assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
 
 
-async def test_verify_without_the_database_goes_by_the_marker(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_verify_without_the_database_uses_the_ready_marker(
+    whole: HostileOrigin, world: World, data: bytes
+) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
     assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
 
 
-async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOrigin, world: World) -> None:
+async def test_verify_reports_missing_files_and_wrong_sizes(whole: HostileOrigin, world: World) -> None:
     file = world.directory / "current" / "a"
     with file.open("ab") as opened:
         opened.write(b"more")
@@ -227,6 +229,6 @@ async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOr
     assert verify(world.directory).files[0].state == "missing"
 
 
-def test_verify_of_an_empty_directory_says_so(tmp_path: Path) -> None:
+def test_verify_reports_an_empty_directory(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no published model"):
         verify(tmp_path)

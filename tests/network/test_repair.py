@@ -58,7 +58,7 @@ def published(world: World, path: str) -> Path:
     return world.directory / "current" / path
 
 
-async def test_a_flipped_byte_costs_one_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_flipped_byte_is_repaired_with_one_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), 4 * CHUNK + 17)
     async with whole:
         assert await repaired(world, whole) == Repaired(("a",), CHUNK, 0)
@@ -68,7 +68,7 @@ async def test_a_flipped_byte_costs_one_chunk(whole: HostileOrigin, world: World
     assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
 
 
-async def test_two_chunks_of_two_files_are_fetched_and_nothing_else(
+async def test_only_the_damaged_chunks_of_two_files_are_fetched(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(published(world, "a"), 0)
@@ -79,7 +79,7 @@ async def test_two_chunks_of_two_files_are_fetched_and_nothing_else(
     assert (world.read("a"), world.read("deep/b")) == (data, OTHER)
 
 
-async def test_who_has_the_file_open_never_sees_it_change(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_readers_of_an_open_file_never_see_a_change(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), 4 * CHUNK)
     damaged = world.read("a")
     with published(world, "a").open("rb") as reader:
@@ -90,7 +90,7 @@ async def test_who_has_the_file_open_never_sees_it_change(whole: HostileOrigin, 
     assert published(world, "a").stat().st_mode & 0o777 == 0o644
 
 
-async def test_a_missing_file_is_fetched_whole_into_its_place(whole: HostileOrigin, world: World) -> None:
+async def test_a_missing_file_is_fetched(whole: HostileOrigin, world: World) -> None:
     shutil.rmtree(published(world, "deep"))
     async with whole:
         await repaired(world, whole)
@@ -99,7 +99,7 @@ async def test_a_missing_file_is_fetched_whole_into_its_place(whole: HostileOrig
 
 
 @pytest.mark.parametrize("size", [2 * CHUNK + 100, 7 * CHUNK])
-async def test_of_a_file_with_another_size_the_whole_chunks_are_kept(
+async def test_intact_chunks_of_a_file_with_a_wrong_size_are_kept(
     whole: HostileOrigin, world: World, data: bytes, size: int
 ) -> None:
     os.truncate(published(world, "a"), size)
@@ -109,7 +109,7 @@ async def test_of_a_file_with_another_size_the_whole_chunks_are_kept(
     assert world.read("a") == data
 
 
-async def test_without_chunk_digests_the_damaged_file_is_fetched_whole(
+async def test_without_chunk_digests_the_entire_damaged_file_is_fetched(
     whole: HostileOrigin, world: World, data: bytes
 ) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
@@ -120,7 +120,7 @@ async def test_without_chunk_digests_the_damaged_file_is_fetched_whole(
     assert world.read("a") == data
 
 
-async def test_a_source_that_is_gone_is_told_and_nothing_is_lost(whole: HostileOrigin, world: World) -> None:
+async def test_an_unavailable_source_is_reported_and_nothing_is_lost(whole: HostileOrigin, world: World) -> None:
     world.corrupt(published(world, "a"), 0)
     world.corrupt(published(world, "deep/b"), 0)
     before = world.read("a")
@@ -135,7 +135,7 @@ async def test_a_source_that_is_gone_is_told_and_nothing_is_lost(whole: HostileO
     assert verify(world.directory).ok
 
 
-async def test_a_repair_goes_on_where_another_one_was_stopped(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_stopped_repair_resumes(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.connections = 1
     for index in range(4):
         world.corrupt(published(world, "a"), index * CHUNK)
@@ -150,7 +150,7 @@ async def test_a_repair_goes_on_where_another_one_was_stopped(whole: HostileOrig
     assert world.read("a") == data
 
 
-async def test_a_chunk_that_comes_wrong_once_is_fetched_again(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_chunk_that_is_corrupt_once_is_fetched_again(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), CHUNK)
     whole.script.add(Rule(path="a", covers=CHUNK, corrupt=CHUNK + 1, times=1))
     async with whole:
@@ -181,7 +181,7 @@ async def test_a_source_with_other_bytes_of_the_same_size_changes_nothing(
     ],
     ids=["not named", "another size", "another digest"],
 )
-async def test_an_artifact_that_does_not_have_the_file_is_told_before_anything_is_asked(
+async def test_an_artifact_without_the_file_is_reported_before_any_request(
     whole: HostileOrigin, world: World, contents: dict[str, bytes], error: type[ModelferryError]
 ) -> None:
     world.corrupt(published(world, "a"), 0)
@@ -191,7 +191,7 @@ async def test_an_artifact_that_does_not_have_the_file_is_told_before_anything_i
     assert not whole.entries
 
 
-async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_was_computed(
+async def test_a_file_without_a_declared_digest_is_repaired_with_the_computed_one(
     serve: Serve, world: World, data: bytes
 ) -> None:
     async with serve({"a": data}) as origin:
@@ -207,7 +207,7 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
     assert world.read("a") == data
 
 
-def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
+def test_a_directory_in_use_is_not_repaired(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.make_directories(".modelferry")
     lock = acquire(tree)
@@ -217,7 +217,7 @@ def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> N
     tree.close()
 
 
-async def test_a_pull_after_a_repair_finds_everything_whole(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_pull_after_a_repair_fetches_nothing(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), 0)
     async with whole:
         await repaired(world, whole)

@@ -125,7 +125,7 @@ def over(*processes: subprocess.Popen[bytes]) -> bool:
 
 
 @pytest.mark.parametrize("role", ["checkpoint", "fetch"])
-def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage: Stage, role: str) -> None:
+def test_committed_chunks_survive_a_kill_at_any_disk_operation(stage: Stage, role: str) -> None:
     scene = stage(20 * CHUNK + 1234)
     pod = scene.pod
     surviving = self_killing(0)
@@ -150,7 +150,7 @@ def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage
 
 
 @pytest.mark.parametrize("who", ["fetch", "checkpoint", "origin"])
-def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_chunk(stage: Stage, who: str) -> None:
+def test_a_process_that_is_stopped_for_a_while_loses_no_chunk(stage: Stage, who: str) -> None:
     scene = stage(64 * MIB, rate=8 * MIB)
     checkpoint, fetch = scene.pod.checkpoint(), scene.pod.fetch()
     pid = {"fetch": fetch.pid, "checkpoint": checkpoint.pid, "origin": scene.origin.pid}[who]
@@ -199,7 +199,7 @@ def fill(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("extents", [True, False], ids=["preallocated", "cannot preallocate"])
-def test_a_disk_that_fills_up_is_told_and_with_room_again_the_download_goes_on(
+def test_a_full_disk_is_reported_and_the_download_resumes_when_there_is_space(
     stage: Stage, mount: Callable[..., Path], extents: bool
 ) -> None:
     scene = stage(40 * MIB, rate=8 * MIB)
