@@ -26,4 +26,4 @@ def test_the_kind_of_storage_cannot_be_changed(kit: Kit) -> None:
 
 def test_kubectl_explain_describes_the_fields(quiet: Kit) -> None:
     text = quiet.kubectl("explain", "ma.spec.transfer.tls.allowPlainHTTP")
-    assert "whose bytes anybody on the way can read and change" in " ".join(text.split())
+    assert "whose content anyone on the network path can read and modify" in " ".join(text.split())
