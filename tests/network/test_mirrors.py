@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from modelferry.cli.inspect import lines_of
+from modelferry.cli.inspect import text_lines
 from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.inspection import inspect
@@ -266,7 +266,7 @@ async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, dat
         files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
         await lied_to(world, liar, honest, *files)
         told = f"  quarantined: m0, which served wrong bytes of a ({liar.url('a')})"
-        assert told in lines_of(inspect(world.directory))
+        assert told in text_lines(inspect(world.directory))
         await world.pull(*files)
         assert honest.asked
         assert not liar.asked
