@@ -17,4 +17,4 @@ def test_a_kill_after_progress_begins_a_new_count() -> None:
     for done in range(100):
         budget = budget.after_kill(done)
         assert budget.kills == 1
-    assert budget.after_kill(50).restarts == 2
+    assert budget.after_kill(50).kills == 2
