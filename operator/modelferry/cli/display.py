@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelferry.messages import ChunkMap, FileProgress, Progress
-from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING, shrink
+from modelferry.messages.chunk_map import BAD, DONE, IN_FLIGHT, PENDING, downsample
 from modelferry.values.quantities import count_text, rate_text, size_text
 
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "verified", "pending": "waiting"}
@@ -24,7 +24,7 @@ _PHASES = {
 }
 _BAR_WIDTH = 30
 #: The shapes differ too, for terminals without colors.
-_CHUNK_STYLES = {DONE: ("█", "green"), FLYING: ("▒", "yellow"), PENDING: ("·", "dim"), BAD: ("x", "bold red")}
+_CHUNK_STYLES = {DONE: ("█", "green"), IN_FLIGHT: ("▒", "yellow"), PENDING: ("·", "dim"), BAD: ("x", "bold red")}
 
 
 def progress_line(progress: Progress) -> str:
@@ -62,7 +62,7 @@ def progress_view(progress: Progress, height: int) -> RenderableType:
 
 def chunk_map_view(chunks: ChunkMap, width: int, height: int) -> RenderableType:
     """The map of the chunks with a legend, in at most `height` lines of at most `width` cells."""
-    cells, scale = shrink(chunks.cells, max(width, 1) * max(height - 1, 1))
+    cells, scale = downsample(chunks.cells, max(width, 1) * max(height - 1, 1))
     text = Text()
     for start in range(0, len(cells), max(width, 1)):
         for letter, run in groupby(cells[start : start + width]):
@@ -70,8 +70,8 @@ def chunk_map_view(chunks: ChunkMap, width: int, height: int) -> RenderableType:
             text.append(sign * sum(1 for _ in run), style)
         text.append("\n")
     legend = Text()
-    waiting = chunks.chunks - chunks.done - chunks.flying - chunks.bad
-    counts = ((DONE, "done", chunks.done), (FLYING, "in flight", chunks.flying), (PENDING, "pending", waiting))
+    waiting = chunks.chunks - chunks.done - chunks.in_flight - chunks.bad
+    counts = ((DONE, "done", chunks.done), (IN_FLIGHT, "in flight", chunks.in_flight), (PENDING, "pending", waiting))
     for letter, name, count in (*counts, (BAD, "bad", chunks.bad)):
         sign, style = _CHUNK_STYLES[letter]
         legend.append(sign, style).append(f" {count} {name}  ", "dim")

@@ -106,7 +106,7 @@ def test_a_duration_reads_as_people_say_it(seconds: float, text: str) -> None:
 def mapped(letters: str, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(chunk_map_view(ChunkMap.of("r", letters), width, height))
+        console.print(chunk_map_view(ChunkMap.from_letters("r", letters), width, height))
     return capture.get().splitlines()
 
 
