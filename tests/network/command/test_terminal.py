@@ -84,7 +84,7 @@ async def test_on_a_terminal_the_progress_display_is_drawn_and_erased(world: Wor
         assert json.loads(out.splitlines()[-1])["event"] == "result"
         assert "event" not in drawn
     else:
-        assert "3 files, 48.0 MiB, whole and verified in" in last
+        assert "3 files, 48.0 MiB, complete and verified in" in last
 
 
 async def test_with_map_the_progress_display_shows_every_chunk(world: World) -> None:
@@ -105,4 +105,4 @@ async def test_with_map_the_progress_display_shows_every_chunk(world: World) -> 
 async def test_without_a_terminal_map_is_ignored_with_a_warning(world: World) -> None:
     done = await world.pull("--map")
     assert done.code == 0
-    assert "modelferry: --map is for a terminal; there is none to draw on\n" in done.err
+    assert "modelferry: --map needs a terminal, and standard error is not one\n" in done.err
