@@ -22,7 +22,7 @@ from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
 from modelferry.engine.maintenance.repair import RepairResult, locked, repair
-from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
+from modelferry.engine.maintenance.revision_check import FileReport, RevisionReport, verify
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.http.client import HTTPClient
@@ -84,7 +84,7 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> RepairResult:
+async def _repaired(args: argparse.Namespace, spec: Spec, report: RevisionReport) -> RepairResult:
     transfer = spec.transfer
     routes = source_route.routes_from_arguments(spec, args)
     routes, source = source_route.add_mirrors(routes, spec, args, await resolve_manifest(spec, routes))
@@ -96,7 +96,7 @@ async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Rep
         return await repair(args.directory, report, source, http_client, settings)
 
 
-def _verified(directory: Path) -> Report:
+def _verified(directory: Path) -> RevisionReport:
     # Only for the bar: what the marker says is read again, and judged, by `verify`.
     total = None
     with suppress(OSError, ValueError):
@@ -108,22 +108,22 @@ def _verified(directory: Path) -> Report:
         return verify(directory, on_bytes=lambda count: bar.advance(task, count))
 
 
-def _fields(report: Report) -> dict[str, Any]:
+def _fields(report: RevisionReport) -> dict[str, Any]:
     return {"ok": report.ok, "bytes": report.bytes} | asdict(report)
 
 
-def _whole(report: Report) -> str:
+def _whole(report: RevisionReport) -> str:
     return f"modelferry: {report.revision}: {counted(len(report.files), 'file')}, {size_text(report.bytes)}, all whole"
 
 
-def _damage(directory: Path, report: Report) -> str:
+def _damage(directory: Path, report: RevisionReport) -> str:
     return (
         f"{directory}: {len(report.damaged)} of {counted(len(report.files), 'file')} are not what was verified:"
         f" {_listed(report)}. Check the disk, then fetch what is damaged again with --repair FILE.yaml"
     )
 
 
-def _listed(report: Report) -> str:
+def _listed(report: RevisionReport) -> str:
     bad = report.damaged
     return "; ".join(_line(file) for file in bad[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
 

@@ -35,7 +35,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RevisionReport:
     """The revision that ``current`` points at, and its files as they are now."""
 
     revision: str
@@ -57,7 +57,7 @@ class Report:
         return sum(file.size for file in self.files)
 
 
-def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: None) -> Report:
+def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: None) -> RevisionReport:
     """Hash every file of the current revision in `directory`. `on_bytes` gets the number of bytes after every chunk.
 
     Raises UserError if nothing is published there, and DiskError if the directory cannot be read.
@@ -78,7 +78,7 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
         digests = read_digests(directory / layout.DATABASE, revision)
         verifier = _Verifier(tree, revision, on_bytes)
         files = tuple(verifier.verify_file(file, digests.get(file.path)) for file in marker.files)
-        return Report(revision, files)
+        return RevisionReport(revision, files)
     except OSError as error:
         raise DiskError(f"{directory}: {error.strerror or error}; check the disk") from error
     finally:
