@@ -43,7 +43,7 @@ class RevisionReport:
 
     @property
     def ok(self) -> bool:
-        """Are all files what was verified?"""
+        """Do all files match what was verified?"""
         return not self.damaged
 
     @property
@@ -53,7 +53,7 @@ class RevisionReport:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(file.size for file in self.files)
 
 
@@ -65,7 +65,9 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
     try:
         tree = Tree(directory)
     except OSError as error:
-        raise UserError(f"{directory}: {error.strerror or error}", reason="NotPublished") from error
+        raise UserError(
+            f"{directory}: {error.strerror or error}; use the directory that pull got as --to", reason="NotPublished"
+        ) from error
     try:
         revision = ready_marker.current_revision(tree)
         marker = ready_marker.read_marker(tree, revision) if revision else None
@@ -87,6 +89,8 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
 
 @dataclass(frozen=True, slots=True)
 class _Verifier:
+    """Verifies the files of one published revision."""
+
     tree: Tree
     revision: str
     on_bytes: Callable[[int], None]
