@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.download.attempt import AttemptRunner
-from modelferry.engine.download.events import Attempt, ChunkReported, Event, Requeued
-from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.attempt import Assignment, Attempt
+from modelferry.engine.download.attempt_runner import AttemptRunner
+from modelferry.engine.download.events import AttemptStarted, ChunkCommitted, DownloadOpened, Fact, Outcome, Requeued
+from modelferry.engine.download.outcomes import OutcomeHandler
+from modelferry.engine.download.state import DownloadState
+from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.pacing import ProgressDeadline
 from modelferry.engine.storage.sink import Disk
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
@@ -238,7 +241,7 @@ async def test_who_stands_behind_an_answer_that_is_called_off_is_told_so(
     async with serving(lambda server, paths: [half], gathers=2) as server:
         http_client = HTTPClient(Routes(Route(client_context(near.ca_file))), near.limits)
         async with exchanging(near, http_client, server.entries()[:3]) as tries:
-            assert isinstance(await tries[0], ChunkReported)
+            assert isinstance(await tries[0], ChunkCommitted)
             called_off, behind = asyncio.create_task(tries[1]), asyncio.create_task(tries[2])
             await reading.wait()
             called_off.cancel()
@@ -249,21 +252,28 @@ async def test_who_stands_behind_an_answer_that_is_called_off_is_told_so(
 @asynccontextmanager
 async def exchanging(
     world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
-) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
+) -> AsyncIterator[Sequence[Coroutine[Any, Any, Outcome]]]:
     """A try at each of `files`, not begun; all but the first may share a connection."""
     manifest = pin(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
     disk = Disk(opened.root, manifest.revision)
-    exchange = AttemptRunner(
-        http_client, disk, checkpoint, True, lambda location, seconds: None, asyncio.get_running_loop().time
-    )
+    clock = asyncio.get_running_loop().time
+    download = DownloadState(MirrorRegistry.of(1), ProgressDeadline(300.0, clock()))
+    outcomes = OutcomeHandler(download, clock, lambda: 0.0, lambda: None)
+
+    def emit(fact: Fact) -> None:
+        assert outcomes.apply(fact) == []
+
+    runner = AttemptRunner(http_client, disk, checkpoint, True, emit, clock)
+    outcomes.apply(DownloadOpened(manifest, opened))
     tries = []
-    for number, (file, found) in enumerate(zip(files, opened.files, strict=True)):
-        work = FileDownload.of(number, file, found)
-        transfer = Attempt.of(work, RangeTask.of(work.chunks[0]), work.locations[0])
-        transfer.pipelined = number > 0
-        tries.append(exchange.part(work.locations[0], transfer))
+    for task in list(download.queue):
+        location = download.files[task.file].locations[0]
+        attempt = Attempt.of(download.files[task.file], task, location)
+        attempt.pipelined = task.file > 0
+        outcomes.apply(AttemptStarted(attempt, Assignment(task, location, queued=task)))
+        tries.append(runner.run(attempt))
     try:
         yield tries
     finally:

@@ -51,13 +51,16 @@ class HTTPClient:
         self._preconnected: Preconnect[ConnectionKey, Connection] = Preconnect(self._connect)
         #: Of connections that small requests share.
         self.pipelines = PipelinePool(self)
-        #: Told of each connection that is made, with its round trip in seconds.
-        self.met: Callable[[Origin, float], None] = lambda origin, rtt: None
+        self._observers: list[Callable[[Origin, float], None]] = []
 
     @property
     def connections(self) -> int:
         """How many stand open."""
         return len(self._open)
+
+    def on_connected(self, observe: Callable[[Origin, float], None]) -> None:
+        """From now on, call `observe` with the server and the round trip, in seconds, of each new connection."""
+        self._observers.append(observe)
 
     async def ask(
         self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, pipelined: bool = False
@@ -281,7 +284,8 @@ class HTTPClient:
         direct = key.route.proxies.of(key.origin.url) is None
         trips = ([dialling] if direct else []) + ([handshake] if key.origin.scheme == "https" else [])
         if trips:
-            self.met(key.origin, min(trips))
+            for observe in self._observers:
+                observe(key.origin, min(trips))
 
     def _new(self, key: ConnectionKey, dialled: socket.socket, room: ReceiveWindow | None) -> Connection:
         large, small = self._buffers

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-from modelferry.engine.download.range_task import RangeTask, TaskQueue
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.pacing import (
     ConcurrencyController,
     Load,
@@ -29,6 +30,7 @@ from modelferry.engine.pacing import (
 )
 from modelferry.http.transport.throttle import LEAST_STREAM
 from modelferry.manifest import chunks_of
+from unit.engine.task_queue_use import pop
 
 SEGMENT = 1448
 MB = 1e6
@@ -156,7 +158,7 @@ class Download:
         self.most = max(self.most, len(self._tries))
 
     def _next(self) -> RangeTask | None:
-        task = self._backlog.pop(self._now)
+        task = pop(self._backlog, self._now)
         if not self.adaptive or (task is None and self._limited):
             return task
         if task is None:
@@ -176,7 +178,7 @@ class Download:
             return half
         part, rest = next_part(self._pace, task, self._backlog.bytes)
         if rest is not None:
-            self._backlog.push(rest, self._now)
+            self._backlog.push(rest)
         return part
 
     def _streams(self) -> list[Stream]:
@@ -209,7 +211,7 @@ class Download:
         self._cut_off(one)
         self._done += int(one.at) - one.task.start
         rest = RangeTask(one.task.chunk, int(one.at), one.end, drops=one.task.drops + 1)
-        self._backlog.push(rest, self._now)
+        self._backlog.push(rest)
 
     def _cut_off(self, one: _Try) -> None:
         """A connection is closed: what is on its way was sent for nothing."""

@@ -12,11 +12,14 @@ from math import inf
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask, TaskQueue
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import FetchTask, RangeTask
+from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror
 from modelferry.engine.mirrors.registry import MirrorRegistry
 from modelferry.engine.pacing import next_part
 from modelferry.manifest import Digest, FileEntry, Location, chunk_count
+from unit.engine.task_queue_use import pop
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Race:
             while len(tries) < self.connections and (found := self._next(servers, backlog, file, now, tries)):
                 task, location = found
                 name = location.location.mirror
-                file.assembly(task.chunk).mirror = name
+                file.advance_chunk(task.chunk.index, ChunkEvent.STARTED)
+                file.assemblies[task.chunk.index].mirror = name
                 first = now + self.lines[name].rtt * (1 if name in met else 3)
                 tries.append(_Try(task, location, now, first, task.start))
                 servers.running[name] += 1
@@ -94,15 +98,15 @@ class Race:
         return self
 
     def _held(self, file: FileDownload, task: RangeTask) -> None:
-        assembly = file.assembly(task.chunk)
-        assembly.held += task.size
-        if assembly.complete:
-            file.missing.discard(task.chunk.index)
-            del file.assemblies[task.chunk.index]
+        index = task.chunk.index
+        last = file.assemblies[index].held + task.size == task.chunk.size
+        file.advance_chunk(index, ChunkEvent.LAST_PART_WRITTEN if last else ChunkEvent.PART_WRITTEN, task.size)
+        if last:
+            file.advance_chunk(index, ChunkEvent.COMMITTED)
 
     def _rescue(self, servers: MirrorRegistry, backlog: TaskQueue, file: FileDownload, tries: list[_Try]) -> None:
-        """As Download.crawling and Lifecycle.rescue."""
-        if len(tries) >= self.connections or any(task.chunk.index not in file.assemblies for task in backlog):
+        """As scheduler.slow_chunks and FileStateMachine.reassign."""
+        if len(tries) >= self.connections or any(task.order[1] not in file.assemblies for task in backlog):
             return
         servers.running = Counter(one.location.location.mirror for one in tries)
         for assembly in list(file.assemblies.values()):
@@ -111,7 +115,7 @@ class Race:
                 for one in mine:
                     tries.remove(one)
                 backlog.drop_chunk(assembly.chunk)
-                del file.assemblies[assembly.chunk.index]
+                file.advance_chunk(assembly.chunk.index, ChunkEvent.WITHDRAWN)
                 self.wasted += assembly.held
                 backlog.push(replace(RangeTask.again(assembly.chunk), failures=1, avoid=assembly.mirror))
 
@@ -121,7 +125,7 @@ class Race:
         return self.size / self.seconds
 
     def _due(self, file: FileDownload, tries: list[_Try]) -> Counter[str]:
-        """As Download._due."""
+        """As scheduler.due_bytes."""
         due = Counter[str]()
         for assembly in file.assemblies.values():
             due[assembly.mirror] += assembly.chunk.size - assembly.held
@@ -140,12 +144,12 @@ class Race:
         def taken(*, fair: bool) -> tuple[RangeTask, LocationState] | None:
             found: list[LocationState] = []
 
-            def may(task: RangeTask) -> bool:
+            def may(task: FetchTask) -> bool:
                 location = servers.location_for(file, task, backlog.bytes, asks, fair=fair)
                 found.extend([location] if location is not None else [])
                 return location is not None
 
-            task = backlog.pop(now, may)
+            task = pop(backlog, now, may)
             return (task, found[-1]) if task is not None else None
 
         if (both := taken(fair=True) or taken(fair=False)) is None:
@@ -153,5 +157,5 @@ class Race:
         task, location = both
         part, rest = next_part(servers.mirror(location).concurrency, task, backlog.bytes)
         if rest is not None:
-            backlog.push(rest, now)
+            backlog.push(rest)
         return part, location

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.pacing import (
     FIRST_DELAY,
     MAX_DELAY,
@@ -195,7 +195,6 @@ def test_what_must_come_in_one_answer_is_not_divided() -> None:
     for concurrency, task in [
         (ConcurrencyController.start(16), RangeTask.again(chunk())),
         (ConcurrencyController.start(16), RangeTask.of(chunk(), reopen=True)),
-        (ConcurrencyController.start(16), RangeTask(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
         (ConcurrencyController.start(1), RangeTask.of(chunk())),
         (ConcurrencyController.start(16), RangeTask.of(Chunk(0, 0, 0, MIB + 100))),
     ]:

@@ -9,7 +9,8 @@ import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import FetchTask, RangeTask, StreamTask
+from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror, MirrorLimit
 from modelferry.engine.mirrors.registry import SILENCE, MirrorRegistry
 from modelferry.engine.pacing import Load, Meter
@@ -34,9 +35,16 @@ class Choice:
         self.servers.reached = {Origin.of(location.url) for location in entry.locations}
         self.task = RangeTask.of(self.file.chunks[0])
 
-    def ask(self, task: RangeTask | None = None, waiting: int = 0) -> str:
+    def begin(self, mirror: str) -> None:
+        """The first chunk is begun at `mirror`."""
+        self.file.advance_chunk(0, ChunkEvent.STARTED)
+        self.file.assemblies[0].mirror = mirror
+
+    def ask(self, task: FetchTask | None = None, waiting: int = 0) -> str:
         """The mirror that is asked next; empty where it has to be waited for."""
         location = self.servers.location_for(self.file, task or self.task, waiting, Counter())
+        if self.file.entry.digest is None:
+            self.file.chosen = location
         return location.location.mirror if location is not None else ""
 
     def fail(self, name: str, times: int = 3) -> None:
@@ -164,7 +172,7 @@ def test_without_a_digest_another_mirror_begins_anew_at_once_or_after_half_a_min
 
 def test_parts_of_a_chunk_come_from_one_mirror_while_it_is_well() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
-    choice.file.assembly(choice.file.chunks[0]).mirror = "two"
+    choice.begin("two")
     assert choice.ask() == "two"
     choice.fail("two")
     assert choice.ask() == "one"
@@ -172,7 +180,7 @@ def test_parts_of_a_chunk_come_from_one_mirror_while_it_is_well() -> None:
 
 def test_a_chunk_that_is_begun_takes_no_connection_beyond_a_share_that_a_better_mirror_could_have() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
-    choice.file.assembly(choice.file.chunks[0]).mirror = "one"
+    choice.begin("one")
     choice.servers.brought("one", 1.0, 300_000, 3.0)
     choice.servers.brought("two", 1.0, 9_000_000, 1.0)
 
@@ -284,4 +292,4 @@ def test_a_mirror_that_sends_whole_files_alone_is_passed_over_as_long_as_another
     choice.fail("source")
     assert not choice.servers.in_parts(choice.file)
     assert choice.ask() == "one"
-    assert choice.ask(replace(choice.task, stream=True)) == "one"
+    assert choice.ask(StreamTask(0, 1 << 20)) == "one"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import FetchTask, RangeTask
 from modelferry.engine.mirrors import (
     CLOSED,
     HALF_OPEN,
@@ -109,17 +109,17 @@ class MirrorRegistry:
     # Whom to ask.
 
     def location_for(
-        self, file: FileDownload, task: RangeTask, waiting: int, asks: Counter[Origin], *, fair: bool = False
+        self, file: FileDownload, task: FetchTask, waiting: int, asks: Counter[Origin], *, fair: bool = False
     ) -> LocationState | None:
         """The place of `file` that `task` is to be fetched from, with `waiting` bytes after it and tries running that
         `asks` counts; None where it has to wait for one. ``fair``: a chunk that is begun at one mirror takes no
         connection beyond that mirror's share that a better one could have."""
         usable = self._by_preference(file)
-        if not task.stream and self.in_parts(file):
+        is_range = isinstance(task, RangeTask)
+        if is_range and self.in_parts(file):
             usable = [location for location in usable if not location.entire]
         if file.entry.digest is None:
-            file.chosen = file.chosen if file.chosen in usable else usable[0]
-            usable = [file.chosen]
+            usable = [file.chosen if file.chosen in usable else usable[0]]
         usable = [location for location in usable if location.location.mirror != file.suspect] or usable
         awake = [location for location in usable if Origin.of(location.location.url) not in self.paused]
         well = [
@@ -130,7 +130,9 @@ class MirrorRegistry:
         if not any(self.mirror(location).health.sound for location in usable) and not well:
             # All are down: each in turn, at the pace of the backoff.
             well = awake
-        bound = file.assemblies[task.chunk.index].mirror if task.chunk.index in file.assemblies else ""
+        bound = ""
+        if isinstance(task, RangeTask) and task.chunk.index in file.assemblies:
+            bound = file.assemblies[task.chunk.index].mirror
         if task.failures and task.avoid:
             well = [location for location in well if location.location.mirror != task.avoid] or well
         elif kept := [location for location in usable if location.location.mirror == bound and location in well]:
@@ -166,7 +168,7 @@ class MirrorRegistry:
         )
 
     def _best(
-        self, locations: Sequence[LocationState], task: RangeTask, waiting: int, asks: Counter[Origin], *, bound: bool
+        self, locations: Sequence[LocationState], task: FetchTask, waiting: int, asks: Counter[Origin], *, bound: bool
     ) -> LocationState | None:
         by_name = {location.location.mirror: location for location in locations}
         candidates = [self._candidate(location, asks) for location in locations]
@@ -174,7 +176,8 @@ class MirrorRegistry:
         if found is None:
             return None
         others = [one for one in candidates if one.priority == found.priority and one is not found]
-        if not bound and others and not worthwhile(found, others, task.chunk.size, waiting):
+        size = task.chunk.size if isinstance(task, RangeTask) else task.size
+        if not bound and others and not worthwhile(found, others, size, waiting):
             return self._best([by_name[one.name] for one in others], task, waiting, asks, bound=bound)
         return by_name[found.name]
 
@@ -261,15 +264,8 @@ class MirrorRegistry:
     def should_preconnect(self, location: LocationState) -> bool:
         """Is it time to open connections to the server of `location`, which has not answered yet? Once, when its
         distance is known."""
-        origin = Origin.of(location.location.url)
-        due = (
-            bool(self.mirror(location).concurrency.rtt)
-            and origin not in self.reached
-            and origin not in self.preconnected
-        )
-        if due:
-            self.preconnected.add(origin)
-        return due
+        origin = location.origin
+        return bool(self.mirror(location).concurrency.rtt) and origin not in self.reached | self.preconnected
 
     def answered(self, location: LocationState, now: float, seconds: float) -> bool:
         """Take note of a good answer whose head came after `seconds`; True where it is the first one of its server."""

@@ -8,7 +8,7 @@ twice.
 
 from __future__ import annotations
 
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 
 #: Bytes of the smallest part, and what parts are a multiple of; and the same at the end, when there is less than that
@@ -41,6 +41,6 @@ def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int)
     One connection needs no parts. A rest of less than half a part is not worth a request.
     """
     size = part_size(concurrency, waiting + task.size)
-    if task.whole or task.stream or concurrency.most == 1 or task.size < size + size // 2:
+    if task.whole or concurrency.most == 1 or task.size < size + size // 2:
         return task, None
     return task.split(task.start + size)
