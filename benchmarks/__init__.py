@@ -1,13 +1,13 @@
-"""Modelferry beside the tools that a user would pick instead, on lines that models travel on.
+"""Benchmarks of Modelferry and other download tools, over emulated network paths.
 
-``python -m benchmarks`` from the repository's root. The test origins (``tests/origin``) serve, and the test cluster's
-installer (``tests/cluster/needs.py``) brings what is missing on a Debian machine.
+Run ``python -m benchmarks`` in the repository's root. The test origins (``tests/origin``) serve the files;
+``tests/cluster/needs.py`` installs missing packages on Debian.
 """
 
 import sys
 from pathlib import Path
 
-#: The repository.
+#: The repository's root.
 ROOT = Path(__file__).resolve().parents[1]
 
 if str(ROOT / "tests") not in sys.path:

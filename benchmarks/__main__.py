@@ -1,10 +1,9 @@
-"""``python -m benchmarks [SCENARIO…]``: run the scenarios, print a table for each, and keep the results.
+"""Run benchmark scenarios, print a table for each, and store the results.
 
-``python -m benchmarks report`` writes docs/benchmarks.md from the results that were kept (those with all tools and at
-least 3 rounds) and from what is written about them in benchmarks/findings. ``python -m benchmarks limit`` shows, second
-by second, what an origin sees of a limit that is changed in flight; ``python -m benchmarks mirrors`` what three mirrors
-of different speed bring together, and what becomes of one that lies. ``--quick`` runs everything in small, to see
-whether it runs.
+``report`` writes docs/benchmarks.md from the stored results (of runs with all tools and at least 3 rounds) and from the
+explanations in benchmarks/findings. ``limit`` prints the rate that an origin measures each second while the bandwidth
+limit changes. ``mirrors`` measures a download from three mirrors of different bandwidth, and one with a mirror that
+serves corrupt data. ``--quick`` runs the scenarios with small files, to test that they run.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from benchmarks import ROOT, machine
 from benchmarks.limit import limit
 from benchmarks.mirrors import mirrors
 from benchmarks.report import page, text
-from benchmarks.result import LATEST, Result, keep, read, save
+from benchmarks.result import LATEST, Result, read, save, store
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.session import Session
 from benchmarks.tools import TOOLS
 from cluster import ClusterError
 
 _NAMES = [scenario.name for scenario in SCENARIOS]
-_EVERYONE = frozenset(tool.name for tool in TOOLS)
-#: What `report` writes.
+_ALL_TOOLS = frozenset(tool.name for tool in TOOLS)
+#: The output of `report`.
 PAGE = ROOT / "docs" / "benchmarks.md"
-#: Rounds that make a result which docs/benchmarks.md may show.
-_ROUNDS = 3
+#: The rounds of a result that docs/benchmarks.md may show.
+_MIN_ROUNDS = 3
 
 
 def main() -> int:
@@ -45,25 +44,25 @@ def main() -> int:
     if args.scenario == ["mirrors"]:
         return mirrors()
     if unknown := sorted(set(args.scenario) - set(_NAMES)):
-        print(f"no such scenario: {', '.join(unknown)}; there are {', '.join(_NAMES)}", file=sys.stderr)
+        print(f"unknown scenario: {', '.join(unknown)}; the scenarios are {', '.join(_NAMES)}", file=sys.stderr)
         return 2
     tools = frozenset(args.tools.split(","))
-    if unknown := sorted(tools - _EVERYONE):
-        print(f"no such tool: {', '.join(unknown)}", file=sys.stderr)
+    if unknown := sorted(tools - _ALL_TOOLS):
+        print(f"unknown tool: {', '.join(unknown)}; the tools are {', '.join(sorted(_ALL_TOOLS))}", file=sys.stderr)
         return 2
-    rounds = args.rounds or (1 if args.quick else _ROUNDS)
+    rounds = args.rounds or (1 if args.quick else _MIN_ROUNDS)
     command = machine.command(sys.argv[1:])
     try:
         with machine.workplace() as work:
             session = Session(rounds, args.quick, tools, command, work, machine.prepare())
             for scenario in SCENARIOS:
                 if not args.scenario or scenario.name in args.scenario:
-                    _finish(session.measured(scenario), session)
+                    _finish(session.run(scenario), session)
     except (machine.Busy, ClusterError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was measured before is kept", file=sys.stderr)
+        print("interrupted; the results of the scenarios before are stored", file=sys.stderr)
         return 130
     return 0
 
@@ -71,11 +70,13 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = f"{', '.join(_NAMES)}; or: report, limit, mirrors"
-    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"all, where none is given: {names}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="runs of each tool (3; 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="everything in small, in about two minutes")
-    everyone = ",".join(tool.name for tool in TOOLS)
-    parser.add_argument("--tools", default=everyone, metavar="NAMES", help=f"of {everyone}")
+    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"the default is all of: {names}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="runs of each tool (default: 3; with --quick 1)")
+    parser.add_argument("--quick", action="store_true", help="small files; takes about two minutes")
+    all_tools = ",".join(tool.name for tool in TOOLS)
+    parser.add_argument(
+        "--tools", default=all_tools, metavar="NAMES", help=f"a comma-separated list (default: {all_tools})"
+    )
     return parser.parse_args()
 
 
@@ -84,12 +85,12 @@ def _finish(result: Result, session: Session) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"quick-{result.scenario}" if session.quick else f"{result.scenario}-{stamp}"
     save(result, LATEST.with_name(f"{name}.json"))
-    if not session.quick and session.rounds >= _ROUNDS and session.tools == _EVERYONE:
-        keep(result)
+    if not session.quick and session.rounds >= _MIN_ROUNDS and session.tools == _ALL_TOOLS:
+        store(result)
 
 
-def written(results: Sequence[Result]) -> str:
-    """The page of `results`, and of what was found out about them."""
+def benchmarks_page(results: Sequence[Result]) -> str:
+    """docs/benchmarks.md with `results` and the explanations in benchmarks/findings."""
     findings = {file.stem: file.read_text() for file in (ROOT / "benchmarks" / "findings").glob("*.md")}
     return page(results, _NAMES, findings)
 
@@ -97,9 +98,9 @@ def written(results: Sequence[Result]) -> str:
 def _report() -> int:
     results = read()
     if not results:
-        print("nothing has been measured yet: python -m benchmarks", file=sys.stderr)
+        print("no results are stored; run python -m benchmarks first", file=sys.stderr)
         return 1
-    PAGE.write_text(written(results))
+    PAGE.write_text(benchmarks_page(results))
     print(f"docs/benchmarks.md: {len(results)} scenarios")
     return 0
 

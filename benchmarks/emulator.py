@@ -1,13 +1,13 @@
-"""``python -m benchmarks.emulator JSON``: two network namespaces and the line between them, for as long as it runs.
+"""``python -m benchmarks.emulator JSON``: two network namespaces and an emulated network path between them.
 
-The namespaces have no name: the kernel removes them, with all that is in them, when this process and those inside have
-ended, however they end. It prints one line of JSON when the line is up: the namespaces' file descriptors, by which
-others enter them (``nsenter --net=/proc/PID/fd/N``). It ends when its standard input ends, so with its parent at the
-latest.
+The path exists as long as this process runs. The namespaces have no name, so that the kernel removes them and their
+devices when this process and the processes in them have ended, also after a crash. When the path is up, it prints one
+line of JSON: the namespaces' file descriptors, through which other processes enter them
+(``nsenter --net=/proc/PID/fd/N``). It ends at the end of its standard input, so at the latest with its parent.
 
-``kind`` is ``emulated``: two TUN devices joined by `line.Direction`, with a rate, a delay and losses, for kernels
-without netem; it carries some hundred Mbit/s. Or ``shaped``: a veth pair and the kernel's own token bucket, for faster
-lines without a delay.
+``kind`` is ``emulated``: two TUN devices joined by `link_model.SimplexLink`, with a rate, a delay and losses, for
+kernels without netem; it forwards some hundred Mbit/s. Or ``shaped``: a veth pair and the kernel's token bucket filter,
+for faster paths without a delay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from benchmarks.line import Direction
+from benchmarks.link_model import SimplexLink
 
 CLIENT, SERVER = "10.9.0.1", "10.9.0.2"
 
@@ -33,18 +33,18 @@ _CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001
 _DEVICE = "wan0"
-_MOST_AT_ONCE = 64
-#: Seconds at the line's rate that may pass at once: a timer that is late by less does not slow a fast line.
-_BURST = 0.001
-_LARGEST = 2048
+_MAX_BATCH = 64
+#: The token bucket's burst, in seconds at its rate: a timer that is late by less than this does not reduce the rate.
+_BURST_SECONDS = 0.001
+_MAX_PACKET = 2048
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What line to make. ``rate`` in bits per second of packets from the server to the client (0: no limit),
-    ``delay`` in seconds one way, ``loss`` as a probability, ``queue`` in bytes before the line."""
+class EmulatorConfig:
+    """The path to emulate. ``rate`` in bits per second of packets from the server to the client (0: no limit),
+    ``delay`` in seconds one way, ``loss`` as a probability, ``queue`` in bytes."""
 
     kind: str
     rate: float
@@ -56,58 +56,58 @@ class Order:
 
 
 def main() -> None:
-    """Make the line, and run until standard input ends."""
-    order = Order(**json.loads(sys.argv[1]))
+    """Set up the path, and run until standard input ends."""
+    config = EmulatorConfig(**json.loads(sys.argv[1]))
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    far, near = _namespace(), _namespace()
-    if order.kind == "emulated":
-        tuns = {fd: _tun(fd, address) for fd, address in ((near, CLIENT), (far, SERVER))}
+    server, client = _namespace(), _namespace()
+    if config.kind == "emulated":
+        tuns = {fd: _tun(fd, address) for fd, address in ((client, CLIENT), (server, SERVER))}
     else:
-        _veth(near, far, order)
-    _enter(far)
-    _ip(f"route replace 10.9.0.0/24 dev {_DEVICE} congctl {order.congestion}")
+        _veth(client, server, config)
+    _enter(server)
+    _ip(f"route replace 10.9.0.0/24 dev {_DEVICE} congctl {config.congestion}")
     _enter(home)
-    print(json.dumps({"client": near, "server": far}), flush=True)
-    if order.kind == "emulated":
-        os.nice(-10)  # a late emulator would be a worse line
-        _carry(tuns[near], tuns[far], order)
+    print(json.dumps({"client": client, "server": server}), flush=True)
+    if config.kind == "emulated":
+        os.nice(-10)  # a delayed emulator would emulate a slower path
+        _forward(tuns[client], tuns[server], config)
     else:
         while os.read(0, 1):
             pass
 
 
-def _carry(near: int, far: int, order: Order) -> None:
-    """Carry packets until standard input ends."""
-    chance = random.Random(order.seed).random
-    down = Direction(rate=order.rate / 8, delay=order.delay, loss=order.loss, limit=order.queue, chance=chance)
-    up = Direction(rate=0.0, delay=order.delay, loss=0.0, limit=0, chance=chance)
-    routes = ((far, down, near), (near, up, far))
+def _forward(client: int, server: int, config: EmulatorConfig) -> None:
+    """Forward packets until standard input ends."""
+    draw = random.Random(config.seed).random
+    down = SimplexLink(rate=config.rate / 8, delay=config.delay, loss=config.loss, limit=config.queue, random=draw)
+    up = SimplexLink(rate=0.0, delay=config.delay, loss=0.0, limit=0, random=draw)
+    links = ((server, down, client), (client, up, server))
     poll = select.epoll()
-    for fd in (near, far, 0):
+    for fd in (client, server, 0):
         poll.register(fd, select.EPOLLIN)
     while True:
         now = time.monotonic()
-        dues = [due for due in (down.next_due, up.next_due) if due is not None]
-        events = poll.poll(max(0.0, min([*dues, now + 1.0]) - now))
+        deliveries = [at for at in (down.next_delivery, up.next_delivery) if at is not None]
+        events = poll.poll(max(0.0, min([*deliveries, now + 1.0]) - now))
         if any(fd == 0 for fd, _ in events):
             return
-        for source, direction, sink in routes:
-            _receive(source, direction)
-            for packet in direction.due(time.monotonic()):
+        for source, link, sink in links:
+            _receive(source, link)
+            for packet in link.delivered(time.monotonic()):
                 _send(sink, packet)
 
 
-def _receive(source: int, direction: Direction) -> None:
-    for _ in range(_MOST_AT_ONCE):
+def _receive(source: int, link: SimplexLink) -> None:
+    for _ in range(_MAX_BATCH):
         try:
-            packet = os.read(source, _LARGEST)
+            packet = os.read(source, _MAX_PACKET)
         except BlockingIOError:
             return
-        direction.offer(packet, time.monotonic())
+        link.send(packet, time.monotonic())
 
 
 def _send(sink: int, packet: bytes) -> None:
-    with suppress(OSError):  # a device that is full or gone loses packets, as lines do
+    with suppress(OSError):  # a device that is full or gone drops packets, as routers do
         os.write(sink, packet)
 
 
@@ -132,17 +132,17 @@ def _tun(namespace: int, address: str) -> int:
     return tun
 
 
-def _veth(near: int, far: int, order: Order) -> None:
-    _enter(far)
-    _ip(f"link add {_DEVICE} type veth peer name {_DEVICE} netns /proc/{os.getpid()}/fd/{near}")
-    for namespace, address in ((near, CLIENT), (far, SERVER)):
+def _veth(client: int, server: int, config: EmulatorConfig) -> None:
+    _enter(server)
+    _ip(f"link add {_DEVICE} type veth peer name {_DEVICE} netns /proc/{os.getpid()}/fd/{client}")
+    for namespace, address in ((client, CLIENT), (server, SERVER)):
         _enter(namespace)
         _ip(f"addr add {address}/24 dev {_DEVICE}")
         _ip(f"link set {_DEVICE} up")
-    _enter(far)
-    if order.rate:
-        burst = max(64 * 1024, int(order.rate / 8 * _BURST))
-        rate = f"rate {order.rate:.0f}bit burst {burst} limit {order.queue}"
+    _enter(server)
+    if config.rate:
+        burst = max(64 * 1024, int(config.rate / 8 * _BURST_SECONDS))
+        rate = f"rate {config.rate:.0f}bit burst {burst} limit {config.queue}"
         subprocess.run(f"tc qdisc add dev {_DEVICE} root tbf {rate}".split(), check=True)
 
 

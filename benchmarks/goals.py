@@ -1,19 +1,19 @@
-"""What is to be reached, and whether it was. Pure: rows in, a judgement out."""
+"""The goals of the scenarios, and whether they are reached. Pure functions of the table's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.stats import CHECKED, MB, OURS, UNCHECKED, Row
+from benchmarks.stats import MB, OURS, SHA256SUM, UNVERIFIED, Row
 
-#: The tools with more than one stream for a file.
-_MULTI = ("axel", "aria2c", "hf_transfer")
+#: The tools that use several connections for one file.
+_MULTI_CONNECTION = ("axel", "aria2c", "hf_transfer")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """``value`` is what was measured; ``reached`` is None where there was nothing to compare with."""
+class GoalResult:
+    """``value`` is what was measured; ``reached`` is None if there was nothing to compare with."""
 
     text: str
     value: str
@@ -22,130 +22,130 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """``text`` says what is to be reached; ``judge`` looks at the rows and says what was measured."""
+    """``text`` names the goal; ``check`` returns what was measured, and whether the goal is reached."""
 
     text: str
-    judge: Callable[[Sequence[Row]], tuple[str, bool | None]]
+    check: Callable[[Sequence[Row]], tuple[str, bool | None]]
 
-    def judged(self, rows: Sequence[Row]) -> Judged:
-        """By `rows`."""
-        value, reached = self.judge(rows)
-        return Judged(self.text, value, reached)
+    def evaluate(self, rows: Sequence[Row]) -> GoalResult:
+        """Compare the goal with `rows`."""
+        value, reached = self.check(rows)
+        return GoalResult(self.text, value, reached)
 
 
-def faster(least: float, *, checked: bool = False, aim: str = "") -> Goal:
-    """At least `least` times the speed of the fastest other tool; `checked`: with sha256sum after it."""
+def speed(least: float, *, checked: bool = False, aim: str = "") -> Goal:
+    """At least `least` times the speed of the fastest other tool; `checked`: followed by sha256sum."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         our = _rate(_ours(rows))
-        chosen = [row for row in rows if row.tool != OURS and row.name.endswith(CHECKED) == checked]
+        chosen = [row for row in rows if row.tool != OURS and row.name.endswith(SHA256SUM) == checked]
         others = [(row.rate.median, row.name) for row in chosen if row.rate]
         speed, best = max(others, default=(0.0, ""))
         if our is None or not speed:
             return "nothing to compare", None
         return f"{our / speed:.2f}x {best} ({our:.4g} against {speed:.4g} MB/s)", our >= least * speed
 
-    behind = " followed by sha256sum" if checked else ""
-    return Goal(f"at least {least:g}x the speed of the fastest other tool{behind}{aim}", judge)
+    suffix = " followed by sha256sum" if checked else ""
+    return Goal(f"at least {least:g}x the speed of the fastest other tool{suffix}{aim}", check)
 
 
-def leaner() -> Goal:
-    """No more processor time for each GB than the leanest multi-stream tool."""
+def least_cpu() -> Goal:
+    """No more CPU time per GB than the best tool that uses several connections for one file."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         ours = _ours(rows)
-        others = [(row.cpu.median, row.name) for row in rows if row.name in _MULTI and row.cpu]
+        others = [(row.cpu.median, row.name) for row in rows if row.name in _MULTI_CONNECTION and row.cpu]
         if ours is None or ours.cpu is None or not others:
             return "nothing to compare", None
         least, name = min(others)
         return f"{ours.cpu.median:.2f} s/GB against {name}'s {least:.2f}", ours.cpu.median <= least
 
-    return Goal("no more CPU seconds per GB than the leanest multi-stream tool", judge)
+    return Goal("no more CPU seconds per GB than any other tool with several connections", check)
 
 
-def fills(share: float, carries: float, what: str) -> Goal:
-    """At least `share` of the `carries` bytes a second that `what` can carry."""
+def utilization(share: float, capacity: float, what: str) -> Goal:
+    """At least `share` of the `capacity` of `what`, in bytes per second."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         our = _rate(_ours(rows))
         if our is None:
-            return "nothing to judge", None
-        return f"{our * MB / carries:.1%} ({our:.4g} of {carries / MB:.4g} MB/s)", our * MB >= share * carries
+            return "not measured", None
+        return f"{our * MB / capacity:.1%} ({our:.4g} of {capacity / MB:.4g} MB/s)", our * MB >= share * capacity
 
-    return Goal(f"at least {share:.0%} of what {what} can carry", judge)
+    return Goal(f"at least {share:.0%} of the capacity of {what}", check)
 
 
-def reaches(megabits: float) -> Goal:
-    """At least so many Mbit/s of content."""
+def throughput(megabits: float) -> Goal:
+    """At least `megabits` Mbit/s of content."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         our = _rate(_ours(rows))
-        return ("nothing to judge", None) if our is None else (f"{our * 8:.1f} Mbit/s", our * 8 >= megabits)
+        return ("not measured", None) if our is None else (f"{our * 8:.1f} Mbit/s", our * 8 >= megabits)
 
-    return Goal(f"at least {megabits:g} Mbit/s", judge)
+    return Goal(f"at least {megabits:g} Mbit/s", check)
 
 
-def saves(share: float, other: str) -> Goal:
-    """So much less time than `other`, by their speeds, for that one may have been stopped before its end."""
+def time_saved(share: float, other: str) -> Goal:
+    """At least `share` less time than `other`, computed from the speeds, since the other tool may have been stopped."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         our, theirs = _rate(_ours(rows)), _rate(next((row for row in rows if row.name == other), None))
         if our is None or theirs is None:
             return "nothing to compare", None
         return f"{1 - theirs / our:.1%} less", 1 - theirs / our >= share
 
-    return Goal(f"at least {share:.0%} less time than {other}", judge)
+    return Goal(f"at least {share:.0%} less time than {other}", check)
 
 
-def within(label: str, megabytes: float) -> Goal:
-    """No run's process `label` ever held more memory (VmHWM)."""
+def peak_memory(label: str, megabytes: float) -> Goal:
+    """At most `megabytes` of peak memory (VmHWM) of the process `label`, in each run."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         peaks = {row.name: row.peaks[label] / MB for row in rows if label in row.peaks}
         if not peaks:
-            return "nothing to judge", None
-        told = ", ".join(f"{peak:.1f}" for peak in peaks.values())
-        return f"{told} MB", max(peaks.values()) <= megabytes
+            return "not measured", None
+        values = ", ".join(f"{peak:.1f}" for peak in peaks.values())
+        return f"{values} MB", max(peaks.values()) <= megabytes
 
-    return Goal(f"peak memory of {label} at most {megabytes:g} MB", judge)
+    return Goal(f"peak memory of {label} at most {megabytes:g} MB", check)
 
 
-def costs(most: float | None = None) -> Goal:
-    """Verification and durability add at most this share to the time; None: it is only to be told."""
+def verification_overhead(most: float | None = None) -> Goal:
+    """Verification and durability add at most the share `most` to the time; None: report it only."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
-        on, off = _ours(rows), next((row for row in rows if row.tool == UNCHECKED), None)
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
+        on, off = _ours(rows), next((row for row in rows if row.tool == UNVERIFIED), None)
         if on is None or off is None or on.seconds is None or off.seconds is None or on.unfinished or off.unfinished:
             return "nothing to compare", None
         more = on.seconds.median / off.seconds.median - 1
-        told = f"{more:+.1%} ({on.seconds.median:.2f} against {off.seconds.median:.2f} s)"
-        return told, None if most is None else more <= most
+        value = f"{more:+.1%} ({on.seconds.median:.2f} against {off.seconds.median:.2f} s)"
+        return value, None if most is None else more <= most
 
-    limit = "to be told" if most is None else f"at most {most:.0%} more time"
-    return Goal(f"verification and durability: {limit}", judge)
+    limit = "reported only" if most is None else f"at most {most:.0%} more time"
+    return Goal(f"verification and durability: {limit}", check)
 
 
-def never_fails(runs: int) -> Goal:
-    """Every one of `runs` runs ends with the right bytes."""
+def no_failures(runs: int) -> Goal:
+    """All of `runs` runs end with the correct content."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         ours = _ours(rows)
         if ours is None:
-            return "nothing to judge", None
+            return "not measured", None
         bad = ours.failures + ours.unfinished
         return f"{bad} of {ours.runs} failed or were stopped", bad == 0 if ours.runs >= runs else None
 
-    return Goal(f"no failure in {runs} runs", judge)
+    return Goal(f"no failure in {runs} runs", check)
 
 
-def sooner(name: str, what: str, seconds: float) -> Goal:
-    """The median of `what` in the row `name` of the starts is below `seconds`."""
+def startup_time(name: str, what: str, seconds: float) -> Goal:
+    """The median time of the row ``name: what`` is below `seconds`."""
 
-    def judge(rows: Sequence[Row]) -> tuple[str, bool | None]:
+    def check(rows: Sequence[Row]) -> tuple[str, bool | None]:
         spread = next((row.seconds for row in rows if row.name == f"{name}: {what}"), None)
-        return ("nothing to judge", None) if spread is None else (f"{spread.median:.3f} s", spread.median < seconds)
+        return ("not measured", None) if spread is None else (f"{spread.median:.3f} s", spread.median < seconds)
 
-    return Goal(f"{name}: {what} in less than {seconds:g} s", judge)
+    return Goal(f"{name}: {what} in less than {seconds:g} s", check)
 
 
 def _ours(rows: Sequence[Row]) -> Row | None:

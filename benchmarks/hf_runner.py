@@ -1,9 +1,9 @@
-"""Runs hf_transfer as huggingface_hub does: ``hf_runner.py LIST``, JSON pairs of URL and path. Runs in a virtual
-environment of its own, without this project.
+"""Runs hf_transfer as huggingface_hub does: ``hf_runner.py LIST``, JSON pairs of URL and path.
 
-The numbers are those of ``huggingface_hub``: 8 files at a time (``snapshot_download``;
-in processes here, for it keeps the interpreter's lock while it downloads), 100 requests at a time for each
-(``HF_TRANSFER_CONCURRENCY``) of 10 MiB (``DOWNLOAD_CHUNK_SIZE``), 3 parallel failures, 5 retries.
+It runs in a virtual environment of its own, without this project. The options are those of ``huggingface_hub``: 8 files
+at a time (``snapshot_download``; here in processes, since hf_transfer holds the GIL while it downloads), 100 requests
+at a time for each file (``HF_TRANSFER_CONCURRENCY``) of 10 MiB (``DOWNLOAD_CHUNK_SIZE``), 3 parallel failures, 5
+retries.
 """
 
 import json
@@ -15,7 +15,7 @@ import hf_transfer  # type: ignore[import-not-found]
 
 
 def fetch(pair: tuple[str, str]) -> None:
-    """One file."""
+    """Download one file."""
     url, path = pair
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     hf_transfer.download(

@@ -1,4 +1,4 @@
-"""What the machine is, what it must have, and a directory to work in."""
+"""The machine: its description, the programs to install, and a working directory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks.tools import PACKAGES, Tool
 from cluster import cache, needs
 
-#: Program -> Debian package, of the lines and the origins.
-_LINE_PACKAGES = {"nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "tc": "iproute2"}
+#: Program -> Debian package, for the network paths and the origins.
+_PATH_PACKAGES = {"nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "tc": "iproute2"}
 _LOCK = Path(__file__).with_name("requirements.lock")
 
 
@@ -27,8 +27,8 @@ class Busy(Exception):
 
 
 def prepare() -> Path:
-    """Has all tools on the machine; returns the Python that hf_transfer is installed for."""
-    needs.ensure({**PACKAGES, **needs.ORIGIN_PACKAGES, **_LINE_PACKAGES})
+    """Install all tools that are missing; returns the Python that has hf_transfer."""
+    needs.ensure({**PACKAGES, **needs.ORIGIN_PACKAGES, **_PATH_PACKAGES})
     key = cache.key_of(_LOCK, platform.python_version())
     return cache.built("benchmark-tools", key, _install) / "bin" / "python"
 
@@ -40,32 +40,34 @@ def _install(directory: Path) -> None:
 
 
 def why_no_namespaces() -> str:
-    """Why no line can be emulated here; empty where it can."""
+    """Why no network path can be emulated here; empty if it can."""
     return "" if os.geteuid() == 0 else "network namespaces need root"
 
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """An empty directory in the cache, for one benchmark at a time; what a killed one left there is removed."""
+    """An empty directory in the cache, for one benchmark at a time; files of a killed benchmark are removed."""
     home = cache.root() / "benchmark"
     home.mkdir(exist_ok=True)
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy("another benchmark runs on this machine; two at once would measure each other") from None
+            raise Busy(
+                "another benchmark runs on this machine, and would distort the results; wait until it ends"
+            ) from None
         work = home / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        tempfile.tempdir = str(work)  # nginx's files too are removed, at the next start at the latest
+        tempfile.tempdir = str(work)  # so that nginx's files are removed too, at the latest by the next benchmark
         try:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def described(work: Path) -> dict[str, str]:
-    """The machine, without its name: processor, memory, kernel, system, and the file system below `work`."""
+def description(work: Path) -> dict[str, str]:
+    """Processor, memory, kernel, system, and the file system of `work`; no host name."""
     return {
         "processor": f"{len(os.sched_getaffinity(0))} cores, {_processor()}",
         "memory": f"{_memory() / 2**30:.0f} GiB",
@@ -82,12 +84,12 @@ def versions(tools: Sequence[Tool]) -> dict[str, str]:
 
 
 def load() -> float:
-    """How many processes ran or waited for a processor over the last minute: more than a few spoil a benchmark."""
+    """The load average of the last minute. Other processes distort a benchmark."""
     return os.getloadavg()[0]
 
 
 def file_system(mounts: str, path: Path) -> str:
-    """The type of the file system that `path` is on, by the text of /proc/mounts."""
+    """The type of the file system of `path`, from the text of /proc/mounts."""
     found = ("", "unknown")
     for line in mounts.splitlines():
         _, where, kind, *_ = line.split(" ")
@@ -106,5 +108,5 @@ def _memory() -> int:
 
 
 def command(words: Sequence[str]) -> str:
-    """This program's command line, as a person types it."""
+    """The command line of this program, as a user types it."""
     return " ".join(["python -m benchmarks", *words])

@@ -1,10 +1,10 @@
-"""Runs commands and measures what they take: time, processor, memory.
+"""Runs commands and measures time, CPU time and memory.
 
-- Time: from before the first process is started until the main one has ended.
-- Processor: user and system seconds from ``wait4``, of each process and of all its children that it waited for.
-- Memory: every 25 ms the resident memory (VmRSS) of all processes of the tree is summed; the greatest sum is the peak.
-  It counts pages that processes share once for each. Beside it, for each named process, the kernel's own high-water
-  mark (VmHWM). ``ru_maxrss`` would not do: it counts the memory of the process that forked, too.
+- Time: from before the first process is started until the main process has ended.
+- CPU: user and system seconds from ``wait4``, of each process and of all its children that it waited for.
+- Memory: the resident memory (VmRSS) of all processes of the tree is summed every 25 ms; the largest sum is the peak.
+  Pages that processes share count once for each of them. In addition, for each labelled process, the kernel's peak
+  (VmHWM). ``ru_maxrss`` is not used, since it includes the memory of the process that forked.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _INTERVAL = 0.025
-#: Seconds that a sidecar has for ending on SIGTERM.
+#: Seconds between SIGTERM and SIGKILL for a sidecar.
 _GRACE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Words to run. ``label`` names the process in what is measured."""
+    """A command line. ``label`` names its process in the measurements."""
 
     words: tuple[str, ...]
     label: str = ""
@@ -34,7 +34,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """``main`` runs to its end; the ``sidecars`` run beside it, and are then asked to end, as in a pod."""
+    """``main`` runs until it ends; the ``sidecars`` run beside it and are then terminated, as in a pod."""
 
     main: Command
     sidecars: tuple[Command, ...] = ()
@@ -42,15 +42,15 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a launch took: ``seconds``, ``cpu`` seconds, ``rss`` and ``peaks`` in bytes (see above). ``code`` is the
-    main process's exit code, None where it was stopped at the limit; ``said`` the end of what all of them printed."""
+    """What a launch used: ``seconds``, ``cpu`` seconds, ``rss`` and ``peaks`` in bytes (see above). ``code`` is the
+    main process's exit code, None if it was stopped at the timeout; ``output`` is the end of all output."""
 
     code: int | None
     seconds: float
     cpu: float
     rss: int
     peaks: Mapping[str, int] = field(default_factory=dict)
-    said: str = ""
+    output: str = ""
 
 
 def run(
@@ -59,17 +59,17 @@ def run(
     env: Mapping[str, str],
     cwd: Path,
     log: Path,
-    limit: float,
+    timeout: float,
     prefix: Sequence[str] = (),
 ) -> Usage:
-    """Run `launch` for `limit` seconds at most, with all it prints in `log`. No process is left behind."""
+    """Run `launch` for at most `timeout` seconds, with its output in `log`. No process remains."""
     with log.open("ab") as output:
         start = time.monotonic()
         group = Group(env, cwd, output.fileno(), prefix)
         try:
             for command in (*launch.sidecars, launch.main):
                 main = group.start(command)
-            ended = group.wait(main, start + limit)
+            ended = group.wait(main, start + timeout)
             seconds = time.monotonic() - start
             return group.finish(main if ended else None, seconds, log)
         finally:
@@ -77,11 +77,11 @@ def run(
 
 
 class Group:
-    """Processes, each with its descendants, that are measured together."""
+    """Processes, with their descendants, that are measured together."""
 
     def __init__(self, env: Mapping[str, str], cwd: Path, output: int, prefix: Sequence[str] = ()) -> None:
         self._env, self._cwd, self._output = env, cwd, output
-        # No tool outlives this process, even where it is killed.
+        # No tool outlives this process, even if this is killed.
         self._prefix = ["setpriv", "--pdeathsig", "KILL", "--", *prefix]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._labels: dict[int, str] = {}
@@ -90,7 +90,7 @@ class Group:
         self._cpu = 0.0
 
     def start(self, command: Command) -> int:
-        """Start `command`; returns its process's id."""
+        """Start `command`; returns the process ID."""
         process = subprocess.Popen(
             [*self._prefix, *command.words],
             stdin=subprocess.DEVNULL,
@@ -106,33 +106,33 @@ class Group:
         return process.pid
 
     def wait(self, main: int, deadline: float) -> bool:
-        """Sample until process `main` has ended, or another one (which none should): True; or until clock reading
-        `deadline`: False."""
-        with _Ends(self.running) as ends:
+        """Sample memory until `main` or, unexpectedly, a sidecar has ended (True), or until the clock reads `deadline`
+        (False)."""
+        with _ProcessWaiter(self.running) as waiter:
             while time.monotonic() < deadline:
-                if ends.wait(_INTERVAL):
+                if waiter.wait(_INTERVAL):
                     return True
                 self.sample()
         return False
 
     def finish(self, main: int | None, seconds: float, log: Path) -> Usage:
-        """End the sidecars (all, where `main` did not end by itself), and tell what it took."""
+        """Stop the sidecars (all processes, if `main` is None), and return what was used."""
         code = None
         if main is not None:
             code = self._reap(main) if _has_ended(main) else -1
             for pid in self.running:
-                self._end(pid)
+                self._terminate(pid)
         self.kill()
-        said = log.read_text(errors="replace")[-2000:].strip()
-        return Usage(code, seconds, self._cpu, self._rss, dict(self._peaks), said)
+        output = log.read_text(errors="replace")[-2000:].strip()
+        return Usage(code, seconds, self._cpu, self._rss, dict(self._peaks), output)
 
     @property
     def running(self) -> list[int]:
-        """Processes that were started and not yet waited for."""
+        """The IDs of processes that were started and not yet waited for."""
         return list(self._processes)
 
     def sample(self) -> None:
-        """Take note of the memory that they use now."""
+        """Record the memory that the processes use now."""
         total = 0
         for root in self.running:
             for pid in _tree(root):
@@ -143,16 +143,16 @@ class Group:
         self._rss = max(self._rss, total)
 
     def kill(self) -> None:
-        """End all that still run, at once."""
+        """Kill all processes that still run."""
         for pid in self.running:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             self._reap(pid)
 
-    def _end(self, pid: int) -> None:
+    def _terminate(self, pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
-        with _Ends([pid]) as ends:
-            if not ends.wait(_GRACE):
+        with _ProcessWaiter([pid]) as waiter:
+            if not waiter.wait(_GRACE):
                 os.killpg(pid, signal.SIGKILL)
         self._reap(pid)
 
@@ -162,12 +162,12 @@ class Group:
         process = self._processes.pop(pid)
         process.returncode = os.waitstatus_to_exitcode(status)
         with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # children that it left behind
+            os.killpg(pid, signal.SIGKILL)  # remaining children
         return process.returncode
 
 
-class _Ends:
-    """Waits for the end of any of some processes."""
+class _ProcessWaiter:
+    """Waits until one of some processes ends."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._descriptors = [os.pidfd_open(pid) for pid in pids]
@@ -176,10 +176,10 @@ class _Ends:
             self._poll.register(descriptor, select.POLLIN)
 
     def wait(self, timeout: float) -> bool:
-        """Has one ended within `timeout` seconds?"""
+        """Whether one has ended within `timeout` seconds."""
         return bool(self._poll.poll(timeout * 1000))
 
-    def __enter__(self) -> _Ends:
+    def __enter__(self) -> _ProcessWaiter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -202,7 +202,7 @@ def _tree(root: int) -> list[int]:
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """Resident memory of a process now and at its peak, in bytes; zeros where it is gone."""
+    """The resident memory of a process now and at its peak, in bytes; zeros if it has ended."""
     try:
         return memory_of(Path(f"/proc/{pid}/status").read_text())
     except OSError:
@@ -210,7 +210,7 @@ def _memory(pid: int) -> tuple[int, int]:
 
 
 def memory_of(status: str) -> tuple[int, int]:
-    """VmRSS and VmHWM in bytes, from the text of /proc/PID/status; zeros for a process that has no memory any more."""
+    """VmRSS and VmHWM in bytes, from the text of /proc/PID/status; zeros for a zombie."""
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     rss, peak = (int(fields[name].split()[0]) * 1024 if name in fields else 0 for name in ("VmRSS", "VmHWM"))
     return rss, peak

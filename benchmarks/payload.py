@@ -1,4 +1,4 @@
-"""Files to serve: made from a seed, incompressible, with their digests."""
+"""The files that the origin serves: generated from a seed, incompressible, with their digests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ZEROS = memoryview(bytes(_BLOCK))
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """``large`` files of ``large_size`` bytes each, and ``small`` ones of ``small_size``."""
+class FileSet:
+    """``large`` files of ``large_size`` bytes each, and ``small`` files of ``small_size`` bytes each."""
 
     large: int = 1
     large_size: int = 0
@@ -24,12 +24,12 @@ class Files:
 
     @property
     def size(self) -> int:
-        """Bytes of all together."""
+        """The sum of all sizes, in bytes."""
         return self.large * self.large_size + self.small * self.small_size
 
     @property
-    def listed(self) -> Iterator[tuple[str, int]]:
-        """Path and size of each."""
+    def paths(self) -> Iterator[tuple[str, int]]:
+        """Path and size of each file."""
         for number in range(self.large):
             yield f"weights/model-{number + 1:05d}-of-{self.large:05d}.safetensors", self.large_size
         for number in range(self.small):
@@ -42,20 +42,20 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A file as it was made: ``size`` in bytes, its digest in hex."""
+class GeneratedFile:
+    """``size`` in bytes, the digest in hex."""
 
     path: str
     size: int
     sha256: str
 
 
-def make(root: Path, files: Files, seed: int = 1) -> tuple[Made, ...]:
-    """Write `files` below `root`; they are in the page cache then, as far as the memory goes."""
-    return tuple(_write(root, path, size, seed) for path, size in files.listed)
+def generate(root: Path, files: FileSet, seed: int = 1) -> tuple[GeneratedFile, ...]:
+    """Write `files` below `root`; they are in the page cache afterwards, if the memory is large enough."""
+    return tuple(_write(root, path, size, seed) for path, size in files.paths)
 
 
-def _write(root: Path, path: str, size: int, seed: int) -> Made:
+def _write(root: Path, path: str, size: int, seed: int) -> GeneratedFile:
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(f"{seed}:{path}".encode()).digest()
@@ -66,7 +66,7 @@ def _write(root: Path, path: str, size: int, seed: int) -> Made:
             piece = cipher.update(_ZEROS[: min(_BLOCK, size - start)])
             file.write(piece)
             digest.update(piece)
-    return Made(path, size, digest.hexdigest())
+    return GeneratedFile(path, size, digest.hexdigest())
 
 
 def _counted(count: int, size: int) -> str:

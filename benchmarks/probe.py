@@ -1,7 +1,7 @@
-"""What a line carries in truth: ``python -m benchmarks.probe send|receive ADDRESS RATE``, datagrams from end to end.
+"""Measures the capacity of a network path with datagrams: ``python -m benchmarks.probe send|receive ADDRESS RATE``.
 
-The sender sends `RATE` bits of packets a second for a while, more than the line lets through; the receiver prints how
-many bits of packets a second came, from the first to the last.
+The sender sends packets at `RATE` bits per second for a while, more than the capacity; the receiver prints the rate at
+which they arrived, in bits per second from the first to the last.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ import time
 
 from benchmarks import ROOT
 from benchmarks.emulator import CLIENT
-from benchmarks.line import CONTENT, PACKET
-from benchmarks.links import Line, Link
+from benchmarks.link_model import CONTENT, PACKET
+from benchmarks.network_path import Endpoints, NetworkPath
 
-_PORT, _SECONDS, _PATIENCE = 5001, 1.5, 2.0
-#: Bytes of an IP and a UDP header, and as much above the line's rate as the sender sends.
-_HEADERS, _SURPLUS = 28, 1.1
+_PORT, _SECONDS, _TIMEOUT = 5001, 1.5, 2.0
+#: Bytes of an IP and a UDP header, and the ratio of the sender's rate to the path's.
+_HEADERS, _OVERLOAD = 28, 1.1
 
 
-def carried(link: Link, line: Line) -> float:
-    """Bytes of content per second that the line `link` can carry, as it stands: of TCP, by its share of a packet."""
+def measured_rate(endpoints: Endpoints, path: NetworkPath) -> float:
+    """The measured capacity of `path`, which is up: bytes of TCP content per second."""
     words = [sys.executable, "-m", "benchmarks.probe"]
-    ends = [CLIENT, str(line.order.rate * _SURPLUS)]
+    ends = [CLIENT, str(path.emulator_config.rate * _OVERLOAD)]
     receiver = subprocess.Popen(
-        [*link.client, *words, "receive", *ends], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*endpoints.client, *words, "receive", *ends],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert receiver.stdout is not None
         receiver.stdout.readline()
-        subprocess.run([*link.server, *words, "send", *ends], cwd=ROOT, check=True)
-        told, _ = receiver.communicate(timeout=30.0)
+        subprocess.run([*endpoints.server, *words, "send", *ends], cwd=ROOT, check=True)
+        output, _ = receiver.communicate(timeout=30.0)
     finally:
         receiver.kill()
         receiver.wait()
-    return float(told) / 8 * CONTENT / PACKET
+    return float(output) / 8 * CONTENT / PACKET
 
 
 def _send(address: str, rate: float) -> None:
@@ -55,7 +59,7 @@ def _receive(address: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as into:
         into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         into.bind((address, _PORT))
-        into.settimeout(_PATIENCE)
+        into.settimeout(_TIMEOUT)
         print("ready", flush=True)
         into.recv(PACKET)
         first = last = time.monotonic()

@@ -1,7 +1,7 @@
-"""The scenarios: what is fetched over which line from what origin, and what is to be reached.
+"""The scenarios: files, network path, origin, and goals.
 
-All of them, three rounds each, are to end within about 50 minutes, so a limit stops the other tools where a weak line
-would hold them for much longer; the tables say what they had by then. Modelferry always has the time that it needs.
+All of them, with three rounds each, take about 50 minutes. A timeout therefore stops the other tools on slow paths,
+where they would take much longer; the tables show how much they had received. Modelferry has a longer timeout.
 """
 
 from __future__ import annotations
@@ -9,144 +9,146 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks import goals
-from benchmarks.contest import Setting
+from benchmarks.comparison import Workload
 from benchmarks.goals import Goal
-from benchmarks.line import CONTENT, FRAME
-from benchmarks.links import LOOPBACK, Line, wan
-from benchmarks.origins import Faults
-from benchmarks.payload import Files
-from benchmarks.starting import FIRST_BYTE, FIRST_REQUEST
+from benchmarks.link_model import CONTENT, FRAME
+from benchmarks.network_path import LOOPBACK, NetworkPath, wan
+from benchmarks.origins import ErrorRates
+from benchmarks.payload import FileSet
+from benchmarks.startup import FIRST_BYTE, FIRST_REQUEST
 from benchmarks.stats import MB
-from benchmarks.tools import TOOLS, Tool, modelferry, unchecked
+from benchmarks.tools import TOOLS, Tool, modelferry, unverified
 
-#: The report's file: 3.7 GB.
-_MODEL = Files(large_size=3_700 * MB)
+#: The size of the model in the first bug report: 3.7 GB.
+_MODEL = FileSet(large_size=3_700 * MB)
 _WAN, _LOSSY = wan(100, 0.180, 0.001), wan(100, 0.180, 0.01)
-#: The report's line: 50 MB/s of content.
-_UPLINK = Line("shaped", 50e6, queue=1_000_000)
-_GIGABIT = Line("shaped", 1e9 / 8 * CONTENT / FRAME, queue=1_000_000)
-_FAULTS = Faults(reset=0.12, stall=0.08, ignore_range=0.19)
+#: The network path of that report: 50 MB/s of content.
+_UPLINK = NetworkPath("shaped", 50e6, queue=1_000_000)
+_GIGABIT = NetworkPath("shaped", 1e9 / 8 * CONTENT / FRAME, queue=1_000_000)
+_ERRORS = ErrorRates(reset=0.12, stall=0.08, ignore_range=0.19)
 _OURS = (modelferry(),)
-_SWITCH = (modelferry(), unchecked())
-_SWITCHED = "Unchecked, chunks are neither read back nor hashed, synced or recorded: benchmarks/unchecked.py."
+_WITHOUT = (modelferry(), unverified())
+_WITHOUT_NOTE = "Unverified: chunks are not read back, hashed, synced or recorded (benchmarks/unverified.py)."
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """``quick`` is the same in small. ``ours``: rounds of Modelferry, where they are more than the others'. ``kind``:
-    a ``contest``, or ``starts``. ``left_out`` says why it is not measured."""
+    """``workload``, and a small version of it for ``quick`` runs. ``kind``: ``comparison`` or ``startup``.
+
+    ``our_rounds``: rounds of Modelferry, if they are more than those of the other tools. ``share``: for ``startup``,
+    the part of the file that is on the disk when a download is resumed.
+    """
 
     name: str
     title: str
-    setting: Setting
-    quick: Setting
+    workload: Workload
+    quick: Workload
     goals: tuple[Goal, ...]
     tools: tuple[Tool, ...] = TOOLS
-    kind: str = "contest"
-    ours: int = 0
+    kind: str = "comparison"
+    our_rounds: int = 0
     share: float = 0.0
     note: str = ""
-    left_out: str = ""
 
 
-def _quick(line: Line = LOOPBACK, *, size: int = 6 * MB, **more: object) -> Setting:
-    limit = 60.0 if line is LOOPBACK else 3.5
-    return Setting(Files(large_size=size), line, limit=limit, **more)  # type: ignore[arg-type]
+def _quick(path: NetworkPath = LOOPBACK, *, size: int = 6 * MB, **more: object) -> Workload:
+    timeout = 60.0 if path is LOOPBACK else 3.5
+    return Workload(FileSet(large_size=size), path, timeout=timeout, **more)  # type: ignore[arg-type]
 
 
 SCENARIOS = (
     Scenario(
         "tls",
         "A file of 3.7 GB over TLS 1.3 on loopback",
-        Setting(_MODEL),
+        Workload(_MODEL),
         _quick(size=200 * MB),
         (
-            goals.faster(1.0, aim=" (aim: 1.5x)"),
-            goals.faster(1.5, checked=True),
-            goals.leaner(),
+            goals.speed(1.0, aim=" (aim: 1.5x)"),
+            goals.speed(1.5, checked=True),
+            goals.least_cpu(),
         ),
     ),
     Scenario(
         "plain",
-        "The same over plain HTTP",
-        Setting(_MODEL, tls=False),
+        "A file of 3.7 GB over plain HTTP on loopback",
+        Workload(_MODEL, tls=False),
         _quick(size=200 * MB, tls=False),
-        (goals.faster(1.0, checked=True),),
+        (goals.speed(1.0, checked=True),),
     ),
     Scenario(
         "memory",
         "Memory with 16 to 128 connections, TLS 1.3 on loopback",
-        Setting(Files(large_size=2_000 * MB)),
+        Workload(FileSet(large_size=2_000 * MB)),
         _quick(size=200 * MB),
-        (goals.within("fetch", 48), goals.within("checkpoint", 40)),
+        (goals.peak_memory("fetch", 48), goals.peak_memory("checkpoint", 40)),
         tools=tuple(modelferry(("--connections", str(count))) for count in (16, 32, 64, 128)),
     ),
     Scenario(
         "wan",
         "100 Mbit/s, 180 ms, 0.1 % loss",
-        Setting(Files(large_size=512 * MB), _WAN, limit=20.0),
+        Workload(FileSet(large_size=512 * MB), _WAN, timeout=20.0),
         _quick(_WAN),
-        (goals.faster(1.15), goals.fills(0.95, _WAN.carries, "the line")),
+        (goals.speed(1.15), goals.utilization(0.95, _WAN.capacity, "the path")),
     ),
     Scenario(
         "lossy",
         "100 Mbit/s, 180 ms, 1 % loss",
-        Setting(Files(large_size=160 * MB), _LOSSY, limit=15.0),
+        Workload(FileSet(large_size=160 * MB), _LOSSY, timeout=15.0),
         _quick(_LOSSY, size=3 * MB),
-        (goals.reaches(60),),
+        (goals.throughput(60),),
     ),
     Scenario(
-        "capped",
-        "An origin that gives each stream 2.3 MB/s, an uplink of 50 MB/s",
-        Setting(_MODEL, _UPLINK, rate=2_300_000, limit=15.0),
+        "rate-limited",
+        "An origin that limits each response to 2.3 MB/s, an uplink of 50 MB/s",
+        Workload(_MODEL, _UPLINK, rate=2_300_000, timeout=15.0),
         _quick(_UPLINK, size=24 * MB, rate=2_300_000),
-        (goals.fills(0.95, _UPLINK.carries, "the uplink"), goals.saves(0.9, "wget")),
+        (goals.utilization(0.95, _UPLINK.capacity, "the uplink"), goals.time_saved(0.9, "wget")),
     ),
     Scenario(
         "repository",
         "A repository of 2,000 small files and 8 large ones, 200 Mbit/s, 50 ms",
-        Setting(Files(8, 8 * MB, 2000, 4_000), wan(200, 0.050, 0.0), limit=40.0),
-        Setting(Files(2, 1 * MB, 60, 4_000), wan(200, 0.050, 0.0), limit=4.0),
-        (goals.faster(2.0),),
+        Workload(FileSet(8, 8 * MB, 2000, 4_000), wan(200, 0.050, 0.0), timeout=40.0),
+        Workload(FileSet(2, 1 * MB, 60, 4_000), wan(200, 0.050, 0.0), timeout=4.0),
+        (goals.speed(2.0),),
     ),
     Scenario(
-        "faults",
-        "The line with 0.1 % loss, and an origin that resets, stalls, and answers 200 to ranges",
-        Setting(Files(large_size=32 * MB), _WAN, faults=_FAULTS, limit=25.0),
-        Setting(Files(large_size=20 * MB), _WAN, faults=_FAULTS, limit=4.0),
-        (goals.never_fails(10),),
-        ours=10,
-        note=f"The hostile origin of the tests (Python) serves: {_FAULTS}; the same draws for each tool.",
+        "server-errors",
+        "100 Mbit/s, 180 ms, 0.1 % loss, and an origin that resets, stalls, and answers range requests with 200",
+        Workload(FileSet(large_size=32 * MB), _WAN, errors=_ERRORS, timeout=25.0),
+        Workload(FileSet(large_size=20 * MB), _WAN, errors=_ERRORS, timeout=4.0),
+        (goals.no_failures(10),),
+        our_rounds=10,
+        note=f"The origin is tests/origin: {_ERRORS}; the same requests for each tool.",
     ),
     Scenario(
-        "switch",
-        "Verification and durability switched on against off, 1 Gbit/s",
-        Setting(Files(large_size=1_000 * MB), _GIGABIT),
+        "verification",
+        "With and without verification and durability, 1 Gbit/s",
+        Workload(FileSet(large_size=1_000 * MB), _GIGABIT),
         _quick(_GIGABIT, size=100 * MB),
-        (goals.costs(0.05),),
-        tools=_SWITCH,
-        note=_SWITCHED,
+        (goals.verification_overhead(0.05),),
+        tools=_WITHOUT,
+        note=_WITHOUT_NOTE,
     ),
     Scenario(
-        "switch-loopback",
-        "The same on loopback",
-        Setting(_MODEL),
+        "verification-loopback",
+        "With and without verification and durability, loopback",
+        Workload(_MODEL),
         _quick(size=200 * MB),
-        (goals.costs(),),
-        tools=_SWITCH,
-        note=_SWITCHED,
+        (goals.verification_overhead(),),
+        tools=_WITHOUT,
+        note=_WITHOUT_NOTE,
     ),
     Scenario(
-        "start",
-        "From the start of the processes to the first request, and to the first new byte",
-        Setting(_MODEL),
+        "startup",
+        "Time from the start of the processes to the first request, and to the first new byte",
+        Workload(_MODEL),
         _quick(size=600 * MB),
         (
-            goals.sooner("from nothing", FIRST_REQUEST, 0.5),
-            goals.sooner("resumed", FIRST_BYTE, 1.0),
+            goals.startup_time("new download", FIRST_REQUEST, 0.5),
+            goals.startup_time("resumed", FIRST_BYTE, 1.0),
         ),
         tools=_OURS,
-        kind="starts",
+        kind="startup",
         share=0.95,
     ),
 )

@@ -458,10 +458,10 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "give secretRef or s3",
         "spec.mirrors[0].presigned: give secretRef or s3",
     ),
-    "a deadline that is no duration": (
-        _spec(transfer={"deadline": "5 minutes"}),
-        "deadline must be a duration such as 90s",
-        "spec.transfer.deadline: must be a duration such as 90s",
+    "a progressDeadline that is not a duration": (
+        _spec(transfer={"progressDeadline": "5 minutes"}),
+        "progressDeadline must be a duration such as 90s",
+        "spec.transfer.progressDeadline: must be a duration such as 90s",
     ),
     "a model's pattern of nothing": (
         _spec(source={"modelScope": {"repo": "a/b", "include": [""]}}),

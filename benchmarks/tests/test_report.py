@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.__main__ import PAGE, written
-from benchmarks.goals import Judged
+from benchmarks.__main__ import PAGE, benchmarks_page
+from benchmarks.goals import GoalResult
 from benchmarks.report import page, table, text
-from benchmarks.result import Result, keep, read
+from benchmarks.result import Result, read, store
 from benchmarks.stats import Run, rows
 
 RUNS = (
@@ -24,16 +24,16 @@ RESULT = Result(
     command="python -m benchmarks tls",
     machine={"processor": "2 cores"},
     versions={"wget": "GNU Wget 1.21"},
-    called={"wget": "wget -q"},
+    commands={"wget": "wget -q"},
     load=0.2,
     files="1 file of 1 GB",
-    line="loopback",
+    path="loopback",
     origin="nginx",
     size=10**9,
-    limit=0.0,
-    carried=0.0,
+    timeout=0.0,
+    measured_rate=0.0,
     rows=rows(RUNS, 10**9),
-    goals=[Judged("at least 1x", "3x wget", True), Judged("at least 9x", "3x wget", False)],
+    goals=[GoalResult("at least 1x", "3x wget", True), GoalResult("at least 9x", "3x wget", False)],
     runs=list(RUNS),
 )
 
@@ -44,32 +44,36 @@ def test_a_table_shows_the_median_and_the_range() -> None:
     assert lines["wget"]["time, s"] == "3.00 (2.00 to 4.00)"
     assert lines["wget + sha256sum"]["time, s"] == "4.00 (3.00 to 5.00)"
     assert lines["modelferry"]["served"] == "1.10"
-    assert lines["modelferry"]["of it"] == "fetch 30.0"
+    assert lines["modelferry"]["peak memory, MB"] == "fetch 30.0"
     assert lines["modelferry"]["failed"] == "0 of 1"
 
 
-def test_a_column_that_says_nothing_is_left_out() -> None:
+def test_a_column_that_says_nothing_is_skipped() -> None:
     head, _ = table(replace(RESULT, rows=rows(RUNS[:2], 10**9)))
-    assert "of it" not in head
+    assert "peak memory, MB" not in head
 
 
-def test_a_tool_that_was_always_stopped_shows_the_limit() -> None:
+def test_a_tool_that_was_always_stopped_shows_the_timeout() -> None:
     stopped = replace(RUNS[0], ended="unfinished", check_seconds=0.0, served=10**8)
-    head, body = table(replace(RESULT, limit=2.0, rows=rows([stopped], 10**9)))
+    head, body = table(replace(RESULT, timeout=2.0, rows=rows([stopped], 10**9)))
     line = dict(zip(head, body[0], strict=True))
-    assert (line["time, s"], line["MB/s"], line["failed"]) == ("not within 2; 100 MB came", "50", "0 of 1, 1 stopped")
+    assert (line["time, s"], line["MB/s"], line["failed"]) == (
+        "stopped after 2; 100 MB received",
+        "50",
+        "0 of 1, 1 stopped",
+    )
 
 
 def test_the_terminal_and_the_page_say_which_goals_were_reached() -> None:
-    assert "reached at least 1x: 3x wget" in text(RESULT)
-    assert "missed  at least 9x: 3x wget" in text(RESULT)
+    assert "reached    at least 1x: 3x wget" in text(RESULT)
+    assert "missed     at least 9x: 3x wget" in text(RESULT)
     made = page([RESULT], ["tls"])
     assert "| A file | at least 1x | 3x wget | reached |" in made
     assert "| **modelferry** |" in made
     assert "python -m benchmarks tls" in made
 
 
-def test_what_a_person_found_out_stands_under_the_goals() -> None:
+def test_explanations_follow_the_goals() -> None:
     made = page([RESULT], ["tls"], {"tls": "The disk bounds it.\n", "wan": "Not here."})
     assert (
         made.index("missed: at least 9x")
@@ -79,23 +83,23 @@ def test_what_a_person_found_out_stands_under_the_goals() -> None:
     assert "Not here." not in made
 
 
-def test_the_page_says_what_was_not_measured_and_why() -> None:
-    left_out = replace(RESULT, scenario="wan", title="A line", rows=[], goals=[], runs=[], left_out="needs root")
-    made = page([left_out, RESULT], ["tls", "wan"])
+def test_the_page_says_why_a_scenario_was_skipped() -> None:
+    skipped = replace(RESULT, scenario="wan", title="A path", rows=[], goals=[], runs=[], skipped="needs root")
+    made = page([skipped, RESULT], ["tls", "wan"])
     assert "Not measured: needs root." in made
-    assert made.index("## A file") < made.index("## A line")
-    assert "not measured: needs root" in text(left_out)
+    assert made.index("## A file") < made.index("## A path")
+    assert "not measured: needs root" in text(skipped)
 
 
-def test_a_result_takes_the_place_of_the_last_one_of_its_scenario(tmp_path: Path) -> None:
+def test_a_result_replaces_the_last_one_of_its_scenario(tmp_path: Path) -> None:
     file = tmp_path / "latest.json"
     other = replace(RESULT, scenario="wan")
-    for result in (RESULT, other, replace(RESULT, load=5.0), replace(other, left_out="needs root")):
-        keep(result, file)
+    for result in (RESULT, other, replace(RESULT, load=5.0), replace(other, skipped="needs root")):
+        store(result, file)
     assert read(file) == [replace(RESULT, load=5.0), other]
 
 
-def test_the_page_is_what_the_kept_results_make_and_names_no_path_of_a_machine() -> None:
+def test_the_page_is_up_to_date_and_contains_no_path_of_a_machine() -> None:
     shown = PAGE.read_text()
-    assert shown == written(read())
+    assert shown == benchmarks_page(read())
     assert not re.search(r"(?<![\w.`/])/(home|root|tmp|usr|var)/", shown)

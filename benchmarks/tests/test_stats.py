@@ -1,10 +1,10 @@
-"""What runs come to."""
+"""Statistics over runs."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from benchmarks.stats import CHECKED, OURS, Run, Spread, row_from, rows
+from benchmarks.stats import OURS, SHA256SUM, Run, Spread, row_from, rows
 
 SIZE = 2 * 10**9
 GOOD = Run("wget", 1, "ok", 10.0, 4.0, 5_000_000, {"main": 7}, 2.0, 1.0, SIZE, 3)
@@ -24,7 +24,7 @@ def test_a_row_in_megabytes_a_second_and_cpu_seconds_a_gigabyte() -> None:
 
 def test_sha256sum_makes_a_row_of_its_own_with_its_time_added() -> None:
     (_, checked) = rows([GOOD], SIZE)
-    assert checked.name == "wget" + CHECKED
+    assert checked.name == "wget" + SHA256SUM
     assert checked.seconds == Spread(12.0, 12.0, 12.0)
     assert checked.cpu == Spread(2.5, 2.5, 2.5)
 

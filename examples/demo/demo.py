@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from examples.demo.serving import serving
 
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 from origin.certs import Authority
 from origin.model import ModelFile, make_model
 

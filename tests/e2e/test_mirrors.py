@@ -108,8 +108,8 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     kit.wait_ready("speech")
 
     told = [reason for reason, _ in kit.events("speech")]
-    assert told.index("MirrorDown") < told.index("MirrorBack") < told.index("FellBackToSource")
-    assert told.count("FellBackToSource") == told.count("MirrorBack") == 1
+    assert told.index("MirrorDown") < told.index("MirrorRecovered") < told.index("FellBackToSource")
+    assert told.count("FellBackToSource") == told.count("MirrorRecovered") == 1
     fetched = sum(entry.get("bytes", 0) for entry in kit.status("speech")["mirrors"])
     assert three.size <= fetched <= three.size + 2 * CONNECTIONS * CHUNK
     after = scraped(platform, SYSTEM, operator_pod(platform), 8081)
@@ -148,11 +148,12 @@ def test_a_mirror_that_lies_is_quarantined_and_the_model_is_right(
     assert file.path in said["MirrorQuarantined"]
 
 
-def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and_is_stalled_after_the_deadline(
+def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and_is_stalled_after_the_progress_deadline(
     kit: Kit, three: Three
 ) -> None:
     node = kit.platform.node_names[0]
-    chosen, transfer = {"selector": {"kubernetes.io/hostname": node}}, {"connections": CONNECTIONS, "deadline": "30s"}
+    chosen = {"selector": {"kubernetes.io/hostname": node}}
+    transfer = {"connections": CONNECTIONS, "progressDeadline": "30s"}
     origins = three.source, three.primary, three.backup
     kit.apply(
         artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen, transfer=transfer)

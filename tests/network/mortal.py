@@ -11,15 +11,15 @@ import pytest
 
 from modelferry.cli.main import main
 from modelferry.manifest import chunks
-from unit.engine.disk_edge import DiskEdge, Fault
+from unit.engine.storage.faulty_disk import Fault, FaultyDisk
 
 
-class MortalEdge(DiskEdge):
+class MortalEdge(FaultyDisk):
     """Counts, and is not merciful."""
 
-    def meet(self, name: str) -> str:
+    def count_call(self, name: str) -> str:
         """One more call; the last one does not return."""
-        if super().meet(name) == "EIO":
+        if super().count_call(name) == "EIO":
             os.kill(os.getpid(), signal.SIGKILL)
         return ""
 
@@ -27,7 +27,7 @@ class MortalEdge(DiskEdge):
 def live() -> int:
     """Run the command line."""
     call, chunks.CHUNK_SIZE = int(sys.argv[1]), int(sys.argv[2])
-    with MortalEdge((Fault(call, "EIO"),)).at_work(pytest.MonkeyPatch()):
+    with MortalEdge((Fault(call, "EIO"),)).installed(pytest.MonkeyPatch()):
         return main(sys.argv[3:])
 
 

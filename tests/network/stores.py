@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelferry import sources
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.source_route import routes_of
+from modelferry.agent.source_route import source_routes
 from modelferry.http.routes import Routes
 from modelferry.manifest import Manifest
 from modelferry.manifest.entries import SOURCE
@@ -27,7 +27,7 @@ def routes(world: World, source: S3Source | OCISource, secret: dict[str, str] | 
         for key, value in secret.items():
             (root / NAME / key).write_text(value)
     spec = Spec(source, auth=None if secret is None else SecretReference(NAME))
-    return routes_of(spec, [Path(world.ca_file)], Secrets(root))
+    return source_routes(spec, [Path(world.ca_file)], Secrets(root))
 
 
 async def resolved(world: World, source: S3Source | OCISource, secret: dict[str, str] | None = None) -> Manifest:

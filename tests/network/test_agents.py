@@ -16,7 +16,7 @@ import pytest
 
 from modelferry.engine.maintenance.revision_check import verify
 from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.pod import DEADLINE, Pod, peak_memory, until
 from origin.certs import Authority, Leaf
 from origin.model import ModelFile, make_model
@@ -88,7 +88,7 @@ def slow(stage: Stage) -> Scene:
 
 
 def manifest_of(nginx: Nginx, files: list[ModelFile]) -> Manifest:
-    return pin(
+    return content_addressed(
         tuple(FileEntry(f.path, f.size, Digest("sha256", f.sha256), (Location(nginx.url(f.path)),)) for f in files)
     )
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.source_route import routes_of
+from modelferry.agent.source_route import source_routes
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Routes
-from modelferry.manifest.entries import SOURCE, pin
+from modelferry.manifest.entries import SOURCE, content_addressed
 from modelferry.resource.parse import parse_artifact
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
@@ -75,7 +75,7 @@ def document(url: str, tls: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 def routes(world: World, secrets: Path, url: str, tls: dict[str, Any]) -> Routes:
     """As an agent makes them of a spec and the mounted Secrets."""
-    return routes_of(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
+    return source_routes(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
 
 
 async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:
@@ -83,7 +83,7 @@ async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:
     http_client = HTTPClient(roads, world.limits)
     checkpoint = LocalCheckpoint(world.directory)
     fetcher = DownloadCoordinator(
-        pin((entry("a", data, url),)), checkpoint, http_client, Settings(4, progress_deadline=1.0)
+        content_addressed((entry("a", data, url),)), checkpoint, http_client, Settings(4, progress_deadline=1.0)
     )
     try:
         await fetcher.run()

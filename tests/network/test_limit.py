@@ -19,7 +19,7 @@ from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import FileEntry
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 
@@ -45,7 +45,9 @@ def fetcher(
     limits = Timeouts(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
     http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), limits, connections=4, throttle=throttle)
     settings = Settings(4, progress_deadline=progress_deadline)
-    return DownloadCoordinator(pin(files), LocalCheckpoint(world.directory), http_client, settings), http_client
+    return DownloadCoordinator(
+        content_addressed(files), LocalCheckpoint(world.directory), http_client, settings
+    ), http_client
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -20,16 +20,16 @@ PART = 8 * 1024
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "LEAST", PART)
+    monkeypatch.setattr(parts, "MIN_PART", PART)
 
 
 @pytest.fixture
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become tenths, so that a stalled stream is found out in a test's time."""
-    for name in ("MEMORY", "RECENT", "SAMPLE", "YOUNG", "LONG"):
+    for name in ("RATE_WINDOW", "RECENT_WINDOW", "SAMPLE_INTERVAL", "MIN_AGE", "MIN_ETA"):
         monkeypatch.setattr(slow_streams, name, getattr(slow_streams, name) / 10)
-    monkeypatch.setattr(slow_streams, "LEAST_CUT", PART)
-    monkeypatch.setattr(concurrency, "LEAST_TOLD", PART)
+    monkeypatch.setattr(slow_streams, "MIN_CUT", PART)
+    monkeypatch.setattr(concurrency, "MIN_RATE_SAMPLE", PART)
 
 
 async def test_parts_make_chunks_and_no_byte_comes_twice(serve: Serve, world: World, data: bytes) -> None:

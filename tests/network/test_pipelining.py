@@ -19,14 +19,14 @@ from modelferry.engine.download.outcomes import OutcomeHandler
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.mirrors.registry import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
-from modelferry.engine.storage.sink import Disk
+from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
 from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.response import Response
 from modelferry.manifest import FileEntry
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
@@ -254,10 +254,10 @@ async def exchanging(
     world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
 ) -> AsyncIterator[Sequence[Coroutine[Any, Any, Outcome]]]:
     """A try at each of `files`, not begun; all but the first may share a connection."""
-    manifest = pin(files)
+    manifest = content_addressed(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
-    disk = Disk(opened.root, manifest.revision)
+    disk = IncomingFiles(opened.root, manifest.revision)
     clock = asyncio.get_running_loop().time
     download = DownloadState(MirrorRegistry.of(1), ProgressDeadline(300.0, clock()))
     outcomes = OutcomeHandler(download, clock, lambda: 0.0, lambda: None)

@@ -211,7 +211,7 @@ async def everything(
                     {"name": "known", "priority": 0, "url": nginx.url("{path}"), "tls": {"clientCertificate": who}},
                 ],
                 transfer={
-                    "deadline": "10s",
+                    "progressDeadline": "10s",
                     "proxy": {
                         "url": proxy.url,
                         "auth": location.secret("proxy", username=USERNAME, password=PASSWORD),
@@ -302,7 +302,7 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
     async with serve(FILES, rules=[Rule(first=2, reset=4096)]) as source:
         signed = f"{source.url(path)}?sig={quote(SIGNATURE, safe='')}"
         file = {"path": path, "url": signed, "sha256": sha256(FILES[path]).hexdigest()}
-        location.write(source={"http": {"files": [file]}}, transfer={"deadline": "10s"})
+        location.write(source={"http": {"files": [file]}}, transfer={"progressDeadline": "10s"})
         pulling = asyncio.create_task(location.pull())
         await source.until(lambda: len(source.entries) >= 2)
     run = await pulling

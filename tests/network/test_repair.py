@@ -18,7 +18,7 @@ from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFo
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -41,7 +41,7 @@ async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
 async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Repaired:
     """Verify and repair, from an artifact that names what `origin` has (or `contents`)."""
     named = contents or origin.contents
-    source = pin(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
+    source = content_addressed(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
     with held(world.directory):
         report = verify(world.directory)
         http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
@@ -202,14 +202,14 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
         with held(world.directory):
             report = verify(world.directory)
             http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
-            await repair(world.directory, report, pin((plain,)), http_client, Settings())
+            await repair(world.directory, report, content_addressed((plain,)), http_client, Settings())
     assert asked(origin) == [("/a", 0)]
     assert world.read("a") == data
 
 
 def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    tree.make(".modelferry")
+    tree.make_directories(".modelferry")
     lock = acquire(tree)
     with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), held(tmp_path):
         pass

@@ -22,7 +22,7 @@ import pytest
 from blake3 import blake3
 
 from modelferry.manifest import Digest, FileEntry, Location
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from network.pod import DEADLINE, Pod, until
 from network.world import CHUNK
 from origin.certs import Authority, Leaf
@@ -89,7 +89,7 @@ def stage(tmp_path: Path, authority: Authority, leaf: Leaf) -> Iterator[Stage]:
             assert origin.stdout is not None
             url = origin.stdout.readline().strip()
             digest = Digest("sha256", hashlib.sha256(data).hexdigest())
-            manifest = pin((FileEntry("a", size, digest, (Location(f"{url}a"),)),))
+            manifest = content_addressed((FileEntry("a", size, digest, (Location(f"{url}a"),)),))
             pod = Pod(tmp_path, manifest, authority.ca_file)
             stack.callback(pod.close)
             return Scene(origin, pod, data)

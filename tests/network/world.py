@@ -21,7 +21,7 @@ from modelferry.http.tls.contexts import client_context
 from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from modelferry.messages import Progress
 from origin.server import HostileOrigin
 
@@ -64,7 +64,7 @@ class World:
 
     async def pull(self, *files: FileEntry) -> Result:
         """Fetch `files` as one manifest; raises what the engine raises."""
-        return await self.pull_manifest(pin(files))
+        return await self.pull_manifest(content_addressed(files))
 
     async def pull_manifest(self, manifest: Manifest) -> Result:
         """Fetch `manifest`."""

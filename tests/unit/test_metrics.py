@@ -34,7 +34,7 @@ def stalled_and_ready() -> operator.Metrics:
     return found
 
 
-TEXTS = {"download": download.metrics(PROGRESS), "operator": stalled_and_ready().text()}
+TEXTS = {"download": download.render_metrics(PROGRESS), "operator": stalled_and_ready().text()}
 
 
 @pytest.mark.parametrize(("heading", "families"), [(DOWNLOAD, download.FAMILIES), (OPERATOR, operator.FAMILIES)])

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from modelferry.messages import ChunkMap, FileProgress, Progress
 from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING, shrink
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "whole", "pending": "waiting"}
 _PHASES = {

@@ -15,7 +15,7 @@ from modelferry.engine.download.transfer_stats import STREAMS
 from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.http.wire import ServerBehavior
 from modelferry.messages.chunk_map import BAD, DONE, runs
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 
 _HEADER = ("FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS")
 

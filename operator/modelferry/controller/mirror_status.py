@@ -81,7 +81,7 @@ def notices(before: Iterable[Object], after: Iterable[Object]) -> list[EventReco
             told = f"mirror {name} is down: {message}; {others}, and it is probed until it is back"
             found.append(EventRecord("MirrorDown", told, warning=True))
         elif state == UP and before_it in (DOWN, RECOVERING):
-            found.append(EventRecord("MirrorBack", f"mirror {name} is back, and used again"))
+            found.append(EventRecord("MirrorRecovered", f"mirror {name} is back, and used again"))
         if name == SOURCE and entry.get("fallbacks", 0) > old.get("fallbacks", 0):
             told = "every mirror that is preferred to the source is down; the source itself is asked"
             found.append(EventRecord("FellBackToSource", told, warning=True))

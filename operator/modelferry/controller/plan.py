@@ -64,7 +64,7 @@ def _leaving(seen: Observed, settings: Settings, now: float) -> list[Step]:
     holding = holders(seen)
     leaving = [node for node in holding if node.name not in staying]
     labels = removal.unlabel(seen, leaving)
-    notices = tuple(EventRecord("NodeLeaves", f"{label.node}: no longer chosen") for label in labels)
+    notices = tuple(EventRecord("NodeDeselected", f"{label.node}: no longer chosen") for label in labels)
     cleared = [removal.clear(seen, settings, node, now)[0] for node in leaving]
     helpers = Step(tuple(removal.leftover_helpers(seen, holding)))
     return [Step(tuple(labels), notices), *cleared, helpers]

@@ -10,7 +10,7 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.states import REFUSED, STATES, NodeState, Plan
 from modelferry.resource.conditions import READY, RECONCILING, STALLED, Condition, rendered
 from modelferry.resource.spec import ExistingClaim
-from modelferry.values.quantities import rate, short, span
+from modelferry.values.quantities import duration_text, rate_column, size_column
 
 #: Copies listed in the status: those that need a person first. More would make the object large; counts cover all.
 MAX_COPIES = 20
@@ -71,7 +71,7 @@ def _model(before: Object, plan: Plan) -> Object:
     return {
         "revision": manifest.revision,
         "digest": manifest.digest,
-        "size": short(manifest.size),
+        "size": size_column(manifest.size),
         "sizeBytes": manifest.size,
         "files": len(manifest.files),
     }
@@ -88,8 +88,8 @@ def _amounts(before: Object, plan: Plan) -> Object:
     etas = [s.eta for s in states if s.eta is not None]
     percent = done * 100 // total if total else (100 if ready == len(states) else 0)
     summary = {"nodes": f"{ready}/{len(states)}", "progress": f"{percent}%"}
-    summary |= {"speed": rate(speed).replace(" ", "")} if speed >= 1 else {}
-    summary |= {"eta": span(max(etas))} if etas and ready < len(states) else {}
+    summary |= {"speed": rate_column(speed)} if speed >= 1 else {}
+    summary |= {"eta": duration_text(max(etas))} if etas and ready < len(states) else {}
     return {
         "bytes": {
             "done": done,

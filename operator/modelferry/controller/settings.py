@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.errors import InvalidSpec
-from modelferry.resource.bandwidth import bytes_per_second
 from modelferry.values.proxy_urls import proxy_error
+from modelferry.values.rates import parse_rate
 
 _PREFIX = "MODELFERRY_"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -77,7 +77,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             status_interval=float(value("STATUS_INTERVAL", "2")),
             resync=float(value("RESYNC", "60")),
             metrics_port=int(value("METRICS_PORT", "0")),
-            bandwidth=bytes_per_second(bandwidth) if bandwidth else None,
+            bandwidth=parse_rate(bandwidth) if bandwidth else None,
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
             proxy=_proxy(environment, value("PROXY"), value("NO_PROXY")),
             proxy_secret=value("PROXY_SECRET"),

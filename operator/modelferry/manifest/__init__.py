@@ -1,4 +1,4 @@
-"""Pure data: which files a model consists of, where they are, and the chunks that they are fetched in."""
+"""Immutable data: the files of a model, their locations, and the chunks in which they are downloaded."""
 
 from modelferry.manifest.chunks import CHUNK_SIZE, SMALL_CHUNK, Chunk, chunk_count, chunks_of
 from modelferry.manifest.codec import decode, encode

@@ -1,11 +1,11 @@
-"""Chunks: the unit of fetching, checking and repair."""
+"""Chunks: the unit of download, verification and repair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: 16 MiB: small enough that a lost one costs seconds on a slow line, large enough that 3.7 GB is 221 rows.
+#: 16 MiB: small enough to fetch a lost one again in seconds on a slow network, large enough that 3.7 GB are 221 rows.
 CHUNK_SIZE = 16 * 1024 * 1024
 #: Bytes of the largest chunk that is called small: a connection delivers it within a few round trips.
 SMALL_CHUNK = 256 * 1024

@@ -12,7 +12,9 @@ from typing import Any
 
 from modelferry.manifest.entries import Digest, FileEntry, Location, Manifest
 
-_VERSION = 1
+#: The version of the format. The controller counts it into the name of the stored manifest's ConfigMap, so that after
+#: an upgrade the source is resolved again instead of reading an old format.
+VERSION = 2
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -23,20 +25,23 @@ def encode(manifest: Manifest) -> bytes:
             "size": file.size,
             "digest": str(file.digest) if file.digest else None,
             "validator": file.validator,
-            "places": [[location.mirror, location.url] for location in file.locations],
+            "locations": [[location.mirror, location.url] for location in file.locations],
         }
         for file in manifest.files
     ]
-    body = {"version": _VERSION, "revision": manifest.revision, "files": files}
+    body = {"version": VERSION, "revision": manifest.revision, "files": files}
     return gzip.compress(json.dumps(body, separators=(",", ":"), sort_keys=True).encode(), mtime=0)
 
 
 def decode(data: bytes) -> Manifest:
-    """The manifest in `data`; raises ValueError where it is damaged or of another version."""
+    """The manifest in `data`. Raises ValueError if it is damaged or of another version."""
     try:
         body: dict[str, Any] = json.loads(gzip.decompress(data))
-        if body.get("version") != _VERSION:
-            raise ValueError(f"a manifest of version {body.get('version')!r}; this Modelferry reads {_VERSION}")
+        if (version := body.get("version")) != VERSION:
+            raise ValueError(
+                f"the manifest has version {version!r}, and this Modelferry reads version {VERSION};"
+                " resolve the source again"
+            )
         return Manifest(body["revision"], tuple(_file(item) for item in body["files"]))
     except (OSError, EOFError, zlib.error, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a manifest: {error}") from error
@@ -47,6 +52,6 @@ def _file(item: dict[str, Any]) -> FileEntry:
         path=item["path"],
         size=item["size"],
         digest=Digest.parse(item["digest"]) if item["digest"] else None,
-        locations=tuple(Location(url, mirror) for mirror, url in item["places"]),
+        locations=tuple(Location(url, mirror) for mirror, url in item["locations"]),
         validator=item["validator"],
     )

@@ -1,4 +1,4 @@
-"""The Manifest: every file's path, size, digest and places, pinned to one revision. The same on all nodes."""
+"""The Manifest: the path, size, digest and locations of every file of one revision. It is the same on all nodes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from dataclasses import dataclass
 
 from modelferry.manifest.paths import path_error
 
-#: Git's name of a blob: SHA-1 over ``blob <size>``, a zero byte, and the content (git-hash-object(1)).
+#: The object ID of a Git blob: SHA-1 over ``blob <size>``, a zero byte, and the content (git-hash-object(1)).
 GIT_SHA1 = "git-sha1"
 
-#: Hex digits of each digest that a source may declare for a whole file.
+#: The hex digits of each digest that a source may declare for a file.
 DIGEST_LENGTHS = {"sha256": 64, "md5": 32, GIT_SHA1: 40}
 
-#: Those of them that a person or a checksum list gives.
-LISTED = ("sha256", "md5")
+#: Those of them that a user or a checksum list may give.
+LISTED_ALGORITHMS = ("sha256", "md5")
 
-#: Hex digits of the content id that make a revision: 48 bits, and short enough to read out and to fit a label.
+#: The hex digits of the content ID that make a revision: 48 bits are short enough to read out and fit a label.
 _REVISION_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A whole file's digest as its source declares it: ``algorithm`` is sha256, md5 or git-sha1, ``hex`` is lower
-    case."""
+    """A file's digest as its source declares it. ``algorithm`` is one of `DIGEST_LENGTHS`; ``hex`` is lower case."""
 
     algorithm: str
     hex: str
@@ -42,18 +41,18 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read ``algorithm:hex``; raises ValueError."""
+        """The digest in ``algorithm:hex``. Raises ValueError if it is not valid."""
         algorithm, _, value = text.partition(":")
         return cls(algorithm, value)
 
 
-#: The mirror that a place belongs to where nothing else is said: ``spec.source`` itself.
+#: The mirror name of ``spec.source`` itself.
 SOURCE = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One URL of a file; ``mirror`` names the server for rows, metrics and messages (never compared across mirrors)."""
+    """One URL of a file. ``mirror`` is the name of the mirror in metrics, messages and the chunk store."""
 
     url: str
     mirror: str = SOURCE
@@ -61,10 +60,11 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file: its relative path, size in bytes, digest (None where the source knows none) and places by preference.
+    """One file: its relative path, size in bytes, digest (None if the source declares none) and locations in order of
+    preference.
 
-    ``validator`` is the strong ETag seen when the source was resolved; it stands in for a digest that nobody knows, so
-    that a changed file makes a changed revision. It is empty where a digest is known.
+    ``validator`` is the strong ETag from when the source was resolved. It replaces a missing digest in the content ID,
+    so that a changed file changes the revision. It is empty if there is a digest.
     """
 
     path: str
@@ -79,12 +79,12 @@ class FileEntry:
         if self.size < 0:
             raise ValueError(f"{self.path}: size {self.size} is negative")
         if not self.locations:
-            raise ValueError(f"{self.path}: has no place to be fetched from")
+            raise ValueError(f"{self.path}: has no location")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All files of one revision, sorted by path. ``revision`` is label-safe and at most 63 characters."""
+    """All files of one revision, sorted by path. ``revision`` is a valid label value of at most 63 characters."""
 
     revision: str
     files: tuple[FileEntry, ...]
@@ -103,22 +103,22 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """The bytes of all files."""
         return sum(file.size for file in self.files)
 
     @property
     def digest(self) -> str:
-        """``sha256:…`` over what the files are (not where they are): the model's own digest."""
+        """``sha256:…`` over what the files are, not where they are: the digest of the model."""
         return f"sha256:{content_id(self.files)}"
 
 
 def content_id(files: tuple[FileEntry, ...]) -> str:
-    """64 hex digits over path, size and digest (or validator) of every file; where they come from does not count."""
+    """64 hex digits over the path, size and digest (or validator) of every file; their locations do not count."""
     facts = [[f.path, f.size, str(f.digest) if f.digest else f.validator] for f in sorted(files, key=lambda f: f.path)]
     return hashlib.sha256(json.dumps(facts, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
 
 
-def pin(files: tuple[FileEntry, ...]) -> Manifest:
-    """The manifest of files whose source has no revision of its own: the revision is derived from the content."""
+def content_addressed(files: tuple[FileEntry, ...]) -> Manifest:
+    """The manifest of `files` from a source without revisions: the revision is the start of the content ID."""
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return Manifest(content_id(ordered)[:_REVISION_LENGTH], ordered)

@@ -1,8 +1,8 @@
-"""The one grammar of file paths, the same in the CRD, in a manifest and on disk.
+"""The grammar of file paths: the same in the CRD, in a manifest and on disk.
 
 A path is relative, of at most 512 bytes; its segments are separated by single slashes, each of at most 200 bytes, and
 none of them is empty, ``.`` or ``..``. No control characters, no backslash. Names that begin with ``.modelferry`` are
-Modelferry's own.
+reserved.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ RESERVED = ".modelferry"
 
 
 def path_error(path: str) -> str | None:
-    """What is wrong with `path`, as the end of a sentence, or None."""
+    """What is wrong with `path`, as the end of a sentence; None if it is valid."""
     if not path:
         return "is empty"
     if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from modelferry.resource.bandwidth import bits
 from modelferry.resource.windows import DAYS, Window, change_after, window_at
+from modelferry.values.rates import bit_rate_text
 
 #: The fields of ``spec.transfer`` that take effect while a download runs; the bandwidth of each mirror does too.
 LIVE = ("bandwidth", "windows")
@@ -45,15 +45,19 @@ class Limits:
             return own
         if share == 0:
             return InForce(0, "until there is a share of the cluster's bandwidth for it")
-        return InForce(share, f"limited to {bits(share)}, its share of the cluster's bandwidth")
+        return InForce(share, f"limited to {bit_rate_text(share)}, its share of the cluster's bandwidth")
 
     def _own(self, now: datetime) -> InForce:
         window = window_at(self.windows, now)
         if window is None:
-            return InForce(self.bandwidth, f"limited to {bits(self.bandwidth)}") if self.bandwidth else InForce(None)
+            return (
+                InForce(self.bandwidth, f"limited to {bit_rate_text(self.bandwidth)}")
+                if self.bandwidth
+                else InForce(None)
+            )
         change = change_after(self.windows, now)
         until = f"until {_clock(change, window.zone, now)} " if change else ""
-        what = f"limited to {bits(window.limit)} " if window.limit else ""
+        what = f"limited to {bit_rate_text(window.limit)} " if window.limit else ""
         return InForce(window.limit, f"{what}{until}(window {window})")
 
 

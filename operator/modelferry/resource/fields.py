@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.resource.names import NAME
-from modelferry.values.quantities import seconds, span
+from modelferry.resource.names import DNS_SUBDOMAIN
+from modelferry.values.quantities import duration_text, parse_duration
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Fields:
     def name(self, key: str, kind: str) -> str:
         """The name at `key` of an object of `kind` (Secret, say)."""
         name = self.text(key, required=True)
-        if name and not NAME.fullmatch(name):
+        if name and not DNS_SUBDOMAIN.fullmatch(name):
             self.error(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
         return name
 
@@ -93,11 +93,11 @@ class Fields:
         if not self.has(key):
             return default
         text = self.text(key)
-        found = seconds(text)
+        found = parse_duration(text)
         if found is None:
             self.error(key, f"must be a duration such as 90s, 5m or 1h30m, not {text[:40]!r}")
         elif not low <= found <= high:
-            self.error(key, f"must be {span(low)} to {span(high)}, not {text}")
+            self.error(key, f"must be {duration_text(low)} to {duration_text(high)}, not {text}")
         else:
             return found
         return default

@@ -12,8 +12,8 @@ from modelferry.resource.secret import SecretReference
 DEFAULT_CONNECTIONS = 80
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
-#: Seconds without one good byte after which a download is given up, and what may be said of it.
-DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE = 300.0, 10.0, 86400.0
+#: Seconds without a valid byte after which a download fails: the default, and the range that a spec may give.
+DEFAULT_PROGRESS_DEADLINE, MIN_PROGRESS_DEADLINE, MAX_PROGRESS_DEADLINE = 300.0, 10.0, 86400.0
 MAX_NO_PROXY = 64
 
 #: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
@@ -58,13 +58,14 @@ class Proxy:
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """How bytes travel: ``connections`` is the number of concurrent streams of one download; with ``proxy`` None the
-    environment decides. ``deadline``: seconds without one good byte from any server, after which it is given up.
+    environment decides. ``progress_deadline``: seconds without a
+    valid byte from any server, after which the download fails.
     ``limits``: what it may receive. ``pod_network``: bytes per second that the pod's network link lets in, None for no
     limit."""
 
     connections: int = DEFAULT_CONNECTIONS
     tls: TLS = field(default_factory=TLS)
     proxy: Proxy | None = None
-    deadline: float = DEFAULT_DEADLINE
+    progress_deadline: float = DEFAULT_PROGRESS_DEADLINE
     limits: Limits = field(default_factory=Limits)
     pod_network: int | None = None

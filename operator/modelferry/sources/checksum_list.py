@@ -11,12 +11,12 @@ from urllib.parse import quote, urljoin
 
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
-from modelferry.manifest.entries import DIGEST_LENGTHS, LISTED
+from modelferry.manifest.entries import DIGEST_LENGTHS, LISTED_ALGORITHMS
 from modelferry.manifest.paths import path_error
 from modelferry.resource.source import MAX_FILES, HTTPFile
 
 _LINE = re.compile(r"(?P<hex>[0-9A-Fa-f]+) [ *](?P<path>.+)")
-_ALGORITHMS = {DIGEST_LENGTHS[name]: name for name in LISTED}
+_ALGORITHMS = {DIGEST_LENGTHS[name]: name for name in LISTED_ALGORITHMS}
 
 
 def files_of(text: str, url: str) -> tuple[HTTPFile, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
 from modelferry.manifest import FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources.bounded_gather import bounded_gather
 from modelferry.sources.checksum_list import files_of
@@ -106,7 +106,7 @@ def _locations(file: HTTPFile) -> tuple[Location, ...]:
 
 def _pinned(entries: tuple[FileEntry, ...]) -> Manifest:
     try:
-        return pin(entries)
+        return content_addressed(entries)
     except ValueError as error:
         raise InvalidSpec(f"spec.source.http.files: {error}") from error
 

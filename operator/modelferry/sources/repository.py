@@ -9,7 +9,7 @@ from typing import Any
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import FileEntry, Manifest
-from modelferry.manifest.entries import content_id, pin
+from modelferry.manifest.entries import content_addressed, content_id
 from modelferry.manifest.paths import path_error
 from modelferry.resource.source import MAX_FILES, HuggingFaceSource, ModelScopeSource
 from modelferry.sources.file_patterns import matches
@@ -59,7 +59,7 @@ def manifest_of(source: Repository, commit: str | None, files: Sequence[FileEntr
     ordered = tuple(sorted(files, key=lambda file: file.path))
     try:
         if commit is None:
-            return pin(ordered)
+            return content_addressed(ordered)
         return Manifest(commit if whole else f"{commit}-{content_id(ordered)[:_CHOICE_LENGTH]}", ordered)
     except ValueError as error:
         raise ServerMisbehaves(

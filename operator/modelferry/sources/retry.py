@@ -12,21 +12,16 @@ from math import inf
 from typing import TypeVar
 
 from modelferry.errors import ConnectionFailed, ServerBusy, SourceError, SourceUnavailable, Stalled, Transient
+from modelferry.http.backoff import backoff
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 8.0
+#: Seconds between two attempts, at most, unless the server asks for more.
+LONGEST_DELAY = 8.0
 #: Seconds without any success that a server may fill by asking for time: three of a Hub's windows of five minutes.
 _LONGEST_ASKED = 900.0
-
-
-def pause(failures: int, asked: float | None, chance: float) -> float:
-    """Seconds to wait after `failures` tries in a row: doubling, spread by `chance` (0 to 1), at least `asked`."""
-    doubled = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE)
-    return max(doubled * (0.5 + chance / 2), asked or 0.0)
 
 
 class Retry:
@@ -57,7 +52,7 @@ class Retry:
                 result = await attempt()
             except Transient as error:
                 asked = error.retry_after if isinstance(error, ServerBusy) else None
-                wait = pause(failures, asked, self._chance())
+                wait = max(backoff(failures, self._chance(), LONGEST_DELAY), asked or 0.0)
                 if self._given_up or self._clock() + wait > self._until(asked):
                     self._given_up = True
                     raise _exhausted(error, failures) from error

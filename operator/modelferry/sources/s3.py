@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from modelferry.errors import InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
 from modelferry.http.auth.sigv4 import encoded_key
 from modelferry.manifest import FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from modelferry.manifest.paths import path_error
 from modelferry.resource.object_stores import S3Source
 from modelferry.resource.source import MAX_FILES
@@ -33,7 +33,7 @@ async def resolve(source: S3Source, client: SourceClient) -> Manifest:
     found = await _chosen(source, client)
     entries = await bounded_gather(_entry(source, path, item, client) for path, item in found.items())
     try:
-        return pin(entries)
+        return content_addressed(entries)
     except ValueError as error:
         raise InvalidSpec(f"{_FIELD}: {error}; exclude one of them") from error
 

@@ -1,4 +1,4 @@
-"""The grammar of a pinned certificate: ``sha256/`` and the base64 of 32 bytes (RFC 7469 section 2.4)."""
+"""The grammar of a certificate pin: ``sha256/`` and the base64 of 32 bytes (RFC 7469 section 2.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PREFIX = "sha256/"
 
 
 def pin_error(pin: str) -> str | None:
-    """What is wrong with `pin`, as the end of a sentence, or None."""
+    """What is wrong with `pin`, as the end of a sentence; None if it is valid."""
     try:
         digest = base64.b64decode(pin.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""How a proxy is named, and the hosts that are reached without it."""
+"""The grammars of a proxy's URL and of a noProxy entry."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-#: The schemes of a proxy's URL, with the port where none is given. socks5 and socks5h are the same: the proxy resolves
-#: names in any case.
+#: The schemes of a proxy's URL and their default ports. socks5 and socks5h mean the same: the proxy always resolves the
+#: names.
 PORTS = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080}
 
 _NAME = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -15,7 +15,7 @@ _ENTRY = "must be a host, .domain, address, address/prefix or host:port"
 
 
 def proxy_error(url: str) -> str | None:
-    """What keeps `url` from naming a proxy, as the end of a sentence, or None."""
+    """What is wrong with `url` as a proxy's URL, as the end of a sentence; None if it is valid."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -40,12 +40,12 @@ def proxy_error(url: str) -> str | None:
 
 
 def no_proxy_error(entry: str) -> str | None:
-    """What keeps `entry` from naming hosts that are reached directly, as the end of a sentence, or None."""
+    """What is wrong with `entry` as an entry of noProxy, as the end of a sentence; None if it is valid."""
     if "/" in entry:
         try:
             ipaddress.ip_network(entry, strict=False)
         except ValueError:
-            return f"{_ENTRY}, and {entry!r} is no range of addresses"
+            return f"{_ENTRY}, and {entry!r} is not an address range"
         return None
     host, port = split_port(entry)
     if not (is_address(host) or _NAME.fullmatch(host)) or not (port is None or 0 < port < 65536):
@@ -54,7 +54,7 @@ def no_proxy_error(entry: str) -> str | None:
 
 
 def split_port(entry: str) -> tuple[str, int | None]:
-    """``host:port`` or ``[address]:port`` as both; the port is None where none is given, -1 where it is no number."""
+    """Split ``host:port`` or ``[address]:port``. The port is None if there is none, and -1 if it is not a number."""
     if is_address(entry):
         return entry, None
     host, colon, port = entry.rpartition(":")

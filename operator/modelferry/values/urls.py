@@ -1,4 +1,4 @@
-"""URLs as a person may see them: without query, fragment and userinfo, which is where secrets travel."""
+"""URLs: which ones are valid, how they are sent, and how they are shown without their secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def redact_url(url: str) -> str:
-    """`url` for a log, a status or an error: scheme, host, port and path alone."""
+    """`url` for a log, a status or an error: only scheme, host, port and path.
+
+    Query, fragment and userinfo are dropped, because they may carry a signature, a token or a password.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -20,18 +23,24 @@ def redact_url(url: str) -> str:
 
 
 def server_of(url: str) -> tuple[str, int]:
-    """The host, in lower case, and the port that an absolute http or https `url` is asked at."""
+    """The host in lower case and the port of an absolute http or https `url`."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def host_port(host: str, port: int) -> str:
-    """Both as one: ``host:port`` or ``[address]:port``."""
+    """``host:port``, or ``[address]:port`` for an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def authority(url: str) -> str:
+    """``host`` or ``host:port`` of `url` as written there, in lower case and without userinfo; empty if it has none."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
 def url_error(url: str) -> str | None:
-    """What keeps `url` from being fetched, as the end of a sentence, or None. Plain http is judged elsewhere."""
+    """What is wrong with `url`, as the end of a sentence; None if it is valid. Plain http is valid here; whether it is
+    allowed is checked elsewhere."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -52,9 +61,9 @@ def url_error(url: str) -> str | None:
 
 
 def ascii_url(url: str) -> str:
-    """`url` as it goes over the wire: no fragment, and all ASCII (the host in IDNA, the rest percent-encoded UTF-8).
+    """`url` as it is sent: without the fragment, and all ASCII (the host in IDNA, the rest percent-encoded UTF-8).
 
-    What is ASCII already stays to the letter, for it may be signed. Raises ValueError where the host cannot be spelt.
+    ASCII characters are never changed, because the URL may be signed. Raises ValueError if the host cannot be encoded.
     """
     url, _, _ = url.partition("#")
     if url.isascii():

@@ -119,7 +119,7 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
     (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
     leaf = world.authority.leaf("127.0.0.1").context()
     async with HostileOrigin(CONTENTS, tls=leaf) as near:
-        file = world.write(bandwidth="8Mbit", deadline="77s")
+        file = world.write(bandwidth="8Mbit", progressDeadline="77s")
         with_mirror(file, near.url("{path}"), bandwidth="1MB")
         words = [str(world.target), "--repair", str(file), "--ca-file", str(world.authority.ca_file)]
         for more in ([], ["--bandwidth", "2MB"]):

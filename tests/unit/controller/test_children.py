@@ -12,6 +12,7 @@ import pytest
 from modelferry.controller.children import config_maps, pods, volumes
 from modelferry.controller.settings import Settings, from_environment
 from modelferry.errors import InvalidSpec
+from modelferry.manifest import codec
 from modelferry.resource.parse import load_artifact
 from unit.controller.objects import MANIFEST, SETTINGS, document, observed
 
@@ -159,6 +160,12 @@ def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> 
     files = [{"path": "a.bin", "url": "https://h/b.bin"}]
     third = observed(document({"source": {"http": {"files": files}}}))
     assert config_maps.manifest_name(SEEN) != config_maps.manifest_name(third)
+
+
+def test_a_manifest_of_an_older_format_is_not_read_but_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = config_maps.manifest_name(SEEN)
+    monkeypatch.setattr(codec, "VERSION", codec.VERSION - 1)
+    assert config_maps.manifest_name(SEEN) != now
 
 
 def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:

@@ -86,7 +86,7 @@ def test_a_new_attempt_that_finds_the_mirrors_down_as_before_tells_nothing_at_al
 def test_a_mirror_that_answers_a_new_attempt_is_back_and_the_next_fall_is_told_again() -> None:
     told = looks([WELL, FALLEN], [BEGUN, views("Up", "Down", 0), FALLEN])
     assert told.count("FellBackToSource") == 2
-    assert told.index("MirrorBack") < len(told) - 1 - told[::-1].index("FellBackToSource")
+    assert told.index("MirrorRecovered") < len(told) - 1 - told[::-1].index("FellBackToSource")
 
 
 def test_a_fall_within_one_attempt_is_told_though_nobody_saw_the_mirror_come_back() -> None:
@@ -106,8 +106,8 @@ def entry(name: str, state: str, **more: Any) -> dict[str, Any]:
         ([entry("lab", "Down")], [entry("lab", "Down")], []),
         ([entry("lab", "Down")], [entry("lab", "Recovering")], []),
         ([entry("lab", "Recovering")], [entry("lab", "Down")], []),
-        ([entry("lab", "Recovering")], [entry("lab", "Up")], ["MirrorBack"]),
-        ([entry("lab", "Down")], [entry("lab", "Up")], ["MirrorBack"]),
+        ([entry("lab", "Recovering")], [entry("lab", "Up")], ["MirrorRecovered"]),
+        ([entry("lab", "Down")], [entry("lab", "Up")], ["MirrorRecovered"]),
         ([entry("lab", "Up")], [entry("lab", "Quarantined")], ["MirrorQuarantined"]),
         ([entry("lab", "Quarantined")], [entry("lab", "Up")], []),
         ([entry("source", "Up")], [entry("source", "Up", fallbacks=1)], ["FellBackToSource"]),

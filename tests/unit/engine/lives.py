@@ -22,10 +22,10 @@ from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from origin.rules import Rule
-from unit.engine.disk_edge import DiskEdge, Fault, Killed
 from unit.engine.scripted_network import ScriptedNetwork
+from unit.engine.storage.faulty_disk import Fault, FaultyDisk, Killed
 
 CHUNK = 8192
 CONTENTS = {"a": Random(3).randbytes(3 * CHUNK + 100), "b": b"hello"}
@@ -33,7 +33,7 @@ CONTENTS = {"a": Random(3).randbytes(3 * CHUNK + 100), "b": b"hello"}
 
 def manifest(algorithm: str | None = "sha256") -> Manifest:
     """Of two files, one in a directory of its own."""
-    return pin(
+    return content_addressed(
         tuple(
             FileEntry(
                 f"{name}/file",
@@ -71,7 +71,7 @@ class Story:
     directory: Path
     monkeypatch: pytest.MonkeyPatch
     algorithm: str | None = "sha256"
-    edge: DiskEdge = field(default_factory=DiskEdge)
+    edge: FaultyDisk = field(default_factory=FaultyDisk)
     boots: int = 1
     #: Something other than Modelferry and the disk's faults has changed a byte.
     damaged: bool = False
@@ -84,13 +84,13 @@ class Story:
         loop.run_in_executor = _at_once(loop)  # type: ignore[method-assign]
         loop.set_exception_handler(lambda _loop, _context: None)  # the dead have much to complain about
         try:
-            with self.edge.at_work(self.monkeypatch):
+            with self.edge.installed(self.monkeypatch):
                 how = loop.run_until_complete(self._download(life, loop))
                 _end(loop)
         finally:
             loop.close()
         if life.power is not None:
-            self.edge.cut_power(self.directory, Random(life.power))
+            self.edge.lose_power(self.directory, Random(life.power))
             self.boots += 1
         self.check()
         return how
@@ -141,7 +141,7 @@ class Story:
             locations = (self.directory / f".modelferry/incoming/{revision}", self.directory / f"revisions/{revision}")
             file = next((location / path for location in locations if (location / path).exists()), None)
             assert file is not None, f"{path} is done and not there"
-            kept = self.edge.survives(self.directory, file)
+            kept = self.edge.durable_content(self.directory, file)
             assert kept is not None, f"{path} is done, and its name may be lost"
             assert blake3(kept[start:end]).digest() == digest, f"{path}: {start}-{end} is done and may be lost"
 

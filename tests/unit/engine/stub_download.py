@@ -23,7 +23,7 @@ from modelferry.engine.mirrors import Mirror
 from modelferry.engine.mirrors.registry import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import FileEntry
-from modelferry.manifest.entries import pin
+from modelferry.manifest.entries import content_addressed
 from unit.engine.stub_checkpoint import StubCheckpoint
 
 
@@ -39,7 +39,7 @@ class StubDownload:
         self.outcomes = OutcomeHandler(self.state, lambda: 1.0, lambda: 0.0, lambda: None)
         self.commands = CommandRunner(self.outcomes, self.state.in_flight, self.checkpoint, self._run)
         self.when_cancelled: dict[Attempt, Outcome] = {}
-        self.outcomes.apply(DownloadOpened(pin((entry,)), OpenResult("/", False, (opened,))))
+        self.outcomes.apply(DownloadOpened(content_addressed((entry,)), OpenResult("/", False, (opened,))))
         self.file: FileDownload = self.state.files[0]
 
     def begin(self, task: FetchTask, mirror: str) -> Attempt:

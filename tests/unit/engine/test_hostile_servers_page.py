@@ -19,10 +19,10 @@ from modelferry.engine.download.file_download import (
     STRIKES,
     STRIKES_AT_FIRST,
 )
-from modelferry.engine.pacing import FIRST_DELAY, MAX_DELAY
 from modelferry.engine.response import Action, Verdict, ended, judge
 from modelferry.engine.response.judge import MAX_HOPS
 from modelferry.http import wire
+from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
 from modelferry.http.wire import ServerBehavior
 from modelferry.http.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
 from modelferry.http.wire.framing import MAX_TRAILERS

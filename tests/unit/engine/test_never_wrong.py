@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from origin.rules import Rule
-from unit.engine.disk_edge import KINDS, Fault
 from unit.engine.lives import CHUNK, CONTENTS, Life, Story
+from unit.engine.storage.faulty_disk import FAULT_KINDS, Fault
 
 #: Kills, and sequences of lives, beyond those that are part of the suite.
 MORE = int(os.environ.get("MODELFERRY_KILLS", "0"))
@@ -182,7 +182,7 @@ RULES = st.one_of(
         Rule, raw=st.sampled_from(("HTTP/1.1 206 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "SSH", ""))
     ),
 )
-FAULTS = st.builds(Fault, st.integers(1, 90), st.sampled_from(KINDS), st.just(False))
+FAULTS = st.builds(Fault, st.integers(1, 90), st.sampled_from(FAULT_KINDS), st.just(False))
 LIVES = st.builds(
     Life,
     script=st.dictionaries(st.integers(0, 20), RULES, max_size=6),

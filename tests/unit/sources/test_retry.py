@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from modelferry.errors import ConnectionFailed, NotFound, ServerBusy, SourceUnavailable, Transient, UnknownHost
-from modelferry.sources.retry import Retry, pause
+from modelferry.http.backoff import backoff
+from modelferry.sources.retry import LONGEST_DELAY, Retry
 
 
 class World:
@@ -99,7 +100,7 @@ async def test_the_server_is_given_the_time_that_it_asked_for() -> None:
 
 @pytest.mark.parametrize("failures", [1, 2, 5, 10_000])
 def test_a_pause_is_spread_so_that_many_pods_do_not_come_back_at_once(failures: int) -> None:
-    shortest, longest = pause(failures, None, 0.0), pause(failures, None, 1.0)
+    shortest, longest = (backoff(failures, random, LONGEST_DELAY) for random in (0.0, 1.0))
     assert 0 < shortest == longest / 2 <= 4
 
 

@@ -13,6 +13,7 @@ import json
 from modelferry.controller.children.metadata import metadata
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
+from modelferry.manifest import codec
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.bandwidth_limits import settled
 
@@ -29,8 +30,9 @@ def input_key(seen: Observed, settings: Settings) -> str:
 
 
 def source_key(seen: Observed) -> str:
-    """Stands for what was asked for; not for how it is reached, which may change under a pinned manifest."""
-    return names.fingerprint(seen.document["spec"].get("source"))
+    """Stands for the source and the manifest's format; not for how the source is reached, which may change under a
+    pinned manifest. A manifest of an older format keeps its own name, so that the source is resolved again."""
+    return names.fingerprint([codec.VERSION, seen.document["spec"].get("source")])
 
 
 def input_name(seen: Observed, settings: Settings) -> str:

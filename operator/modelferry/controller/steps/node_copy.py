@@ -19,7 +19,7 @@ from modelferry.manifest import Manifest
 from modelferry.messages import Outcome, Progress
 from modelferry.messages.progress import DOWN, QUARANTINED
 from modelferry.resource import names
-from modelferry.values.quantities import binary, rate
+from modelferry.values.quantities import rate_text, size_text
 
 #: The sidecar's phases as the states of a node; what is not listed is Downloading.
 _PHASES = {"starting": "Preparing", "verifying": "Verifying", "repairing": "Repairing", "recovering": "Verifying",
@@ -188,10 +188,10 @@ def _failed(job: Failed, manifest: Manifest, node: str) -> NodeState:
 
 
 def _summary(outcome: Outcome) -> str:
-    parts = [f"revision {outcome.revision} is verified: {binary(outcome.bytes)}"]
+    parts = [f"revision {outcome.revision} is verified: {size_text(outcome.bytes)}"]
     if outcome.seconds > 0:
-        parts.append(f"{binary(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
-        parts.append(rate(outcome.fetched / outcome.seconds))
+        parts.append(f"{size_text(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
+        parts.append(rate_text(outcome.fetched / outcome.seconds))
     parts += [f"{outcome.retries} chunks tried again"] if outcome.retries else []
     parts += [f"{outcome.rehashed} chunks hashed again after an unclean boot"] if outcome.rehashed else []
     return ", ".join(parts)

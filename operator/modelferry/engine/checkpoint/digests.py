@@ -7,7 +7,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from modelferry.engine.storage.files import read_span
+from modelferry.engine.storage.file_io import read_range
 from modelferry.manifest import Chunk, FileEntry
 from modelferry.manifest.entries import GIT_SHA1
 
@@ -87,7 +87,7 @@ class Reader:
         """Give the bytes of `chunk` to each (start, hasher), beginning at file offset start. Raises ShortRead,
         DiskError."""
         at = chunk.start
-        for piece in read_span(fd, chunk.start, chunk.end, self._buffer):
+        for piece in read_range(fd, chunk.start, chunk.end, self._buffer):
             for start, hasher in hashers:
                 hasher.update(piece[max(0, start - at) :])
             at += len(piece)

@@ -20,7 +20,7 @@ from modelferry.engine.checkpoint.api import (
     VerifyResult,
     WrittenChunk,
 )
-from modelferry.engine.checkpoint.progress_report import Meter, letters_of, progress_of
+from modelferry.engine.checkpoint.progress_report import letters_of, progress_of, speed_meter
 from modelferry.engine.checkpoint.worker import CheckpointWorker, read_boot_id
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.manifest import Manifest
@@ -48,7 +48,7 @@ class LocalCheckpoint:
         self._worker = CheckpointWorker(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._monotonic = monotonic
-        self._meter = Meter()
+        self._meter = speed_meter()
         self._telemetry = Telemetry()
         self._reported_stats: StatTotals = {}
         self._received = 0
@@ -133,11 +133,11 @@ class LocalCheckpoint:
         states, done = self._worker.states, self._done
         received = max(done, self._received)
         if self._phase in ("fetching", "repairing"):
-            self._meter.sample(now, received)
+            self._meter = self._meter.sampled(now, received)
         phase = self._phase
         if phase == "fetching" and states and done == sum(state.entry.size for state in states):
             phase = "verifying"
-        speed = self._meter.speed(now) if phase in ("fetching", "repairing") else 0.0
+        speed = self._meter.rate_at(now) if phase in ("fetching", "repairing") else 0.0
         return progress_of(
             self._revision,
             states,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.file_states import FileState
+from modelferry.engine.pacing.rate_meter import RateMeter
 from modelferry.messages import FileProgress, Progress
 from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING
 from modelferry.messages.progress import MAX_FILES
@@ -19,26 +19,9 @@ WINDOW = 10.0
 _ORDER = {"repairing": 0, "verifying": 1, "fetching": 2, "pending": 3, "verified": 4}
 
 
-class Meter:
-    """Bytes per second over the last `WINDOW` seconds, from samples of a growing count."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def sample(self, now: float, count: int) -> None:
-        """`count` bytes so far, at clock reading `now`. A count that falls (a chunk was discarded) begins anew."""
-        if self._samples and count < self._samples[-1][1]:
-            self._samples.clear()
-        self._samples.append((now, count))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
-            self._samples.popleft()
-
-    def speed(self, now: float) -> float:
-        """Bytes per second; 0 while there is nothing to measure by."""
-        if len(self._samples) < 2:
-            return 0.0
-        then, count = self._samples[0]
-        return max(0, self._samples[-1][1] - count) / (now - then) if now > then else 0.0
+def speed_meter() -> RateMeter:
+    """Measures the speed that `progress_of` reports."""
+    return RateMeter(WINDOW)
 
 
 def progress_of(

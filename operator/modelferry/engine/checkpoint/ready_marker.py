@@ -50,7 +50,7 @@ class ReadyMarker:
 
 def read(tree: Tree, revision: str) -> ReadyMarker | None:
     """The marker of `revision`, or None where there is none that can be read."""
-    data = tree.read(layout.ready(revision))
+    data = tree.read(layout.marker_path(revision))
     try:
         return ReadyMarker.decode(data) if data is not None else None
     except ValueError:
@@ -59,7 +59,7 @@ def read(tree: Tree, revision: str) -> ReadyMarker | None:
 
 def current(tree: Tree) -> str | None:
     """The revision that ``current`` points at, or None."""
-    directory, _, revision = (tree.target(layout.CURRENT) or "").partition("/")
+    directory, _, revision = (tree.readlink(layout.CURRENT) or "").partition("/")
     return revision if directory == layout.REVISIONS and revision and "/" not in revision else None
 
 

@@ -15,8 +15,8 @@ from modelferry.engine.checkpoint import ready_marker
 from modelferry.engine.checkpoint.chunk_store import ChunkStore, DamagedDatabase
 from modelferry.engine.checkpoint.digests import Reader, RunningDigest, ShortRead
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.storage import files, layout
-from modelferry.engine.storage.space import check_room
+from modelferry.engine.storage import file_io, layout
+from modelferry.engine.storage.space import check_space
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DamagedState, DiskError, ForeignDirectory
 from modelferry.manifest import Manifest
@@ -38,11 +38,11 @@ class Recovered:
 
 def claim(tree: Tree) -> None:
     """Make `tree` ours; raises ForeignDirectory, with nothing touched, where it is somebody else's."""
-    if (name := layout.foreign(tree.names())) is not None:
+    if (name := layout.foreign_entry(tree.list_names())) is not None:
         raise ForeignDirectory(
             f"{tree.root} holds {name!r} and no {layout.STATE}: it is not Modelferry's; give an empty directory"
         )
-    tree.make(layout.STATE)
+    tree.make_directories(layout.STATE)
 
 
 def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[str]]:
@@ -80,7 +80,7 @@ def recover(
     fresh = not chunk_store.files(revision)
     states = _states(chunk_store, manifest)
     progress(states)
-    where = partial(layout.published if is_ready else layout.incoming, revision)
+    where = partial(layout.published_path if is_ready else layout.incoming_path, revision)
     recovered = Recovered(chunk_store, states)
     _forget_lost(tree, recovered, where)
     if fresh:
@@ -105,30 +105,30 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
 
     Raises InsufficientSpace before anything is allocated, and DiskError.
     """
-    for name in tree.names(layout.INCOMING) - {manifest.revision}:
-        tree.remove(layout.incoming(name))
-    tree.make(layout.incoming(manifest.revision))
+    for name in tree.list_names(layout.INCOMING) - {manifest.revision}:
+        tree.remove(layout.incoming_path(name))
+    tree.make_directories(layout.incoming_path(manifest.revision))
     wanted = {entry.path for entry in manifest.files}
-    for path in tree.files(layout.incoming(manifest.revision)) - wanted:
-        tree.remove(layout.incoming(manifest.revision, path))
+    for path in tree.list_files(layout.incoming_path(manifest.revision)) - wanted:
+        tree.remove(layout.incoming_path(manifest.revision, path))
     allocated, lacking = 0, []
     for state in states:
-        status = tree.status(layout.incoming(manifest.revision, state.entry.path))
+        status = tree.lstat(layout.incoming_path(manifest.revision, state.entry.path))
         if status is not None and status.st_size == state.entry.size:
             allocated += min(state.entry.size, status.st_blocks * 512)
         else:
             lacking.append(state)
-    free, capacity = tree.free()
-    check_room(str(tree.root), manifest.size, allocated, free, capacity)
-    for parent in sorted({layout.incoming(manifest.revision, name) for name in directories(manifest)}):
-        tree.make(parent)
+    free, capacity = tree.disk_space()
+    check_space(str(tree.root), manifest.size, allocated, free, capacity)
+    for parent in sorted({layout.incoming_path(manifest.revision, name) for name in directories(manifest)}):
+        tree.make_directories(parent)
     for state in lacking:
-        _place(tree, layout.incoming(manifest.revision, state.entry.path), state.entry.size)
+        _place(tree, layout.incoming_path(manifest.revision, state.entry.path), state.entry.size)
     # Also those that were there: whoever made them may have been killed before it synced their directory.
     for directory in ("", layout.STATE, layout.INCOMING):
-        tree.sync(directory)
+        tree.sync_directory(directory)
     for directory in sorted(directories(manifest)):
-        tree.sync(layout.incoming(manifest.revision, directory))
+        tree.sync_directory(layout.incoming_path(manifest.revision, directory))
 
 
 def directories(manifest: Manifest) -> set[str]:
@@ -146,7 +146,7 @@ def create(tree: Tree, path: str, size: int) -> None:
     The file itself is not synced: that of its first chunk makes its size durable, and until then a crash may leave
     one of another size, which is made anew.
     """
-    tree.make(path.rpartition("/")[0])
+    tree.make_directories(path.rpartition("/")[0])
     _place(tree, path, size)
 
 
@@ -154,7 +154,7 @@ def _place(tree: Tree, path: str, size: int) -> None:
     tree.remove(path)
     fd = tree.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        files.allocate(fd, size)
+        file_io.preallocate(fd, size)
     finally:
         os.close(fd)
 
@@ -168,7 +168,7 @@ def _states(chunk_store: ChunkStore, manifest: Manifest) -> list[FileState]:
 
 
 def _set_aside(tree: Tree) -> str:
-    names = tree.names(layout.STATE)
+    names = tree.list_names(layout.STATE)
     number = next(n for n in range(1, len(names) + 2) if f"chunks.db.damaged-{n}" not in names)
     # The log goes first and is not kept: beside a new database it would be taken for that one's.
     for suffix in ("-wal", "-shm"):
@@ -179,24 +179,24 @@ def _set_aside(tree: Tree) -> str:
 
 def _move_back(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
     """A revision that is not (or no more) ready becomes incoming again; nobody is pointed at it meanwhile."""
-    location = layout.published(revision)
-    if tree.status(location) is None:
+    location = layout.published_path(revision)
+    if tree.lstat(location) is None:
         return
     if ready_marker.current(tree) == revision:
         tree.remove(layout.CURRENT)
-        tree.sync()
-    tree.remove(layout.ready(revision))
-    tree.sync(location)
-    tree.make(layout.INCOMING)
-    tree.remove(layout.incoming(revision))
-    tree.rename(location, layout.incoming(revision))
+        tree.sync_directory()
+    tree.remove(layout.marker_path(revision))
+    tree.sync_directory(location)
+    tree.make_directories(layout.INCOMING)
+    tree.remove(layout.incoming_path(revision))
+    tree.rename(location, layout.incoming_path(revision))
     chunk_store.withdraw(revision)
 
 
 def _forget_lost(tree: Tree, recovered: Recovered, where: _Where) -> None:
     """A file that is gone or has another size has no chunks, whatever the rows say."""
     for state in recovered.files:
-        status = tree.status(where(state.entry.path))
+        status = tree.lstat(where(state.entry.path))
         lost = status is None or status.st_size != state.entry.size
         if lost and (state.done or state.verified):
             recovered.chunk_store.restart(state.id, state.generation + 1)
@@ -240,7 +240,7 @@ def _adopt(tree: Tree, recovered: Recovered, where: _Where, known: Mapping[str, 
     reader = Reader()
     for state in recovered.files:
         expected = str(state.entry.digest or "") or known.get(state.entry.path, "")
-        status = tree.status(where(state.entry.path))
+        status = tree.lstat(where(state.entry.path))
         if not expected or status is None or status.st_size != state.entry.size or not _allocated(status):
             continue
         fd = tree.open(where(state.entry.path), os.O_RDONLY)
@@ -250,7 +250,7 @@ def _adopt(tree: Tree, recovered: Recovered, where: _Where, known: Mapping[str, 
                 hasher = blake3()
                 reader.feed(fd, state.chunk(row.index), (0, hasher), (0, running_digest))
                 rows.append(copy(row, done=True, digest=hasher.digest()))
-            files.sync_data(fd)
+            file_io.fdatasync(fd)
         except (ShortRead, DiskError):
             continue
         finally:
@@ -272,4 +272,4 @@ def _allocated(status: os.stat_result) -> bool:
 def _point(tree: Tree, revision: str) -> None:
     """``current`` points at a revision that is ready: the last step of publishing, if a crash came before it."""
     if ready_marker.current(tree) != revision:
-        tree.link(layout.published(revision), layout.CURRENT)
+        tree.symlink(layout.published_path(revision), layout.CURRENT)

@@ -29,7 +29,7 @@ from modelferry.engine.checkpoint.chunk_store import ChunkStore
 from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
 from modelferry.engine.checkpoint.directory_lock import acquire
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.storage import files, layout
+from modelferry.engine.storage import file_io, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, MachineError
@@ -142,7 +142,7 @@ class CheckpointWorker:
             ]
             current = [batch for batch in batches if batch.reports]
             # Chunks are reported when they are written, so a sync that begins now has all of them.
-            with self._syncer.syncing([batch.fd for batch in current], files.sync_data) as synced:
+            with self._syncer.syncing([batch.fd for batch in current], file_io.fdatasync) as synced:
                 for batch in current:
                     self._read_back_all(batch, receipts)
                 self._take_faults(current, synced(), receipts)
@@ -174,7 +174,7 @@ class CheckpointWorker:
                 self.chunk_store.restart(state.id, generation + 1)
                 path = self._incoming(state)
                 recovery.create(self.tree, path, state.entry.size)
-                self.tree.sync(path.rpartition("/")[0])
+                self.tree.sync_directory(path.rpartition("/")[0])
             state.mark_restarted(generation + 1)
         return state.opened()
 
@@ -231,14 +231,14 @@ class CheckpointWorker:
             for start in range(0, len(self.states), _SYNCED_AT_ONCE):
                 self._sync_whole(self.states[start : start + _SYNCED_AT_ONCE])
             for directory in sorted(recovery.directories(manifest)):
-                tree.sync(layout.incoming(manifest.revision, directory))
-            tree.make(layout.REVISIONS)
-            tree.rename(layout.incoming(manifest.revision), layout.published(manifest.revision))
+                tree.sync_directory(layout.incoming_path(manifest.revision, directory))
+            tree.make_directories(layout.REVISIONS)
+            tree.rename(layout.incoming_path(manifest.revision), layout.published_path(manifest.revision))
             now = self._clock()
             self.chunk_store.publish(manifest, now)
-            tree.write(layout.ready(manifest.revision), self._marker(now).encode())
+            tree.write_atomically(layout.marker_path(manifest.revision), self._marker(now).encode())
             previous = ready_marker.current(tree)
-            tree.link(layout.published(manifest.revision), layout.CURRENT)
+            tree.symlink(layout.published_path(manifest.revision), layout.CURRENT)
             self.published = True
             self._retire(previous)
 
@@ -277,7 +277,7 @@ class CheckpointWorker:
             del reports[i]
         for report in reports.values():
             chunk = state.chunk(report.index)
-            files.begin_writing(fd, chunk.start, chunk.end)
+            file_io.start_writeback(fd, chunk.start, chunk.end)
         return batch
 
     def _read_back_all(self, batch: Batch, receipts: dict[int, CommitResult]) -> None:
@@ -350,16 +350,16 @@ class CheckpointWorker:
     def _sync_whole(self, states: list[FileState]) -> None:
         with ExitStack() as stack:
             fds = [stack.enter_context(self._opened(state)) for state in states]
-            for fault in self._syncer.sync(fds, files.sync_whole):
+            for fault in self._syncer.sync(fds, file_io.fsync):
                 if fault is not None:
                     raise fault
 
     def _retire(self, previous: str | None) -> None:
-        names = self.tree.names(layout.REVISIONS)
+        names = self.tree.list_names(layout.REVISIONS)
         times = {name: marker.published if (marker := ready_marker.read(self.tree, name)) else 0.0 for name in names}
         for name in ready_marker.retired(self.manifest.revision, previous, times):
-            self.tree.remove(layout.ready(name))
-            self.tree.remove(layout.published(name))
+            self.tree.remove(layout.marker_path(name))
+            self.tree.remove(layout.published_path(name))
             self.chunk_store.forget(name)
 
     def _marker(self, now: float) -> ready_marker.ReadyMarker:
@@ -373,7 +373,7 @@ class CheckpointWorker:
         return ready_marker.ReadyMarker(self.manifest.revision, self.manifest.digest, self.manifest.size, now, listed)
 
     def _incoming(self, state: FileState) -> str:
-        return layout.incoming(self.manifest.revision, state.entry.path)
+        return layout.incoming_path(self.manifest.revision, state.entry.path)
 
     @contextmanager
     def _opened(self, state: FileState) -> Iterator[int]:
@@ -390,8 +390,8 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise files.disk_error("keeping the model's records", error) from error
+        raise file_io.disk_error("keeping the model's records", error) from error
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise files.disk_error("writing chunks.db", OSError(errno.ENOSPC, str(error))) from error
+            raise file_io.disk_error("writing chunks.db", OSError(errno.ENOSPC, str(error))) from error
         raise DiskError(f"chunks.db: {error}; check the disk") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.tasks import RangeTask, StreamTask, Task
-from modelferry.engine.pacing import Meter
+from modelferry.engine.pacing import RateMeter, stream_meter
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import Origin
 
@@ -33,7 +33,7 @@ class Attempt:
     at: int = 0
     end: int = 0
     seconds: float = 0.0
-    meter: Meter = field(default_factory=Meter)
+    meter: RateMeter = field(default_factory=stream_meter)
     dropped: bool = False
     cancelled: bool = False
     reported: bool = False

@@ -32,7 +32,7 @@ from modelferry.engine.download.file_download import LocationState, Provenance
 from modelferry.engine.download.tasks import DigestTask, ProbeTask, RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkState
 from modelferry.engine.response import Action, Expectation, Verdict, ended, judge
-from modelferry.engine.storage.sink import Disk, Sink
+from modelferry.engine.storage.incoming_files import IncomingFiles, Sink
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -78,7 +78,7 @@ class AttemptRunner:
     over the network, ``received`` those from each mirror."""
 
     http_client: HTTPClient
-    disk: Disk
+    disk: IncomingFiles
     checkpoint: Checkpoint
     plain_http: bool
     emit: Callable[[Fact], None]

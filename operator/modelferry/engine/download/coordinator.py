@@ -38,7 +38,7 @@ from modelferry.engine.download.transfer_stats import TransferStats
 from modelferry.engine.mirrors import Mirror, MirrorLimit
 from modelferry.engine.mirrors.registry import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
-from modelferry.engine.storage.sink import Disk
+from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
@@ -127,14 +127,14 @@ class DownloadCoordinator:
         try:
             opened = await self._checkpoint.open(self._manifest)
             if not opened.published:
-                await self._fetch_onto(Disk(opened.root, self._manifest.revision), opened)
+                await self._fetch_onto(IncomingFiles(opened.root, self._manifest.revision), opened)
         finally:
             await self._http_client.close()
         fetched = self.telemetry().fetched
         size = self._manifest.size
         return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
 
-    async def _fetch_onto(self, disk: Disk, opened: OpenResult) -> None:
+    async def _fetch_onto(self, disk: IncomingFiles, opened: OpenResult) -> None:
         plain_http = self._settings.allow_plain_http
         self._runner = AttemptRunner(self._http_client, disk, self._checkpoint, plain_http, self._apply_fact, self._now)
         reporting = asyncio.create_task(self._report_telemetry())

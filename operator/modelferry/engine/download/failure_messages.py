@@ -23,7 +23,7 @@ from modelferry.errors import (
 )
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, Manifest
-from modelferry.values.sizes import size_text
+from modelferry.values.quantities import size_text
 from modelferry.values.urls import redact_url
 
 _REMEDIES: dict[type[Stalled], str] = {

@@ -39,9 +39,9 @@ from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkEvent, FileEvent
 from modelferry.engine.download.verification import MAX_SYNC_FAILURES, FileStateMachine
-from modelferry.engine.pacing import backoff
 from modelferry.engine.response import Action
 from modelferry.errors import CertificateRefused, UnknownHost
+from modelferry.http.backoff import backoff
 from modelferry.http.wire import ServerBehavior
 from modelferry.values.urls import redact_url
 
@@ -266,8 +266,8 @@ class OutcomeHandler:
         elif mirrors.should_switch_location(file, now):
             file.chosen = None
             self._files.advance(file, FileEvent.RESTART)
-        elif self._download.deadline.spent(now):
-            raise failure_messages.unavailable(file, location, verdict, self._download.deadline.progress_deadline)
+        elif self._download.deadline.is_exceeded(now):
+            raise failure_messages.unavailable(file, location, verdict, self._download.deadline.seconds)
         else:
             if verdict.behavior in _BUSY:
                 mirrors.busy(location, now, verdict.delay)

@@ -9,9 +9,9 @@ from modelferry.engine.download.attempt import Assignment, Attempt
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
 from modelferry.engine.download.in_flight import attempt_of
 from modelferry.engine.download.state import DownloadState
-from modelferry.engine.download.tasks import FetchTask, RangeTask
+from modelferry.engine.download.tasks import FetchTask, RangeTask, next_part
 from modelferry.engine.mirrors import MirrorState
-from modelferry.engine.pacing import LEAST, Load, cut_of, next_part, silent, victim
+from modelferry.engine.pacing import MIN_PART, Load, find_stalled, find_steal_candidate, steal_offset
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk
 
@@ -36,7 +36,7 @@ def next_assignment(download: DownloadState, now: float, *, steal: bool) -> Assi
 def _from_queue(download: DownloadState, load: Load, *, fair: bool) -> Assignment | None:
     """The first task that there is a location for; ``fair`` as in `MirrorRegistry.location_for`."""
     mirrors, queue, requests = download.mirrors, download.queue, download.in_flight.by_origin()
-    for task in queue.candidates(small=load.wants_small, no_small=load.crowded):
+    for task in queue.candidates(small=load.prefers_small, no_small=load.has_enough_small):
         location = mirrors.location_for(download.files[task.file], task, queue.bytes, requests, fair=fair)
         if location is not None:
             return _first_part(download, task, location)
@@ -59,13 +59,13 @@ def is_drained(download: DownloadState) -> bool:
 def _from_slow_attempt(download: DownloadState, now: float) -> Assignment | None:
     """Half of a slow range, from the mirror that the other half is fetched from."""
     for name, mirror in _with_room(download):
-        found = victim(download.in_flight.streams(name), mirror.concurrency, now)
+        found = find_steal_candidate(download.in_flight.streams(name), mirror.concurrency, now)
         if found is None:
             continue
         donor = attempt_of(found)
         location = next(one for one in donor.file.locations if one.mirror == name)
         assert donor.range is not None
-        _, half = donor.range.split(cut_of(found, mirror.concurrency))
+        _, half = donor.range.split(steal_offset(found, mirror.concurrency))
         return Assignment(half, location, donor=donor)
     return None
 
@@ -75,7 +75,7 @@ def stalled_attempts(download: DownloadState, now: float) -> list[Attempt]:
     if not download.mirrors.room or not is_drained(download):
         return []
     streams = ((mirror, download.in_flight.streams(name)) for name, mirror in _with_room(download))
-    return [attempt_of(stream) for mirror, found in streams for stream in silent(found, mirror.concurrency, now)]
+    return [attempt_of(stream) for mirror, found in streams for stream in find_stalled(found, mirror.concurrency, now)]
 
 
 def _with_room(download: DownloadState) -> Iterator[tuple[str, MirrorState]]:
@@ -134,7 +134,7 @@ def connections_to_open(download: DownloadState) -> tuple[LocationState, int] | 
     cap = mirrors.caps.get(location.mirror)
     bound = min(mirrors.bound, cap.streams) if cap is not None else mirrors.bound
     # About as many requests as could be sent at once.
-    requests = len(download.queue) + download.queue.bytes // LEAST
+    requests = len(download.queue) + download.queue.bytes // MIN_PART
     count = min(mirrors.mirror(location).concurrency.allowed, mirrors.connections, bound, requests)
     return location, count - download.in_flight.by_origin()[location.origin]
 

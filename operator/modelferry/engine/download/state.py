@@ -53,5 +53,5 @@ class DownloadState:
 
     def record_progress(self, now: float) -> None:
         """Bytes were kept."""
-        self.deadline = self.deadline.progress(now)
+        self.deadline = self.deadline.record_progress(now)
         self.message = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from modelferry.engine.pacing import ConcurrencyController, next_part_size
 from modelferry.manifest import SMALL_CHUNK, Chunk
 
 
@@ -114,3 +115,10 @@ class DigestTask:
 #: What waits in the queue for a connection.
 FetchTask = RangeTask | StreamTask
 Task = FetchTask | ProbeTask | DigestTask
+
+
+def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int) -> tuple[RangeTask, RangeTask | None]:
+    """The part of `task` to request now, and the rest to put back, if any; `waiting` bytes after it are not yet
+    requested."""
+    size = task.size if task.whole else next_part_size(concurrency, task.size, waiting)
+    return (task, None) if size == task.size else task.split(task.start + size)

@@ -13,7 +13,7 @@ from modelferry.engine.checkpoint import ready_marker
 from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.chunk_store import VERSION, connect_read_only
 from modelferry.engine.checkpoint.worker import read_boot_id
-from modelferry.engine.storage import files, layout
+from modelferry.engine.storage import file_io, layout
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DamagedState, ForeignDirectory
 from modelferry.messages.chunk_map import BAD, DONE, PENDING
@@ -104,7 +104,7 @@ def inspect(directory: Path, *, boot_id: str | None = None, locks: Path = _LOCKS
             f"{directory}: {error.strerror or error}; give what was given to pull as --to"
         ) from error
     try:
-        if layout.STATE not in tree.names():
+        if layout.STATE not in tree.list_names():
             raise ForeignDirectory(
                 f"{directory} holds no {layout.STATE}: Modelferry does not work there; give what was given to pull as"
                 " --to, or the directory above current"
@@ -119,7 +119,7 @@ def inspect(directory: Path, *, boot_id: str | None = None, locks: Path = _LOCKS
             leftovers=_leftovers(tree, rows),
         )
     except OSError as error:
-        raise files.disk_error(f"reading {directory}", error) from error
+        raise file_io.disk_error(f"reading {directory}", error) from error
     finally:
         tree.close()
 
@@ -201,7 +201,7 @@ def _revisions(tree: Tree, rows: _Rows) -> tuple[RevisionView, ...]:
     """The current one first, then by the time of publication."""
     current = ready_marker.current(tree)
     views = []
-    for revision in {*rows.files, *rows.published, *tree.names(layout.REVISIONS)}:
+    for revision in {*rows.files, *rows.published, *tree.list_names(layout.REVISIONS)}:
         marker = ready_marker.read(tree, revision)
         published = rows.published.get(revision, marker.published if marker else None)
         known = tuple(rows.files.get(revision, ()))
@@ -214,23 +214,23 @@ def _revisions(tree: Tree, rows: _Rows) -> tuple[RevisionView, ...]:
 def _leftovers(tree: Tree, rows: _Rows) -> tuple[Leftover, ...]:
     """Incoming revisions without rows to go on from, those that are published already, and databases set aside."""
     found = []
-    for revision in tree.names(layout.INCOMING):
+    for revision in tree.list_names(layout.INCOMING):
         if revision not in rows.files or revision in rows.published:
-            found.append(layout.incoming(revision))
-    found += [f"{layout.STATE}/{name}" for name in tree.names(layout.STATE) if ".damaged-" in name]
+            found.append(layout.incoming_path(revision))
+    found += [f"{layout.STATE}/{name}" for name in tree.list_names(layout.STATE) if ".damaged-" in name]
     return tuple(Leftover(path, _allocated(tree, path)) for path in sorted(found))
 
 
 def _allocated(tree: Tree, path: str) -> int:
-    status = tree.status(path)
-    below = tree.files(path) if status is not None and stat.S_ISDIR(status.st_mode) else ()
-    found = [status, *(tree.status(f"{path}/{name}") for name in below)]
+    status = tree.lstat(path)
+    below = tree.list_files(path) if status is not None and stat.S_ISDIR(status.st_mode) else ()
+    found = [status, *(tree.lstat(f"{path}/{name}") for name in below)]
     return sum(one.st_blocks * 512 for one in found if one is not None and stat.S_ISREG(one.st_mode))
 
 
 def _holder(tree: Tree, locks: Path) -> int | None:
     """Who holds the lock. Asked of the kernel's list, for trying to take it would keep out a start of that moment."""
-    status = tree.status(layout.LOCK)
+    status = tree.lstat(layout.LOCK)
     with suppress(OSError):
         for line in locks.read_text().splitlines():
             # "7: FLOCK  ADVISORY  WRITE 4711 08:01:262 0 EOF"; device numbers differ on overlays, so the pid that the

@@ -58,7 +58,7 @@ def held(directory: Path) -> Iterator[None]:
         tree = Tree(directory)
     try:
         with disk_errors(directory):
-            tree.make(layout.STATE)
+            tree.make_directories(layout.STATE)
             lock = acquire(tree)
         try:
             yield

@@ -14,8 +14,8 @@ from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, OpenResul
 from modelferry.engine.checkpoint.chunk_store import read_digests, read_quarantined
 from modelferry.engine.checkpoint.digests import BUFFER, Reader, RunningDigest, ShortRead
 from modelferry.engine.maintenance.revision_check import FileReport, Report
-from modelferry.engine.storage import files, layout
-from modelferry.engine.storage.space import check_room
+from modelferry.engine.storage import file_io, layout
+from modelferry.engine.storage.space import check_space
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, SourceChanged
 from modelferry.manifest import Chunk, FileEntry, Manifest, chunks_of
@@ -97,7 +97,7 @@ class Repairer:
             if file.digests is not None and digest != file.digests[chunk.index]:
                 self._count_wrong(file, chunk.index, chunk.mirror)
                 return CommitResult(False, "digest")
-            files.sync_data(fd)
+            file_io.fdatasync(fd)
         file.missing.discard(chunk.index)
         return CommitResult(True, changed=before is not None and before != digest)
 
@@ -141,7 +141,7 @@ class Repairer:
     def publish(self) -> None:
         """See api.Checkpoint: everything stands in its place already."""
         with disk_errors(self._directory):
-            self.tree.remove(layout.incoming(self._report.revision))
+            self.tree.remove(layout.incoming_path(self._report.revision))
 
     def _count_wrong(self, file: _File, index: int, mirror: str) -> None:
         times = file.wrong[index] = file.wrong.get(index, 0) + 1
@@ -157,13 +157,13 @@ class Repairer:
         """Raise InsufficientSpace before anything is written."""
         there = 0
         for file in self._files:
-            status = self.tree.status(self._copy_of(file))
+            status = self.tree.lstat(self._copy_of(file))
             there += min(status.st_blocks * 512, file.entry.size) if status is not None else 0
-        check_room(str(self._directory), manifest.size, there, *self.tree.free())
+        check_space(str(self._directory), manifest.size, there, *self.tree.disk_space())
 
     def _assemble(self, file: _File) -> None:
         """Make the copy of `file`, or go on with the one that a stopped repair left; ``missing`` is what it lacks."""
-        status = self.tree.status(self._copy_of(file))
+        status = self.tree.lstat(self._copy_of(file))
         left = status is not None and status.st_size == file.entry.size and file.digests is not None
         if not left:
             recovery.create(self.tree, self._copy_of(file), file.entry.size)
@@ -171,10 +171,10 @@ class Repairer:
             file.missing = set(self._wrong(file, fd)) if left else {chunk.index for chunk in file.chunks}
             if file.report.state != "missing" and file.digests is not None and file.missing:
                 self._copy_whole_chunks(file, fd)
-            files.sync_data(fd)
+            file_io.fdatasync(fd)
 
     def _copy_whole_chunks(self, file: _File, fd: int) -> None:
-        published = self.tree.open(layout.published(self._report.revision, file.entry.path), os.O_RDONLY)
+        published = self.tree.open(layout.published_path(self._report.revision, file.entry.path), os.O_RDONLY)
         try:
             # Of a file that has another size, nobody has looked at the chunks yet.
             bad = self._wrong(file, published) if file.report.state == "resized" else file.report.bad_chunks
@@ -199,12 +199,12 @@ class Repairer:
             return False
 
     def _put_in_place(self, file: _File) -> None:
-        location = layout.published(self._report.revision, file.entry.path)
-        self.tree.make(location.rpartition("/")[0])
+        location = layout.published_path(self._report.revision, file.entry.path)
+        self.tree.make_directories(location.rpartition("/")[0])
         self.tree.rename(self._copy_of(file), location)
 
     def _copy_of(self, file: _File) -> str:
-        return layout.incoming(self._report.revision, file.entry.path)
+        return layout.incoming_path(self._report.revision, file.entry.path)
 
     @contextmanager
     def _opened(self, file: _File) -> Iterator[int]:
@@ -235,8 +235,8 @@ def _copy(source: int, target: int, chunk: Chunk) -> None:
             break
         at += count
     buffer = memoryview(bytearray(BUFFER))
-    for piece in files.read_span(source, at, chunk.end, buffer):
-        files.write_at(target, piece, at)
+    for piece in file_io.read_range(source, at, chunk.end, buffer):
+        file_io.write_at(target, piece, at)
         at += len(piece)
 
 
@@ -246,6 +246,6 @@ def disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise files.disk_error(f"repairing {directory}", error) from error
+        raise file_io.disk_error(f"repairing {directory}", error) from error
     except ShortRead as error:
         raise DiskError(f"{directory}: a file became shorter while it was read; check the disk") from error

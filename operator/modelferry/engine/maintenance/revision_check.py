@@ -95,8 +95,8 @@ def _verify_file(
     def found(state: str, bad: tuple[int, ...] = ()) -> FileReport:
         return FileReport(file.path, file.size, state, bad, file.digest)
 
-    location = layout.published(revision, file.path)
-    status = tree.status(location)
+    location = layout.published_path(revision, file.path)
+    status = tree.lstat(location)
     if status is None:
         return found("missing")
     if status.st_size != file.size:

@@ -1,7 +1,7 @@
 """Which mirror is asked: its health, its standing, what it brings, and what becomes of one that lied.
 
 Pure: clock readings and byte counts are arguments, so that a simulator of lines drives the same decisions as the
-fetcher does (tests/unit/engine/line_simulator.py).
+fetcher does (tests/unit/engine/pacing/path_simulator.py).
 """
 
 from modelferry.engine.mirrors.attribution import CorruptionAttribution

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.engine.mirrors.breaker import CLOSED, HALF_OPEN, OPEN, QUARANTINED, CircuitBreaker
-from modelferry.engine.pacing import ConcurrencyController, Meter
+from modelferry.engine.pacing import ConcurrencyController, RateMeter, stream_meter
 from modelferry.messages import progress
 from modelferry.messages.progress import DOWN, RECOVERING, UP, MirrorProgress
 
@@ -47,7 +47,7 @@ class MirrorState:
     mirror: Mirror
     concurrency: ConcurrencyController
     health: CircuitBreaker = field(default_factory=CircuitBreaker)
-    meter: Meter = field(default_factory=Meter)
+    meter: RateMeter = field(default_factory=stream_meter)
     received: int = 0
     chunks: int = 0
     retries: int = 0

@@ -24,7 +24,7 @@ from modelferry.engine.mirrors import (
     worthwhile,
 )
 from modelferry.engine.pacing import ConcurrencyController, Load
-from modelferry.engine.pacing.concurrency import LEAST_TOLD
+from modelferry.engine.pacing.concurrency import MIN_RATE_SAMPLE
 from modelferry.http.wire import Origin
 from modelferry.manifest.entries import SOURCE
 from modelferry.messages import MirrorProgress
@@ -78,7 +78,7 @@ class MirrorRegistry:
             work.heard = work.fed = now
             self._at.setdefault(origin, set()).add(name)
             if origin in self.rtts:
-                work.concurrency = work.concurrency.met(self.rtts[origin])
+                work.concurrency = work.concurrency.record_round_trip(self.rtts[origin])
         self._settle()
 
     def update_load(self, loads: Mapping[str, Load], due: Mapping[str, int] | None = None) -> None:
@@ -93,7 +93,7 @@ class MirrorRegistry:
         load, cap = self._load(work), self.caps.get(work.mirror.name)
         if cap is not None and load.large + load.small >= cap.streams:
             return False
-        return load.has_room(work.concurrency.allowed, work.concurrency.most)
+        return load.has_capacity(work.concurrency.allowed, work.concurrency.most)
 
     def _felt(self, name: str) -> bool:
         """Is it its own limit that bounds what a mirror brings?"""
@@ -259,7 +259,7 @@ class MirrorRegistry:
         one redirects to."""
         self.rtts[origin] = rtt
         for name in self._at.get(origin, self.known if len(self.known) == 1 else ()):
-            self.known[name].concurrency = self.known[name].concurrency.met(rtt)
+            self.known[name].concurrency = self.known[name].concurrency.record_round_trip(rtt)
 
     def should_preconnect(self, location: LocationState) -> bool:
         """Is it time to open connections to the server of `location`, which has not answered yet? Once, when its
@@ -270,14 +270,14 @@ class MirrorRegistry:
     def answered(self, location: LocationState, now: float, seconds: float) -> bool:
         """Take note of a good answer whose head came after `seconds`; True where it is the first one of its server."""
         work, origin = self.mirror(location), Origin.of(location.location.url)
-        work.concurrency, work.heard, work.answered = work.concurrency.answered(seconds), now, True
+        work.concurrency, work.heard, work.answered = work.concurrency.record_response_head(seconds), now, True
         first = origin not in self.reached
         self.reached.add(origin)
         return first
 
     def brought(self, mirror: str, now: float, size: int, seconds: float) -> None:
         """Take note of a stream that brought `size` bytes in `seconds`."""
-        self.known[mirror].concurrency = self.known[mirror].concurrency.brought(now, size, seconds)
+        self.known[mirror].concurrency = self.known[mirror].concurrency.record_throughput(now, size, seconds)
 
     def delivered(self, location: LocationState, begun: float = math.inf) -> None:
         """Take note of good bytes that were asked for at clock reading `begun`."""
@@ -317,7 +317,7 @@ class MirrorRegistry:
         """The server of `location` has too much to do, and may have said for how many seconds (`delay`) it is to be
         left alone."""
         work = self.mirror(location)
-        work.concurrency = work.concurrency.busy(now)
+        work.concurrency = work.concurrency.record_busy(now)
         if delay is not None:
             self.paused[Origin.of(location.location.url)] = now + delay
 
@@ -330,20 +330,24 @@ class MirrorRegistry:
             work.received = received.get(name, 0)
             work.meter = work.meter.sampled(now, work.received)
             work.fed = now if work.received > before or not running else work.fed
-            if work.health.state == HALF_OPEN and work.received - work.tried >= LEAST_TOLD:
+            if work.health.state == HALF_OPEN and work.received - work.tried >= MIN_RATE_SAMPLE:
                 work.health = work.health.delivered()
             allowed = work.concurrency.allowed
-            filled = free and not self._felt(name) and self._load(work).fills(allowed)
+            filled = free and not self._felt(name) and self._load(work).is_representative(allowed)
             work.concurrency = work.concurrency.observe(now, work.received, filled)
             grew = grew or work.concurrency.allowed > allowed
             if full and 0 < running < work.concurrency.base:
                 # The others' streams leave it fewer than it began with: what it has is what it is measured by.
-                work.concurrency = replace(work.concurrency, since=None, mark=None)
+                work.concurrency = replace(work.concurrency, settling_since=None, measured_from=None)
         return grew
 
     def observe_times(self) -> list[float]:
         """When `observe` sees the next thing."""
-        return [work.concurrency.due for work in self.known.values() if work.concurrency.due is not None]
+        return [
+            work.concurrency.next_observation
+            for work in self.known.values()
+            if work.concurrency.next_observation is not None
+        ]
 
     def resume(self, now: float) -> None:
         """Let those be asked again whose pause is over."""

@@ -1,28 +1,34 @@
-"""How many connections, how much each is asked for, how long to wait, when to give up.
+"""How many connections, how much each requests, which streams are slow, and when to give up.
 
-Pure: clock readings, byte counts and random numbers are arguments, so that a simulator of lines drives the same
-decisions as the fetcher does (tests/unit/engine/line_simulator.py).
+Pure: clock readings and byte counts are arguments, so that simulated network paths drive the same decisions as the
+download does (tests/unit/engine/pacing/path_simulator.py).
 """
 
-from modelferry.engine.pacing.backoff import FIRST_DELAY, MAX_DELAY, ProgressDeadline, backoff
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 from modelferry.engine.pacing.load import Load
-from modelferry.engine.pacing.parts import LEAST, next_part
-from modelferry.engine.pacing.slow_streams import Meter, Stream, cut_of, find_slow, silent, victim
+from modelferry.engine.pacing.parts import MIN_PART, next_part_size
+from modelferry.engine.pacing.progress_deadline import ProgressDeadline
+from modelferry.engine.pacing.rate_meter import RateMeter
+from modelferry.engine.pacing.slow_streams import (
+    Stream,
+    find_slow,
+    find_stalled,
+    find_steal_candidate,
+    steal_offset,
+    stream_meter,
+)
 
 __all__ = [
-    "FIRST_DELAY",
-    "LEAST",
-    "MAX_DELAY",
+    "MIN_PART",
     "ConcurrencyController",
     "Load",
-    "Meter",
     "ProgressDeadline",
+    "RateMeter",
     "Stream",
-    "backoff",
-    "cut_of",
     "find_slow",
-    "next_part",
-    "silent",
-    "victim",
+    "find_stalled",
+    "find_steal_candidate",
+    "next_part_size",
+    "steal_offset",
+    "stream_meter",
 ]

@@ -1,212 +1,322 @@
-"""The number of connections, which follows what the line pays for. Pure.
+"""The number of connections, which follows the throughput that it brings. Pure.
 
-The first number follows from the round trip: a long way needs many streams, whatever it carries, and finding that out
-by doubling takes seconds. From there it is a search by trials: with the rate of the present number known, more are
-tried, and kept if they paid. At first the number doubles, since a line may carry 2 or 100 streams, and where that
-nearly doubles the rate as well the next doubling follows at once; after two trials in a row that did not pay it grows
-by a quarter at a time, with longer and longer rests between trials that fail. When they are at their longest, fewer are
-tried as well, and kept while they bring as much. Where the line by itself becomes much slower or faster, what was
-learnt of it is void: more are tried at once, and then fewer. A busy answer (429, 503) takes the last step back, or
-halves; after one, the number never doubles again.
+The first number follows from the round trip time: a long path needs many streams, whatever it carries, and finding that
+out by doubling takes seconds. From there it is a search by trials: with the rate of the present number known, more are
+tried, and kept if they improve throughput. At first the number doubles, since a path may carry 2 or 100 streams, and if
+that nearly doubles the rate as well, the next doubling follows at once. After two trials in a row that failed, the
+number grows by a quarter at a time, with longer and longer rests between trials that fail. When the rests are at their
+longest, fewer are tried as well, and kept while they bring as much. If the path by itself becomes much slower or
+faster, what was measured is void: more are tried at once, and then fewer. A busy response (429, 503) reverts the last
+step, or halves the number; after one, the number never doubles again.
 
-Why at all: on a long line with losses the sender's congestion control bounds each stream (Mathis et al. 1997: MSS / RTT
-* 1.22 / sqrt(loss)), and on others the server does; the client's one lever is how many streams there are.
+Why at all: on a long path with losses the sender's congestion control limits each stream (Mathis et al. 1997: MSS / RTT
+* 1.22 / sqrt(loss)), and on others the server does; the client can only choose how many streams there are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 #: Connections at the start: few enough for any server, and at most 4 doublings from the most that are allowed (128).
-START = 8
-#: Where the round trip is long, for each second of it, what fills 100 Mbit/s where one packet of 400 is lost: 12 MB/s
-#: divided by the 1448 * 1.22 * 20 bytes that one stream then brings in a round trip; and the most, a doubling from 128.
-START_BY_RTT, MOST_AT_START = 340, 64
-#: Connections that need a reason: what one brings is told with more care.
+INITIAL = 8
+#: With a long round trip, for each second of it, what fills 100 Mbit/s if one packet of 400 is lost: 12 MB/s divided by
+#: the 1448 * 1.22 * 20 bytes that one stream then brings in a round trip; and the most, a doubling from 128.
+INITIAL_PER_RTT, MAX_INITIAL = 340, 64
+#: From so many connections on, a rate is measured for longer: more of them need a reason.
 MANY = 16
-#: What a trial multiplies the number by, at first and later; and how much faster the line must be for it to be kept. A
-#: line that is full gets no faster at all; one that is not gets nearly as much faster as the number grew.
-DOUBLE, GENTLE = 2.0, 1.25
-PAID = {DOUBLE: 1.1, GENTLE: 1.03}
-#: A quarter more connections that make the line so much faster are nearly all worth it: doubling begins again.
-PAID_WELL = 1.15
-#: Of what the number grew by, the rate did: then each stream has a bound of its own, and more are tried without much
-#: waiting. And how much of the rate fewer connections must bring to be kept.
-STEEP, STILL = 0.85, 0.97
-#: A rate that is twice in a row so many times what it was, or as small a part of it, with the same number of
-#: connections: it is another line. Once may be a disk that is waited for.
-ANOTHER = 1.5
-#: Bytes of the least answer that tells a stream's rate: a smaller one tells the round trip.
-LEAST_TOLD = 256 << 10
-#: Seconds of rest after a trial that failed: at first, at first where a server was busy, and at most after doublings.
-REST, BUSY_REST, MOST_REST = 2.0, 5.0, 60.0
+#: How much faster the path must be for a doubling, and for a quarter more, to be kept. A full path gets no faster at
+#: all; one that is not gets nearly as much faster as the number grew.
+DOUBLE, QUARTER_MORE = 2.0, 1.25
+REQUIRED_GAIN = {DOUBLE: 1.1, QUARTER_MORE: 1.03}
+#: A quarter more connections with such a gain are nearly all worth it: doubling begins again.
+DOUBLE_AGAIN_GAIN = 1.15
+#: If the rate grew by this share of what the number grew by, each stream has a limit of its own, and more are tried
+#: without much waiting.
+LINEAR_SHARE = 0.85
+#: The share of the rate that fewer connections must bring to be kept.
+KEPT_SHARE = 0.97
+#: A rate that is so many times what it was, or as small a part of it, with the same number of connections, is a misfit;
+#: so many windows in a row that are misfits are a changed path. One may be a slow disk.
+MISFIT, MISFITS_OF_A_CHANGE = 1.5, 2
+#: Bytes of the smallest response that measures a stream's rate: a smaller one measures the round trip.
+MIN_RATE_SAMPLE = 256 << 10
+#: Seconds of rest after a trial that failed: at first, at first after a busy response, and at most after doublings.
+REST, BUSY_REST, MAX_REST = 2.0, 5.0, 60.0
+
+
+class Growth(Enum):
+    """How the number grows. ``LINEAR`` doubles, after a doubling whose rate grew nearly as much: windows are short."""
+
+    LINEAR = "linear"
+    DOUBLING = "doubling"
+    GRADUAL = "gradual"
+
+    @property
+    def factor(self) -> float:
+        """What a trial multiplies the number by."""
+        return QUARTER_MORE if self is Growth.GRADUAL else DOUBLE
+
+
+class Search(Enum):
+    """What is being tried, and what is tried next; the transitions are those of `ConcurrencyController`."""
+
+    HOLD = "hold"
+    HOLD_THEN_FEWER = "hold, then fewer"
+    TRY_MORE = "try more"
+    TRY_MORE_ON_CHANGED_PATH = "try more on a changed path"
+    TRY_FEWER = "try fewer"
+
+    @property
+    def is_trial(self) -> bool:
+        """Is another number at work than the one that the base rate was measured with?"""
+        return self not in (Search.HOLD, Search.HOLD_THEN_FEWER)
 
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyController:
     """``allowed`` connections of at most ``most``.
 
-    ``base`` is the number that ``base_rate`` (bytes per second) was measured with: a trial runs while it is not
-    ``allowed``. ``steep``: the last trial brought nearly what it added; ``fewer``: the next one is of fewer; ``odd``:
-    the last window fits ill to those before; ``changed``: it is another line than the one that was searched.
-    ``since``: when the present window began; ``mark``: (time, bytes) from which it measures, None while new streams
-    find their speed. ``rtt``: the shortest wait for a response head, in seconds. ``stream_rate``: bytes per second of
-    one stream, of late, and ``told``, when that was; 0 while unknown. ``deaf``: until when busy answers tell nothing
-    new. ``sharers``: how many lines share ``most`` at the start.
+    The state of the search changes when a window ends, by its rate; a busy response leads from any state to HOLD.
+    "fits" compares it with the base rate, "resting" means that the present rest is not over, "at most" that all
+    connections are allowed, and "few" that fewer would be less than `INITIAL`:
+
+    ::
+
+        search                    window                   search afterwards         what follows
+        ------------------------  -----------------------  ------------------------  ----------------------------
+        HOLD                      fits, resting            HOLD                      it rests
+        HOLD                      fits                     TRY_MORE
+        HOLD                      fits, at most            HOLD_THEN_FEWER           the longest rest
+        HOLD                      misfit                   HOLD
+        HOLD                      2nd misfit               TRY_MORE_ON_CHANGED_PATH
+        HOLD                      2nd misfit, at most      HOLD_THEN_FEWER           no rest
+        HOLD_THEN_FEWER           fits, resting            HOLD_THEN_FEWER           it rests
+        HOLD_THEN_FEWER           fits                     TRY_FEWER
+        HOLD_THEN_FEWER           fits, few                HOLD
+        HOLD_THEN_FEWER           misfit                   HOLD_THEN_FEWER
+        HOLD_THEN_FEWER           2nd misfit               TRY_MORE_ON_CHANGED_PATH
+        HOLD_THEN_FEWER           2nd misfit, at most      HOLD_THEN_FEWER           no rest
+        TRY_MORE                  gains                    TRY_MORE
+        TRY_MORE                  gains, at most           HOLD_THEN_FEWER           the longest rest
+        TRY_MORE                  does not gain            HOLD                      base again, a longer rest
+        TRY_MORE                  does not gain, longest   HOLD_THEN_FEWER           base again, the longest rest
+        TRY_MORE_ON_CHANGED_PATH  gains                    TRY_MORE
+        TRY_MORE_ON_CHANGED_PATH  gains, at most           HOLD_THEN_FEWER           the longest rest
+        TRY_MORE_ON_CHANGED_PATH  does not gain            HOLD_THEN_FEWER           base again, a longer rest
+        TRY_FEWER                 keeps the rate           TRY_FEWER
+        TRY_FEWER                 keeps the rate, few      HOLD
+        TRY_FEWER                 loses                    HOLD                      base again, a longer rest
+
+    The way in which the number grows is a state as well ("linearly": by `LINEAR_SHARE` of what the number grew by; "a
+    lot": by `DOUBLE_AGAIN_GAIN`). A server that was ever busy leaves GRADUAL only after a failure at the shortest rest:
+
+    ::
+
+        growth    event                          growth afterwards
+        --------  -----------------------------  -----------------
+        LINEAR    gains linearly                 LINEAR
+        LINEAR    gains                          DOUBLING
+        DOUBLING  gains linearly                 LINEAR
+        DOUBLING  gains                          DOUBLING
+        GRADUAL   gains a lot                    DOUBLING
+        GRADUAL   gains a lot, was busy          GRADUAL
+        GRADUAL   gains                          GRADUAL
+        any       does not gain, shortest rest   DOUBLING
+        any       does not gain                  GRADUAL
+        any       fewer are tried                GRADUAL
+        any       the path changes               DOUBLING
+        any       the path changes, was busy     GRADUAL
+        any       a busy response                GRADUAL
+
+    ``base`` is the number that ``base_rate`` (bytes per second, 0 while unknown) was measured with, and ``misfits`` the
+    windows in a row whose rate does not fit to it. ``rest``: seconds of the next rest, ``rest_until``: the end of the
+    present one. ``settling_since``: when the present window began; ``measured_from``: (time, bytes) from which it
+    measures, None while new streams reach their rate. ``rtt``: the shortest wait for a response head, in seconds.
+    ``stream_rate``: recent bytes per second of one stream, 0 while unknown, and ``stream_rate_at``, when that was
+    measured. ``busy_until``: until when busy responses are those of an overload that is known; None if the server was
+    never busy. ``sharers``: how many paths share ``most`` at the start.
     """
 
     most: int
     allowed: int
     base: int
     base_rate: float = 0.0
-    factor: float = DOUBLE
+    search: Search = Search.HOLD
+    growth: Growth = Growth.DOUBLING
+    misfits: int = 0
     rest: float = REST
-    resting: float = 0.0
-    since: float | None = None
-    mark: tuple[float, int] | None = None
+    rest_until: float = 0.0
+    settling_since: float | None = None
+    measured_from: tuple[float, int] | None = None
     rtt: float = 0.0
     stream_rate: float = 0.0
-    told: float = 0.0
-    deaf: float = 0.0
+    stream_rate_at: float = 0.0
+    busy_until: float | None = None
     sharers: int = 1
-    steep: bool = False
-    fewer: bool = False
-    odd: bool = False
-    changed: bool = False
 
     @classmethod
     def start(cls, most: int, sharers: int = 1) -> ConcurrencyController:
-        """Before anything is known of the line; `most` is shared with other lines, `sharers` in all."""
-        first = max(1, min(START, most // sharers))
-        return cls(most, first, first, sharers=sharers)
+        """Before anything is known of the path; `most` is shared with other paths, `sharers` in all."""
+        initial = max(1, min(INITIAL, most // sharers))
+        return cls(most, initial, initial, sharers=sharers)
 
-    def met(self, rtt: float) -> ConcurrencyController:
-        """After a connection was made and its round trip seen, in seconds. The first one sets the number to begin
-        with."""
+    def record_round_trip(self, rtt: float) -> ConcurrencyController:
+        """After a connection was made, whose round trip took `rtt` seconds. The first one sets the initial number."""
         if self.rtt:
             return replace(self, rtt=min(self.rtt, rtt))
         share = max(1, self.most // self.sharers)
-        begin = min(share, max(START, min(int(START_BY_RTT * rtt), MOST_AT_START)))
-        return replace(self, rtt=rtt, allowed=begin, base=begin)
+        initial = min(share, max(INITIAL, min(int(INITIAL_PER_RTT * rtt), MAX_INITIAL)))
+        return replace(self, rtt=rtt, allowed=initial, base=initial, search=Search.HOLD)
 
-    def answered(self, seconds: float) -> ConcurrencyController:
-        """After a response head came `seconds` after its request, the time to connect not included."""
+    def record_response_head(self, seconds: float) -> ConcurrencyController:
+        """After a response head arrived `seconds` after its request, the time to connect not included."""
         return replace(self, rtt=min(seconds, self.rtt or seconds))
 
-    def brought(self, now: float, size: int, seconds: float) -> ConcurrencyController:
-        """After one stream brought `size` bytes in `seconds` until `now`, the wait for the head included.
+    def record_throughput(self, now: float, size: int, seconds: float) -> ConcurrencyController:
+        """After one stream received `size` bytes in `seconds` until `now`, the wait for the head included.
 
-        An answer that took less than a second tells only that the stream brings at least as much in a second: many
-        servers that limit a stream's rate let its first second's bytes pass at once.
+        A response that took less than a second shows only that the stream carries at least as much in a second: many
+        servers that limit a stream's rate send its first second's bytes at once.
         """
-        if size < LEAST_TOLD:
+        if size < MIN_RATE_SAMPLE:
             return self
         if seconds < 1.0:
-            return replace(self, stream_rate=max(self.stream_rate, float(size)), told=now)
+            return replace(self, stream_rate=max(self.stream_rate, float(size)), stream_rate_at=now)
         rate = size / seconds
-        return replace(self, stream_rate=self.stream_rate * 0.75 + rate * 0.25 if self.stream_rate else rate, told=now)
+        smoothed = self.stream_rate * 0.75 + rate * 0.25 if self.stream_rate else rate
+        return replace(self, stream_rate=smoothed, stream_rate_at=now)
 
-    def busy(self, now: float) -> ConcurrencyController:
-        """After the server said that it has too much to do. What it says at once to several streams counts once."""
-        if now < self.deaf:
+    def record_busy(self, now: float) -> ConcurrencyController:
+        """After the server answered that it is busy. Such answers to several streams at once count once."""
+        if self.busy_until is not None and now < self.busy_until:
             return self
-        # Before anything was measured, the round trip alone spoke for more than START.
-        known = self.allowed if self.base_rate or self.deaf else min(self.allowed, START)
+        # Before anything was measured, the round trip alone is the reason for more than INITIAL.
+        measured = bool(self.base_rate) or self.busy_until is not None
+        known = self.allowed if measured else min(self.allowed, INITIAL)
         fewer = self.base if self.base < self.allowed else max(1, known // 2)
         rested = replace(self, rest=max(self.rest, BUSY_REST))
-        return replace(rested._failed(now, fewer), base_rate=0.0, deaf=now + max(1.0, 2 * self.rtt))
+        reverted = rested._revert(now, fewer, Search.HOLD, Growth.GRADUAL)
+        return replace(reverted, base_rate=0.0, busy_until=now + max(1.0, 2 * self.rtt))
 
-    def observe(self, now: float, received: int, full: bool) -> ConcurrencyController:
-        """To be called several times a second, and when it is `due`. `received`: bytes so far; `full`: all allowed
-        connections are at work, and no more; where they are not, their rate says nothing of the line."""
-        if not full or self.most == 1:
-            return replace(self, since=None, mark=None) if self.since is not None else self
-        if self.since is None:
-            return replace(self, since=now, mark=None)
-        if self.mark is None:
-            return replace(self, mark=(now, received)) if now - self.since >= self._settling else self
-        then, before = self.mark
-        if now < self._end_of_window(then):
+    def observe(self, now: float, received: int, representative: bool) -> ConcurrencyController:
+        """To be called several times a second, and at `next_observation`. `received`: bytes so far; `representative`:
+        all allowed connections are in use, and no more; otherwise their rate says nothing about the path."""
+        if not representative or self.most == 1:
+            interrupted = self.settling_since is not None
+            return replace(self, settling_since=None, measured_from=None) if interrupted else self
+        if self.settling_since is None:
+            return replace(self, settling_since=now, measured_from=None)
+        if self.measured_from is None:
+            settled = now - self.settling_since >= self._settling_time
+            return replace(self, measured_from=(now, received)) if settled else self
+        then, before = self.measured_from
+        if now < self._window_end(then):
             return self
-        judged = self._judge(now, (received - before) / (now - then))
-        # Streams that nothing was changed for need not find their speed again.
-        return replace(judged, mark=(now, received)) if judged.allowed == self.allowed else judged
+        judged = self._judge_window(now, (received - before) / (now - then))
+        # Streams for which nothing changed need no time to reach their rate.
+        return replace(judged, measured_from=(now, received)) if judged.allowed == self.allowed else judged
 
     @property
-    def due(self) -> float | None:
-        """The clock reading at which `observe` sees the next thing; None while nothing is measured."""
-        if self.since is None:
+    def next_observation(self) -> float | None:
+        """The clock reading at which `observe` has something to do; None while nothing is measured."""
+        if self.settling_since is None:
             return None
-        return self.since + self._settling if self.mark is None else self._end_of_window(self.mark[0])
+        if self.measured_from is None:
+            return self.settling_since + self._settling_time
+        return self._window_end(self.measured_from[0])
 
     @property
-    def _settling(self) -> float:
-        """Seconds for which new streams find their speed."""
-        return max(2 * self.rtt, 0.1) if self.steep else min(max(4 * self.rtt, 0.25), 3.0)
+    def _settling_time(self) -> float:
+        """Seconds that new streams get to reach their rate."""
+        return max(2 * self.rtt, 0.1) if self.growth is Growth.LINEAR else min(max(4 * self.rtt, 0.25), 3.0)
 
     @property
-    def _window(self) -> float:
-        """Seconds over which a rate is taken: several round trips, and longer where there is more to be lost by an
-        error, or where a smaller difference counts."""
-        window = min(max(4 * self.rtt, 0.25 if self.base < MANY or self.steep else 0.75), 2.0)
-        return window if self.factor == DOUBLE else 4 * window
+    def _window_length(self) -> float:
+        """Seconds over which a rate is measured: several round trips, and longer if an error would cost more, or if a
+        smaller difference counts."""
+        quick = self.base < MANY or self.growth is Growth.LINEAR
+        window = min(max(4 * self.rtt, 0.25 if quick else 0.75), 2.0)
+        return 4 * window if self.growth is Growth.GRADUAL else window
 
-    def _end_of_window(self, begin: float) -> float:
-        """As soon as it is long enough; with a rest that ends before the next one would, so that a trial follows."""
-        end = begin + self._window
-        return self.resting if end < self.resting < end + self._window else end
+    def _window_end(self, begin: float) -> float:
+        """When the window that began at `begin` is long enough; at the end of the rest if that comes before the next
+        window would end, so that a trial follows."""
+        length = self._window_length
+        end = begin + length
+        return self.rest_until if end < self.rest_until < end + length else end
 
-    def _judge(self, now: float, rate: float) -> ConcurrencyController:
-        grown, gain = self.allowed / self.base, rate / self.base_rate if self.base_rate else 1.0
-        if grown > 1.0 and gain < PAID[self.factor]:
-            # The first time it may be that the streams before were still in slow start, beyond what losses permit.
-            factor = DOUBLE if self.rest == REST else GENTLE
-            return self._failed(now, self.base, factor, fewer=self.changed or self.rest == MOST_REST)
-        if grown < 1.0 and gain < STILL:
-            return self._failed(now, self.base)
-        odd = grown == 1.0 and not 1 / ANOTHER < gain < ANOTHER
-        if odd and not self.odd:
-            return replace(self, odd=True)
-        known = replace(self, base=self.allowed, base_rate=rate, odd=False)
-        if grown > 1.0:
-            factor = DOUBLE if gain >= PAID_WELL and not self.deaf else self.factor
-            steep = self.factor == DOUBLE and gain >= STEEP * grown
-            known = replace(known, rest=REST, factor=factor, steep=steep, changed=False)
-        elif odd:
-            rest, factor = (BUSY_REST, GENTLE) if self.deaf else (REST, DOUBLE)
-            known = replace(known, rest=rest, factor=factor, resting=now, steep=False, fewer=False, changed=True)
-        return known._tried(now)
+    def _judge_window(self, now: float, rate: float) -> ConcurrencyController:
+        """After a window with `rate` bytes per second."""
+        gain = rate / self.base_rate if self.base_rate else 1.0
+        match self.search:
+            case Search.TRY_MORE | Search.TRY_MORE_ON_CHANGED_PATH:
+                return self._judge_more(now, rate, gain)
+            case Search.TRY_FEWER:
+                if gain < KEPT_SHARE:
+                    return self._revert(now, self.base, Search.HOLD, Growth.GRADUAL)
+                return replace(self, base=self.allowed, base_rate=rate)._try_fewer(now)
+            case Search.HOLD | Search.HOLD_THEN_FEWER:
+                return self._judge_base(now, rate, gain)
 
-    def _tried(self, now: float) -> ConcurrencyController:
-        """The next trial, where it is time for one."""
-        waiting = replace(self, since=now, mark=None)
-        if now < self.resting:
-            return waiting
-        if self.fewer:
-            less = int(self.allowed / GENTLE)
-            if less < START:
-                return replace(waiting, fewer=False, changed=False)
-            return replace(waiting, allowed=less, factor=GENTLE, steep=False)
+    def _judge_more(self, now: float, rate: float, gain: float) -> ConcurrencyController:
+        """After a window with more connections than ``base``."""
+        factor = self.growth.factor
+        if gain < REQUIRED_GAIN[factor]:
+            # The first time, the streams before may still have been in slow start, above what losses permit.
+            growth = Growth.DOUBLING if self.rest == REST else Growth.GRADUAL
+            fewer_next = self.search is Search.TRY_MORE_ON_CHANGED_PATH or self.rest == MAX_REST
+            return self._revert(now, self.base, Search.HOLD_THEN_FEWER if fewer_next else Search.HOLD, growth)
+        growth = self.growth
+        if factor == DOUBLE:
+            growth = Growth.LINEAR if gain >= LINEAR_SHARE * (self.allowed / self.base) else Growth.DOUBLING
+        elif gain >= DOUBLE_AGAIN_GAIN and self.busy_until is None:
+            growth = Growth.DOUBLING
+        return replace(self, base=self.allowed, base_rate=rate, growth=growth, rest=REST)._try_more(now)
+
+    def _judge_base(self, now: float, rate: float, gain: float) -> ConcurrencyController:
+        """After a window with ``base`` connections."""
+        fits = 1 / MISFIT < gain < MISFIT
+        if not fits and self.misfits + 1 < MISFITS_OF_A_CHANGE:
+            return replace(self, misfits=self.misfits + 1)
+        known = replace(self, base_rate=rate, misfits=0, settling_since=now, measured_from=None)
+        if not fits:
+            was_busy = self.busy_until is not None
+            rest, growth = (BUSY_REST, Growth.GRADUAL) if was_busy else (REST, Growth.DOUBLING)
+            return replace(known, rest=rest, rest_until=now, growth=growth)._try_more(now, path_changed=True)
+        if now < self.rest_until:
+            return known
+        return known._try_fewer(now) if self.search is Search.HOLD_THEN_FEWER else known._try_more(now)
+
+    def _try_more(self, now: float, *, path_changed: bool = False) -> ConcurrencyController:
+        """Begin a trial of more; at ``most`` only fewer can be tried: at once on a changed path, and otherwise after
+        the longest rest."""
+        begun = replace(self, settling_since=now, measured_from=None)
         if self.allowed == self.most:
-            # There is nothing to be tried but fewer: at once on another line, and now and then on the same.
-            return replace(waiting, fewer=True, resting=now if self.changed else now + MOST_REST)
-        return replace(waiting, allowed=min(self.most, max(self.allowed + 1, int(self.allowed * self.factor))))
+            return replace(begun, search=Search.HOLD_THEN_FEWER, rest_until=now if path_changed else now + MAX_REST)
+        more = min(self.most, max(self.allowed + 1, int(self.allowed * self.growth.factor)))
+        search = Search.TRY_MORE_ON_CHANGED_PATH if path_changed else Search.TRY_MORE
+        return replace(begun, allowed=more, search=search)
 
-    def _failed(
-        self, now: float, allowed: int, factor: float = GENTLE, *, fewer: bool = False
-    ) -> ConcurrencyController:
-        """Back to `allowed`, and a rest before the next trial, which may be of `fewer`."""
+    def _try_fewer(self, now: float) -> ConcurrencyController:
+        """Begin a trial of fewer, unless those are less than `INITIAL`."""
+        begun = replace(self, settling_since=now, measured_from=None)
+        fewer = int(self.allowed / QUARTER_MORE)
+        if fewer < INITIAL:
+            return replace(begun, search=Search.HOLD)
+        return replace(begun, allowed=fewer, search=Search.TRY_FEWER, growth=Growth.GRADUAL)
+
+    def _revert(self, now: float, allowed: int, search: Search, growth: Growth) -> ConcurrencyController:
+        """Back to `allowed`, with a rest before the next trial."""
         return replace(
             self,
             allowed=allowed,
             base=allowed,
-            factor=factor,
-            resting=now + self.rest,
-            rest=min(2 * self.rest, MOST_REST),
-            steep=False,
-            odd=False,
-            fewer=fewer,
-            changed=self.changed and fewer,
-            since=None,
-            mark=None,
+            search=search,
+            growth=growth,
+            misfits=0,
+            rest_until=now + self.rest,
+            rest=min(2 * self.rest, MAX_REST),
+            settling_since=None,
+            measured_from=None,
         )

@@ -1,46 +1,44 @@
-"""How much one request asks for. Pure.
+"""How many bytes one request asks for. Pure.
 
-On a fast line, a chunk. On a weak one less, down to 1 MiB: so several connections work on one chunk, a lost one costs
-little, and a process that is killed leaves few unfinished chunks behind. Towards the end parts become shorter (guided
-self-scheduling, Polychronopoulos and Kuck 1987), so that all streams end at about the same time, with no byte asked for
-twice.
+On a fast network path, a chunk. On a slow one less, down to 1 MiB: then several connections work on one chunk, an
+attempt that fails loses little, and a process that is killed leaves few unfinished chunks. Towards the end parts become
+shorter (guided self-scheduling, Polychronopoulos and Kuck 1987), so that all streams end at about the same time and no
+byte is requested twice.
 """
 
 from __future__ import annotations
 
-from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 
-#: Bytes of the smallest part, and what parts are a multiple of; and the same at the end, when there is less than that
-#: left for each connection.
-LEAST, LAST_LEAST = 1 << 20, 1 << 17
-#: Seconds that a part takes: long beside the round trip that each request costs. At the end, at least: what streams may
-#: end apart. Round trips for the same.
-SPAN, LAST_SPAN = 8.0, 0.5
-SPAN_RTT, LAST_RTT = 80, 5
-#: On a long way, where streams may be slow, the first answers are to tell their rate soon: seconds of round trip, and
-#: bytes.
-FAR, FIRST = 0.05, 1 << 18
+#: Bytes of the smallest part, of which parts are a multiple; and the same at the end, when less than that is left for
+#: each connection.
+MIN_PART, MIN_LAST_PART = 1 << 20, 1 << 17
+#: Seconds that a part takes: long compared with the round trip that each request costs. At the end, the least: how far
+#: apart streams may end.
+PART_SECONDS, LAST_PART_SECONDS = 8.0, 0.5
+#: The same in round trips; the longer of both counts.
+PART_RTTS, LAST_PART_RTTS = 80, 5
+#: With a long round trip, where streams may be slow, the first parts are short, to measure the rate soon: seconds of
+#: round trip, and bytes.
+LONG_RTT, FIRST_PART = 0.05, 1 << 18
 
 
 def part_size(concurrency: ConcurrencyController, waiting: int) -> int:
-    """Bytes that the next request asks for, with `waiting` bytes not yet asked for: a fair share of them at most."""
+    """Bytes that the next request asks for, if `waiting` bytes are not yet requested: a fair share of them at most."""
     if not concurrency.stream_rate:
-        return FIRST if concurrency.rtt > FAR else LEAST
-    span = max(SPAN, SPAN_RTT * concurrency.rtt) * concurrency.stream_rate
-    last = max(LAST_SPAN, LAST_RTT * concurrency.rtt) * concurrency.stream_rate
-    fair = waiting / concurrency.allowed
-    size = min(span, max(last, fair))
-    least = LAST_LEAST if fair < LEAST else LEAST
+        return FIRST_PART if concurrency.rtt > LONG_RTT else MIN_PART
+    usual = max(PART_SECONDS, PART_RTTS * concurrency.rtt) * concurrency.stream_rate
+    last = max(LAST_PART_SECONDS, LAST_PART_RTTS * concurrency.rtt) * concurrency.stream_rate
+    fair_share = waiting / concurrency.allowed
+    size = min(usual, max(last, fair_share))
+    least = MIN_LAST_PART if fair_share < MIN_PART else MIN_PART
     return max(least, int(size) // least * least)
 
 
-def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int) -> tuple[RangeTask, RangeTask | None]:
-    """The part of `task` to be asked for now, and the rest to be put back, if any.
+def next_part_size(concurrency: ConcurrencyController, size: int, waiting: int) -> int:
+    """Bytes to request now of a range of `size` bytes, with `waiting` bytes after it that are not yet requested.
 
     One connection needs no parts. A rest of less than half a part is not worth a request.
     """
-    size = part_size(concurrency, waiting + task.size)
-    if task.whole or concurrency.most == 1 or task.size < size + size // 2:
-        return task, None
-    return task.split(task.start + size)
+    part = part_size(concurrency, waiting + size)
+    return size if concurrency.most == 1 or size < part + part // 2 else part

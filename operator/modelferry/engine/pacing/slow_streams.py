@@ -1,4 +1,4 @@
-"""Single streams beside their siblings: whose rest is shared, and which one is given up. Pure."""
+"""Compares the streams of one mirror: which to abort as slow, and which to share with an idle connection. Pure."""
 
 from __future__ import annotations
 
@@ -7,161 +7,138 @@ from dataclasses import dataclass
 from statistics import median
 
 from modelferry.engine.pacing.concurrency import ConcurrencyController
-from modelferry.engine.pacing.parts import LEAST
+from modelferry.engine.pacing.parts import MIN_PART
+from modelferry.engine.pacing.rate_meter import RateMeter
 
-#: Seconds that a stream's rate is taken over, its recent one, and how often it is sampled.
-MEMORY, RECENT, SAMPLE = 5.0, 1.5, 0.5
-#: Seconds after which a stream's rate says anything.
-YOUNG = 1.0
-#: A stream is slow below this share of the median of its siblings, of which there must be at least so many (itself
-#: included). It is given up at most so often for one part: where each try is slow, it is not the connection's fault.
-SLOW, SIBLINGS, DROPS = 0.25, 4, 3
-#: Seconds that the rest of a stream must still take before others take half of it, and bytes of the least such half:
-#: the donor's connection is closed when it comes to the cut, and what is on its way then is lost.
-LONG, LEAST_CUT = 2.0, 256 << 10
-#: The same on a weak line, where connections are many, and a few bytes take long: round trips, seconds, bytes.
-WEAK_RTT, WEAK_LONG, WEAK_CUT = 4, 0.5, 32 << 10
+#: Seconds over which a stream's rate and its recent rate are measured, and how often it is sampled.
+RATE_WINDOW, RECENT_WINDOW, SAMPLE_INTERVAL = 5.0, 1.5, 0.5
+#: Seconds after which a stream's rate is meaningful.
+MIN_AGE = 1.0
+#: A stream is slow if its rate is below this share of the median of the streams of its server, of which there must be
+#: at least so many (itself included).
+SLOW_SHARE, MIN_SIBLINGS = 0.25, 4
+#: A part is taken from a slow stream at most so often: if every attempt is slow, the connection is not the cause.
+MAX_DROPS = 3
+#: Seconds that a stream must still need before others take half of its rest, and bytes of the smallest such half: the
+#: donor's connection is closed when it reaches the cut, and what is in flight then is lost.
+MIN_ETA, MIN_CUT = 2.0, 256 << 10
+#: The same on a slow network path, which has many connections, and where a few bytes take long: round trips, seconds,
+#: bytes.
+SLOW_PATH_RTTS, SLOW_PATH_MIN_ETA, SLOW_PATH_MIN_CUT = 4, 0.5, 32 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """A stream's rate over the last `MEMORY` seconds: samples of (time, bytes so far)."""
-
-    samples: tuple[tuple[float, int], ...] = ()
-
-    def sampled(self, now: float, count: int) -> Meter:
-        """With `count` bytes at `now`. One for each `SAMPLE` of the clock is kept, so that streams that are looked at
-        together are compared over the same seconds."""
-        if self.samples and now // SAMPLE == self.samples[-1][0] // SAMPLE:
-            return self
-        kept = [sample for sample in self.samples[:-1] if now - sample[0] <= MEMORY] + list(self.samples[-1:])
-        return Meter((*kept, (now, count)))
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been watched, up to about `MEMORY`."""
-        return self.samples[-1][0] - self.samples[0][0] if self.samples else 0.0
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second; 0 while there is nothing to measure by."""
-        return self._rate(self.samples[0]) if self.samples else 0.0
-
-    @property
-    def recent(self) -> float:
-        """The same over the last `RECENT` seconds."""
-        if not self.samples:
-            return 0.0
-        last = self.samples[-1][0]
-        return self._rate(next((s for s in reversed(self.samples) if last - s[0] >= RECENT), self.samples[0]))
-
-    def _rate(self, since: tuple[float, int]) -> float:
-        then, count = since
-        last, total = self.samples[-1]
-        return (total - count) / (last - then) if last > then else 0.0
+def stream_meter() -> RateMeter:
+    """Measures one stream, or all streams of one mirror."""
+    return RateMeter(RATE_WINDOW, SAMPLE_INTERVAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A request that is being answered, from ``at`` to ``end`` (file offsets), by server ``origin``.
+    """The body of one response that is being received, from ``position`` to ``end`` (file offsets), from server
+    ``origin``.
 
-    ``whole``: it may not be divided. ``drops``: how often this part was taken from a slow stream already.
+    ``indivisible``: no other connection may take over part of it. ``drops``: how often this part was already taken
+    from a slow stream.
     """
 
     key: Hashable
     origin: Hashable
-    at: int
+    position: int
     end: int
-    meter: Meter
-    whole: bool = False
+    meter: RateMeter
+    indivisible: bool = False
     drops: int = 0
 
     @property
-    def left(self) -> int:
-        """Bytes to come."""
-        return self.end - self.at
+    def remaining(self) -> int:
+        """Bytes that have not arrived."""
+        return self.end - self.position
 
     @property
     def eta(self) -> float:
         """Seconds until its end at its present rate."""
-        return self.left / self.meter.rate if self.meter.rate else float("inf")
+        return self.remaining / self.meter.rate if self.meter.rate else float("inf")
 
 
 def find_slow(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> list[Stream]:
-    """Streams to be given up, because others are so much faster."""
-    usual = _usual(streams, concurrency, now)
+    """Streams to abort, because the others are much faster."""
+    usual_rate = _usual_rate(streams, concurrency, now)
     return [
         stream
         for stream in streams
-        if stream.meter.seconds >= MEMORY - SAMPLE
-        and stream.meter.rate < SLOW * usual(stream)
-        and stream.drops < DROPS
-        and stream.eta > LONG
+        if stream.meter.seconds >= RATE_WINDOW - SAMPLE_INTERVAL
+        and stream.meter.rate < SLOW_SHARE * usual_rate(stream)
+        and stream.drops < MAX_DROPS
+        and stream.eta > MIN_ETA
     ]
 
 
-def silent(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> list[Stream]:
-    """Streams of which nothing comes any more, while others bring bytes: at the end, when connections are idle, they
-    are not waited for as long as `find_slow` are."""
-    usual = _usual(streams, concurrency, now)
+def find_stalled(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> list[Stream]:
+    """Streams that receive nothing any more, while others receive bytes: at the end, when connections are idle, they
+    are aborted sooner than those of `find_slow`."""
+    usual_rate = _usual_rate(streams, concurrency, now)
     return [
         stream
         for stream in streams
-        if stream.meter.seconds >= max(RECENT, 10 * concurrency.rtt)
-        and not stream.meter.recent
-        and usual(stream)
-        and stream.drops < DROPS
+        if stream.meter.seconds >= max(RECENT_WINDOW, 10 * concurrency.rtt)
+        and not stream.meter.recent_rate(RECENT_WINDOW)
+        and usual_rate(stream)
+        and stream.drops < MAX_DROPS
     ]
 
 
-def victim(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Stream | None:
-    """The stream whose rest an idle connection should share: the one that would end last; None where all end soon.
+def find_steal_candidate(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Stream | None:
+    """The stream whose rest an idle connection should share: the one that would end last; None if all end soon.
 
-    Fair streams end at about the same time by the size of their parts, and sharing costs the bytes that are on their
-    way; so it is for streams that are slow beside others, and for lines where even the smallest part takes long.
+    Streams at a normal rate end at about the same time because of the size of their parts, and stealing loses the
+    bytes in flight; so it is for streams that are slow compared with others, and for network paths where even the
+    smallest part takes long.
     """
-    usual = _usual(streams, concurrency, now)
-    weak = is_weak(concurrency)
-    long, cut, young = LONG, LEAST_CUT, YOUNG
-    if weak:
-        long, cut, young = max(WEAK_LONG, WEAK_RTT * concurrency.rtt), WEAK_CUT, max(SAMPLE, 2 * concurrency.rtt)
-    slow = [
+    usual_rate = _usual_rate(streams, concurrency, now)
+    slow_path = is_slow_path(concurrency)
+    min_eta, min_cut, min_age = MIN_ETA, MIN_CUT, MIN_AGE
+    if slow_path:
+        min_eta, min_cut = max(SLOW_PATH_MIN_ETA, SLOW_PATH_RTTS * concurrency.rtt), SLOW_PATH_MIN_CUT
+        min_age = max(SAMPLE_INTERVAL, 2 * concurrency.rtt)
+    candidates = [
         stream
         for stream in streams
-        if not stream.whole
-        and stream.left >= 2 * cut
-        and stream.meter.seconds >= young
-        and stream.eta > long
-        and (weak or stream.meter.rate < SLOW * usual(stream))
+        if not stream.indivisible
+        and stream.remaining >= 2 * min_cut
+        and stream.meter.seconds >= min_age
+        and stream.eta > min_eta
+        and (slow_path or stream.meter.rate < SLOW_SHARE * usual_rate(stream))
     ]
-    return max(slow, key=lambda stream: (stream.eta, stream.left), default=None)
+    return max(candidates, key=lambda stream: (stream.eta, stream.remaining), default=None)
 
 
-def is_weak(concurrency: ConcurrencyController) -> bool:
+def is_slow_path(concurrency: ConcurrencyController) -> bool:
     """Does even the smallest part take a stream long?"""
-    return 0 < concurrency.stream_rate < LEAST / LONG
+    return 0 < concurrency.stream_rate < MIN_PART / MIN_ETA
 
 
-def _usual(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Callable[[Stream], float]:
-    """What to compare a stream's rate with: the median of its siblings at the same server; or, where those are too few
-    or too young, that of streams that came to their end a moment ago; 0 where nothing is known."""
-    lately = concurrency.stream_rate if now - concurrency.told < MEMORY else 0.0
-    meters: dict[Hashable, list[Meter]] = {}
+def _usual_rate(streams: Sequence[Stream], concurrency: ConcurrencyController, now: float) -> Callable[[Stream], float]:
+    """What to compare a stream's rate with: the median of the streams of the same server; if those are too few or too
+    young, the rate of streams that ended a moment ago; 0 if nothing is known."""
+    ended_recently = now - concurrency.stream_rate_at < RATE_WINDOW
+    recently = concurrency.stream_rate if ended_recently else 0.0
+    meters: dict[Hashable, list[RateMeter]] = {}
     for stream in streams:
-        if stream.meter.seconds >= YOUNG:
+        if stream.meter.seconds >= MIN_AGE:
             meters.setdefault(stream.origin, []).append(stream.meter)
     medians = {
-        # The lesser of both: where the line stops as a whole, younger streams are not slow, but young.
-        origin: min(median(meter.rate for meter in found), median(meter.recent for meter in found))
+        # The lower of both: if the network path stops for all streams, the younger ones are not slow, but young.
+        origin: min(median(one.rate for one in found), median(one.recent_rate(RECENT_WINDOW) for one in found))
         for origin, found in meters.items()
-        if len(found) >= SIBLINGS
+        if len(found) >= MIN_SIBLINGS
     }
-    return lambda stream: medians.get(stream.origin, lately)
+    return lambda stream: medians.get(stream.origin, recently)
 
 
-def cut_of(stream: Stream, concurrency: ConcurrencyController) -> int:
-    """The file offset where the donor ends and the other one begins: each gets half of what is left when the other one
-    begins, a round trip from now."""
-    coming = int(stream.meter.recent * concurrency.rtt)
-    half = max((stream.left + coming) // 2, WEAK_CUT if is_weak(concurrency) else LEAST_CUT)
-    return min(stream.at + half, stream.end - 1)
+def steal_offset(stream: Stream, concurrency: ConcurrencyController) -> int:
+    """The file offset where the donor ends and the other stream begins: each gets half of what remains when the other
+    one begins, a round trip from now."""
+    in_flight = int(stream.meter.recent_rate(RECENT_WINDOW) * concurrency.rtt)
+    min_cut = SLOW_PATH_MIN_CUT if is_slow_path(concurrency) else MIN_CUT
+    half = max((stream.remaining + in_flight) // 2, min_cut)
+    return min(stream.position + half, stream.end - 1)

@@ -1,1 +1,2 @@
-"""Bytes to a disk: where things lie, and how they are written so that they stay."""
+"""Writing to the disk: the layout of a target directory, and durable file operations. Everything but `incoming_files`
+blocks."""

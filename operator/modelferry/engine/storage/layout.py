@@ -1,4 +1,4 @@
-"""Where things lie in a target directory, as paths relative to it. `checkpoint` explains what they are."""
+"""The layout of a target directory, as paths relative to it. `engine.checkpoint` describes it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ CURRENT = "current"
 READY_NAME = ".modelferry-ready.json"
 
 
-def incoming(revision: str, path: str = "") -> str:
-    """A file of a revision that is being fetched, or that revision's directory."""
+def incoming_path(revision: str, path: str = "") -> str:
+    """A file of a revision that is being fetched, or the directory of that revision."""
     return f"{INCOMING}/{revision}/{path}".rstrip("/")
 
 
-def published(revision: str, path: str = "") -> str:
-    """A file of a published revision, or that revision's directory."""
+def published_path(revision: str, path: str = "") -> str:
+    """A file of a published revision, or the directory of that revision."""
     return f"{REVISIONS}/{revision}/{path}".rstrip("/")
 
 
-def ready(revision: str) -> str:
-    """The READY marker of a revision."""
-    return published(revision, READY_NAME)
+def marker_path(revision: str) -> str:
+    """The READY marker of a published revision."""
+    return published_path(revision, READY_NAME)
 
 
-def foreign(names: set[str]) -> str | None:
-    """A name in a target directory that shows it to be somebody else's, or None.
+def foreign_entry(names: set[str]) -> str | None:
+    """The first of the `names` in a target directory if that directory is not Modelferry's, otherwise None.
 
-    An empty directory is ours to take, and so is a fresh ext4 file system with its lost+found.
+    An empty directory may be used, and so may a new ext4 file system with its lost+found.
     """
     if STATE in names:
         return None

@@ -1,23 +1,33 @@
-"""Is there room? Told before the first byte is asked for."""
+"""Is there enough disk space? Checked before the first byte is requested."""
 
 from __future__ import annotations
 
-from modelferry.errors import InsufficientSpace
-from modelferry.values.sizes import size_text
+import os
 
-#: Bytes kept for what is not the model: chunks.db with its log, directories, the file system's own extents.
+from modelferry.errors import InsufficientSpace
+from modelferry.values.quantities import size_text
+
+#: Bytes that are kept free for chunks.db with its WAL, for directories and for the file system's own extents.
 RESERVE = 16 * 1024 * 1024
 
+#: Bytes in a block as stat(2) counts them, whatever the file system's own block size.
+_STAT_BLOCK = 512
 
-def check_room(root: str, total: int, allocated: int, free: int, capacity: int) -> None:
-    """Raise InsufficientSpace where `free` bytes do not hold what of `total` is not `allocated` yet."""
+
+def allocated_bytes(status: os.stat_result) -> int:
+    """Bytes on the disk that a file has."""
+    return status.st_blocks * _STAT_BLOCK
+
+
+def check_space(root: str, total: int, allocated: int, free: int, capacity: int) -> None:
+    """Raise InsufficientSpace if `free` bytes do not hold the part of `total` that is not `allocated` yet."""
     needed = max(0, total - allocated)
     shortfall = needed + RESERVE - free
     if needed == 0 or shortfall <= 0:
         return
     raise InsufficientSpace(
         f"{root}: {size_text(shortfall)} are missing: the model of {size_text(total)} needs {size_text(needed)} more"
-        f" (and {size_text(RESERVE)} for its records), {size_text(free)} are free of {size_text(capacity)};"
-        " make room or use a larger disk",
+        f" (and {size_text(RESERVE)} for its records), but {size_text(free)} of {size_text(capacity)} are free; free"
+        " some space or use a larger disk",
         shortfall=shortfall,
     )

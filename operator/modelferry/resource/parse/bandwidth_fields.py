@@ -10,10 +10,10 @@ from datetime import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from modelferry.errors import InvalidSpec
-from modelferry.resource.bandwidth import bytes_per_second
 from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.fields import FieldErrors, Fields
 from modelferry.resource.windows import DAYS, MAX_WINDOWS, Window
+from modelferry.values.rates import parse_rate
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
@@ -47,7 +47,7 @@ def rate(fields: Fields, key: str) -> int | None:
     if value is None:
         return None
     try:
-        return bytes_per_second(value if isinstance(value, str) else str(value))
+        return parse_rate(value if isinstance(value, str) else str(value))
     except ValueError as error:
         fields.error(key, str(error))
         return None

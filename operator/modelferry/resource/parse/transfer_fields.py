@@ -9,12 +9,12 @@ from modelferry.resource.parse.bandwidth_fields import limits, rate
 from modelferry.resource.parse.secret_fields import auth
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
-    DEFAULT_DEADLINE,
-    LEAST_DEADLINE,
+    DEFAULT_PROGRESS_DEADLINE,
     MAX_CONNECTIONS,
     MAX_NO_PROXY,
     MAX_PINS,
-    MOST_DEADLINE,
+    MAX_PROGRESS_DEADLINE,
+    MIN_PROGRESS_DEADLINE,
     TLS,
     TLS_VERSIONS,
     BundleReference,
@@ -32,10 +32,12 @@ def transfer(fields: Fields) -> Transfer:
     connections = fields.number("connections", DEFAULT_CONNECTIONS, 1, MAX_CONNECTIONS)
     trust = tls(fields.map("tls"))
     route = proxy(fields.map("proxy")) if fields.has("proxy") else None
-    deadline = fields.duration("deadline", DEFAULT_DEADLINE, LEAST_DEADLINE, MOST_DEADLINE)
+    progress_deadline = fields.duration(
+        "progressDeadline", DEFAULT_PROGRESS_DEADLINE, MIN_PROGRESS_DEADLINE, MAX_PROGRESS_DEADLINE
+    )
     found, pod_network = limits(fields), rate(fields, "podNetworkBandwidth")
     fields.done()
-    return Transfer(connections or DEFAULT_CONNECTIONS, trust, route, deadline, found, pod_network)
+    return Transfer(connections or DEFAULT_CONNECTIONS, trust, route, progress_deadline, found, pod_network)
 
 
 def proxy(fields: Fields) -> Proxy | None:

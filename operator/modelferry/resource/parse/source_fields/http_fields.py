@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.manifest import Digest
-from modelferry.manifest.entries import DIGEST_LENGTHS, LISTED
+from modelferry.manifest.entries import DIGEST_LENGTHS, LISTED_ALGORITHMS
 from modelferry.manifest.paths import path_error
 from modelferry.resource.fields import Fields
 from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource
@@ -40,7 +40,7 @@ def _file(fields: Fields) -> HTTPFile:
         fields.error("url", error)
     if fields.has("sha256") and fields.has("md5"):
         fields.error("md5", "give sha256 or md5, not both")
-    digests = [digest for name in LISTED if (digest := _digest(fields, name))]
+    digests = [digest for name in LISTED_ALGORITHMS if (digest := _digest(fields, name))]
     size = fields.number("size", None, 0, _MAX_SIZE)
     fields.done()
     return HTTPFile(path, url, digests[0] if digests else None, size)

@@ -1,0 +1,67 @@
+"""The checkpoint's asynchronous face: what it says of a download while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from modelferry.engine.checkpoint.api import CommitResult, Telemetry, WrittenChunk
+from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.engine.checkpoint.worker import CheckpointWorker
+from modelferry.manifest import FileEntry, Location
+from modelferry.manifest.entries import content_addressed
+from modelferry.messages import ChunkMap
+
+CHUNK = 4096
+
+
+async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
+    manifest = content_addressed((FileEntry("a", 4 * CHUNK, None, (Location("https://x/"),)),))
+    checkpoint = LocalCheckpoint(tmp_path)
+    try:
+        await checkpoint.open(manifest)
+        await checkpoint.report_telemetry(Telemetry(in_flight=CHUNK + 100))
+        assert checkpoint.progress().received == CHUNK + 100
+        inode = (tmp_path / ".modelferry/incoming" / manifest.revision / "a").stat().st_ino
+        receipt = await checkpoint.commit_chunk(WrittenChunk(0, 0, 0, inode, '"v"', "source"))
+        assert receipt.committed
+        assert (checkpoint.progress().done, checkpoint.progress().received) == (CHUNK, CHUNK + 100)
+        await checkpoint.report_telemetry(Telemetry(in_flight=200, active=(("a", CHUNK + 50), ("a", 0))))
+        assert checkpoint.chunks() == ChunkMap(manifest.revision, 4, 1, 1, 0, 1, "dipp")
+        assert checkpoint.progress().received == CHUNK + 200
+    finally:
+        await checkpoint.close()
+
+
+async def test_small_files_that_come_one_after_the_other_are_committed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[int] = []
+    commit = CheckpointWorker.commit_chunks
+
+    def counted(self: CheckpointWorker, reports: list[WrittenChunk]) -> list[CommitResult]:
+        commits.append(len(reports))
+        return commit(self, reports)
+
+    monkeypatch.setattr(CheckpointWorker, "commit_chunks", counted)
+    manifest = content_addressed(
+        tuple(FileEntry(str(number), CHUNK, None, (Location("https://x/"),)) for number in range(40))
+    )
+    checkpoint = LocalCheckpoint(tmp_path)
+    try:
+        await checkpoint.open(manifest)
+        incoming = tmp_path / ".modelferry/incoming" / manifest.revision
+        told = []
+        for number, entry in enumerate(manifest.files[:10]):
+            report = WrittenChunk(number, 0, 0, (incoming / entry.path).stat().st_ino, '"v"', "source")
+            told.append(asyncio.create_task(checkpoint.commit_chunk(report)))
+            await asyncio.sleep(0)
+        assert all(receipt.committed for receipt in await asyncio.gather(*told))
+        assert commits == [10]
+    finally:
+        await checkpoint.close()
