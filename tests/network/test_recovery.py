@@ -141,7 +141,7 @@ async def test_a_published_revision_that_a_boot_damaged_is_repaired(
     async with whole:
         result = await world.pull(entry("a", data, whole.url("a")))
     assert spans(whole) == [4]
-    assert "withdrawn" in " ".join(result.notes)
+    assert "unpublished" in " ".join(result.notes)
     assert world.read("a") == data
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.directory_lock import acquire
+from modelferry.engine.checkpoint.directory_lock import acquire_lock
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.repair import RepairResult, locked, repair
 from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
@@ -38,11 +38,11 @@ async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     return origin
 
 
-async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Repaired:
+async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> RepairResult:
     """Verify and repair, from an artifact that names what `origin` has (or `contents`)."""
     named = contents or origin.contents
     source = content_addressed(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
-    with held(world.directory):
+    with locked(world.directory):
         report = verify(world.directory)
         http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
         settings = Settings(world.connections, progress_deadline=world.progress_deadline)
@@ -61,7 +61,7 @@ def published(world: World, path: str) -> Path:
 async def test_a_flipped_byte_costs_one_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), 4 * CHUNK + 17)
     async with whole:
-        assert await repaired(world, whole) == Repaired(("a",), CHUNK, 0)
+        assert await repaired(world, whole) == RepairResult(("a",), CHUNK, 0)
     assert asked(whole) == [("/a", 4)]
     assert world.read("a") == data
     assert verify(world.directory).ok
@@ -199,7 +199,7 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
         await world.pull(plain)
         world.corrupt(published(world, "a"), 0)
         origin.entries.clear()
-        with held(world.directory):
+        with locked(world.directory):
             report = verify(world.directory)
             http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
             await repair(world.directory, report, content_addressed((plain,)), http_client, Settings())
@@ -210,8 +210,8 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
 def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.make_directories(".modelferry")
-    lock = acquire(tree)
-    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), held(tmp_path):
+    lock = acquire_lock(tree)
+    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), locked(tmp_path):
         pass
     os.close(lock)
     tree.close()

@@ -21,7 +21,7 @@ from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.repair import RepairResult, locked, repair
 from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, ModelferryError
@@ -64,10 +64,10 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
     bandwidth_limiter.configured_limits(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
         _verified(args.directory)  # says so, before the lock makes anything there
-    with held(args.directory):
+    with locked(args.directory):
         report = _verified(args.directory)
         try:
-            repaired = asyncio.run(_repaired(args, artifact.spec, report)) if not report.ok else Repaired((), 0, 0)
+            repaired = asyncio.run(_repaired(args, artifact.spec, report)) if not report.ok else RepairResult((), 0, 0)
         except ModelferryError:
             if args.json:
                 print_event("result", _fields(report))
@@ -84,7 +84,7 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
+async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> RepairResult:
     transfer = spec.transfer
     routes = source_route.routes_from_arguments(spec, args)
     routes, source = source_route.add_mirrors(routes, spec, args, await resolve_manifest(spec, routes))
@@ -105,7 +105,7 @@ def _verified(directory: Path) -> Report:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("checking", total=total)
-        return verify(directory, seen=lambda count: bar.advance(task, count))
+        return verify(directory, on_bytes=lambda count: bar.advance(task, count))
 
 
 def _fields(report: Report) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from modelferry.cli import verify
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, repair
+from modelferry.engine.maintenance.repair import RepairResult, repair
 from modelferry.engine.maintenance.revision_check import Report
 from modelferry.http.client import HTTPClient
 from modelferry.manifest import CHUNK_SIZE, Manifest
@@ -106,7 +106,7 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
 
     async def watched(
         directory: Path, report: Report, source: Manifest, http_client: HTTPClient, settings: Settings
-    ) -> Repaired:
+    ) -> RepairResult:
         standings = tuple(mirror.name for mirror in settings.mirrors)
         limits = http_client.throttle.limit, http_client.throttle.of("near").limit
         seen.append((*limits, standings, settings.progress_deadline))

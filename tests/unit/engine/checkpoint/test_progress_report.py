@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modelferry.engine.checkpoint.api import Telemetry
-from modelferry.engine.checkpoint.chunk_store import ChunkRow
+from modelferry.engine.checkpoint.chunk_store_reader import ChunkRow
 from modelferry.engine.checkpoint.digests import RunningDigest
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.checkpoint.progress_report import letters_of, progress_of
+from modelferry.engine.checkpoint.progress_report import chunk_letters, progress_report
 from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.messages import FileProgress, Progress
 
@@ -29,7 +29,7 @@ QUIET = Telemetry()
 
 def progress(*states: FileState, telemetry: Telemetry = QUIET, speed: float = 0.0, message: str = "") -> Progress:
     received = sum(state.done for state in states) + telemetry.in_flight
-    return progress_of(
+    return progress_report(
         "r", states, telemetry, received=received, phase="fetching", speed=speed, rehashed=0, message=message
     )
 
@@ -90,6 +90,6 @@ def test_a_file_keeps_count() -> None:
 def test_each_chunk_has_a_letter_in_the_order_of_the_manifest() -> None:
     first, second = state(0, 4), state(1, 1)
     second.rows[2] = replace(second.rows[2], digest=b"x")  # was done once
-    assert letters_of([first, second], []) == "dddd" + "dpbp"
-    assert letters_of([first, second], [("f1", 15), ("f1", 29), ("f0", 0), ("f9", 3)]) == "dddd" + "diip"
-    assert letters_of([], [("f1", 15)]) == ""
+    assert chunk_letters([first, second], []) == "dddd" + "dpbp"
+    assert chunk_letters([first, second], [("f1", 15), ("f1", 29), ("f0", 0), ("f9", 3)]) == "dddd" + "diip"
+    assert chunk_letters([], [("f1", 15)]) == ""

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, QuarantinedMirror, WrittenChunk
-from modelferry.engine.checkpoint.chunk_store import read_quarantined
-from modelferry.engine.checkpoint.ready_marker import ReadyMarker, retired
+from modelferry.engine.checkpoint.chunk_store_reader import read_quarantined
+from modelferry.engine.checkpoint.publishing import revisions_to_remove
+from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage import file_io
@@ -371,7 +372,7 @@ def test_after_an_unclean_boot_nothing_is_believed(worker: CheckpointWorker) -> 
     ("previous", "gone"), [("b", ["a", "c"]), (None, ["a", "b"]), ("new", ["a", "b"]), ("nothing", ["a", "b"])]
 )
 def test_which_revisions_go(previous: str | None, gone: list[str]) -> None:
-    assert retired("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
+    assert revisions_to_remove("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
 
 
 def test_gits_own_digest_of_a_file_is_grown_and_compared(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from modelferry.engine.checkpoint.api import CommitResult, WrittenChunk
 from modelferry.engine.checkpoint.worker import CheckpointWorker
-from modelferry.engine.maintenance.repair import plan
+from modelferry.engine.maintenance.repair import plan_repair
 from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
@@ -67,7 +67,7 @@ class Damaged:
     def repair(self) -> tuple[int, ...]:
         """All of it; returns what was missing."""
         repairer = Repairer(self.directory, self.report)
-        [file] = repairer.open(plan(self.report, manifest())).files
+        [file] = repairer.open(plan_repair(self.report, manifest())).files
         for index in file.missing:
             assert self.deliver(repairer, index).committed
         assert repairer.verify_file(0).verified
@@ -126,7 +126,7 @@ def test_those_are_all_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_stopped_repair_fetched_is_not_fetched_again(damaged: Damaged) -> None:
     first = Repairer(damaged.directory, damaged.report)
-    first.open(plan(damaged.report, manifest()))
+    first.open(plan_repair(damaged.report, manifest()))
     assert damaged.deliver(first, 3).committed
     damaged.write(1, bytes(len(DATA)))  # was being written
     first.close()
@@ -147,11 +147,11 @@ def test_a_file_system_that_cannot_copy_by_itself_is_copied_through_this_process
 
 def test_wrong_bytes_are_not_taken_and_again_and_again_they_are_another_file(damaged: Damaged) -> None:
     repairer = Repairer(damaged.directory, damaged.report)
-    repairer.open(plan(damaged.report, manifest()))
+    repairer.open(plan_repair(damaged.report, manifest()))
     other = bytes(len(DATA))
     assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
     assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
-    with pytest.raises(SourceChanged, match="d/a: chunk 1 came 3 times from m with other bytes than were published"):
+    with pytest.raises(SourceChanged, match="d/a: chunk 1 arrived 3 times from m with other bytes than were published"):
         damaged.deliver(repairer, 1, other)
     repairer.close()
     assert damaged.now == damaged.before
@@ -159,7 +159,7 @@ def test_wrong_bytes_are_not_taken_and_again_and_again_they_are_another_file(dam
 
 def test_what_was_written_to_another_inode_is_not_taken(damaged: Damaged) -> None:
     repairer = Repairer(damaged.directory, damaged.report)
-    repairer.open(plan(damaged.report, manifest()))
+    repairer.open(plan_repair(damaged.report, manifest()))
     damaged.write(1)
     assert repairer.commit_chunk(WrittenChunk(0, 1, 0, 1, '"v"', "m")) == CommitResult(False, "stale")
     repairer.restart_file(0, 0)
@@ -173,6 +173,6 @@ def test_a_disk_without_room_for_the_copy_is_told_and_nothing_changed(
     monkeypatch.setattr("modelferry.engine.storage.tree.Tree.disk_space", lambda self: (1000, 1 << 30))
     repairer = Repairer(damaged.directory, damaged.report)
     with pytest.raises(InsufficientSpace, match="are missing"):
-        repairer.open(plan(damaged.report, manifest()))
+        repairer.open(plan_repair(damaged.report, manifest()))
     repairer.close()
     assert damaged.now == damaged.before
