@@ -402,7 +402,7 @@ async def test_missing_proxy_credentials_are_reported_with_the_mirrors_own_field
     serve: Serve, world: World, data: bytes, request: pytest.FixtureRequest, kind: str
 ) -> None:
     url = request.getfixturevalue(kind).url
-    proxy = replace(Proxy.of(url), asked_by="spec.mirrors[m0].proxy")
+    proxy = replace(Proxy.parse(url), spec_field="spec.mirrors[m0].proxy")
     world.mirror_proxies = {"m0": Proxies(proxy, proxy)}
     async with serve({"a": data}) as origin:
         with pytest.raises(ProxyDenied, match=r"give them by a Secret that spec\.mirrors\[m0\]\.proxy\.auth names"):

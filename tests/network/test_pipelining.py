@@ -273,7 +273,7 @@ async def attempts(
         outcomes.apply(AttemptStarted(attempt, Assignment(task, location, queued=task)))
         created.append(runner.run(attempt))
     try:
-        yield coroutines
+        yield created
     finally:
         await http_client.close()
         disk.close()

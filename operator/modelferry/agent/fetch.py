@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         )
         limits = bandwidth_limiter.configured_limits(args.bandwidth, spec)
     except ModelferryError as error:
-        write_outcome(Outcome.of(error), args.outcome)
+        write_outcome(Outcome.from_error(error), args.outcome)
         raise
     connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
     settings = Settings(connections, plain_http, transfer.progress_deadline, engine_mirrors(spec))
@@ -116,7 +116,7 @@ async def run(
             "retries": coordinator.retries,
             "mirrors": _mirrors(coordinator),
         }
-        outcome = Outcome.of(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
+        outcome = Outcome.from_error(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
         _write(outcome, outcome_path)
         with suppress(ModelferryError, TimeoutError):
             async with asyncio.timeout(_REPORT_TIMEOUT):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelferry.messages import ChunkMap, FileProgress, Progress
-from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING, shrink
+from modelferry.messages.chunk_map import BAD, DONE, IN_FLIGHT, PENDING, downsample
 from modelferry.values.quantities import size_text
 
 _STATES = {"verifying": "checking", "repairing": "repairing", "verified": "whole", "pending": "waiting"}
@@ -24,7 +24,7 @@ _PHASES = {
 }
 _BAR = 30
 #: Told apart by their shapes, too.
-_CELLS = {DONE: ("█", "green"), FLYING: ("▒", "yellow"), PENDING: ("·", "dim"), BAD: ("x", "bold red")}
+_CELLS = {DONE: ("█", "green"), IN_FLIGHT: ("▒", "yellow"), PENDING: ("·", "dim"), BAD: ("x", "bold red")}
 
 
 def line_of(progress: Progress) -> str:
@@ -62,7 +62,7 @@ def picture_of(progress: Progress, height: int) -> RenderableType:
 
 def map_of(chunks: ChunkMap, width: int, height: int) -> RenderableType:
     """The map of the chunks in lines of at most `width` cells, and what the signs mean; at most `height` lines."""
-    cells, scale = shrink(chunks.cells, max(width, 1) * max(height - 1, 1))
+    cells, scale = downsample(chunks.cells, max(width, 1) * max(height - 1, 1))
     text = Text()
     for start in range(0, len(cells), max(width, 1)):
         for letter, run in groupby(cells[start : start + width]):
@@ -70,8 +70,8 @@ def map_of(chunks: ChunkMap, width: int, height: int) -> RenderableType:
             text.append(sign * sum(1 for _ in run), style)
         text.append("\n")
     legend = Text()
-    waiting = chunks.chunks - chunks.done - chunks.flying - chunks.bad
-    counts = ((DONE, "done", chunks.done), (FLYING, "in flight", chunks.flying), (PENDING, "pending", waiting))
+    waiting = chunks.chunks - chunks.done - chunks.in_flight - chunks.bad
+    counts = ((DONE, "done", chunks.done), (IN_FLIGHT, "in flight", chunks.in_flight), (PENDING, "pending", waiting))
     for letter, name, count in (*counts, (BAD, "bad", chunks.bad)):
         sign, style = _CELLS[letter]
         legend.append(sign, style).append(f" {count} {name}  ", "dim")

@@ -14,7 +14,7 @@ from modelferry.cli.reporters import print_event
 from modelferry.engine.download.transfer_stats import STREAMS
 from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.http.wire import ServerBehavior
-from modelferry.messages.chunk_map import BAD, DONE, runs
+from modelferry.messages.chunk_map import BAD, DONE, encode_runs
 from modelferry.values.quantities import size_text
 
 _HEADER = ("FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS")
@@ -42,7 +42,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
     for revision, view in zip(body["revisions"], inspection.revisions, strict=True):
         revision |= {"size": view.size, "done": view.done}
         for file in revision["files"]:
-            file |= {"chunks": runs(file.pop("letters")), "mirrors": dict(file["mirrors"])}
+            file |= {"chunks": encode_runs(file.pop("letters")), "mirrors": dict(file["mirrors"])}
     return body
 
 

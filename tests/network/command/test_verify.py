@@ -108,7 +108,7 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
         directory: Path, report: Report, source: Manifest, http_client: HTTPClient, settings: Settings
     ) -> RepairResult:
         standings = tuple(mirror.name for mirror in settings.mirrors)
-        limits = http_client.throttle.limit, http_client.throttle.of("near").limit
+        limits = http_client.throttle.limit, http_client.throttle.for_mirror("near").limit
         seen.append((*limits, standings, settings.progress_deadline))
         return await repair(directory, report, source, http_client, settings)
 

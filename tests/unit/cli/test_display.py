@@ -111,7 +111,7 @@ def test_a_count_has_its_plural(count: int, noun: str, text: str) -> None:
 def mapped(letters: str, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(map_of(ChunkMap.of("r", letters), width, height))
+        console.print(map_of(ChunkMap.from_letters("r", letters), width, height))
     return capture.get().splitlines()
 
 

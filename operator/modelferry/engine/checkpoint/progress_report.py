@@ -9,7 +9,7 @@ from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.file_states import FileState
 from modelferry.engine.pacing.rate_meter import RateMeter
 from modelferry.messages import FileProgress, Progress
-from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING
+from modelferry.messages.chunk_map import BAD, DONE, IN_FLIGHT, PENDING
 from modelferry.messages.progress import MAX_FILES
 
 #: Seconds that the speed is taken over: long enough to even out 16 MiB commits at 10 MB/s, short enough to follow a
@@ -76,7 +76,7 @@ def chunk_letters(states: Sequence[FileState], active: Iterable[Sequence[Any]]) 
         flying = {offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows}
         # A pending chunk with a digest was done before.
         letters += [
-            DONE if row.done else FLYING if row.index in flying else BAD if row.digest is not None else PENDING
+            DONE if row.done else IN_FLIGHT if row.index in flying else BAD if row.digest is not None else PENDING
             for row in rows
         ]
     return "".join(letters)

@@ -95,7 +95,7 @@ class AttemptRunner:
             return False
         plain = not (task.failures or task.whole or task.alone or location.redirect_url)
         checked = file.entry.digest is not None and len(file.usable) == 1
-        return plain and checked and self.http_client.shares(location.request_url, location.mirror)
+        return plain and checked and self.http_client.can_pipeline(location.request_url, location.mirror)
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Do its task."""
@@ -115,7 +115,7 @@ class AttemptRunner:
         assert task is not None
         try:
             if task.reopen:
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
                 await self.checkpoint.mark_pending(file.number, task.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._write_range(attempt, task, sink)
@@ -249,7 +249,7 @@ class AttemptRunner:
         location, expectation, fresh_connection = attempt.source, self._expectation(attempt), False
         # Where a redirect led an earlier request. Other attempts may have forgotten it, or know a newer one, by now.
         redirected = request.url != location.url
-        presigned = "" if redirected else await self.http_client.address(location.url, location.mirror)
+        presigned = "" if redirected else await self.http_client.presigned_url(location.url, location.mirror)
         request = replace(request, url=presigned or request.url)
         while True:
             response = await self._send(request, location.mirror, fresh_connection, pipelined)
@@ -263,13 +263,13 @@ class AttemptRunner:
                 await response.skip()
             finally:
                 response.close()  # else those behind it would wait forever
-            if response.behind and verdict.action not in (Action.FOLLOW, Action.WAIT):
+            if response.pipelined and verdict.action not in (Action.FOLLOW, Action.WAIT):
                 # It may be the response to another request, and says nothing of this location.
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
                 raise Unanswered
             if pipelined and verdict.action is Action.FOLLOW:
                 # So will the other small files be, and each takes two requests: nothing is saved.
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
             pipelined = False
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
@@ -281,7 +281,7 @@ class AttemptRunner:
                 # Where a redirect led may have expired: the location itself is requested once more.
                 redirected = False
                 self.emit(RedirectExpired(location))
-                presigned = await self.http_client.address(location.url, location.mirror)
+                presigned = await self.http_client.presigned_url(location.url, location.mirror)
                 request = replace(request, url=presigned)
             else:
                 raise _Rejected(_if_expired(verdict, presigned, location))
@@ -289,7 +289,7 @@ class AttemptRunner:
     async def _send(self, request: Request, mirror: str, fresh_connection: bool, pipelined: bool) -> Response:
         """Any response; raises _Rejected if the route to the server says what is wrong."""
         try:
-            return await self.http_client.ask(request, mirror, fresh_connection=fresh_connection, pipelined=pipelined)
+            return await self.http_client.send(request, mirror, fresh_connection=fresh_connection, pipelined=pipelined)
         except UnknownHost as error:
             verdict = Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable)
             raise _Rejected(verdict, error) from error
@@ -355,7 +355,7 @@ def _written(
 
 
 def _check_end(response: Response, verdict: Verdict, taken: int) -> None:
-    if (wrong := ended(taken, verdict, response.whole, response.surplus)) is not None:
+    if (wrong := ended(taken, verdict, response.complete, response.surplus)) is not None:
         raise _Rejected(wrong)
 
 

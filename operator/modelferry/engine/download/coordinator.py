@@ -102,12 +102,12 @@ class DownloadCoordinator:
         self._download = DownloadState(
             MirrorRegistry.of(settings.connections, settings.mirrors),
             ProgressDeadline(settings.progress_deadline, clock()),
-            in_flight=InFlight(http_client.pipelines.count),
+            in_flight=InFlight(http_client.pipelined_connections),
         )
         self._woken = asyncio.Event()
         self._outcomes = OutcomeHandler(self._download, clock, jitter, self._woken.set)
         self._runner: AttemptRunner | None = None
-        http_client.on_connected(lambda origin, rtt: self._apply_fact(ConnectionOpened(origin, rtt)))
+        http_client.observe_connections(lambda origin, rtt: self._apply_fact(ConnectionOpened(origin, rtt)))
 
     @property
     def retries(self) -> int:
@@ -164,7 +164,7 @@ class DownloadCoordinator:
             retries=self.retries,
             fetched=self._runner.fetched if self._runner is not None else 0,
             phase=phase,
-            message=throttle.note if throttle.paused else download.message or throttle.note,
+            message=throttle.description if throttle.paused else download.message or throttle.description,
             active=self._runner.disk.active() if self._runner is not None else (),
             mirrors=download.mirrors.progress(),
             stats=self.stats.costs,
@@ -224,13 +224,13 @@ class DownloadCoordinator:
     @property
     def _servers_limit(self) -> bool:
         """Is it the servers that limit the rates? If a bandwidth limit does, those say nothing of the servers."""
-        return not self._http_client.throttle.paused and not self._http_client.throttle.felt
+        return not self._http_client.throttle.paused and not self._http_client.throttle.is_bottleneck
 
     def _dispatch(self, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
         download, throttle = self._download, self._http_client.throttle
         mirrors, free = download.mirrors, self._servers_limit
         self._apply_fact(TimePassed(throttle.paused))
-        mirrors.bound, mirrors.caps = throttle.streams, _limits(throttle)
+        mirrors.bound, mirrors.caps = throttle.max_streams, _limits(throttle)
         self._update_load()
         self._end_early(now)
         self._preconnect()
@@ -249,7 +249,7 @@ class DownloadCoordinator:
         """Abort the attempts that are more than a limit is enough for, and those of slow or silent servers."""
         mirrors, in_flight, throttle = self._download.mirrors, self._download.in_flight, self._http_client.throttle
         if throttle.limit is not None:
-            in_flight.cancel_excess(keep=throttle.streams)
+            in_flight.cancel_excess(keep=throttle.max_streams)
         for name, cap in mirrors.caps.items():
             in_flight.cancel_excess(keep=cap.streams, mirror=name)
         if not self._servers_limit:
@@ -306,4 +306,8 @@ class DownloadCoordinator:
 
 def _limits(throttle: Throttle) -> dict[str, MirrorLimit]:
     """Of the mirrors that have a limit of their own."""
-    return {name: MirrorLimit(one.limit, one.streams, one.felt) for name, one in throttle.mirrors.items() if one.limit}
+    return {
+        name: MirrorLimit(one.limit, one.max_streams, one.is_bottleneck)
+        for name, one in throttle.mirrors.items()
+        if one.limit
+    }
