@@ -10,8 +10,7 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.verification import FileStateMachine
-from modelferry.engine.mirrors import Mirror
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import Digest, FileEntry, Location
 from unit.engine.stub_checkpoint import StubCheckpoint
@@ -27,7 +26,8 @@ def begun() -> tuple[DownloadState, FileDownload, FileStateMachine]:
     download = DownloadState(mirrors, ProgressDeadline(300.0, 0.0))
     file = FileDownload.of(0, ENTRY, OpenedFile(0, False, (0,)))
     download.files.append(file)
-    mirrors.meet(file.locations, 0.0)
+    for location in file.locations:
+        mirrors.register(location.mirror, location.origin, 0.0)
     file.assembly(file.chunks[0]).mirror = "slow"
     return download, file, FileStateMachine(download, StubCheckpoint(VerifyResult(True)), lambda: 1.0)
 
@@ -60,7 +60,7 @@ async def test_a_chunk_that_is_committed_while_it_is_reassigned_counts_for_its_m
     download, file, machine = begun()
     await commits_when_cancelled(download, file)
     await machine.reassign(file, file.assemblies[0])
-    assert download.mirrors.known["slow"].chunks == 1
+    assert download.mirrors.states["slow"].chunks == 1
     assert file.locations[0].delivered
     await asyncio.gather(*download.in_flight.tasks)
 

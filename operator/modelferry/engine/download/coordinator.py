@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ from modelferry.engine.download.range_task import can_resume
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.transfer_stats import TransferStats
 from modelferry.engine.download.verification import FileStateMachine
-from modelferry.engine.mirrors import Mirror, MirrorLimit
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.errors import ModelferryError
@@ -166,7 +164,8 @@ class DownloadCoordinator:
         for number, (entry, found) in enumerate(zip(self._manifest.files, opened.files, strict=True)):
             file = FileDownload.of(number, entry, found)
             download.files.append(file)
-            download.mirrors.meet(file.locations, self._now())
+            for location in file.locations:
+                download.mirrors.register(location.mirror, location.origin, self._now())
         doubtful = self._files.recall(opened.quarantined)
         for file, found in zip(download.files, opened.files, strict=True):
             if file in doubtful or not can_resume(file.entry, found):
@@ -189,7 +188,9 @@ class DownloadCoordinator:
         times = self._download.times()
         if tasks or self._dialer.throttle.paused:
             # What may be fetched already waits for a connection. With none at work it came due a moment ago.
-            times = [time for time in (*times, *self._download.mirrors.observe_times()) if time > now] + [now + _TICK]
+            times = [time for time in (*times, *self._download.mirrors.observation_times()) if time > now] + [
+                now + _TICK
+            ]
         elif not times:
             raise AssertionError("nothing runs and nothing waits, but the download is not whole")
         woken = asyncio.create_task(self._woken.wait())
@@ -209,9 +210,9 @@ class DownloadCoordinator:
     def _dispatch(self, exchange: AttemptRunner, now: float) -> None:
         download = self._download
         mirrors, in_flight, throttle = download.mirrors, download.in_flight, self._dialer.throttle
-        mirrors.resume(now)
-        mirrors.bound = throttle.streams
-        mirrors.caps = caps = _caps(throttle)
+        mirrors.resume_paused(now)
+        caps = _caps(throttle)
+        mirrors.update_limits(throttle.streams, caps)
         mirrors.update_load(in_flight.loads)
         if throttle.paused:
             download.progress(now)  # patience does not run out
@@ -220,16 +221,18 @@ class DownloadCoordinator:
         for name, cap in caps.items():
             in_flight.cancel_excess(keep=cap.streams, mirror=name)
         free = self._free
-        for name in mirrors.silent(now) if free else ():
+        for name in mirrors.trip_silent(now) if free else ():
             in_flight.drop_all(name)
         self._preconnect(now)
-        for name, known in mirrors.known.items() if free else ():
-            if name in caps and caps[name].felt:
+        for name, known in mirrors.states.items() if free else ():
+            if mirrors.limits.is_limiting(name):
                 continue
             in_flight.abort_slow(name, known.concurrency, now)
         while found := download.next(now, share=free):
             task, location = found
             file = download.file_of(task)
+            if file.entry.digest is None:
+                file.chosen = location
             if not task.stream:
                 file.assembly(task.chunk).mirror = location.mirror
             attempt = Attempt.of(file, task, location)
@@ -239,7 +242,7 @@ class DownloadCoordinator:
             work = exchange.stream(file, location, task, attempt) if task.stream else exchange.part(location, attempt)
             in_flight.spawn(work, attempt)
         mirrors.update_load(in_flight.loads)
-        if mirrors.observe(now, exchange.received, free=free):
+        if mirrors.observe(now, exchange.received, unlimited=free):
             self._woken.set()
         if not throttle.paused:
             self._probe(exchange, now)
@@ -247,8 +250,8 @@ class DownloadCoordinator:
     def _probe(self, exchange: AttemptRunner, now: float) -> None:
         """Ask the mirrors for a byte whose turn it is."""
         download = self._download
-        for name in download.mirrors.probes(now):
-            download.mirrors.known[name].asleep = now + _PROBE_TIME
+        for name in download.mirrors.due_probes(now):
+            download.mirrors.record_probe_started(name, now + _PROBE_TIME)
             for file in download.files:
                 location = next((location for location in file.usable if location.mirror == name), None)
                 if location is not None and not file.verified:
@@ -269,15 +272,18 @@ class DownloadCoordinator:
         if (task := download.backlog.peek(now)) is None:
             return
         asks = download.in_flight.by_origin()
-        location = mirrors.location_for(download.file_of(task), task, download.backlog.bytes, Counter())
-        if location is not None and mirrors.should_preconnect(location):
-            cap = mirrors.caps.get(location.mirror)
-            bound = min(mirrors.bound, cap.streams) if cap is not None else mirrors.bound
-            count = min(mirrors.mirror(location).concurrency.allowed, mirrors.connections, bound, download.requests)
+        file, selector = download.file_of(task), mirrors.selector()
+        mirror = selector.select(file.selection_request(task), download.backlog.bytes, {})
+        if mirror is None:
+            return
+        location = file.at_mirror(mirror)
+        if mirrors.should_preconnect(mirror, location.origin):
+            mirrors.record_preconnect(location.origin)
+            count = min(selector.max_connections(mirror), download.requests)
             self._dialer.preconnect(location.url, location.mirror, count - asks[location.origin])
 
     def _on_met(self, origin: Origin, rtt: float) -> None:
-        self._download.mirrors.met(origin, rtt)
+        self._download.mirrors.record_round_trip(origin, rtt)
         self._woken.set()
 
     def _measure(self, attempt: Attempt) -> None:
@@ -285,10 +291,10 @@ class DownloadCoordinator:
             self._download.stats.spend(attempt.mirror, self._now() - attempt.begun)
         if attempt.task is not None and attempt.seconds:
             size = attempt.at - attempt.task.start
-            self._download.mirrors.brought(attempt.mirror, self._now(), size, attempt.seconds)
+            self._download.mirrors.record_throughput(attempt.mirror, self._now(), size, attempt.seconds)
 
     def _on_reached(self, location: LocationState, seconds: float) -> None:
-        if self._download.mirrors.answered(location, self._now(), seconds):
+        if self._download.mirrors.record_response(location.mirror, location.origin, self._now(), seconds):
             self._woken.set()
 
     async def _tell_once(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.mirrors import CorruptionAttribution
+from modelferry.engine.mirrors import CorruptionAttribution, LocationOption, SelectionRequest
 from modelferry.engine.response import Expectation
 from modelferry.errors import Stalled
 from modelferry.http.wire import Origin
@@ -160,6 +160,32 @@ class FileDownload:
     def usable(self) -> list[LocationState]:
         """Places that were not refused, by preference."""
         return [location for location in self.locations if location.refused is None]
+
+    @property
+    def options(self) -> tuple[LocationOption, ...]:
+        """The usable locations, as a `MirrorSelector` needs them."""
+        return tuple(
+            LocationOption(one.mirror, one.origin, entire_only=one.entire, has_validator=one.validator is not None)
+            for one in self.usable
+        )
+
+    def selection_request(self, task: RangeTask) -> SelectionRequest:
+        """What a `MirrorSelector` needs to know of `task`."""
+        assembly = self.assemblies.get(task.chunk.index)
+        return SelectionRequest(
+            self.options,
+            task.chunk.size,
+            has_digest=self.entry.digest is not None,
+            is_stream=task.stream,
+            chosen=self.chosen.mirror if self.chosen is not None else "",
+            suspect=self.suspect,
+            begun_by=assembly.mirror if assembly is not None else "",
+            avoid=task.avoid if task.failures else "",
+        )
+
+    def at_mirror(self, mirror: str) -> LocationState:
+        """Its usable location at `mirror`; raises StopIteration if there is none."""
+        return next(one for one in self.usable if one.mirror == mirror)
 
     @property
     def suspect(self) -> str:

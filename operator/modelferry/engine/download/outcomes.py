@@ -64,7 +64,8 @@ class OutcomeHandler:
             case ChunkReported():
                 await self._on_landed(self._download.file_of(event.task), event, begun)
             case PartWritten():
-                self._download.mirrors.delivered(event.location, begun)
+                event.location.deliver()
+                self._download.mirrors.record_success(event.location.mirror, begun)
                 self._download.progress(self._now())
             case Requeued():
                 self._download.backlog.push(replace(event.task, alone=True), self._now())
@@ -77,7 +78,7 @@ class OutcomeHandler:
             case DigestCompared():
                 await self._files.finished(event.file, event.finish)
             case ProbeCompleted():
-                self._download.mirrors.probed(event.mirror, self._now(), event.message)
+                self._download.mirrors.record_probe(event.mirror, self._now(), event.message)
 
     async def _on_landed(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
         task, receipt = landed.task, landed.receipt
@@ -115,7 +116,8 @@ class OutcomeHandler:
         self._download.backlog.push(RangeTask.again(chunk))
 
     async def _on_streamed(self, file: FileDownload, streamed: StreamCompleted, begun: float) -> None:
-        self._download.mirrors.delivered(streamed.location, begun)
+        streamed.location.deliver()
+        self._download.mirrors.record_success(streamed.location.mirror, begun)
         self._download.progress(self._now())
         if streamed.stale:
             await self._files.resync(file)
@@ -147,20 +149,20 @@ class OutcomeHandler:
             await self._on_entire(file, missed)
         elif self._is_hopeless(missed):
             await self._refuse(file, missed)
-        elif self._download.mirrors.should_switch_location(file, now):
+        elif self._should_switch_location(file, now):
             file.chosen = None
             await self._files.anew(file)
         elif self._download.budget.is_exceeded(now):
             raise failure_messages.unavailable(file, location, verdict, self._download.budget.seconds)
         else:
             if verdict.behavior in _BUSY:
-                self._download.mirrors.busy(location, now, verdict.delay)
+                self._download.mirrors.record_busy(location.mirror, location.origin, now, verdict.delay)
             await self._again(file, missed)
 
     async def _on_entire(self, file: FileDownload, missed: AttemptFailed) -> None:
         """The place cannot give parts of `file`: others are asked for those. Without one it comes as one stream."""
         missed.location.entire = True
-        if not self._download.mirrors.in_parts(file):
+        if not self._download.mirrors.selector().can_serve_ranges(file.options):
             # Chunks cannot be compared any more: a wrong digest means the whole file once more.
             file.streaming, file.repairing = True, None
             await self._files.cancel(lambda attempt: attempt.file is file)
@@ -179,12 +181,20 @@ class OutcomeHandler:
             missed.progressed or missed.kept > missed.task.start
         )
         if isinstance(missed.cause, CertificateRefused):
-            mirrors.distrusted(location, self._now(), f"{missed.cause.reason}: {verdict.message}")
+            mirrors.record_untrusted(location.mirror, self._now(), f"{missed.cause.reason}: {verdict.message}")
         elif fruitless and not missed.dropped and (verdict.behavior not in _NO_FAILURES) and not _of_file(missed):
-            mirrors.failed(location, self._now(), verdict.message)
+            mirrors.record_failure(location.mirror, self._now(), verdict.message)
         if mirrors.all_down:
-            count = len(mirrors.known)
+            count = len(mirrors.states)
             self._download.message = f"all {count} mirrors are down; {self._download.message}"
+
+    def _should_switch_location(self, file: FileDownload, now: float) -> bool:
+        """Is it time to start a file without a digest again from another location?"""
+        if file.entry.digest is not None or file.chosen is None:
+            return False
+        begun = len(file.missing) < len(file.chunks)
+        selector = self._download.mirrors.selector()
+        return selector.should_switch_location(file.options, file.chosen.mirror, now, begun=begun)
 
     def _is_hopeless(self, missed: AttemptFailed) -> bool:
         """Is the place of no more use for this file?"""
@@ -205,8 +215,9 @@ class OutcomeHandler:
         )
         again = replace(again, avoid=missed.location.mirror)
         delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
-        mirrors = self._download.mirrors
-        if verdict.delay is not None and mirrors.another(file, missed.location):
+        selector, mirror = self._download.mirrors.selector(), missed.location.mirror
+        has_digest = file.entry.digest is not None
+        if verdict.delay is not None and has_digest and selector.has_alternative(file.options, mirror):
             delay = 0.0  # another place has time
         if task.stream and file.entry.digest is None and not missed.location.validator:
             # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).

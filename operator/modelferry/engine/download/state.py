@@ -9,7 +9,7 @@ from modelferry.engine.download.file_download import ChunkAssembly, FileDownload
 from modelferry.engine.download.in_flight import InFlight
 from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
 from modelferry.engine.download.transfer_stats import TransferStats
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import MirrorRegistry, MirrorSelector
 from modelferry.engine.pacing import MIN_PART, Load, ProgressDeadline
 from modelferry.manifest import Chunk
 
@@ -47,46 +47,50 @@ class DownloadState:
         """What an idle connection fetches, and from where: the next part; where all are being fetched, half of the
         slowest one, if it may `share` that."""
         loads = self.in_flight.loads
-        several = len(self.mirrors.known) > 1
+        several = len(self.mirrors.states) > 1
         self.mirrors.update_load(loads, self._due() if several else {})
-        if not self.mirrors.room:
+        selector = self.mirrors.selector()
+        if not selector.has_capacity:
             return None
         load = sum(loads.values(), Load())
-        taken = self._taken(now, load, fair=True) if several else None
-        taken = taken or self._taken(now, load, fair=False)
+        taken = self._taken(selector, now, load, fair=True) if several else None
+        taken = taken or self._taken(selector, now, load, fair=False)
         if taken is None:
             busy = len(self.backlog) or self.mirrors.paused or not share
-            return None if busy else self._share(now)
+            return None if busy else self._share(selector, now)
         task, location = taken
-        work = self.mirrors.mirror(location)
-        part, rest = next_part(work.concurrency, task, self.backlog.bytes)
+        part, rest = next_part(self.mirrors.states[location.mirror].concurrency, task, self.backlog.bytes)
         if rest is not None:
             self.backlog.push(rest, now)
         return part, location
 
-    def _taken(self, now: float, load: Load, *, fair: bool) -> tuple[RangeTask, LocationState] | None:
-        """The first lease that there is a place for, out of the backlog; ``fair`` as in `MirrorRegistry.place_for`."""
+    def _taken(
+        self, selector: MirrorSelector, now: float, load: Load, *, fair: bool
+    ) -> tuple[RangeTask, LocationState] | None:
+        """The first task that there is a location for, out of the backlog; ``fair`` as in `MirrorSelector.select`."""
         asks = self.in_flight.by_origin()
-        found: list[LocationState] = []
+        found: list[str] = []
 
         def may(task: RangeTask) -> bool:
-            location = self.mirrors.location_for(self.file_of(task), task, self.backlog.bytes, asks, fair=fair)
-            found.extend([location] if location is not None else [])
-            return location is not None
+            request = self.file_of(task).selection_request(task)
+            mirror = selector.select(request, self.backlog.bytes, asks, fair=fair)
+            found.extend([mirror] if mirror is not None else [])
+            return mirror is not None
 
         task = self.backlog.pop(now, may, small=load.prefers_small, crowded=load.has_enough_small)
-        return (task, found[-1]) if task is not None else None
+        return (task, self.file_of(task).at_mirror(found[-1])) if task is not None else None
 
-    def _share(self, now: float) -> tuple[RangeTask, LocationState] | None:
+    def _share(self, selector: MirrorSelector, now: float) -> tuple[RangeTask, LocationState] | None:
         """Half of a slow part, from the mirror that the other half comes from."""
-        for name, work in self.mirrors.known.items():
-            if self.mirrors.has_room(work) and (task := self.in_flight.share(name, work.concurrency, now)):
+        for name, mirror in selector.mirrors.items():
+            if mirror.has_capacity and (task := self.in_flight.share(name, mirror.concurrency, now)):
                 return task, next(location for location in self.file_of(task).locations if location.mirror == name)
         return None
 
     def slow_chunks(self) -> list[tuple[FileDownload, ChunkAssembly]]:
         """Chunks that a slow mirror holds up at the end, while others have nothing to do."""
-        if self.mirrors.running.total() >= self.mirrors.connections or len(self.mirrors.known) < 2:
+        selector = self.mirrors.selector()
+        if selector.running >= selector.limits.connections or len(selector.mirrors) < 2:
             return []
         if any(task.chunk.index not in self.file_of(task).assemblies for task in self.backlog):
             return []  # there is a chunk that nobody has begun
@@ -95,7 +99,7 @@ class DownloadState:
             (file, assembly)
             for file in self.files
             for assembly in file.assemblies.values()
-            if self.mirrors.too_slow(file, assembly, coming[assembly.chunk])
+            if _should_reassign(selector, file, assembly, coming[assembly.chunk])
         ]
 
     def _due(self) -> Counter[str]:
@@ -123,3 +127,13 @@ class DownloadState:
         """Clock readings at which something may be fetched that may not be fetched yet."""
         ready = self.backlog.next_ready()
         return [*self.mirrors.paused.values(), *([] if ready is None else [ready]), *self.mirrors.probe_times()]
+
+
+def _should_reassign(selector: MirrorSelector, file: FileDownload, assembly: ChunkAssembly, coming: int) -> bool:
+    """Would another mirror deliver all of a chunk sooner than the one that has begun it? ``coming``: bytes of it that
+    arrived and are not held yet."""
+    if assembly.mirror not in selector.mirrors or file.entry.digest is None or file.suspect:
+        return False
+    chunks = sum(one.mirror == assembly.mirror for one in file.assemblies.values())
+    size, left = assembly.chunk.size, assembly.chunk.size - assembly.held - coming
+    return selector.should_reassign(file.options, assembly.mirror, chunks, size, left)

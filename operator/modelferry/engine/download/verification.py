@@ -55,8 +55,9 @@ class FileStateMachine:
     def commit(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
         """A chunk of `file` is committed, by an attempt that began at clock reading `begun`: that counts for its
         mirror, and the file goes on."""
-        self._download.mirrors.delivered(landed.location, begun)
-        self._download.mirrors.mirror(landed.location).chunks += 1
+        landed.location.deliver()
+        self._download.mirrors.record_success(landed.location.mirror, begun)
+        self._download.mirrors.record_chunk(landed.location.mirror)
         self._download.progress(self._now())
         self._committed(file, landed)
 
@@ -67,7 +68,9 @@ class FileStateMachine:
         file.assemblies.pop(index, None)
         file.missing.discard(index)
         if attribution is not None and index in attribution.round:
-            attribution = file.attribution = attribution.arrived(index, landed.location.mirror, landed.receipt.changed)
+            attribution = file.attribution = attribution.record_chunk(
+                index, landed.location.mirror, landed.receipt.changed
+            )
         if file.missing:
             return
         if attribution is not None and attribution.round:
@@ -108,7 +111,7 @@ class FileStateMachine:
     def _suspect_next(self, file: FileDownload) -> None:
         """Fetch what the next suspect brought from other mirrors; with nobody to suspect, each chunk once more."""
         attribution = (
-            file.attribution.next([location.mirror for location in file.usable])
+            file.attribution.next_round([location.mirror for location in file.usable])
             if file.attribution is not None
             else None
         )
@@ -163,7 +166,7 @@ class FileStateMachine:
 
     def compare_next(self, file: FileDownload) -> None:
         """Fetch the next chunk of a file with the wrong digest again, to see whether it comes the same."""
-        agreed = file.attribution.agreed if file.attribution is not None else frozenset()
+        agreed = file.attribution.confirmed if file.attribution is not None else frozenset()
         index = 0 if file.repairing is None else file.repairing
         while index in agreed:
             index += 1
