@@ -1,4 +1,4 @@
-# Ways into Modelferry. `make help` lists them; each target does its own set-up.
+# `make help` lists the targets; each target does its own set-up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +10,7 @@ NODES ?= 2
 
 .PHONY: help setup check generate lock demo test unit network e2e cluster cluster-down cluster-demo image bench kind clean
 
-help: ## list the ways in
+help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready ## .venv with the locked dependencies and .venv/bin/modelferry
@@ -24,50 +24,50 @@ check: setup ## format, lint, types, layers, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python charts/generate.py --check
 
-generate: setup ## write generated files anew
+generate: setup ## update the generated files
 	$(BIN)/python charts/generate.py
 
-lock: setup ## write the lock files anew from pyproject.toml (needs uv)
+lock: setup ## update the lock files from pyproject.toml (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-demo: setup ## the main job without a cluster: a model of 1 GiB from a local TLS server, checked
+demo: setup ## download a model of 1 GiB from a local TLS server, without a cluster
 	@$(BIN)/python examples/demo/demo.py
 
-test: setup ## everything that proves the project: unit, network, and as root on Linux the real cluster
+test: setup ## all tests: unit, network, and as root on Linux end-to-end
 	@$(BIN)/python tests/run.py
 
-unit: setup ## the pure tests
+unit: setup ## the unit tests
 	$(BIN)/python -m pytest -m "not network and not e2e"
 
-network: setup ## the tests against real servers on loopback
+network: setup ## the tests with real servers on loopback
 	$(BIN)/python -m pytest -m network
 
-e2e: setup ## the tests on a real cluster (raised here as root, or the one in KUBECONFIG)
+e2e: setup ## the end-to-end tests on a test cluster (as root), or on the cluster in KUBECONFIG
 	$(BIN)/python -m pytest -m e2e
 
-cluster: setup ## raise a real Kubernetes here (root, Linux) with the image, and keep it; NAME=dev NODES=2
+cluster: setup ## create a Kubernetes cluster on this machine (root, Linux) with the image; NAME=dev NODES=2
 	@$(CLUSTER) up --name $(NAME) --nodes $(NODES) --project-image --keep
 
-cluster-down: setup ## take it down again
+cluster-down: setup ## delete it; NAME=dev
 	@$(CLUSTER) down --name $(NAME)
 
-cluster-demo: setup ## the whole way on a cluster: chart, example, progress, consumer
+cluster-demo: setup ## demo on a test cluster: chart, example, progress, consumer
 	@PYTHONPATH=tests $(BIN)/python -m e2e.demo
 
 image: setup ## build the image from the Dockerfile (root, without Docker)
 	@$(CLUSTER) build image
 
-bench: setup ## the benchmark against wget, curl, axel, aria2c and hf_transfer (root, an hour); ARGS=--quick for a look
+bench: setup ## benchmarks of Modelferry, wget, curl, axel, aria2c and hf_transfer (root, an hour); ARGS=--quick
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-kind: ## for people with Docker: a kind cluster of three nodes with the image and the chart
+kind: ## with Docker: create a kind cluster of three nodes with the image and the chart
 	docker build -t modelferry:dev .
 	kind create cluster --name modelferry --config kind-config.yaml
 	kind load docker-image modelferry:dev --name modelferry
 	helm upgrade --install modelferry charts/modelferry --namespace modelferry-system --create-namespace \
 	  --set image.repository=modelferry --set image.tag=dev --wait
 
-clean: ## remove what test clusters left behind, and the virtual environment
+clean: ## delete abandoned test clusters and the virtual environment
 	-@[ ! -x $(BIN)/python ] || $(CLUSTER) clean
 	rm -rf $(VENV)

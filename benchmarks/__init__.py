@@ -1,7 +1,7 @@
 """Benchmarks of Modelferry and other download tools, over emulated network paths.
 
 Run ``python -m benchmarks`` in the repository's root. The test origins (``tests/origin``) serve the files;
-``tests/cluster/needs.py`` installs missing packages on Debian.
+``tests/cluster/prerequisites.py`` installs missing packages on Debian.
 """
 
 import sys

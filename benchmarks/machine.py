@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.tools import PACKAGES, Tool
-from cluster import cache, needs
+from cluster import cache, prerequisites
 
 #: Program -> Debian package, for the network paths and the origins.
 _PATH_PACKAGES = {"nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "tc": "iproute2"}
@@ -28,7 +28,7 @@ class Busy(Exception):
 
 def prepare() -> Path:
     """Install all tools that are missing; returns the Python that has hf_transfer."""
-    needs.ensure({**PACKAGES, **needs.ORIGIN_PACKAGES, **_PATH_PACKAGES})
+    prerequisites.ensure({**PACKAGES, **prerequisites.SERVER_PACKAGES, **_PATH_PACKAGES})
     key = cache.key_of(_LOCK, platform.python_version())
     return cache.built("benchmark-tools", key, _install) / "bin" / "python"
 

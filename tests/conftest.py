@@ -1,10 +1,9 @@
-"""For all tests."""
+"""Set-up for all tests."""
 
 from __future__ import annotations
 
 import asyncio
 
-# pytest-asyncio asks for the current event loop before each test. Below Python 3.14 the first who asks is given a new
-# one, which nobody closes, and the warning about it fails a test that has nothing to do with it. Saying that there is
-# none avoids it.
+# pytest-asyncio gets the current event loop before each test. Before Python 3.14 the first call creates a loop, which
+# is never closed, and the warning about it fails an unrelated test. Setting no loop avoids this.
 asyncio.set_event_loop(None)

@@ -1,4 +1,4 @@
-"""What docs/metrics.md says, and Prometheus' own judgement of metrics: for the tests of what is exported."""
+"""Reads docs/metrics.md, and checks exported metrics with promtool."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DOWNLOAD, OPERATOR = "Of a download", "Of the operator"
 
 
 def documented(heading: str) -> list[tuple[str, str, tuple[str, ...], str]]:
-    """The rows of the table below a heading: name, type, labels, help."""
+    """The table below a heading: name, type, labels and help of each metric."""
     section = PAGE.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", section, re.MULTILINE)
-    return [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), told) for name, kind, labels, told in rows]
+    return [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), help_) for name, kind, labels, help_ in rows]
 
 
 def exported(text: str) -> list[tuple[str, str]]:
-    """Names and types of an exposition, in order."""
+    """The names and types in an exposition, in order."""
     return re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
 
 
@@ -32,9 +32,9 @@ def values(text: str) -> dict[str, float]:
 
 
 def check(text: str) -> None:
-    """Have promtool look at an exposition; it is to find nothing."""
+    """Check an exposition with promtool."""
     tool = shutil.which("promtool")
     if tool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus)")
+        pytest.skip("promtool is not installed; run: apt-get install prometheus")
     checked = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

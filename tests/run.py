@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make test`: all that can run here, and one line for each part that cannot. With CI=true nothing is left out."""
+"""`make test`: runs all tests that this machine can run, and names those that it skips. With CI=true it skips none."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 
-from cluster import ClusterError, needs  # noqa: E402
+from cluster import ClusterError, prerequisites  # noqa: E402
 
 
 def why_no_cluster() -> str:
-    """Why the end-to-end suite cannot run here, with the way out; empty where it can."""
+    """Why the end-to-end tests cannot run here, with the remedy; empty if they can."""
     if os.environ.get("KUBECONFIG") or os.environ.get("CLUSTER"):
         return ""
     if sys.platform != "linux":
-        return "a cluster is raised on Linux alone; KUBECONFIG=… make test runs the suite against another one"
+        return "a test cluster needs Linux; to use another cluster, run: KUBECONFIG=… make test"
     if os.geteuid() != 0:
-        return "raising a cluster needs root: sudo make test, or KUBECONFIG=… make test against another one"
+        return "a test cluster needs root; run: sudo make test, or with another cluster: KUBECONFIG=… make test"
     return ""
 
 
-def why_without(packages: dict[str, str]) -> str:
-    """Why a program of Debian's is not there."""
+def why_missing(packages: dict[str, str]) -> str:
+    """Why Debian `packages` are missing, with the remedy; empty if they are installed."""
     try:
-        needs.ensure(packages)
+        prerequisites.ensure(packages)
     except ClusterError as error:
         return str(error)
     return ""
 
 
 def main() -> int:
-    """Run both halves; the exit code is the first that is not 0."""
+    """Run the tests without and with a cluster; returns the first non-zero exit code."""
     reasons = {
         "e2e": why_no_cluster(),
-        "nginx, squid, dante": why_without(needs.ORIGIN_PACKAGES),
-        "promtool": why_without(needs.METRICS_PACKAGES),
+        "nginx, squid, dante": why_missing(prerequisites.SERVER_PACKAGES),
+        "promtool": why_missing(prerequisites.METRICS_PACKAGES),
     }
-    left_out = {part: why for part, why in reasons.items() if why}
-    for part, why in left_out.items():
-        print(f"left out: {part}: {why}", flush=True)
-    if left_out and os.environ.get("CI") == "true":
-        print("CI=true: nothing may be left out", file=sys.stderr)
+    skipped = {part: why for part, why in reasons.items() if why}
+    for part, why in skipped.items():
+        print(f"skipped: {part}: {why}", flush=True)
+    if skipped and os.environ.get("CI") == "true":
+        print("CI=true: no test may be skipped", file=sys.stderr)
         return 1
     codes = [_pytest("not e2e")]
-    if "e2e" not in left_out:
+    if "e2e" not in skipped:
         codes.append(_pytest("e2e"))
     return next((code for code in codes if code), 0)
 

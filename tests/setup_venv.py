@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """setup_venv.py DIR LOCK: a virtual environment with the locked dependencies and this project. Standard library only.
 
-Debian keeps ensurepip in a package of its own: where it is missing, root gets it installed, others are told.
+On Debian ensurepip is in a package of its own: as root it is installed if missing, otherwise the error names it.
 """
 
 import os
@@ -11,13 +11,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
-OLDEST = (3, 11)
+MIN_PYTHON = (3, 11)
 
 
 def main() -> None:
     target, lock = Path(sys.argv[1]), Path(sys.argv[2])
-    if sys.version_info < OLDEST:
-        sys.exit(f"this is Python {sys.version.split()[0]}; Modelferry needs 3.11 or newer: PYTHON=… make setup")
+    if sys.version_info < MIN_PYTHON:
+        sys.exit(
+            f"this is Python {sys.version.split()[0]}; Modelferry needs 3.11 or newer: PYTHON=python3.11 make setup"
+        )
     _ensure_venv()
     subprocess.run([sys.executable, "-m", "venv", "--clear", target], check=True)
     pip: list[str | Path] = [target / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -34,7 +36,7 @@ def _ensure_venv() -> None:
     except ImportError:
         package = f"python{sysconfig.get_python_version()}-venv"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        sys.exit(f"this Python has no ensurepip: install {package} (apt-get install {package}), then run again")
+        sys.exit(f"this Python has no ensurepip; run as root: apt-get install {package}")
     subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["apt-get", "install", "-yq", "--no-install-recommends", package], check=True)
 

@@ -1,10 +1,10 @@
-"""A real Kubernetes on a bare Linux machine, as root, without a container engine and without a registry.
+"""Real Kubernetes clusters on a Linux machine, as root, without a container engine and without a registry.
 
-A cluster is a control plane and some nodes. Each of them has a network namespace of its own, each node also a mount
-namespace with containerd, a kubelet, kube-proxy and an ext4 disk at /var/lib/modelferry. Only the standard library is
-needed, so that this runs before the project's own dependencies are installed::
+A cluster has a control plane and nodes. Each of them has a network namespace; each node also has a mount namespace with
+containerd, a kubelet, kube-proxy and an ext4 disk at /var/lib/modelferry. This package uses only the standard library,
+so it runs before the project's dependencies are installed::
 
-    with Cluster.up(nodes=2, images=[image.under_test().tar]) as cluster:
+    with Cluster.up(nodes=2, images=[image.project_image().tar]) as cluster:
         cluster.kubectl("get", "nodes")
         cluster.nodes[0].stop_kubelet()
 

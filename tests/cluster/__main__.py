@@ -10,16 +10,16 @@ import threading
 import time
 from pathlib import Path
 
-from . import binaries, image, leftovers, needs, registry
+from . import binaries, cleanup, image, prerequisites, registry
 from .cluster import Cluster
 from .shell import ClusterError
 
-BUILT = {"kubernetes": binaries.kubernetes, "helm": binaries.helm, "pause": image.pause, "image": image.under_test}
+BUILT = {"kubernetes": binaries.kubernetes, "helm": binaries.helm, "pause": image.pause, "image": image.project_image}
 
 
 def main() -> int:
-    """Runs one command; the exit code is 0, or 1 with a message that says what went wrong."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: what was begun is taken down
+    """Runs one command; the exit code is 0, or 1 with an error message."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: what was created is deleted
     options = _parser().parse_args()
     try:
         options.run(options)
@@ -32,16 +32,16 @@ def main() -> int:
 
 
 def _up(options: argparse.Namespace) -> None:
-    images = [*options.image, *([image.under_test().tar] if options.project_image else [])]
+    images = [*options.image, *([image.project_image().tar] if options.project_image else [])]
     started = time.monotonic()
     cluster = Cluster.up(name=options.name, nodes=options.nodes, disk=options.disk, images=images)
     print(f"cluster: {cluster.name} is up after {time.monotonic() - started:.0f} s, with {options.nodes} nodes")
     print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
     if options.keep:
         cluster.keep()
-        print(f"take it down with: {_this_command()} down --name {cluster.name}")
+        print(f"delete it with: {_this_command()} down --name {cluster.name}")
         return
-    print("Ctrl-C takes it down (--keep lets it stand)", flush=True)
+    print("Ctrl-C deletes it (--keep keeps it)", flush=True)
     try:
         threading.Event().wait()
     finally:
@@ -49,29 +49,29 @@ def _up(options: argparse.Namespace) -> None:
 
 
 def _down(options: argparse.Namespace) -> None:
-    needs.ensure_root()
+    prerequisites.ensure_root()
     with registry.locked():
-        leftovers.dismantle(registry.find(options.name))
-    print(f"cluster: {options.name} is gone")
+        cleanup.delete_cluster(registry.find(options.name))
+    print(f"cluster: {options.name} is deleted")
 
 
 def _clean(options: argparse.Namespace) -> None:
-    needs.ensure_root()
-    removed = leftovers.sweep(kept=options.all)
-    print(f"cluster: removed {', '.join(removed) or 'nothing: no leftovers'}")
+    prerequisites.ensure_root()
+    removed = cleanup.remove_abandoned(kept=options.all)
+    print(f"cluster: removed {', '.join(removed) or 'nothing'}")
 
 
 def _status(options: argparse.Namespace) -> None:
-    needs.ensure_root()
+    prerequisites.ensure_root()
     for entry in registry.entries():
-        owner = f"owned by process {entry.owner}" if entry.owned() else "kept" if entry.kept else "left behind"
+        owner = f"owned by process {entry.owner}" if entry.owned() else "kept" if entry.kept else "abandoned"
         print(f"{entry.name}  {entry.subnet.network}  {owner}  {entry.data}")
 
 
 def _build(options: argparse.Namespace) -> None:
     for what in options.what or BUILT:
         if what not in BUILT:
-            raise ClusterError(f"{what!r} is nothing to build; there is: {', '.join(BUILT)}")
+            raise ClusterError(f"cannot build {what!r}; choose from: {', '.join(BUILT)}")
         made = BUILT[what]()
         print(f"{made.reference}  {made.tar}" if isinstance(made, image.Image) else f"{what}  {made}")
 
@@ -82,11 +82,13 @@ def _path(options: argparse.Namespace) -> None:
     elif options.name:
         print(Cluster.attach(options.name).kubeconfig)
     else:
-        raise ClusterError("which cluster's kubeconfig? --name NAME; status lists them")
+        raise ClusterError("give the cluster's name: --name NAME; status lists the clusters")
 
 
-def _needs(options: argparse.Namespace) -> None:
-    needs.ensure({**needs.RUN_PACKAGES, **needs.BUILD_PACKAGES, **needs.ORIGIN_PACKAGES})
+def _install(options: argparse.Namespace) -> None:
+    prerequisites.ensure(
+        {**prerequisites.RUN_PACKAGES, **prerequisites.BUILD_PACKAGES, **prerequisites.SERVER_PACKAGES}
+    )
 
 
 def _this_command() -> str:
@@ -96,37 +98,37 @@ def _this_command() -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python3 -m cluster", description="A real Kubernetes on this machine, as root."
+        prog="python3 -m cluster", description="Real Kubernetes clusters on this machine, as root."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", help="raise a cluster")
-    up.add_argument("--name", help="its name, for the other commands; without it, a free one is chosen")
-    up.add_argument("--nodes", type=int, default=2, help="how many nodes (default: 2)")
+    up = commands.add_parser("up", help="create a cluster")
+    up.add_argument("--name", help="its name, for the other commands (default: a random one)")
+    up.add_argument("--nodes", type=int, default=2, help="the number of nodes (default: 2)")
     up.add_argument("--disk", default="3G", help="the size of each node's model disk (default: 3G)")
-    up.add_argument("--image", type=Path, action="append", default=[], help="load this image tar (can be repeated)")
+    up.add_argument("--image", type=Path, action="append", default=[], help="load this image tar (may be repeated)")
     up.add_argument("--project-image", action="store_true", help="build the project's image and load it")
-    up.add_argument("--keep", action="store_true", help="let the cluster stand when this command ends")
+    up.add_argument("--keep", action="store_true", help="keep the cluster when this command ends")
     up.set_defaults(run=_up)
 
-    down = commands.add_parser("down", help="take a cluster down")
+    down = commands.add_parser("down", help="delete a cluster")
     down.add_argument("--name", required=True)
     down.set_defaults(run=_down)
 
-    clean = commands.add_parser("clean", help="remove what killed runs left behind")
-    clean.add_argument("--all", action="store_true", help="and the clusters that were kept")
+    clean = commands.add_parser("clean", help="delete the clusters of killed runs")
+    clean.add_argument("--all", action="store_true", help="also clusters that were kept")
     clean.set_defaults(run=_clean)
 
-    commands.add_parser("needs", help="install the Debian packages that are missing").set_defaults(run=_needs)
+    commands.add_parser("install", help="install missing Debian packages").set_defaults(run=_install)
     commands.add_parser("status", help="list the clusters of this machine").set_defaults(run=_status)
 
-    build = commands.add_parser("build", help="fill the cache")
+    build = commands.add_parser("build", help="build programs and images into the cache")
     build.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(BUILT)} (default: all)")
     build.set_defaults(run=_build)
 
-    path = commands.add_parser("path", help="print where something is")
+    path = commands.add_parser("path", help="print the path of a program or a kubeconfig")
     path.add_argument("what", choices=["kubectl", "helm", "kubeconfig"])
-    path.add_argument("--name", help="the cluster whose kubeconfig is meant")
+    path.add_argument("--name", help="the cluster of the kubeconfig")
     path.set_defaults(run=_path)
     return parser
 

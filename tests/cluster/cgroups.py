@@ -1,9 +1,9 @@
-"""The cgroups of a cluster: they tell for certain which processes belong to it.
+"""The cgroups of a cluster, which identify its processes.
 
-Every process of a cluster is started in a cgroup of the cluster's own, and so are its containers' processes; a process
-can't leave its cgroup by forking or by its parent's death. So nothing has to be noted down when a process is started,
-nothing is missed when the one who should note it is killed, and no other process can be hit: a pid is only signalled
-through a pidfd that was seen to be in the cgroup.
+Every process of a cluster, also in its containers, is started in a cgroup of the cluster, which it cannot leave by
+forking or when its parent ends. So process IDs need not be recorded, and a killed test runner loses track of no
+process. A process is only signalled through a pidfd after a check that it is in the cgroup, so no other process can be
+hit.
 
     /modelferry-test/CLUSTER/control-plane/kube-apiserver      one group per daemon
     /modelferry-test/CLUSTER/node-0/kubelet
@@ -23,7 +23,7 @@ from .shell import Word, wait_until
 
 MOUNT = Path("/sys/fs/cgroup")
 TOP = "modelferry-test"
-TRACKING_V1 = "pids"  # the version 1 hierarchy in which processes are followed
+TRACKING_V1 = "pids"  # the version 1 hierarchy in which processes are tracked
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Group:
         return found - {0}  # 0: a process of a pid namespace that can't be seen from here
 
     def kill(self, timeout: float = 20) -> None:
-        """Kills every process in the group as a power cut would (SIGKILL), until none is left; `timeout` in seconds."""
+        """Kills every process in the group as a power cut would (SIGKILL), until none remains; `timeout` in seconds."""
         wait_until(f"the end of the processes in {self.path}", self._kill_once, timeout)
 
     def signal(self, pid: int, number: int) -> bool:
-        """Sends a signal to a process of the group; tells whether it was (still) one.
+        """Sends a signal to a process of the group; returns whether it was in the group.
 
-        The pidfd holds on to one process: when it is a member now, it is the right one, whatever becomes of its number.
+        The pidfd refers to one process, even if its number is reused. So it is checked after the pidfd is opened.
         """
         try:
             pidfd = os.pidfd_open(pid)
@@ -87,7 +87,7 @@ class Group:
         """Removes the group, all groups under it, and the top group after the last; their processes must be gone."""
         wait_until(f"the removal of the cgroup {self.path}", self._remove_once, timeout=10)
         for root in self._hierarchies():
-            with contextlib.suppress(OSError):  # it isn't empty, or was never made
+            with contextlib.suppress(OSError):  # it is not empty, or does not exist
                 (root / TOP).rmdir()
 
     def _remove_once(self) -> bool:
@@ -131,12 +131,12 @@ def _delegate(directory: Path) -> None:
     if control.exists():
         wanted = set((directory / "cgroup.controllers").read_text().split()) - set(control.read_text().split())
         for controller in sorted(wanted):
-            with contextlib.suppress(OSError):  # some can't be had (cpu, when realtime processes run)
+            with contextlib.suppress(OSError):  # some are not available (cpu, while realtime processes run)
                 control.write_text(f"+{controller}")
 
 
 def _inherit_cpuset(directory: Path) -> None:
-    """Version 1: a new cpuset group has no CPU and no memory node, and takes no process until it is given some."""
+    """Version 1: a new cpuset group has no CPU and no memory node, and accepts no process until they are set."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         file = directory / name
         if file.exists() and not file.read_text().strip() and (directory.parent / name).exists():

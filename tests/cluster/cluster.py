@@ -1,4 +1,4 @@
-"""A cluster as a whole: raised, used, taken down."""
+"""Creates, uses and deletes a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from . import binaries, cache, image, leftovers, needs, network, registry
+from . import binaries, cache, cleanup, image, network, prerequisites, registry
 from .cgroups import TOP, Group
 from .control_plane import ControlPlane, server_names, server_url
 from .network import MAX_NODES
@@ -29,7 +29,7 @@ KUBECTL_TIMEOUT = 300  # seconds; kubectl's own --timeout is the one to use
 
 
 class Cluster:
-    """A Kubernetes cluster on this machine. `nodes` are those that it has now, in the order of their addition."""
+    """A Kubernetes cluster on this machine. `nodes`: its current nodes, in the order in which they were added."""
 
     def __init__(self, entry: Entry, owner_lock: TextIO | None = None) -> None:
         self._entry = entry
@@ -54,7 +54,7 @@ class Cluster:
 
     @property
     def host_address(self) -> str:
-        """The machine's address as seen by nodes and pods: a server that listens on it can be reached by them."""
+        """The machine's address as seen by nodes and pods; they can reach a server that listens on it."""
         return self._entry.subnet.host
 
     @property
@@ -62,25 +62,26 @@ class Cluster:
         """The directory of the logs of all programs of the cluster."""
         return self._entry.data / "logs"
 
-    # --- its life ---------------------------------------------------------------------------------------------------
+    # --- creation and deletion --------------------------------------------------------------------------------------
 
     @classmethod
     def up(cls, *, name: str | None = None, nodes: int = 2, disk: str = "3G", images: Sequence[Path] = ()) -> Cluster:
-        """Raises a cluster and returns when its nodes are Ready; what killed runs left behind is cleaned first.
+        """Creates a cluster and returns when its nodes are Ready. First it deletes the clusters of killed runs.
 
         `disk`: the size of each node's disk, such as 300M or 3G. `images`: tar files, for all nodes.
         """
-        needs.ensure_root()
-        needs.ensure(needs.RUN_PACKAGES)
+        prerequisites.ensure_root()
+        prerequisites.ensure(prerequisites.RUN_PACKAGES)
         binaries.kubernetes()
-        leftovers.sweep()
+        cleanup.remove_abandoned()
         with registry.locked():
-            entry, owner_lock = registry.enter(name)
+            entry, owner_lock = registry.register(name)
             cluster = cls(entry, owner_lock)
-            cluster._parts.group.create()  # while locked: the end of another cluster removes the group above, if empty
+            # While locked: the deletion of another cluster removes the parent group if it is empty.
+            cluster._parts.group.create()
         try:
-            cluster._raise(nodes, disk, images)
-        except BaseException as error:  # Ctrl-C too: nothing half-made stays
+            cluster._create(nodes, disk, images)
+        except BaseException as error:  # also Ctrl-C: delete a partly created cluster
             error.add_note(f"the cluster's logs are in {cluster.save_logs()}")
             cluster.down()
             raise
@@ -88,7 +89,7 @@ class Cluster:
 
     @classmethod
     def attach(cls, name: str) -> Cluster:
-        """The cluster `name`, raised by another process and kept."""
+        """The cluster `name`, created by another process and kept."""
         cluster = cls(registry.find(name))
         directories = nodes_directory(cluster._entry.data).iterdir()
         nodes = [Node.load(cluster._parts, d.name) for d in directories if (d / "node.json").exists()]
@@ -101,9 +102,9 @@ class Cluster:
         self._entry.write()
 
     def down(self) -> None:
-        """Takes the cluster down; nothing of it is left."""
+        """Deletes the cluster."""
         with registry.locked():
-            leftovers.dismantle(self._entry)
+            cleanup.delete_cluster(self._entry)
         self._control_plane.reap()
         for node in self.nodes:
             node.reap()
@@ -118,14 +119,14 @@ class Cluster:
     ) -> None:
         self.down()
 
-    # --- its use ----------------------------------------------------------------------------------------------------
+    # --- use --------------------------------------------------------------------------------------------------------
 
     def kubectl(self, *args: Word, input: str | None = None, timeout: float = KUBECTL_TIMEOUT) -> str:
-        """Runs kubectl as the administrator and returns what it printed; `timeout` in seconds."""
+        """Runs kubectl as the administrator and returns its output; `timeout` in seconds."""
         return run([binaries.kubectl_path(), *args], input=input, timeout=timeout, env=self._environment())
 
     def helm(self, *args: Word, timeout: float = KUBECTL_TIMEOUT) -> str:
-        """Runs helm as the administrator and returns what it printed; `timeout` in seconds."""
+        """Runs helm as the administrator and returns its output; `timeout` in seconds."""
         return run([binaries.helm_path(), *args], timeout=timeout, env=self._environment())
 
     def load_image(self, tar: Path) -> None:
@@ -133,14 +134,14 @@ class Cluster:
         self._images.mkdir(exist_ok=True)
         kept = self._images / f"{len(list(self._images.iterdir()))}-{tar.name}"
         try:
-            kept.hardlink_to(tar)  # stays when the cache drops the file
+            kept.hardlink_to(tar)  # remains if the cache deletes the file
         except OSError:
             shutil.copy(tar, kept)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: node.load_image(tar), [node for node in self.nodes if node.running]))
 
     def save_logs(self) -> Path:
-        """Copies the logs to where they outlive the cluster (those of the last few are kept), and returns where."""
+        """Copies the logs into the cache, which keeps those of the last clusters, and returns their directory."""
         home = cache.root() / "logs"
         saved = home / f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         if self.logs.exists():
@@ -149,7 +150,7 @@ class Cluster:
                 shutil.rmtree(old)
         return saved
 
-    # --- its nodes --------------------------------------------------------------------------------------------------
+    # --- nodes ------------------------------------------------------------------------------------------------------
 
     def add_node(self, *, disk: str = "3G") -> Node:
         """Adds a node with a disk of the given size, such as 300M or 3G, and returns when it is Ready."""
@@ -157,13 +158,13 @@ class Cluster:
         try:
             node.start(self._image_files())
             self.wait_ready([node])
-        except BaseException:  # Ctrl-C too: no half-made node stays
+        except BaseException:  # also Ctrl-C: remove a partly created node
             self.remove_node(node.name)
             raise
         return node
 
     def remove_node(self, name: str) -> None:
-        """Takes a node away for good: its machine is stopped, its disk is gone and its Node object deleted."""
+        """Removes a node: stops its machine, and deletes its disk and its Node object."""
         node = self.node(name)
         if node.running:
             node.stop()
@@ -176,33 +177,33 @@ class Cluster:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise ClusterError(f"no node {name!r} in {self.name}; there is: {', '.join(n.name for n in self.nodes)}")
+        raise ClusterError(f"no node {name!r} in {self.name}; the nodes are: {', '.join(n.name for n in self.nodes)}")
 
     def wait_ready(self, nodes: Sequence[Node], timeout: float = READY_TIMEOUT) -> None:
-        """Returns when Kubernetes sees the nodes as Ready and has heard of each kubelet since it was last started (a
-        node that was off for a moment is still called Ready from before); `timeout` in seconds."""
+        """Returns when the nodes are Ready and each kubelet has renewed its Lease since its last start (a node that was
+        stopped only briefly is Ready throughout); `timeout` in seconds."""
 
         def ready() -> bool:
-            heard = self._ready_nodes()
-            return all(heard.get(node.name, 0) > node.kubelet_started for node in nodes)
+            renewed = self._ready_nodes()
+            return all(renewed.get(node.name, 0) > node.kubelet_started for node in nodes)
 
         wait_until(f"{', '.join(node.name for node in nodes)} to be Ready", ready, timeout)
 
     def wait_not_ready(self, node: Node, timeout: float = READY_TIMEOUT) -> None:
-        """Returns when Kubernetes has noticed that a node is silent; `timeout` in seconds."""
+        """Returns when the node is NotReady; `timeout` in seconds."""
         wait_until(f"{node.name} to be NotReady", lambda: node.name not in self._ready_nodes(), timeout)
 
-    # --- how --------------------------------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------------------------
 
-    def _raise(self, nodes: int, disk: str, images: Sequence[Path]) -> None:
+    def _create(self, nodes: int, disk: str, images: Sequence[Path]) -> None:
         self._entry.data.mkdir(mode=0o700, parents=True)
         self.logs.mkdir()
-        network.raise_cluster(self.name, self._entry.subnet)
+        network.create_cluster_network(self.name, self._entry.subnet)
         self._parts.pki.create(server_names(self._entry.subnet))
         for tar in [image.pause(), *images]:
             self.load_image(tar)
         created = [self._create_node(disk) for _ in range(nodes)]
-        with ThreadPoolExecutor() as pool:  # the control plane and every node's machine at once
+        with ThreadPoolExecutor() as pool:  # the control plane and all machines in parallel
             boots = [pool.submit(node.boot, self._image_files()) for node in created]
             control_plane = pool.submit(self._control_plane.start)
             for future in [control_plane, *boots]:
@@ -221,12 +222,12 @@ class Cluster:
         return node
 
     def _ready_nodes(self) -> dict[str, float]:
-        """The nodes that are called Ready, and when each kubelet was last heard of, in seconds since the epoch."""
+        """The nodes that are Ready, with the last renewal of each kubelet's Lease in seconds since the epoch."""
         listed = self.kubectl("get", "nodes,leases", "--namespace=kube-node-lease", "--output=json")
         items = json.loads(listed)["items"]
-        heard = {i["metadata"]["name"]: _renewed(i) for i in items if i["kind"] == "Lease"}
+        renewed = {i["metadata"]["name"]: _renew_time(i) for i in items if i["kind"] == "Lease"}
         ready = [i["metadata"]["name"] for i in items if i["kind"] == "Node" and _is_ready(i)]
-        return {name: heard.get(name, 0) for name in ready}
+        return {name: renewed.get(name, 0) for name in ready}
 
     def _has_default_account(self) -> bool:
         return bool(self.kubectl("get", "serviceaccount", "default", "--namespace=default", "--output=name"))
@@ -248,6 +249,6 @@ def _is_ready(node: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def _renewed(lease: dict[str, Any]) -> float:
-    """When a node's lease was last renewed by its kubelet, in seconds since the epoch."""
+def _renew_time(lease: dict[str, Any]) -> float:
+    """When a node's Lease was last renewed by its kubelet, in seconds since the epoch."""
     return datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()

@@ -15,9 +15,9 @@ from .pki import Pki
 from .shell import wait_until
 
 PORT = 6443
-ETCD = "http://127.0.0.1:2379"  # in the cluster's own namespace: nobody else reaches it
+ETCD = "http://127.0.0.1:2379"  # in the cluster's namespace, so not reachable from elsewhere
 ISSUER = "https://kubernetes.default.svc"
-NODE_GRACE_SECONDS = 16  # a node that was silent for so long is NotReady; the default of 50 s makes tests wait
+NODE_GRACE_SECONDS = 16  # after this time without a heartbeat a node is NotReady; the default of 50 s would slow tests
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class ControlPlane:
         etcd = self._start("etcd", self._etcd())
         api_server = self._start("kube-apiserver", self._api_server())
         wait_until("the API server", lambda: self._ready(etcd, api_server), timeout=90)
-        # Only now: the controller manager gives up when it finds no API server for 10 s.
+        # After the API server: the controller manager exits if it finds none for 10 s.
         self._start("kube-controller-manager", self._controller_manager())
         self._start("kube-scheduler", self._scheduler())
 
     def reap(self) -> None:
-        """Lets go of the programs, which were killed."""
+        """Waits for the killed programs."""
         for daemon in self._daemons:
             daemon.reap()
 
@@ -53,7 +53,7 @@ class ControlPlane:
         return daemon
 
     def _etcd(self) -> list[str]:
-        # Without fsync: a cluster that doesn't outlive the machine needs none, and it starts in half the time.
+        # Without fsync: the cluster does not outlive the machine, and starts in half the time.
         urls = [f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
         return [f"--data-dir={self.data / 'etcd'}", "--unsafe-no-fsync", *urls]
 
@@ -88,7 +88,7 @@ class ControlPlane:
             "--leader-elect=false",
             f"--node-monitor-grace-period={NODE_GRACE_SECONDS}s",
             "--bind-address=127.0.0.1",
-            f"--flex-volume-plugin-dir={self.data}/flex-volumes",  # made on the machine otherwise, outside /var/lib
+            f"--flex-volume-plugin-dir={self.data}/flex-volumes",  # otherwise created outside the cluster's directory
         ]
 
     def _scheduler(self) -> list[str]:
@@ -100,19 +100,19 @@ class ControlPlane:
         api_server.check()
         context = ssl.create_default_context(cafile=self.pki.authority)
         context.load_cert_chain(self.pki.certificate("admin"), self.pki.key("admin"))
-        direct = urllib.request.build_opener(
+        opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        with direct.open(f"{self.pki.server}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
+        with opener.open(f"{self.pki.server}/readyz", timeout=2) as response:
+            return bool(response.status == 200)
 
 
 def server_url(subnet: Subnet) -> str:
-    """Where the API server is."""
+    """The URL of the API server."""
     return f"https://{subnet.control_plane}:{PORT}"
 
 
 def server_names(subnet: Subnet) -> list[str]:
-    """What the API server's certificate must hold for: its address, its Service's address and its Service's name."""
+    """The names in the API server's certificate: its addresses, and its Service's address and names."""
     addresses = [f"IP:{subnet.control_plane}", "IP:127.0.0.1", f"IP:{SERVICES[1]}"]
     return [*addresses, "DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc"]

@@ -1,4 +1,4 @@
-"""The images that the nodes are given: pause, and the project's own, built from its Dockerfile."""
+"""The images of the nodes: pause, and the project's image, built from its Dockerfile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import binaries, cache, needs
+from . import binaries, cache, prerequisites
 from .node_files import PAUSE_IMAGE
 from .shell import Word, run
 
@@ -29,22 +29,22 @@ BASE_TIMEOUT = 900  # seconds
 BUILD_TIMEOUT = 1200  # seconds
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-PIP_MOUNT = "/mnt"  # there in every base, so that mounting leaves no trace
+PIP_MOUNT = "/mnt"  # exists in every base image, so that the mount leaves nothing behind
 PIP_KEYS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout")
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image: what a pod calls it, and the tar file to load it from."""
+    """An image: its reference in pods, and its tar file."""
 
     reference: str
     tar: Path
 
 
-def under_test() -> Image:
-    """The project's own image, built from its Dockerfile when anything that goes into it has changed."""
-    needs.ensure_root()
-    needs.ensure(needs.BUILD_PACKAGES)
+def project_image() -> Image:
+    """The project's image, built from its Dockerfile if an input has changed."""
+    prerequisites.ensure_root()
+    prerequisites.ensure(prerequisites.BUILD_PACKAGES)
     key = cache.key_of(*(PROJECT / source for source in SOURCES), *BASE_PACKAGES, *BUILD_BASE_PACKAGES)
     reference = f"{NAME}:{key}"
     directory = cache.built("image", key, lambda directory: _build(reference, directory / "image.tar"))
@@ -73,32 +73,32 @@ def _build(reference: str, tar: Path) -> None:
             buildah.run("pull", "--quiet", "--policy", "missing", f"docker-archive:{base.tar}")
             arguments += ["--build-arg", f"{argument}={base.reference}"]
         arguments += _package_client(Path(scratch) / "pip")
-        # Isolation by chroot and the machine's network: needs neither a user namespace nor iptables.
-        how = ["--isolation", "chroot", "--network", "host", "--pull-never", "--layers", "--quiet"]
-        buildah.run("build", *how, *arguments, "--tag", reference, PROJECT)
+        # Isolation by chroot and the machine's network need neither a user namespace nor iptables.
+        options = ["--isolation", "chroot", "--network", "host", "--pull-never", "--layers", "--quiet"]
+        buildah.run("build", *options, *arguments, "--tag", reference, PROJECT)
         buildah.run("push", "--quiet", reference, f"docker-archive:{tar}:{reference}")
         for image in buildah.run("images", "--noheading", "--format", "{{.Name}}:{{.Tag}}").split():
-            if image.startswith(f"{NAME}:") and image != reference:  # keeps the store from growing by each build
+            if image.startswith(f"{NAME}:") and image != reference:  # otherwise the store grows with each build
                 buildah.run("rmi", image)
 
 
 @dataclass(frozen=True)
 class _Buildah:
-    """buildah with a store of its own. Its mounts and its notes of them don't outlive a command: a failed or killed
-    build would leave them on the machine."""
+    """buildah with its own store. Mounts and their records last for one command, so that a failed or killed build
+    leaves none on the machine."""
 
     store: Path
     scratch: Path
 
     def run(self, *arguments: Word) -> str:
         """Runs one buildah command and returns what it printed."""
-        own: list[Word] = ["unshare", "--mount", "buildah", "--root", self.store, "--runroot", self.scratch / "run"]
-        return run([*own, *arguments], timeout=BUILD_TIMEOUT)
+        prefix: list[Word] = ["unshare", "--mount", "buildah", "--root", self.store, "--runroot", self.scratch / "run"]
+        return run([*prefix, *arguments], timeout=BUILD_TIMEOUT)
 
 
 def _package_client(directory: Path) -> list[str]:
-    """What lets pip in the build reach the packages as it does on this machine: its settings and the authorities that
-    the machine trusts, in a directory that is mounted during the build."""
+    """Arguments that give pip in the build this machine's settings and CA bundle, in a directory that is mounted during
+    the build."""
     directory.mkdir()
     settings = configparser.RawConfigParser()
     settings.read(["/etc/pip.conf", Path.home() / ".pip/pip.conf", Path.home() / ".config/pip/pip.conf"])
@@ -119,7 +119,7 @@ def _package_client(directory: Path) -> list[str]:
 
 
 def _base(packages: tuple[str, ...]) -> Image:
-    """A base image with Debian's essential packages and the given ones, as debian:*-slim is: without documentation."""
+    """A base image with Debian's essential packages and the given ones, without documentation, like debian:*-slim."""
     key = cache.key_of(SUITE, *packages, *UNUSED)
     reference = f"{NAME}-base:{key}"
     directory = cache.built("base", key, lambda directory: _build_base(packages, reference, directory))
@@ -128,9 +128,9 @@ def _base(packages: tuple[str, ...]) -> Image:
 
 def _build_base(packages: tuple[str, ...], reference: str, directory: Path) -> None:
     root = directory / "root.tar"
-    leave_out = [f"--dpkgopt=path-exclude={path}" for path in UNUSED]
+    excluded = [f"--dpkgopt=path-exclude={path}" for path in UNUSED]
     command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
-    run([*command, *leave_out, SUITE, root], timeout=BASE_TIMEOUT)
+    run([*command, *excluded, SUITE, root], timeout=BASE_TIMEOUT)
     _write_image(directory / "image.tar", reference, root.read_bytes(), ["/bin/sh"])
     root.unlink()
 

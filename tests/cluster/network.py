@@ -4,8 +4,8 @@
     mf-C 10.S.0.1/24 ──────┐ bridge 10.S.0.2/24: control plane ┌── eth0 10.S.0.10/24; pods 10.S.1.0/24
                            └─────────────────┬─────────────────┴── eth0 10.S.0.11/24; pods 10.S.2.0/24 (node-1)
 
-The machine itself gets one link, one address and one route, and forwards nothing; the cluster's own namespace routes
-between the nodes' pods and to the machine. Whatever is inside the namespaces goes away with them.
+The machine gets one link, one address and one route, and forwards nothing. The cluster's namespace routes between the
+pods of the nodes, and to the machine. Everything inside the namespaces is deleted with them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PREFIX = "mf-"
 NETNS_DIRECTORY = Path("/run/netns")
 CANDIDATES = [
     *(IPv4Network(f"10.{second}.0.0/16") for second in range(64, 128)),
-    *(IPv4Network(f"172.{second}.0.0/16") for second in range(16, 32)),  # where all of 10.0.0.0/8 is routed elsewhere
+    *(IPv4Network(f"172.{second}.0.0/16") for second in range(16, 32)),  # if all of 10.0.0.0/8 is routed
 ]
-WIDEST = 8  # bits: a route to a wider network is a default route under another name (a VPN's 0.0.0.0/1)
-SERVICES = IPv4Network("10.200.0.0/16")  # virtual: seen only inside nodes and pods, so all clusters use the same
+MIN_PREFIX = 8  # bits: a route to a larger network is a kind of default route, such as a VPN's 0.0.0.0/1
+SERVICES = IPv4Network("10.200.0.0/16")  # virtual, visible only inside nodes and pods, so all clusters use the same
 FIRST_NODE = 10  # the last byte of node-0's address
 MAX_NODES = 200
 BRIDGE_MAC = "02:00:00:00:00:02"
@@ -39,12 +39,12 @@ class Subnet:
 
     @property
     def host(self) -> str:
-        """The machine's address, which pods reach."""
+        """The machine's address, reachable from pods."""
         return str(self.network[1])
 
     @property
     def control_plane(self) -> str:
-        """The API server's address, which the machine, nodes and pods reach."""
+        """The API server's address, reachable from the machine, nodes and pods."""
         return str(self.network[2])
 
     @property
@@ -73,10 +73,10 @@ def free_subnet(taken: Iterable[IPv4Network]) -> Subnet:
 
 
 def routed() -> list[IPv4Network]:
-    """The networks that the machine has a route or an address for, its default route aside."""
+    """The networks that the machine has a route or an address in, without the default route."""
     routes = json.loads(run(["ip", "-4", "-json", "route", "show", "table", "all"]))
     found = [IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
-    return [network for network in found if network.prefixlen >= WIDEST]
+    return [network for network in found if network.prefixlen >= MIN_PREFIX]
 
 
 def link_name(cluster: str) -> str:
@@ -95,16 +95,16 @@ def netns_names() -> list[str]:
 
 
 def inside(netns: str) -> list[str]:
-    """The beginning of a command that runs the rest of it in a network namespace."""
+    """The prefix of a command that runs in a network namespace."""
     return ["nsenter", f"--net={NETNS_DIRECTORY / netns}"]
 
 
-def raise_cluster(cluster: str, subnet: Subnet) -> None:
-    """Makes the cluster's namespace and its link to the machine."""
+def create_cluster_network(cluster: str, subnet: Subnet) -> None:
+    """Creates the cluster's namespace and its link to the machine."""
     name = link_name(cluster)
     run(["ip", "netns", "add", name])
     _ip(name, "link set lo up")
-    # A MAC address of its own: else it has that of one of its ports, and changes it when a node comes or goes.
+    # A fixed MAC address; by default it is that of a port, and changes when nodes are added or removed.
     _ip(name, f"link add bridge address {BRIDGE_MAC} type bridge")
     _ip(name, f"addr add {subnet.control_plane}/24 dev bridge")
     _ip(name, "link set bridge up")
@@ -116,12 +116,12 @@ def raise_cluster(cluster: str, subnet: Subnet) -> None:
     run(["ip", "route", "add", str(subnet.network), "via", subnet.control_plane])
 
 
-def raise_node(cluster: str, node: str, index: int, subnet: Subnet) -> None:
-    """Makes a node's namespace (anew, when there was one) and its link to the cluster's bridge."""
-    drop_node(cluster, node, index)
+def create_node_network(cluster: str, node: str, index: int, subnet: Subnet) -> None:
+    """Creates a node's namespace, or replaces it, and its link to the cluster's bridge."""
+    delete_node_network(cluster, node, index)
     name, switch, port = node_netns(cluster, node), link_name(cluster), f"port{index}"
     run(["ip", "netns", "add", name])
-    mac = f"02:00:00:00:01:{FIRST_NODE + index:02x}"  # the same after a restart: nobody has to learn a new one
+    mac = f"02:00:00:00:01:{FIRST_NODE + index:02x}"  # the same after a restart, so that ARP caches stay valid
     _ip(switch, f"link add {port} type veth peer name eth0 address {mac} netns {name}")
     _ip(switch, f"link set {port} master bridge up")
     _ip(name, "link set lo up")
@@ -132,18 +132,18 @@ def raise_node(cluster: str, node: str, index: int, subnet: Subnet) -> None:
     _forward(name)
 
 
-def drop_node(cluster: str, node: str, index: int) -> None:
-    """Removes a node's namespace and its link to the cluster's bridge; does nothing where there is nothing."""
+def delete_node_network(cluster: str, node: str, index: int) -> None:
+    """Removes a node's namespace and its link to the cluster's bridge; no error if they do not exist."""
     name, switch = node_netns(cluster, node), link_name(cluster)
     names = netns_names()
     if switch in names and f"port{index}" in run(["ip", "-n", switch, "-brief", "link"]).replace("@", " ").split():
-        _ip(switch, f"link del port{index}")  # by itself it would go some time after the namespace
+        _ip(switch, f"link del port{index}")  # the kernel would delete it only some time after the namespace
     if name in names:
         run(["ip", "netns", "del", name])
 
 
-def drop_cluster(cluster: str) -> None:
-    """Removes everything that `raise_cluster` and `raise_node` made; does nothing where there is nothing."""
+def delete_cluster_network(cluster: str) -> None:
+    """Deletes what `create_cluster_network` and `create_node_network` created; no error if it does not exist."""
     name = link_name(cluster)
     if Path("/sys/class/net", name).exists():
         run(["ip", "link", "del", name])

@@ -1,4 +1,4 @@
-"""A node of a cluster: its life as a machine (started, stopped, its disk lost) and a look inside."""
+"""A node of a cluster: starting and stopping it, losing its disk, and running commands on it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from .pki import Pki
 from .shell import ClusterError, Word, run, wait_until
 
 PROGRAMS = ("init", "containerd", "kubelet", "kube-proxy")
-INIT_READY = "sleep infinity"  # what the first process becomes when the file system is made
+INIT_READY = "sleep infinity"  # the command line of the first process when the file systems are mounted
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 IMPORT_TIMEOUT = 300  # seconds
 
 
 @dataclass(frozen=True)
 class ClusterParts:
-    """What a node needs to know of its cluster. `data`: the cluster's directory; `binaries`: that of its programs."""
+    """The properties of its cluster that a node needs. `data`: the cluster's directory; `binaries`: that of its
+    programs."""
 
     name: str
     subnet: Subnet
@@ -41,7 +42,7 @@ class ClusterParts:
 @dataclass(frozen=True)
 class Node:
     """The `index`-th node of a cluster. `disk_size`: of the disk at /var/lib/modelferry, such as 300M or 3G (powers of
-    1024); the file system's own records take a little of it."""
+    1024); the file system takes a little of it."""
 
     cluster: ClusterParts
     name: str
@@ -50,7 +51,7 @@ class Node:
 
     @classmethod
     def create(cls, cluster: ClusterParts, name: str, index: int, disk_size: str) -> Node:
-        """A new node's files and disk; it isn't started yet."""
+        """A new node's files and disk; it is not started yet."""
         node = cls(cluster, name, index, disk_size)
         node.directory.mkdir(parents=True)
         node._make_disk()
@@ -61,7 +62,7 @@ class Node:
 
     @classmethod
     def load(cls, cluster: ClusterParts, name: str) -> Node:
-        """A node that this or another process made."""
+        """A node that this or another process created."""
         content = json.loads((nodes_directory(cluster.data) / name / "node.json").read_text())
         return cls(cluster, name, content["index"], content["disk_size"])
 
@@ -80,18 +81,19 @@ class Node:
         """The cgroup of everything that runs on the node."""
         return self.cluster.group / self.name
 
-    # --- the machine ------------------------------------------------------------------------------------------------
+    # --- machine ----------------------------------------------------------------------------------------------------
 
     def start(self, images: Sequence[Path] = ()) -> None:
-        """Starts the machine: its file system, containerd (which gets `images`) and then the kubelet and kube-proxy."""
+        """Starts the machine: its file system, containerd (which imports `images`) and then the kubelet and
+        kube-proxy."""
         self.boot(images)
         self.start_kubernetes()
 
     def boot(self, images: Sequence[Path] = ()) -> None:
-        """Starts the machine as far as containerd, which gets `images`; the API server isn't needed for it."""
+        """Starts the machine as far as containerd, which imports `images`; it does not need the API server."""
         self.group.create()
         self._boot_id.write_text(f"{uuid.uuid4()}\n")
-        network.raise_node(self.cluster.name, self.name, self.index, self.cluster.subnet)
+        network.create_node_network(self.cluster.name, self.name, self.index, self.cluster.subnet)
         self._start_init()
         self.start_containerd()
         for image in images:
@@ -104,22 +106,22 @@ class Node:
         self._daemons["kube-proxy"].start([*self._inside(), *proxy])
 
     def stop(self) -> None:
-        """A power cut: everything on the node is killed at once, the pods' processes too, and the node is silent.
+        """Simulates a power failure: all processes of the node, also in pods, are killed, and the node is unreachable.
 
-        What was written stays written, synced or not: the kernel below goes on running.
+        Unlike after a power failure, unsynced writes persist, since the machine's kernel keeps running.
         """
         self.group.kill()
         self.reap()
         self.group.remove()
-        network.drop_node(self.cluster.name, self.name, self.index)
+        network.delete_node_network(self.cluster.name, self.name, self.index)
 
     def reap(self) -> None:
-        """Lets go of the node's programs, which were killed."""
+        """Waits for the node's killed programs."""
         for daemon in self._daemons.values():
             daemon.reap()
 
     def lose_disk(self) -> None:
-        """Replaces the disk at /var/lib/modelferry by an empty one, and starts the node again when it was running."""
+        """Replaces the disk at /var/lib/modelferry by an empty one, and starts the node again if it was running."""
         running = self.running
         if running:
             self.stop()
@@ -133,25 +135,25 @@ class Node:
 
     @property
     def running(self) -> bool:
-        """Whether the node's machine is on (its kubelet may be stopped all the same)."""
+        """Whether the node's machine is on (the kubelet may be stopped)."""
         return bool(self._init_group.pids())
 
-    # --- its programs -----------------------------------------------------------------------------------------------
+    # --- programs ---------------------------------------------------------------------------------------------------
 
     def start_kubelet(self) -> None:
-        """Starts the kubelet, which registers the node when it is new."""
+        """Starts the kubelet, which registers a new node."""
         self._kubelet_stamp.touch()
         arguments = [
             f"--config={self._files.kubelet}",
             f"--kubeconfig={self.cluster.pki.kubeconfig(self.name)}",
             f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
-            f"--boot-id-file={self._boot_id}",  # a stopped node boots anew, though the kernel below goes on
+            f"--boot-id-file={self._boot_id}",  # a new boot ID, although the machine's kernel keeps running
         ]
         self._daemons["kubelet"].start([*self._inside(), self.cluster.binaries / "kubelet", *arguments])
 
     def stop_kubelet(self) -> None:
-        """Kills the kubelet; the pods go on, and after a while the node is NotReady."""
+        """Kills the kubelet; the pods keep running, and after a while the node is NotReady."""
         self._daemons["kubelet"].stop()
 
     @property
@@ -165,14 +167,14 @@ class Node:
         wait_until(f"{self.name}'s containerd", self._containerd_answers)
 
     def stop_containerd(self) -> None:
-        """Kills containerd alone: the containers and their shims go on."""
+        """Kills only containerd; the containers and their shims keep running."""
         group = self.group / "containerd"
         for pid in group.pids():
-            if _command_line(pid).startswith("containerd "):  # and not containerd-shim-runc-v2
+            if _command_line(pid).startswith("containerd "):  # not containerd-shim-runc-v2
                 group.signal(pid, signal.SIGKILL)
         self._daemons["containerd"].reap()
 
-    # --- a look inside ----------------------------------------------------------------------------------------------
+    # --- commands and containers -------------------------------------------------------------------------------------
 
     def exec(self, argv: Sequence[Word], timeout: float = 60) -> str:
         """Runs a command on the node, in its namespaces, and returns what it printed; `timeout` in seconds."""
@@ -189,14 +191,14 @@ class Node:
 
     def kill_in_container(self, container_id: str, pattern: str = "", number: int = signal.SIGKILL) -> int:
         """Signals the container's processes whose command line matches the regular expression `pattern` (all of them
-        without one), and returns how many it was."""
+        without one), and returns their number."""
         group = self._container_group(container_id)
         if group is None:
             return 0
         matching = [pid for pid in group.pids() if re.search(pattern, _command_line(pid))]
         return sum(group.signal(pid, number) for pid in matching)
 
-    # --- how --------------------------------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------------------------
 
     @property
     def _files(self) -> NodeFiles:
@@ -214,9 +216,9 @@ class Node:
         netns = network.inside(network.node_netns(self.cluster.name, self.name))
         script: list[Word] = ["sh", "-c", INIT, "init", self.directory, self.name]
         self._daemons["init"].start([*netns, "unshare", "--mount", "--uts", *script])
-        wait_until(f"{self.name}'s file system", self._initialised)
+        wait_until(f"{self.name}'s file system", self._initialized)
 
-    def _initialised(self) -> bool:
+    def _initialized(self) -> bool:
         self._daemons["init"].check()
         return [_command_line(pid) for pid in self._init_group.pids()] == [INIT_READY]
 
@@ -225,7 +227,7 @@ class Node:
         return bool(self.exec(["ctr", "version"]))
 
     def _inside(self) -> list[Word]:
-        """The beginning of a command that runs the rest of it in the node's namespaces."""
+        """The prefix of a command that runs in the node's namespaces."""
         pids = self._init_group.pids()
         if not pids:
             raise ClusterError(f"{self.name} is stopped")
@@ -252,7 +254,7 @@ class Node:
 
 
 def nodes_directory(data: Path) -> Path:
-    """Where the nodes of the cluster with the directory `data` have theirs."""
+    """The directory of the nodes' files, in the cluster's directory `data`."""
     return data / "nodes"
 
 
@@ -260,12 +262,12 @@ def parse_size(text: str) -> int:
     """A size such as 300M or 3G, in bytes (powers of 1024)."""
     match = re.fullmatch(r"(\d+)([KMGT]?)", text)
     if not match:
-        raise ClusterError(f"{text!r} is no size; write it like 300M or 3G")
+        raise ClusterError(f"invalid size {text!r}; use a number with K, M, G or T, such as 300M or 3G")
     return int(match[1]) * UNITS[match[2]]
 
 
 def _command_line(pid: int) -> str:
-    """A process' command line, its words parted by spaces; empty when the process is gone."""
+    """A process' command line, with spaces between the words; empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except FileNotFoundError:

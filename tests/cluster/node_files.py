@@ -1,4 +1,4 @@
-"""The files of a node: its programs' configurations and the script that makes its file system."""
+"""The files of a node: the configurations of its programs, and the script that mounts its file systems."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 CNI_PLUGINS = "/usr/lib/cni"  # where Debian's containernetworking-plugins puts them
 DISK_MOUNT = "/var/lib/modelferry"
 
-# The kubelet sets these, for the whole machine, unless they have the values that it wants. So a node sees files with
-# those values in their place, and the machine's own settings stay as they are.
+# The kubelet sets these for the entire machine, unless they have the expected values. A node sees files with these
+# values in their place, so that the machine's settings do not change.
 KUBELET_SYSCTLS = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -39,7 +39,7 @@ mount --bind "$1/var-lib" /var/lib
 mount --bind "$1/var-log" /var/log
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -o loop "$1/disk.img" {DISK_MOUNT}
-mount --make-rshared /  # as on a real machine; the kubelet asks for it
+mount --make-rshared /  # as on a real machine; the kubelet requires it
 exec sleep infinity
 """
 
@@ -143,11 +143,11 @@ def _kubelet(name: str, pki: Pki, group: Group) -> dict[str, object]:
         "failSwapOn": False,
         "oomScoreAdj": 0,  # for a machine whose root lacks CAP_SYS_RESOURCE
         "makeIPTablesUtilChains": False,
-        # The machine's disk is not this cluster's to judge: only an almost full one evicts pods, and images stay.
+        # The disk of the machine is shared: evict pods only if it is almost full, and never delete images.
         "evictionHard": {"nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "localStorageCapacityIsolation": False,
-        # Faster than the defaults, so that a stopped node is NotReady soon (see control_plane.NODE_GRACE_SECONDS).
+        # Faster than the defaults, so that a stopped node becomes NotReady soon (see control_plane.NODE_GRACE_SECONDS).
         "nodeStatusUpdateFrequency": "4s",
         "nodeLeaseDurationSeconds": 12,
     }

@@ -1,4 +1,4 @@
-"""A cluster's certificates and kubeconfigs: one authority, and a certificate for each program that takes part."""
+"""A cluster's certificates and kubeconfigs: a CA, and a certificate for each program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .shell import Word, run
 
-DAYS = "30"  # how long certificates hold; a cluster lives for a test run
+DAYS = "30"  # validity; longer than any test run
 CONFIG = """\
 [req]
 distinguished_name = subject
@@ -18,8 +18,8 @@ x509_extensions = extensions
 [extensions]
 subjectKeyIdentifier = hash
 """
-MASTERS = "/O=system:masters/CN="  # members may do everything
-CLIENTS = {  # the control plane's programs, by the names that Kubernetes' own RBAC rules know
+MASTERS = "/O=system:masters/CN="  # members have all permissions
+CLIENTS = {  # the control plane's programs, with the names in the default RBAC rules of Kubernetes
     "admin": f"{MASTERS}admin",
     "kube-controller-manager": "/CN=system:kube-controller-manager",
     "kube-scheduler": "/CN=system:kube-scheduler",
@@ -36,7 +36,7 @@ class Pki:
 
     @property
     def authority(self) -> Path:
-        """The certificate that all others are signed by."""
+        """The certificate of the CA."""
         return self.directory / "ca.crt"
 
     def certificate(self, name: str) -> Path:
@@ -52,7 +52,7 @@ class Pki:
         return self.directory / f"{name}.kubeconfig"
 
     def create(self, names: list[str]) -> None:
-        """Makes the authority, the API server's certificates (for the DNS names and addresses in `names`), the key of
+        """Creates the CA, the API server's certificates (for the DNS names and addresses in `names`), the key of
         service accounts, and a kubeconfig for each of CLIENTS."""
         self.directory.mkdir(mode=0o700)
         self._config.write_text(CONFIG)
@@ -66,7 +66,7 @@ class Pki:
             self._write_kubeconfig(name)
 
     def add_node(self, node: str, address: str) -> None:
-        """Makes a node's certificate (its kubelet serves with it and asks with it) and kubeconfig."""
+        """Creates a node's certificate (the kubelet uses it as server and client) and kubeconfig."""
         self._sign(node, f"/O=system:nodes/CN=system:node:{node}", [f"DNS:{node}", f"IP:{address}"])
         self._write_kubeconfig(node)
 

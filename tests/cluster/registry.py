@@ -1,8 +1,8 @@
-"""Which clusters there are on the machine, and who owns each.
+"""The clusters of the machine, and their owners.
 
-A cluster is entered here before anything of it is made and struck out after everything of it is gone, so what isn't
-entered doesn't exist. Its owner holds a lock on the entry, which the kernel lets go of however the owner ends. So a
-cluster whose lock is free is a leftover, unless it was asked to be kept.
+A cluster is registered before it is created and deregistered after it is deleted, so a cluster that is not registered
+does not exist. Its owner holds a lock on the entry, which the kernel releases when the owner ends. A cluster whose lock
+is free was abandoned, unless it is marked as kept.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from . import cache, network
 from .network import Subnet
 from .shell import ClusterError
 
-DIRECTORY = Path("/run/modelferry-test")  # not in the cache: that is a user's, the machine's clusters are not
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?")  # with its prefix it names a link: 15 characters at most
+DIRECTORY = Path("/run/modelferry-test")  # not in the cache, which belongs to one user
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?")  # with a prefix, a link name: at most 15 characters
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a cluster. `data`: the directory of its files; `kept`: it outlives its owner."""
+    """A registered cluster. `data`: the directory of its files; `kept`: it outlives its owner."""
 
     name: str
     data: Path
@@ -39,30 +39,30 @@ class Entry:
 
     @property
     def owner(self) -> int | None:
-        """The pid of the process that holds the lock, as far as it has said; for people to read, never to signal."""
+        """The pid of the owner, or None if it is not written yet; for display only, never to signal."""
         text = _lock_file(self.name).read_text()
         return int(text) if text else None
 
     def owned(self) -> bool:
-        """Whether its owner is alive."""
+        """Whether the owner is alive."""
         with _lock_file(self.name).open("a") as handle:
             return not _try_lock(handle)
 
     def write(self) -> None:
-        """Enters it, whole or not at all."""
+        """Writes the entry atomically."""
         content = {"data": str(self.data), "subnet": str(self.subnet.network), "kept": self.kept}
         partial = DIRECTORY / self.name / "cluster.json.partial"
         partial.write_text(json.dumps(content))
         partial.rename(partial.with_suffix(""))
 
-    def strike_out(self) -> None:
-        """Removes the entry: nothing of the cluster is left."""
+    def deregister(self) -> None:
+        """Removes the entry, after the cluster was deleted."""
         shutil.rmtree(DIRECTORY / self.name)
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """One at a time: entering, judging and cleaning."""
+    """Holds the lock for registration and cleanup."""
     DIRECTORY.mkdir(mode=0o700, exist_ok=True)
     with cache.lock(DIRECTORY / ".lock"):
         yield
@@ -73,7 +73,7 @@ def entries() -> list[Entry]:
     found = []
     for directory in sorted(d for d in DIRECTORY.glob("*") if d.is_dir()):
         file = directory / "cluster.json"
-        if not file.exists():  # about to be written
+        if not file.exists():  # not written yet
             continue
         content = json.loads(file.read_text())
         subnet = Subnet(IPv4Network(content["subnet"]))
@@ -81,8 +81,8 @@ def entries() -> list[Entry]:
     return found
 
 
-def remove_unwritten() -> None:
-    """Removes entries whose owner was killed before it wrote them: nothing of their clusters was made. Call it while
+def remove_incomplete() -> None:
+    """Removes entries whose owner was killed before it wrote them, and thus before it created anything. Call it while
     `locked()`."""
     for directory in DIRECTORY.glob("*"):
         if directory.is_dir() and not (directory / "cluster.json").exists():
@@ -93,22 +93,22 @@ def find(name: str) -> Entry:
     """The cluster called `name`."""
     known = {entry.name: entry for entry in entries()}
     if name not in known:
-        raise ClusterError(f"no cluster {name!r} on this machine; there is: {', '.join(known) or 'none'}")
+        raise ClusterError(f"no cluster {name!r} on this machine; the clusters are: {', '.join(known) or 'none'}")
     return known[name]
 
 
-def enter(name: str | None) -> tuple[Entry, TextIO]:
-    """Enters a new cluster, with a subnet that nothing else uses, and returns it with its owner's lock (a file that
-    must stay open). Call it while `locked()`."""
+def register(name: str | None) -> tuple[Entry, TextIO]:
+    """Registers a new cluster with a free subnet, and returns it with the owner's lock (a file that must stay open).
+    Call it while `locked()`."""
     known = entries()
     name = name or _free_name({entry.name for entry in known})
     if not NAME.fullmatch(name):
-        raise ClusterError(f"{name!r}: a cluster's name is 1 to 11 of a-z, 0-9 and -")
+        raise ClusterError(f"invalid cluster name {name!r}: use 1 to 11 of a-z, 0-9 and -")
     if any(entry.name == name for entry in known):
-        raise ClusterError(f"there is a cluster {name!r}; take it down first: python3 -m cluster down --name {name}")
+        raise ClusterError(f"the cluster {name!r} exists; delete it first: python3 -m cluster down --name {name}")
     subnet = network.free_subnet([*network.routed(), *(entry.subnet.network for entry in known)])
     entry = Entry(name, data_root() / name, subnet)
-    remove_unwritten()
+    remove_incomplete()
     (DIRECTORY / name).mkdir(mode=0o700)
     handle = _lock_file(name).open("w")
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -119,7 +119,7 @@ def enter(name: str | None) -> tuple[Entry, TextIO]:
 
 
 def data_root() -> Path:
-    """Where the clusters that this user raises keep their files: disks, images, logs, certificates."""
+    """The directory of the files of this user's clusters: disks, images, logs, certificates."""
     return cache.root() / "clusters"
 
 

@@ -1,4 +1,4 @@
-"""Commands of the machine: run one, say what failed, wait for something with a deadline."""
+"""Runs commands, and waits for conditions with a timeout."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 Word = str | Path  # of a command
 
-POLL_INTERVAL = 0.1  # seconds between two looks at something that is waited for
-OUTPUT_SHOWN = 4000  # characters of a failed command's output that an error quotes
+POLL_INTERVAL = 0.1  # seconds between two checks of a condition
+OUTPUT_SHOWN = 4000  # characters of the output in the error of a failed command
 
 
 class ClusterError(Exception):
-    """Something that the cluster needs could not be done; the message says what, and how to go on."""
+    """An operation on a cluster failed; the message has the reason and the remedy."""
 
 
 def run(
@@ -25,14 +25,14 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """Runs a command to its end and returns what it printed; its failure is a ClusterError. `timeout` in seconds."""
+    """Runs a command and returns its output; raises ClusterError if it fails. `timeout` in seconds."""
     command = [str(word) for word in argv]
     try:
         done = subprocess.run(
             command, input=input, capture_output=True, text=True, timeout=timeout, env=env, cwd=cwd, check=False
         )
     except FileNotFoundError as error:
-        raise ClusterError(f"{error.filename}: no such program on this machine") from error
+        raise ClusterError(f"{error.filename}: no such program") from error
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"{' '.join(command)}: not finished after {timeout:g} s") from error
     if done.returncode != 0:
@@ -42,9 +42,9 @@ def run(
 
 
 def wait_until(what: str, ready: Callable[[], bool], timeout: float = 60) -> None:
-    """Returns as soon as `ready()` is true; after `timeout` seconds that is a ClusterError naming `what`.
+    """Returns as soon as `ready()` is true; raises ClusterError with `what` after `timeout` seconds.
 
-    An OSError or a ClusterError of `ready` counts as not yet, and is quoted when the time is over.
+    An OSError or a ClusterError of `ready` counts as false; the last one is part of the final error.
     """
     deadline = time.monotonic() + timeout
     reason = ""

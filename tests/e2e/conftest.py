@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from e2e.behind import INNER, Behind, behind_proxies
 from e2e.kit import SYSTEM, Kit
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform, platform
+from e2e.proxied_origin import INNER, ProxiedOrigin, run_proxied_origin
 from origin.certs import Authority, Leaf
 from origin.model import ModelFile
 from origin.nginx import Nginx
@@ -25,7 +25,7 @@ CHART = Path(__file__).parents[2] / "charts/modelferry"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this directory needs a cluster."""
+    """Mark all tests of this directory."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -41,19 +41,19 @@ def bare_platform() -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Signs the test origins' certificates; the operator is told to trust it."""
+    """The CA of the test origins, which the operator trusts."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def leaf(authority: Authority, bare_platform: Platform) -> Leaf:
-    """The certificate of this machine's address as pods see it."""
+    """The certificate for the address of this machine that pods reach."""
     return authority.leaf(bare_platform.host_address, name="origin")
 
 
 @pytest.fixture(scope="session")
 def values(bare_platform: Platform, authority: Authority) -> dict[str, Any]:
-    """The chart's values: the image under test, and the test origins' authority."""
+    """The chart's values: the image under test, and the test origins' CA."""
     repository, _, tag = bare_platform.image.rpartition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
     return {"image": image, "trustedCA": authority.ca_file.read_text()}
@@ -61,7 +61,7 @@ def values(bare_platform: Platform, authority: Authority) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def installed(bare_platform: Platform, values: dict[str, Any]) -> Platform:
-    """The cluster with the operator, installed as the README says, trusting the test origins' authority."""
+    """The cluster with the operator, installed as in the README, which trusts the test origins' CA."""
     install(bare_platform, values)
     return bare_platform
 
@@ -78,15 +78,15 @@ def install(where: Platform, values: Mapping[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def behind(installed: Platform, authority: Authority, leaf: Leaf) -> Iterator[Behind]:
-    """Files behind a squid and a dante."""
-    with behind_proxies(installed.host_address, leaf, authority.leaf(INNER, name="inner")) as found:
+def proxied_origin(installed: Platform, authority: Authority, leaf: Leaf) -> Iterator[ProxiedOrigin]:
+    """Files behind squid and dante."""
+    with run_proxied_origin(installed.host_address, leaf, authority.leaf(INNER, name="inner")) as found:
         yield found
 
 
 @pytest.fixture
 def kit(installed: Platform) -> Iterator[Kit]:
-    """A namespace of the test's own; what the test leaves in it is deleted."""
+    """A namespace for one test, deleted afterwards."""
     with namespace(installed) as found:
         yield found
 
@@ -99,20 +99,20 @@ def namespace(installed: Platform) -> Iterator[Kit]:
     installed.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     found = Kit(installed, name)
     yield found
-    # Not waited for: the operator removes what stands on the nodes while the next test begins.
+    # Without waiting: the operator deletes files on the nodes while the next test starts.
     found.kubectl("delete", "deployments,ma", "--all", "--wait=false")
     installed.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")
 def quiet(installed: Platform) -> Kit:
-    """The default namespace, for what only asks the API server."""
+    """The default namespace, for tests that use only the API server."""
     return Kit(installed, "default")
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model behind nginx: its files, and the server with its log."""
+    """A model on nginx: its files, and the server with its log."""
 
     nginx: Nginx
     files: list[ModelFile]
@@ -134,7 +134,8 @@ class Served:
 
 @pytest.fixture
 def small(installed: Platform, leaf: Leaf) -> Iterator[Served]:
-    """256 MiB behind nginx with TLS at 4 MiB/s a stream: 16 s with 4 streams, time enough to break something."""
+    """256 MiB behind nginx with TLS at 4 MiB/s per stream: 16 s with 4 streams, enough time to interrupt the
+    download."""
     root, found = model(256 * MIB)
     with Nginx(root, leaf=leaf, host=installed.host_address, rate=4 * MIB) as nginx:
         yield Served(nginx, found)

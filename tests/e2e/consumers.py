@@ -1,4 +1,4 @@
-"""The examples as the tests apply them: the files as they stand, but for the images and the model's URLs."""
+"""The examples, with the images and URLs of the tests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-#: Deployments of the examples: the one that waits by scheduling alone, and the one with the init container.
+#: Deployments of the examples: one that waits by scheduling only, and one with an init container.
 GATED, WAITING = "chattts-server", "chattts-server-wait"
 
 
 def example_model(source: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
-    """examples/model.yaml over other files."""
+    """examples/model.yaml with other files."""
     document: dict[str, Any] = yaml.safe_load((EXAMPLES / "model.yaml").read_text())
     document["spec"]["source"]["http"]["files"] = source
     document["spec"] |= spec
@@ -22,7 +22,7 @@ def example_model(source: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
 
 
 def example_consumers(image: str) -> list[dict[str, Any]]:
-    """examples/inference.yaml and examples/inference-wait.yaml with the image under test, which has a shell too."""
+    """examples/inference.yaml and examples/inference-wait.yaml with the image under test."""
     found = []
     for name in ("inference.yaml", "inference-wait.yaml"):
         document = yaml.safe_load((EXAMPLES / name).read_text())

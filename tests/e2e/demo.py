@@ -1,5 +1,5 @@
-"""`make cluster-demo`: raises a cluster, installs the chart, applies the example, shows `kubectl get ma -w`, and the
-log of an inference pod that was Pending until the model was there. Takes everything down at the end."""
+"""`make cluster-demo`: creates a cluster, installs the chart, applies the example, shows `kubectl get ma -w`, and the
+log of an inference pod that was Pending until the model was ready. Deletes the cluster at the end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CHART = EXAMPLES.parent / "charts/modelferry"
 
 
 def main() -> None:
-    """The whole demo, about two minutes."""
+    """Run the demo, which takes about two minutes."""
     with tempfile.TemporaryDirectory() as scratch:
-        built = image.under_test()
-        say("raising a cluster of two nodes")
+        built = image.project_image()
+        heading("creating a cluster with two nodes")
         with Cluster.up(nodes=2, disk="4G", images=[built.tar]) as cluster:
             platform = Platform(cluster.kubeconfig, built.reference, cluster.host_address, cluster)
             authority = Authority(Path(scratch))
@@ -37,8 +37,8 @@ def main() -> None:
 
 
 def install(platform: Platform, ca_file: Path) -> None:
-    """The chart, as the README installs it."""
-    say("installing the chart")
+    """Install the chart, as in the README."""
+    heading("installing the chart")
     repository, _, tag = platform.image.rpartition(":")
     platform.helm(
         "upgrade", "--install", "modelferry", CHART, "--namespace", SYSTEM, "--create-namespace", "--wait",
@@ -47,37 +47,37 @@ def install(platform: Platform, ca_file: Path) -> None:
 
 
 def show(platform: Platform, artifact: dict[str, object]) -> None:
-    """Consumer first (it is Pending), then the model; watch it; then the consumer's log."""
-    say("kubectl apply -f inference.yaml, then model.yaml")
+    """Apply the consumer, which is Pending, and the model; watch it; then show the consumer's log."""
+    heading("kubectl apply -f inference.yaml, then model.yaml")
     documents = [*example_consumers(platform.image)[:1], artifact]
     platform.kubectl("apply", "-f", "-", input="\n---\n".join(json.dumps(document) for document in documents))
     print(platform.kubectl("get", "pods", "-l", f"app={GATED}"), flush=True)
-    say("kubectl get ma -w")
+    heading("kubectl get ma -w")
     argv, environment = platform.kubectl_argv("get", "ma", "chattts", "--watch")
     with subprocess.Popen(argv, env=environment) as watch:
         try:
             platform.kubectl("wait", "--for=condition=Ready", "ma/chattts", "--timeout=180s", timeout=200)
         finally:
             watch.terminate()
-    say("kubectl get events")
+    heading("kubectl get events")
     print(platform.kubectl("get", "events", "--field-selector", "involvedObject.kind=ModelArtifact"))
     platform.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=60s")
-    say(f"kubectl logs deployment/{GATED}")
-    wait_until("the consumer to have read it all", lambda: "ready\n" in log(platform)[-6:], 60)
+    heading(f"kubectl logs deployment/{GATED}")
+    wait_until("the consumer to have read the model", lambda: "ready\n" in log(platform)[-6:], 60)
     print(log(platform))
     platform.kubectl("delete", "deployment", GATED, "--timeout=60s")
-    say("kubectl delete ma chattts")
+    heading("kubectl delete ma chattts")
     print(platform.kubectl("delete", "ma", "chattts", "--timeout=90s"))
 
 
 def log(platform: Platform) -> str:
-    """The consumer's log."""
+    """The log of the consumer."""
     return platform.kubectl("logs", f"deployment/{GATED}")
 
 
-def say(what: str) -> None:
-    """A line between the parts."""
-    print(f"\n--- {what}", flush=True)
+def heading(text: str) -> None:
+    """Print a heading."""
+    print(f"\n--- {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a test does to a namespace: applies, looks, waits. All of it by kubectl, as a user would."""
+"""The operations of a test in its namespace: apply, read, wait. All of them use kubectl, as a user would."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SYSTEM = "modelferry-system"
 
 
 class Kit:
-    """One namespace that enforces Pod Security `restricted`, on a platform with the operator."""
+    """One namespace that enforces Pod Security `restricted`, on a cluster with the operator."""
 
     def __init__(self, platform: Platform, namespace: str) -> None:
         self.platform, self.namespace = platform, namespace
 
-    # --- doing ------------------------------------------------------------------------------------------------------
+    # --- changes ----------------------------------------------------------------------------------------------------
 
     def apply(self, *documents: Object) -> None:
-        """kubectl apply; raises ClusterError with the API server's words where it refuses."""
+        """kubectl apply; raises ClusterError with the API server's message if it refuses."""
         self.kubectl("apply", "-f", "-", input="\n---\n".join(json.dumps(document) for document in documents))
 
     def kubectl(self, *args: str, input: str | None = None, timeout: float = 120) -> str:
@@ -38,13 +38,13 @@ class Kit:
         return self.platform.kubectl("--namespace", self.namespace, *args, input=input, timeout=timeout)
 
     def delete(self, name: str, *, wait: bool = True, timeout: float = 90) -> None:
-        """Deletes an artifact, and waits until it is gone."""
+        """Deletes an artifact, and waits for the deletion."""
         self.kubectl("delete", "ma", name, f"--wait={str(wait).lower()}", f"--timeout={timeout:.0f}s")
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- reads ------------------------------------------------------------------------------------------------------
 
     def get(self, kind: str, name: str) -> Object:
-        """One object; empty where there is none."""
+        """One object; empty if it does not exist."""
         text = self.kubectl("get", kind, name, "--ignore-not-found", "-o", "json")
         return dict(json.loads(text)) if text.strip() else {}
 
@@ -58,12 +58,12 @@ class Kit:
         return dict(self.get("ma", name).get("status") or {})
 
     def condition(self, name: str, type_: str) -> Object:
-        """One condition; empty where it is not set."""
+        """One condition; empty if it is not set."""
         conditions = self.status(name).get("conditions") or []
         return next((dict(condition) for condition in conditions if condition["type"] == type_), {})
 
     def copy(self, name: str, node: str) -> Object:
-        """One copy's entry in the status; empty where there is none."""
+        """One copy's entry in the status; empty if there is none."""
         copies = self.status(name).get("copies") or []
         return next((dict(copy) for copy in copies if copy["name"] == node), {})
 
@@ -74,12 +74,11 @@ class Kit:
         return [(event["reason"], event["message"]) for event in found]
 
     def pods(self, artifact: str, role: str = "fetch") -> list[Object]:
-        """An artifact's pods in the namespace, in a role."""
+        """The pods of an artifact with a role."""
         return self.all("pods", f"{names.LABEL_ARTIFACT}={artifact},{names.LABEL_ROLE}={role}")
 
-    def on_disk(self, name: str) -> dict[str, str]:
-        """SHA-256 of each file of a model by its path, as it stands on the disk of the first node; the marker that says
-        that it is whole is left out."""
+    def files_on_disk(self, name: str) -> dict[str, str]:
+        """The SHA-256 of each file of a model on the disk of the first node, by path, without the READY marker."""
         node = self.platform.nodes.node(self.platform.node_names[0])
         current = f"/var/lib/modelferry/{self.namespace}/{name}/current/"
         files = f"find . -type f ! -name {READY_NAME} -print0"
@@ -97,12 +96,12 @@ class Kit:
         """The log of a Deployment's pod."""
         return self.kubectl("logs", f"deployment/{app}", "--all-containers")
 
-    # --- waiting ----------------------------------------------------------------------------------------------------
+    # --- waits ------------------------------------------------------------------------------------------------------
 
     def wait_ready(self, name: str, timeout: float = 180) -> None:
-        """kubectl wait, as a pipeline would write it; the error that ends it shows the artifacts as they stand."""
+        """kubectl wait, as in a pipeline; its error shows the current objects."""
         words = ["wait", "--for=condition=Ready", f"ma/{name}", f"--timeout={timeout:.0f}s"]
-        with self._shown():
+        with self._objects_in_error():
             self.kubectl(*words, timeout=timeout + 10)
 
     def wait_stalled(self, name: str, reason: str, timeout: float = 120) -> str:
@@ -111,22 +110,22 @@ class Kit:
         return str(self.condition(name, "Stalled")["message"])
 
     def wait(self, what: str, ready: Callable[[], bool], timeout: float = 60) -> None:
-        """Waits for anything; the error that ends it shows the artifacts as they stand."""
-        with self._shown():
+        """Waits until `ready` is true; the error shows the current objects."""
+        with self._objects_in_error():
             wait_until(what, ready, timeout)
 
     def wait_bytes(self, name: str, node: str, share: float, timeout: float = 120) -> None:
-        """Waits until a copy has `share` (0 to 1) of its bytes, verified on disk."""
+        """Waits until `share` (0 to 1) of a copy is verified on disk."""
 
-        def enough() -> bool:
+        def reached() -> bool:
             copy = self.copy(name, node)
             return bool(copy.get("bytesTotal")) and copy["bytesDone"] >= share * copy["bytesTotal"]
 
-        self.wait(f"{share:.0%} of {name} on {node}", enough, timeout)
+        self.wait(f"{share:.0%} of {name} on {node}", reached, timeout)
 
     @contextmanager
     def watching(self, name: str) -> Iterator[list[Object]]:
-        """The statuses that `kubectl get -w` shows while the block runs; the list is filled when it ends."""
+        """The statuses that `kubectl get -w` prints while the block runs; the list is filled at its end."""
         seen: list[Object] = []
         command = ["get", "ma", name, "--watch", "--output=json"]
         argv, environment = self.platform.kubectl_argv("--namespace", self.namespace, *command)
@@ -140,7 +139,7 @@ class Kit:
             seen.extend(document.get("status") or {} for document in _documents(shown.read()))
 
     @contextmanager
-    def _shown(self) -> Iterator[None]:
+    def _objects_in_error(self) -> Iterator[None]:
         try:
             yield
         except ClusterError as error:
@@ -154,7 +153,7 @@ class Kit:
 
 
 def artifact(name: str, files: list[Object], **spec: Any) -> Object:
-    """A ModelArtifact over http files."""
+    """A ModelArtifact with http files."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -164,12 +163,12 @@ def artifact(name: str, files: list[Object], **spec: Any) -> Object:
 
 
 def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """What `Kit.on_disk` is to find of a model's files."""
+    """The expected result of `Kit.files_on_disk`."""
     return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
 
 
-def told(kit: Kit) -> dict[str, str]:
-    """All that a person or a program may read of this namespace and of the operator, but for Secrets."""
+def readable_output(kit: Kit) -> dict[str, str]:
+    """Everything that can be read of this namespace and of the operator, except Secrets."""
     kinds = "ma,events,configmaps,pods,pvc,deployments"
     found = {
         "objects": kit.kubectl("get", kinds, "-o", "yaml"),
@@ -182,13 +181,13 @@ def told(kit: Kit) -> dict[str, str]:
         try:
             found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
         except ClusterError as error:
-            if "not found" not in str(error):  # It may be gone by now: the operator removes those that are done.
+            if "not found" not in str(error):  # The operator deletes pods that have finished.
                 raise
     return found
 
 
 def _documents(text: str) -> list[Object]:
-    """JSON documents written one after the other; a last one that was cut is left out."""
+    """Concatenated JSON documents; an incomplete last one is ignored."""
     decoder, found, at = json.JSONDecoder(), [], 0
     while at < len(text.rstrip()):
         try:

@@ -1,4 +1,4 @@
-"""Origins that pods can reach, and the files of an artifact that they serve."""
+"""Origins that pods can reach, and their files in an artifact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster import cache
 from cluster.shell import wait_until
 from origin.certs import Leaf
 from origin.model import ModelFile, make_model
-from origin.server import Entry
+from origin.server import LogEntry
 
 MIB = 1 << 20
 
@@ -28,13 +28,13 @@ class Origin(Protocol):
 
 
 def model(size: int, seed: int = 1) -> tuple[Path, list[ModelFile]]:
-    """A model of `size` bytes or a little more, below the cache: it is made once."""
+    """A model of at least `size` bytes, generated once into the cache."""
     root = cache.root() / "models" / f"{size}-{seed}"
     return root, make_model(root, size=size, seed=seed)
 
 
 def files(origin: Origin, wanted: Iterable[ModelFile], *, digest: str = "sha256") -> list[dict[str, Any]]:
-    """`source.http.files` for a model behind an origin."""
+    """`source.http.files` for a model on an origin."""
     return [
         {"path": file.path, "url": origin.url(file.path), digest: getattr(file, digest), "size": file.size}
         for file in wanted
@@ -42,7 +42,7 @@ def files(origin: Origin, wanted: Iterable[ModelFile], *, digest: str = "sha256"
 
 
 class Hostile:
-    """The scriptable origin as a process of its own, so that a test may wait without it standing still."""
+    """The misbehaving origin as a process, which serves while the test waits."""
 
     def __init__(self, base: str, log: Path) -> None:
         self._base, self._log = base, log
@@ -51,10 +51,10 @@ class Hostile:
         """The URL of `path`."""
         return f"{self._base}{path}"
 
-    def requests(self, path: str) -> list[Entry]:
-        """The log of one path."""
+    def requests(self, path: str) -> list[LogEntry]:
+        """The log entries of one path."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
-        entries = [Entry(**json.loads(line)) for line in lines]
+        entries = [LogEntry(**json.loads(line)) for line in lines]
         return [entry for entry in entries if entry.path == f"/{path}"]
 
 
@@ -62,7 +62,7 @@ class Hostile:
 def hostile(
     root: Path, scratch: Path, *, host: str, leaf: Leaf, rules: list[dict[str, Any]], digest: bool = False
 ) -> Iterator[Hostile]:
-    """Serve `root` on `host` by TLS, honest but for `rules` (origin/rules.py)."""
+    """Serve `root` on `host` with TLS and `rules` (origin/rules.py)."""
     script, log = scratch / "rules.json", scratch / "requests.jsonl"
     script.write_text(json.dumps(rules))
     command: list[str | Path] = [
@@ -84,4 +84,4 @@ def hostile(
             yield Hostile(process.stdout.readline().strip(), log)
         finally:
             process.terminate()
-            wait_until("the origin's end", lambda: process.poll() is not None, 10)
+            wait_until("the end of the origin", lambda: process.poll() is not None, 10)

@@ -6,19 +6,19 @@ import pytest
 
 from cluster import ClusterError
 from e2e.kit import Kit
-from wrong_documents import WRONG, right
+from invalid_documents import INVALID, valid
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what", INVALID)
 def test_the_api_server_refuses(quiet: Kit, what: str) -> None:
-    document, words, _ = WRONG[what]
+    document, words, _ = INVALID[what]
     with pytest.raises(ClusterError) as refused:
         quiet.apply(document)
     assert words in str(refused.value)
 
 
 def test_the_kind_of_storage_cannot_be_changed(kit: Kit) -> None:
-    kit.apply(right())
+    kit.apply(valid())
     patch = '{"spec": {"storage": {"nodeLocal": null, "claim": {"name": "models"}}}}'
     with pytest.raises(ClusterError, match="the kind of storage cannot be changed"):
         kit.kubectl("patch", "ma", "chattts", "--type=merge", "-p", patch)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.behind import Behind, credentials
 from e2e.conftest import CHART, Served, install
 from e2e.kit import SYSTEM, Kit, Object, artifact
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform
+from e2e.proxied_origin import ProxiedOrigin, credentials
 from metrics_page import DOWNLOAD, OPERATOR, check, documented, exported
 from metrics_page import values as samples
 from modelferry.resource import names
@@ -33,9 +33,9 @@ SECRET = "egress"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def defaults(installed: Platform, values: dict[str, Any], behind: Behind) -> Iterator[None]:
+def defaults(installed: Platform, values: dict[str, Any], proxied_origin: ProxiedOrigin) -> Iterator[None]:
     """The operator with a proxy, a bandwidth and a Service for its metrics; afterwards as it was."""
-    proxy = {"url": behind.squid.url, "noProxy": [installed.host_address], "secretName": SECRET}
+    proxy = {"url": proxied_origin.squid.url, "noProxy": [installed.host_address], "secretName": SECRET}
     more = {"proxy": proxy, "transfer": {"bandwidth": "80Mbit"}, "metrics": {"service": True}}
     install(installed, values | more)
     yield
@@ -51,40 +51,40 @@ def on_first_node(kit: Kit, name: str, found: list[dict[str, Any]], **spec: Any)
 
 
 def test_the_operators_proxy_is_that_of_every_artifact_without_one(
-    installed: Platform, kit: Kit, behind: Behind, leaf: Leaf, tmp_path: Path
+    installed: Platform, kit: Kit, proxied_origin: ProxiedOrigin, leaf: Leaf, tmp_path: Path
 ) -> None:
     credentials(kit, SECRET)
     (tmp_path / "a.bin").write_bytes(b"near" * 1000)
     with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as near:
-        own = {"proxy": {"url": behind.dante.url, "auth": {"secretRef": {"name": SECRET}}}}
+        own = {"proxy": {"url": proxied_origin.dante.url, "auth": {"secretRef": {"name": SECRET}}}}
         kit.apply(
-            on_first_node(kit, "far", behind.small),
+            on_first_node(kit, "far", proxied_origin.small),
             on_first_node(kit, "near", [{"path": "a.bin", "url": near.url("a.bin")}]),
         )
         kit.wait_ready("far")
         kit.wait_ready("near")
-        assert f"CONNECT {behind.address} {USERNAME}" in behind.squid.log
+        assert f"CONNECT {proxied_origin.address} {USERNAME}" in proxied_origin.squid.log
         assert [request.status for request in near.requests()]
-        assert f":{near.port} " not in behind.squid.log
-    tunnels = behind.squid.log.count("CONNECT")
-    kit.apply(on_first_node(kit, "other-way", behind.small, transfer=own))
+        assert f":{near.port} " not in proxied_origin.squid.log
+    tunnels = proxied_origin.squid.log.count("CONNECT")
+    kit.apply(on_first_node(kit, "other-way", proxied_origin.small, transfer=own))
     kit.wait_ready("other-way")
-    assert f"username%{USERNAME}@" in behind.dante.log
-    assert behind.squid.log.count("CONNECT") == tunnels
+    assert f"username%{USERNAME}@" in proxied_origin.dante.log
+    assert proxied_origin.squid.log.count("CONNECT") == tunnels
 
 
 def test_a_namespace_without_the_proxys_secret_is_told_and_one_with_a_wrong_password_too(
-    kit: Kit, behind: Behind
+    kit: Kit, proxied_origin: ProxiedOrigin
 ) -> None:
-    asked = len(behind.nginx.requests())
-    kit.apply(on_first_node(kit, "unmade", behind.small))
+    asked = len(proxied_origin.nginx.requests())
+    kit.apply(on_first_node(kit, "unmade", proxied_origin.small))
     told = kit.wait_stalled("unmade", "SecretMissing")
     assert f"the operator's proxy.secretName: there is no Secret '{SECRET}'" in told
     credentials(kit, SECRET, "planted-wrong")
-    kit.apply(on_first_node(kit, "wrong", behind.small))
-    assert f"the proxy {behind.squid.url} does not take" in kit.wait_stalled("wrong", "ProxyDenied")
+    kit.apply(on_first_node(kit, "wrong", proxied_origin.small))
+    assert f"the proxy {proxied_origin.squid.url} does not take" in kit.wait_stalled("wrong", "ProxyDenied")
     assert "planted-wrong" not in kit.kubectl("get", "ma,pods,configmaps,events", "-o", "yaml")
-    assert len(behind.nginx.requests()) == asked
+    assert len(proxied_origin.nginx.requests()) == asked
 
 
 # --- the bandwidth --------------------------------------------------------------------------------------------------

@@ -46,7 +46,9 @@ def test_a_killed_download_goes_on_where_it_was(installed: Platform, kit: Kit, s
     assert digests_on(node, kit, "killed") == {file.path: file.sha256 for file in small.files}
     twice = small.sent() - small.size
     assert 0 < twice <= STREAMS * CHUNK_SIZE + len(small.files)
-    assert any("attempt 2 starts; the one before ended: PodDied" in message for _, message in kit.events("killed"))
+    assert any(
+        "attempt 2 started; the previous attempt failed: PodDied" in message for _, message in kit.events("killed")
+    )
 
 
 def test_a_killed_operator_disturbs_no_download_and_picks_up_the_status(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, artifact, digests, told
+from e2e.kit import Kit, artifact, digests, readable_output
 from e2e.origins import MIB
 from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
@@ -21,7 +21,7 @@ from origin.certs import Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.modelscope import Model, ModelScope
 from origin.planted import found_in
-from origin.web import Question, threaded
+from origin.web import WebRequest, threaded
 
 #: Nowhere but in the Secret, and in requests to the hub.
 PLANTED = "hf_planted5e2e"
@@ -44,9 +44,9 @@ class Hubs:
         return {"huggingFace": {"repo": "acme/speech", "endpoint": self.hub.base} | fields}
 
 
-def storm(number: int, question: Question) -> bool:
+def storm(number: int, request: WebRequest) -> bool:
     """Three requests in a row are told to come back in a second, every now and then."""
-    return "/acme/many/" in question.path and number % 500 in (0, 1, 2)
+    return "/acme/many/" in request.path and number % 500 in (0, 1, 2)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
     ran: set[str] = set()
 
     def ready() -> bool:
-        ran.update(name for name, text in told(kit).items() if found_in(text, PLANTED))
+        ran.update(name for name, text in readable_output(kit).items() if found_in(text, PLANTED))
         return bool(kit.condition("speech", "Ready").get("status") == "True")
 
     with watched() as seen:
@@ -115,8 +115,8 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
         kit.wait("speech to be Ready", ready, 180)
     status = kit.status("speech")
     assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
-    assert kit.on_disk("speech") == digests(FILES)
-    assert {entry.question.token for entry in hubs.hub.log} == {PLANTED}
+    assert kit.files_on_disk("speech") == digests(FILES)
+    assert {entry.request.token for entry in hubs.hub.log} == {PLANTED}
     assert hubs.cdn.log
     assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
     assert any("agent fetch" in line for line in seen), "no download was seen running"
@@ -143,7 +143,7 @@ def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(
     assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
     assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
     assert "include (*.bin) takes 0" in kit.wait_stalled("patterns", "InvalidSpec")
-    assert [name for name, text in told(kit).items() if found_in(text, PLANTED)] == []
+    assert [name for name, text in readable_output(kit).items() if found_in(text, PLANTED)] == []
 
 
 def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:
@@ -151,7 +151,7 @@ def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> 
     kit.wait_ready("scoped")
     status = kit.status("scoped")
     assert (status["revision"], status["checksum"]) == (Model(FILES).commit, "Verified")
-    assert kit.on_disk("scoped") == digests(FILES)
+    assert kit.files_on_disk("scoped") == digests(FILES)
 
 
 def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) -> None:
@@ -160,9 +160,9 @@ def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) 
     kit.wait_ready("many")
     status = kit.status("many")
     assert (status["revision"], status["checksum"], status["files"]) == (MANY.commit, "Verified", 2000)
-    assert kit.on_disk("many") == digests(MANY.files)
+    assert kit.files_on_disk("many") == digests(MANY.files)
     refused = sum(entry.status == 429 for entry in hubs.hub.log)
-    asked = sum("/resolve/" in entry.question.path for entry in hubs.hub.log)
+    asked = sum("/resolve/" in entry.request.path for entry in hubs.hub.log)
     assert refused >= 9
     assert asked <= 2000 + refused, "no file is asked for without need"
     assert not kit.condition("many", "Stalled")

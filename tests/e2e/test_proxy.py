@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from e2e.behind import LARGE, Behind, credentials
-from e2e.kit import Kit, Object, artifact, told
+from e2e.kit import Kit, Object, artifact, readable_output
 from e2e.platform import Platform
+from e2e.proxied_origin import LARGE, ProxiedOrigin, credentials
 from origin.certs import Leaf
 from origin.nginx import Nginx
 from origin.planted import found_in
@@ -24,66 +24,70 @@ def proxied(name: str, files: list[dict[str, Any]], url: str, secret: str = "", 
     return artifact(name, files, transfer={"proxy": proxy} | transfer)
 
 
-def ways(behind: Behind) -> dict[str, str]:
+def ways(proxied_origin: ProxiedOrigin) -> dict[str, str]:
     """Each kind of proxy by a name."""
-    return {"squid": behind.squid.url, "squid-tls": behind.squid.tls_url, "dante": behind.dante.url}
+    return {
+        "squid": proxied_origin.squid.url,
+        "squid-tls": proxied_origin.squid.tls_url,
+        "dante": proxied_origin.dante.url,
+    }
 
 
-def test_models_arrive_through_each_kind_of_proxy_with_credentials(kit: Kit, behind: Behind) -> None:
+def test_models_arrive_through_each_kind_of_proxy_with_credentials(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
     credentials(kit, "egress")
-    kit.apply(*(proxied(name, behind.small, url, "egress") for name, url in ways(behind).items()))
-    for name in ways(behind):
+    kit.apply(*(proxied(name, proxied_origin.small, url, "egress") for name, url in ways(proxied_origin).items()))
+    for name in ways(proxied_origin):
         kit.wait_ready(name)
-    assert behind.nginx.requests()
-    assert f"CONNECT {behind.address} {USERNAME}" in behind.squid.log
-    assert f"username%{USERNAME}@" in behind.dante.log
-    assert [where for where, text in told(kit).items() if found_in(text, PASSWORD)] == []
+    assert proxied_origin.nginx.requests()
+    assert f"CONNECT {proxied_origin.address} {USERNAME}" in proxied_origin.squid.log
+    assert f"username%{USERNAME}@" in proxied_origin.dante.log
+    assert [where for where, text in readable_output(kit).items() if found_in(text, PASSWORD)] == []
 
 
-def test_wrong_and_missing_credentials_are_told(kit: Kit, behind: Behind) -> None:
+def test_wrong_and_missing_credentials_are_told(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
     credentials(kit, "stale", "wrong")
-    seen = len(behind.nginx.requests())
+    seen = len(proxied_origin.nginx.requests())
     kit.apply(
-        proxied("squid-wrong", behind.small, behind.squid.url, "stale"),
-        proxied("squid-without", behind.small, behind.squid.url),
-        proxied("dante-wrong", behind.small, behind.dante.url, "stale"),
-        proxied("dante-unmade", behind.small, behind.dante.url, "lost"),
+        proxied("squid-wrong", proxied_origin.small, proxied_origin.squid.url, "stale"),
+        proxied("squid-without", proxied_origin.small, proxied_origin.squid.url),
+        proxied("dante-wrong", proxied_origin.small, proxied_origin.dante.url, "stale"),
+        proxied("dante-unmade", proxied_origin.small, proxied_origin.dante.url, "lost"),
     )
-    assert f"the proxy {behind.squid.url} does not take" in kit.wait_stalled("squid-wrong", "ProxyDenied")
+    assert f"the proxy {proxied_origin.squid.url} does not take" in kit.wait_stalled("squid-wrong", "ProxyDenied")
     assert "wants a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
-    assert f"the proxy {behind.dante.url} does not take" in kit.wait_stalled("dante-wrong", "ProxyDenied")
+    assert f"the proxy {proxied_origin.dante.url} does not take" in kit.wait_stalled("dante-wrong", "ProxyDenied")
     assert "spec.transfer.proxy.auth: there is no Secret 'lost'" in kit.wait_stalled("dante-unmade", "SecretMissing")
-    assert len(behind.nginx.requests()) == seen
+    assert len(proxied_origin.nginx.requests()) == seen
 
 
-def test_a_download_outlives_the_death_of_its_proxy(kit: Kit, behind: Behind) -> None:
-    node, before = kit.platform.node_names[0], sum(request.sent for request in behind.nginx.requests())
+def test_a_download_outlives_the_death_of_its_proxy(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
+    node, before = kit.platform.node_names[0], sum(request.sent for request in proxied_origin.nginx.requests())
     spec = {"nodes": {"selector": {"kubernetes.io/hostname": node}}}
     credentials(kit, "egress")
-    for name, url in ways(behind).items():
-        wanted = proxied(name, behind.large, url, "egress", connections=4)
+    for name, url in ways(proxied_origin).items():
+        wanted = proxied(name, proxied_origin.large, url, "egress", connections=4)
         kit.apply(wanted | {"spec": wanted["spec"] | spec})
-    for name in ways(behind):
+    for name in ways(proxied_origin):
         kit.wait_bytes(name, node, 0.2)
-    behind.squid.kill()
-    behind.dante.kill()
+    proxied_origin.squid.kill()
+    proxied_origin.dante.kill()
 
     def in_vain() -> bool:
-        return all(kit.copy(name, node).get("retries", 0) >= 8 for name in ways(behind))
+        return all(kit.copy(name, node).get("retries", 0) >= 8 for name in ways(proxied_origin))
 
     try:
         kit.wait("each download to try again and again", in_vain)
-        for name in ways(behind):
+        for name in ways(proxied_origin):
             assert kit.copy(name, node)["bytesDone"] < len(LARGE)
             assert not kit.condition(name, "Stalled")
     finally:
-        behind.squid.start()
-        behind.dante.start()
-    for name in ways(behind):
+        proxied_origin.squid.start()
+        proxied_origin.dante.start()
+    for name in ways(proxied_origin):
         kit.wait_ready(name)
         assert kit.status(name)["checksum"] == "Verified"
-    sent = sum(request.sent for request in behind.nginx.requests()) - before
-    assert sent >= len(LARGE) * len(ways(behind)), "what was asked for past the log"
+    sent = sum(request.sent for request in proxied_origin.nginx.requests()) - before
+    assert sent >= len(LARGE) * len(ways(proxied_origin)), "what was asked for past the log"
 
 
 @pytest.fixture
@@ -107,16 +111,16 @@ def by_name(kit: Kit, name: str) -> dict[str, Object]:
 
 
 def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
-    kit: Kit, behind: Behind, direct: Nginx
+    kit: Kit, proxied_origin: ProxiedOrigin, direct: Nginx
 ) -> None:
     credentials(kit, "egress")
-    before = len(behind.dante.log), len(behind.squid.log)
-    proxies = {"by-squid": behind.squid.url, "by-dante": behind.dante.url}
+    before = len(proxied_origin.dante.log), len(proxied_origin.squid.log)
+    proxies = {"by-squid": proxied_origin.squid.url, "by-dante": proxied_origin.dante.url}
     mirrors: list[Object] = [
         {
             "name": name,
             "priority": 0,
-            "url": behind.url("{path}"),
+            "url": proxied_origin.url("{path}"),
             "proxy": {"url": url, "auth": {"secretRef": {"name": "egress"}}},
         }
         for name, url in proxies.items()
@@ -129,19 +133,19 @@ def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
     assert sum(found[name]["bytes"] for name in proxies) >= len(LARGE)
     # The source told the file's size to the resolve pod, and was at most probed after that.
     assert {request.sent for request in direct.requests()} == {1}
-    squid, dante = behind.squid.log[before[1] :], behind.dante.log[before[0] :]
-    assert f"CONNECT {behind.address} {USERNAME}" in squid
+    squid, dante = proxied_origin.squid.log[before[1] :], proxied_origin.dante.log[before[0] :]
+    assert f"CONNECT {proxied_origin.address} {USERNAME}" in squid
     assert f"username%{USERNAME}@" in dante
     assert str(direct.port) not in squid + dante
-    assert [where for where, text in told(kit).items() if found_in(text, PASSWORD)] == []
+    assert [where for where, text in readable_output(kit).items() if found_in(text, PASSWORD)] == []
 
 
 def test_a_mirror_whose_proxy_does_not_let_it_through_is_told_and_the_source_is_asked(
-    kit: Kit, behind: Behind, direct: Nginx
+    kit: Kit, proxied_origin: ProxiedOrigin, direct: Nginx
 ) -> None:
-    seen = len(behind.nginx.requests())
+    seen = len(proxied_origin.nginx.requests())
     gone = f"http://{kit.platform.host_address}:9"
-    mirrors: list[Object] = [{"name": "far", "url": behind.url("{path}"), "proxy": {"url": gone}}]
+    mirrors: list[Object] = [{"name": "far", "url": proxied_origin.url("{path}"), "proxy": {"url": gone}}]
     kit.apply(mirrored("far", kit, direct, mirrors))
     kit.wait_ready("far")
     found = by_name(kit, "far")
@@ -150,4 +154,4 @@ def test_a_mirror_whose_proxy_does_not_let_it_through_is_told_and_the_source_is_
     assert found["source"]["bytes"] >= len(LARGE)
     told_ = [reason for reason, _ in kit.events("far")]
     assert told_.count("MirrorDown") == told_.count("FellBackToSource") == 1
-    assert len(behind.nginx.requests()) == seen
+    assert len(proxied_origin.nginx.requests()) == seen

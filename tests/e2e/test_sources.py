@@ -26,7 +26,7 @@ def test_a_checksum_list_is_all_that_a_spec_needs(installed: Platform, kit: Kit,
     status = kit.status("listed")
     assert (status["files"], status["sizeBytes"], status["checksum"]) == (2, 3_000_005, "Verified")
     assert status["revision"] == status["digest"].removeprefix("sha256:")[:12]
-    assert kit.on_disk("listed") == digests(model)
+    assert kit.files_on_disk("listed") == digests(model)
 
 
 def test_a_checksum_list_that_is_none_is_told_by_its_line(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, Object, artifact, digests, told
+from e2e.kit import Kit, Object, artifact, digests, readable_output
 from e2e.platform import Platform
 from modelferry.controller.children.config_maps import MANIFEST_KEY
 from modelferry.manifest import Digest, FileEntry, Location, decode
@@ -82,7 +82,7 @@ def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
     kit.wait_ready("tts")
     status = kit.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
-    assert kit.on_disk("tts") == digests(MODEL)
+    assert kit.files_on_disk("tts") == digests(MODEL)
     assert status["revision"] == expected().removeprefix("sha256:")[:12]
     assert all("?versionId=" in url for url in locations(kit))
 
@@ -96,7 +96,7 @@ def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) ->
     kit.wait_ready("tts")
     status = kit.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
-    assert kit.on_disk("tts") == digests(MODEL)
+    assert kit.files_on_disk("tts") == digests(MODEL)
     assert status["revision"] == pushed.removeprefix("sha256:")[:40]
 
 
@@ -112,4 +112,4 @@ def test_wrong_keys_are_told_with_the_way_out_and_shown_nowhere(
     )
     assert "correct accessKeyID and secretAccessKey" in kit.wait_stalled("bucket", "BadCredentials")
     assert "correct user and password in spec.auth's Secret" in kit.wait_stalled("registry", "BadCredentials")
-    assert [where for where, text in told(kit).items() if found_in(text, "planted-wrong")] == []
+    assert [where for where, text in readable_output(kit).items() if found_in(text, "planted-wrong")] == []

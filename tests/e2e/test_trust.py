@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from e2e.kit import Kit, artifact, told
+from e2e.kit import Kit, artifact, readable_output
 from e2e.platform import Platform
 from modelferry.http.tls.pinning import pins_of
 from origin.certs import CLIENT, Authority, Leaf
@@ -107,7 +107,7 @@ def test_a_server_that_wants_to_know_who_asks(installed: Platform, kit: Kit, lea
         tls = {"clientCertificate": {"secretRef": {"name": "reader"}}}
         kit.apply(artifact("known", files, transfer={"tls": tls}))
         kit.wait_ready("known")
-    assert [where for where, text in told(kit).items() if found_in(text, *key_lines(reader))] == []
+    assert [where for where, text in readable_output(kit).items() if found_in(text, *key_lines(reader))] == []
 
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])

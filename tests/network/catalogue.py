@@ -1,6 +1,6 @@
-"""The catalogue of docs/hostile-servers.md as a table: what the origin does, and what follows from it.
+"""The catalogue of docs/hostile-servers.md as a table: what the origin does, and what the engine does then.
 
-One file of six chunks, ``a``, is fetched over one connection, so that each request can be told beforehand.
+One file of six chunks, ``a``, is downloaded over one connection, so that each request is known in advance.
 """
 
 from __future__ import annotations
@@ -19,323 +19,543 @@ from modelferry.errors import (
     SourceChanged,
     SourceUnavailable,
 )
+from modelferry.http.wire import ServerBehavior
 from network.world import CHUNK
 from origin.rules import Rule
 
+B = ServerBehavior
+
 DATA = Random(7).randbytes(5 * CHUNK + 1234)
-#: A byte of the third chunk.
+#: The offset of a byte in the third chunk.
 BAD = 2 * CHUNK + 77
 
-#: A request: the number of a whole chunk, (start, end) in bytes, or None for the file without a range.
-Ask = int | tuple[int, int] | None
-ALL: tuple[Ask, ...] = (0, 1, 2, 3, 4, 5)
-NOTHING: tuple[Ask, ...] = ()
+#: A request: the number of a complete chunk, a range (start, end) in bytes, or None for the file without a range.
+RequestedRange = int | tuple[int, int] | None
+ALL: tuple[RequestedRange, ...] = (0, 1, 2, 3, 4, 5)
+NOTHING: tuple[RequestedRange, ...] = ()
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way in which a row is met.
+    """One variant of a server behavior.
 
-    ``rules`` make the origin hostile. ``asked``: the requests for ``a`` at the origin, in any order; ``other``: those
-    at an honest second one. ``met``: the rows of the verdicts that no content followed from, in order. ``error`` and
-    ``says``: how it ends, where it does not end well.
+    ``rules`` make the origin misbehave. ``requests``: the requests for ``a`` at the origin, in any order;
+    ``other_requests``: those at a second, correct server. ``behaviors``: the behaviors of the responses that were not
+    used, in order. ``error`` and ``message``: how the download fails, if it does.
 
-    ``many``: in the stead of ``asked``, how many requests at least and at most, where which chunk is hit, or how far
-    ahead the origin is, depends on the time. ``met`` then says which rows may be met.
+    ``request_count``: instead of ``requests``, the minimum and maximum number of requests, if timing decides which
+    chunk is affected or how many responses are in transit. ``behaviors`` are then those that may occur.
 
-    ``locations``: where ``a`` may be had: ``origin`` and ``other``, with paths. ``served``: the bytes at the origin,
-    where they are not the declared ones. ``drips``: deadlines are short, and the test therefore lasts a second.
+    ``locations`` of ``a``: ``origin`` or ``other``, with the path. ``content``: what the origin serves, if it is not
+    the declared content. ``short_timeouts``: the timeouts are 1 s, so the test takes a second.
     """
 
-    row: int
-    what: str
+    behavior: ServerBehavior
+    title: str
     rules: tuple[Rule, ...]
-    asked: tuple[Ask, ...] = ALL
-    met: tuple[int, ...] = ()
+    requests: tuple[RequestedRange, ...] = ALL
+    behaviors: tuple[ServerBehavior, ...] = ()
     error: type[ModelferryError] | None = None
-    says: str = ""
-    many: tuple[int, int] | None = None
-    other: tuple[Ask, ...] = NOTHING
+    message: str = ""
+    request_count: tuple[int, int] | None = None
+    other_requests: tuple[RequestedRange, ...] = NOTHING
     algorithm: str | None = "sha256"
     digest: bool = False
     validator: str = ""
     locations: tuple[str, ...] = ("origin:a",)
-    served: bytes = DATA
-    drips: bool = False
+    content: bytes = DATA
+    short_timeouts: bool = False
     progress_deadline: float = 5.0
 
 
-def once(**what: object) -> tuple[Rule, ...]:
-    """That, once, to the request for the second chunk."""
-    return (Rule(covers=CHUNK, times=1, **what),)  # type: ignore[arg-type]
+def once(**effects: object) -> tuple[Rule, ...]:
+    """A rule with these effects, for one request for the second chunk."""
+    return (Rule(covers=CHUNK, times=1, **effects),)  # type: ignore[arg-type]
 
 
-def answered(head: str, body: bytes = DATA[CHUNK : 2 * CHUNK]) -> tuple[Rule, ...]:
-    """A whole answer, byte by byte, once, to the request for the second chunk."""
+def raw_response(head: str, body: bytes = DATA[CHUNK : 2 * CHUNK]) -> tuple[Rule, ...]:
+    """A rule that sends these bytes as the response to one request for the second chunk."""
     return once(raw=head.replace("\n", "\r\n") + "\r\n\r\n" + body.decode("latin-1"))
 
 
 def chunked(body: bytes, trailers: str = "") -> bytes:
-    """`body` as one chunk of chunked coding."""
+    """`body` as one chunk of the chunked transfer coding."""
     return b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers.encode())
 
 
-AGAIN: tuple[Ask, ...] = (*ALL, 1)
+#: All chunks, and the second one again.
+RETRIED: tuple[RequestedRange, ...] = (*ALL, 1)
 RANGE = f"Content-Range: bytes {CHUNK}-{2 * CHUNK - 1}/{len(DATA)}"
-PARTIAL = f"HTTP/1.1 206 Said\n{RANGE}"
+PARTIAL = f"HTTP/1.1 206 Partial Content\n{RANGE}"
 SECOND = DATA[CHUNK : 2 * CHUNK]
 BOTH = ("origin:a", "other:a")
 FROM = ("origin:from",)
 
 CASES = [
-    Case(1, "the whole file to a range, twice", (Rule(ignore_range=True, covers=CHUNK, times=2),), (*AGAIN, 1), (1, 1)),
-    Case(1, "the whole file to every range", (Rule(ignore_range=True),), met=(1,), many=(4, 4)),
-    Case(2, "the right slice in a 200", (Rule(says_200=True),)),
-    Case(2, "a slice of it in a 200", once(ignore_range=True, content_range="bytes 0-9/{size}"), AGAIN, (2,)),
-    Case(3, "another offset", once(content_range="bytes 5-{last}/{size}"), AGAIN, (3,)),
-    Case(3, "more than was asked for", once(content_range=f"bytes {CHUNK}-{2 * CHUNK}/{{size}}"), AGAIN, (3,)),
-    Case(4, "a shorter range", once(shorten=1000), (*ALL, (2 * CHUNK - 1000, 2 * CHUNK)), (4,)),
-    Case(5, "206 without Content-Range", once(content_range=""), AGAIN, (5,)),
     Case(
-        5,
-        "the same always",
+        B.IGNORED_RANGE,
+        "200 with the complete file to a range request, twice",
+        (Rule(ignore_range=True, covers=CHUNK, times=2),),
+        (*RETRIED, 1),
+        (B.IGNORED_RANGE, B.IGNORED_RANGE),
+    ),
+    Case(
+        B.IGNORED_RANGE,
+        "200 with the complete file to every range request",
+        (Rule(ignore_range=True),),
+        behaviors=(B.IGNORED_RANGE,),
+        request_count=(4, 4),
+    ),
+    Case(B.RANGE_IN_200, "200 with the requested range", (Rule(status_200=True),)),
+    Case(
+        B.RANGE_IN_200,
+        "200 with another range",
+        once(ignore_range=True, content_range="bytes 0-9/{size}"),
+        RETRIED,
+        (B.RANGE_IN_200,),
+    ),
+    Case(
+        B.WRONG_RANGE,
+        "Content-Range with another offset",
+        once(content_range="bytes 5-{last}/{size}"),
+        RETRIED,
+        (B.WRONG_RANGE,),
+    ),
+    Case(
+        B.WRONG_RANGE,
+        "a longer range",
+        once(content_range=f"bytes {CHUNK}-{2 * CHUNK}/{{size}}"),
+        RETRIED,
+        (B.WRONG_RANGE,),
+    ),
+    Case(
+        B.SHORTER_RANGE,
+        "a shorter range",
+        once(shorten=1000),
+        (*ALL, (2 * CHUNK - 1000, 2 * CHUNK)),
+        (B.SHORTER_RANGE,),
+    ),
+    Case(B.NO_CONTENT_RANGE, "206 without Content-Range", once(content_range=""), RETRIED, (B.NO_CONTENT_RANGE,)),
+    Case(
+        B.NO_CONTENT_RANGE,
+        "206 without Content-Range, always",
         (Rule(content_range=""),),
         NOTHING,
-        (5,),
+        (B.NO_CONTENT_RANGE,),
         ServerMisbehaves,
         "206 without Content-Range",
-        many=(5, 5),
+        request_count=(5, 5),
     ),
-    Case(6, "a shorter file", (), (0,), (6,), SizeMismatch, "where 328914 are declared", served=DATA[:-9]),
-    Case(7, "a total of *", (Rule(content_range="bytes {first}-{last}/*"),)),
-    Case(8, "multipart/byteranges", once(fields=(("Content-Type", "multipart/byteranges; boundary=x"),)), AGAIN, (8,)),
-    Case(9, "a short body", once(cut=40_000), (*ALL, (CHUNK + 40_000, 2 * CHUNK)), (9,)),
     Case(
-        9,
-        "a body that is announced to be short",
+        B.SIZE_CHANGED,
+        "a shorter file",
+        (),
+        (0,),
+        (B.SIZE_CHANGED,),
+        SizeMismatch,
+        "where 328914 are declared",
+        content=DATA[:-9],
+    ),
+    Case(B.UNKNOWN_TOTAL, "a total of *", (Rule(content_range="bytes {first}-{last}/*"),)),
+    Case(
+        B.MULTIPART_RANGE,
+        "multipart/byteranges",
+        once(fields=(("Content-Type", "multipart/byteranges; boundary=x"),)),
+        RETRIED,
+        (B.MULTIPART_RANGE,),
+    ),
+    Case(B.SHORT_BODY, "a short body", once(cut=40_000), (*ALL, (CHUNK + 40_000, 2 * CHUNK)), (B.SHORT_BODY,)),
+    Case(
+        B.SHORT_BODY,
+        "a short body with a matching Content-Length",
         once(cut=5000, fields=(("Content-Length", "5000"),)),
         (*ALL, (CHUNK + 5000, 2 * CHUNK)),
-        (4,),
+        (B.SHORTER_RANGE,),
     ),
-    Case(10, "bytes after the content", once(surplus=100), met=(55,), many=(6, 7)),
-    Case(10, "a length beyond the range", once(extra=100), AGAIN, (10,)),
-    Case(10, "a chunked body beyond the range", once(surplus=100, chunked=True), AGAIN, (10,)),
-    Case(11, "wrong bytes once, with Content-Digest", once(corrupt=CHUNK + 9), AGAIN, (11,), digest=True),
+    Case(B.LONG_BODY, "bytes after the content", once(surplus=100), behaviors=(B.SURPLUS_BYTES,), request_count=(6, 7)),
+    Case(B.LONG_BODY, "Content-Length longer than the range", once(extra=100), RETRIED, (B.LONG_BODY,)),
+    Case(B.LONG_BODY, "a chunked body beyond the range", once(surplus=100, chunked=True), RETRIED, (B.LONG_BODY,)),
     Case(
-        11,
-        "wrong bytes always, with Content-Digest",
-        (Rule(corrupt=BAD),),
-        NOTHING,
-        (11,),
-        DigestMismatch,
-        "other bytes than its Content-Digest declares",
-        many=(4, 9),
+        B.CORRUPT_CONTENT,
+        "corrupt bytes once, with Content-Digest",
+        once(corrupt=CHUNK + 9),
+        RETRIED,
+        (B.CORRUPT_CONTENT,),
         digest=True,
     ),
     Case(
-        11,
-        "wrong bytes always, without",
+        B.CORRUPT_CONTENT,
+        "corrupt bytes always, with Content-Digest",
+        (Rule(corrupt=BAD),),
+        NOTHING,
+        (B.CORRUPT_CONTENT,),
+        DigestMismatch,
+        "other bytes than its Content-Digest declares",
+        request_count=(4, 9),
+        digest=True,
+    ),
+    Case(
+        B.CORRUPT_CONTENT,
+        "corrupt bytes always, without Content-Digest",
         (Rule(corrupt=BAD),),
         (*ALL, *ALL),
         error=DigestMismatch,
-        says="every chunk was fetched again",
+        message="every chunk was fetched again",
     ),
     Case(
-        11,
-        "wrong bytes always, with Content-Digest, and another place",
+        B.CORRUPT_CONTENT,
+        "corrupt bytes always, with Content-Digest and a second location",
         (Rule(corrupt=BAD),),
-        met=(11,),
-        other=(2,),
+        behaviors=(B.CORRUPT_CONTENT,),
+        other_requests=(2,),
         digest=True,
         locations=BOTH,
     ),
-    Case(11, "wrong bytes always, and another place", (Rule(corrupt=BAD),), other=ALL, locations=BOTH),
-    Case(12, "another ETag, with a digest", (Rule(etag='"v2"', first=3),)),
-    Case(12, "another ETag, without", (Rule(etag='"v2"', first=3),), (0, 1, 2, *ALL), (12,), algorithm=None),
     Case(
-        12,
-        "another ETag each time",
+        B.CORRUPT_CONTENT,
+        "corrupt bytes always, with a second location",
+        (Rule(corrupt=BAD),),
+        other_requests=ALL,
+        locations=BOTH,
+    ),
+    Case(B.VALIDATOR_CHANGED, "another ETag, with a digest", (Rule(etag='"v2"', first=3),)),
+    Case(
+        B.VALIDATOR_CHANGED,
+        "another ETag, without a digest",
+        (Rule(etag='"v2"', first=3),),
+        (0, 1, 2, *ALL),
+        (B.VALIDATOR_CHANGED,),
+        algorithm=None,
+    ),
+    Case(
+        B.VALIDATOR_CHANGED,
+        "another ETag in each response",
         tuple(Rule(etag=f'"v{number}"', first=number, times=1) for number in range(1, 60)),
         (0, 1, 0, 1, 0, 1, 0, 1),
-        (12,) * 4,
+        (B.VALIDATOR_CHANGED,) * 4,
         SourceChanged,
         "changed while it was fetched",
         algorithm=None,
     ),
     Case(
-        12,
-        "not the ETag that was resolved",
+        B.VALIDATOR_CHANGED,
+        "another ETag than the resolved one",
         (),
         (0,),
-        (12,),
+        (B.VALIDATOR_CHANGED,),
         SourceChanged,
         "another version than the one that was resolved",
         algorithm=None,
         validator='"resolved"',
     ),
-    Case(13, "412, with a digest", once(status=412), AGAIN, (13,)),
-    Case(13, "412, without", (Rule(status=412, first=3, times=1),), (0, 1, 2, *ALL), (13,), algorithm=None),
-    Case(14, "a weak ETag, with a digest", (Rule(etag='W/"v"'),)),
-    Case(14, "a weak ETag, without", (Rule(etag='W/"v"'),), (0, None), (14,), algorithm=None),
-    Case(15, "no validator, with a digest", (Rule(etag=""),)),
-    Case(15, "no validator, without", (Rule(etag=""),), (0, None), (15,), algorithm=None),
+    Case(B.PRECONDITION_FAILED, "412, with a digest", once(status=412), RETRIED, (B.PRECONDITION_FAILED,)),
     Case(
-        15,
+        B.PRECONDITION_FAILED,
+        "412, without a digest",
+        (Rule(status=412, first=3, times=1),),
+        (0, 1, 2, *ALL),
+        (B.PRECONDITION_FAILED,),
+        algorithm=None,
+    ),
+    Case(B.WEAK_VALIDATOR, "a weak ETag, with a digest", (Rule(etag='W/"v"'),)),
+    Case(
+        B.WEAK_VALIDATOR,
+        "a weak ETag, without a digest",
+        (Rule(etag='W/"v"'),),
+        (0, None),
+        (B.WEAK_VALIDATOR,),
+        algorithm=None,
+    ),
+    Case(B.NO_VALIDATOR, "no validator, with a digest", (Rule(etag=""),)),
+    Case(
+        B.NO_VALIDATOR, "no validator, without a digest", (Rule(etag=""),), (0, None), (B.NO_VALIDATOR,), algorithm=None
+    ),
+    Case(
+        B.NO_VALIDATOR,
         "no validator, and a stream that breaks",
         (Rule(etag=""), Rule(ranged=False, cut=3 * CHUNK + 10, times=1)),
         (0, None, None),
-        (15, 9),
+        (B.NO_VALIDATOR, B.SHORT_BODY),
         algorithm=None,
     ),
-    Case(16, "a Last-Modified of this second, with a digest", (Rule(etag="", last_modified="{date}"),)),
     Case(
-        16,
-        "a Last-Modified of this second, without",
+        B.LAST_MODIFIED_TOO_RECENT,
+        "a Last-Modified of this second, with a digest",
+        (Rule(etag="", last_modified="{date}"),),
+    ),
+    Case(
+        B.LAST_MODIFIED_TOO_RECENT,
+        "a Last-Modified of this second, without a digest",
         (Rule(etag="", last_modified="{date}"),),
         (0, None),
-        (16,),
+        (B.LAST_MODIFIED_TOO_RECENT,),
         algorithm=None,
     ),
     Case(
-        17,
+        B.VALIDATORS_DIFFER_ACROSS_MIRRORS,
         "another mirror's ETag",
         (Rule(covers=CHUNK, status=500, times=1), Rule(etag='"here"')),
-        met=(34,),
-        other=(1,),
+        behaviors=(B.SERVER_ERROR,),
+        other_requests=(1,),
         locations=BOTH,
     ),
-    Case(18, "other bytes, the same ETag", (Rule(corrupt=BAD, covers=BAD, times=1),), (*ALL, 0, 1, 2), algorithm="md5"),
-    Case(19, "gzip", once(encoding="gzip"), AGAIN, (19,)),
     Case(
-        20,
-        "a web page in the file's stead",
+        B.SAME_VALIDATOR_OTHER_CONTENT,
+        "other content, the same ETag",
+        (Rule(corrupt=BAD, covers=BAD, times=1),),
+        (*ALL, 0, 1, 2),
+        algorithm="md5",
+    ),
+    Case(B.CONTENT_ENCODING, "gzip", once(encoding="gzip"), RETRIED, (B.CONTENT_ENCODING,)),
+    Case(
+        B.CAPTIVE_PORTAL,
+        "a web page instead of the file",
         (Rule(raw="HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nlogin"),),
         NOTHING,
-        (1, 20),
+        (B.IGNORED_RANGE, B.CAPTIVE_PORTAL),
         ServerMisbehaves,
         "a web page of 5 bytes",
-        many=(8, 8),
+        request_count=(8, 8),
     ),
-    Case(20, "511", once(status=511), AGAIN, (20,)),
-    Case(20, "a proxy that transforms", once(fields=(("Warning", '214 proxy "changed"'),)), AGAIN, (20,)),
-    Case(21, "a length and chunked", once(fields=(("Transfer-Encoding", "chunked"),)), AGAIN, (21,)),
-    Case(22, "two lengths", once(fields=(("Content-Length", "1"), ("Content-Length", f"{CHUNK}"))), AGAIN, (22,)),
-    Case(23, "chunked, no length", (Rule(chunked=True),)),
-    Case(24, "the end of the connection for the end of the content", (Rule(close_delimited=True),)),
+    Case(B.CAPTIVE_PORTAL, "511", once(status=511), RETRIED, (B.CAPTIVE_PORTAL,)),
     Case(
-        24,
-        "that, too early",
+        B.CAPTIVE_PORTAL,
+        "a proxy that transforms the content",
+        once(fields=(("Warning", '214 proxy "changed"'),)),
+        RETRIED,
+        (B.CAPTIVE_PORTAL,),
+    ),
+    Case(
+        B.LENGTH_AND_TRANSFER_ENCODING,
+        "Content-Length and chunked",
+        once(fields=(("Transfer-Encoding", "chunked"),)),
+        RETRIED,
+        (B.LENGTH_AND_TRANSFER_ENCODING,),
+    ),
+    Case(
+        B.CONFLICTING_LENGTHS,
+        "two Content-Length fields",
+        once(fields=(("Content-Length", "1"), ("Content-Length", f"{CHUNK}"))),
+        RETRIED,
+        (B.CONFLICTING_LENGTHS,),
+    ),
+    Case(B.CHUNKED_PARTIAL_CONTENT, "chunked, without Content-Length", (Rule(chunked=True),)),
+    Case(B.CLOSED_EARLY, "content delimited by the end of the connection", (Rule(close_delimited=True),)),
+    Case(
+        B.CLOSED_EARLY,
+        "content delimited by the end of the connection, cut",
         once(close_delimited=True, cut=5000),
         (*ALL, (CHUNK + 5000, 2 * CHUNK)),
-        (24,),
+        (B.CLOSED_EARLY,),
     ),
-    Case(25, "chunked, cut", once(chunked=True, cut=5000), (*ALL, (CHUNK + 5000, 2 * CHUNK)), (25,)),
-    Case(25, "malformed chunks", answered(f"{PARTIAL}\nTransfer-Encoding: chunked", b"zz\r\n" + SECOND), AGAIN, (25,)),
-    Case(26, "a head of 100 KB", answered("HTTP/1.1 206 OK" + "\nX-Long: y" * 9000), AGAIN, (26,)),
-    Case(26, "interim answers without end", once(raw="HTTP/1.1 103 Early Hints\r\n\r\n" * 50), AGAIN, (26,)),
     Case(
-        26,
-        "trailers without end",
-        answered(f"{PARTIAL}\nTransfer-Encoding: chunked", chunked(SECOND, "X-Long: y\r\n" * 9000)),
-        AGAIN,
-        (26,),
+        B.CHUNKED_BODY_CUT,
+        "chunked, cut",
+        once(chunked=True, cut=5000),
+        (*ALL, (CHUNK + 5000, 2 * CHUNK)),
+        (B.CHUNKED_BODY_CUT,),
     ),
-    Case(27, "a body without end", once(surplus=1 << 24, close_delimited=True), met=(27,), many=(6, 7)),
-    Case(28, "405 to HEAD", (Rule(method="HEAD", status=405),)),
-    Case(29, "Accept-Ranges: none", (Rule(ignore_range=True, fields=(("Accept-Ranges", "none"),)),), (0, None), (29,)),
-    Case(30, "416 of our size", once(status=416, fields=(("Content-Range", f"bytes */{len(DATA)}"),)), AGAIN, (30,)),
     Case(
-        30,
-        "416 of another size",
+        B.CHUNKED_BODY_CUT,
+        "malformed chunks",
+        raw_response(f"{PARTIAL}\nTransfer-Encoding: chunked", b"zz\r\n" + SECOND),
+        RETRIED,
+        (B.CHUNKED_BODY_CUT,),
+    ),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "a head of 100 KB",
+        raw_response("HTTP/1.1 206 OK" + "\nX-Long: y" * 9000),
+        RETRIED,
+        (B.INVALID_OR_OVERSIZED_HEAD,),
+    ),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "endless interim responses",
+        once(raw="HTTP/1.1 103 Early Hints\r\n\r\n" * 50),
+        RETRIED,
+        (B.INVALID_OR_OVERSIZED_HEAD,),
+    ),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "endless trailers",
+        raw_response(f"{PARTIAL}\nTransfer-Encoding: chunked", chunked(SECOND, "X-Long: y\r\n" * 9000)),
+        RETRIED,
+        (B.INVALID_OR_OVERSIZED_HEAD,),
+    ),
+    Case(
+        B.ENDLESS_BODY,
+        "an endless body",
+        once(surplus=1 << 24, close_delimited=True),
+        behaviors=(B.ENDLESS_BODY,),
+        request_count=(6, 7),
+    ),
+    Case(B.HEAD_UNSUPPORTED, "405 to HEAD", (Rule(method="HEAD", status=405),)),
+    Case(
+        B.ACCEPT_RANGES_NONE,
+        "Accept-Ranges: none",
+        (Rule(ignore_range=True, fields=(("Accept-Ranges", "none"),)),),
+        (0, None),
+        (B.ACCEPT_RANGES_NONE,),
+    ),
+    Case(
+        B.RANGE_NOT_SATISFIABLE,
+        "416 with the declared size",
+        once(status=416, fields=(("Content-Range", f"bytes */{len(DATA)}"),)),
+        RETRIED,
+        (B.RANGE_NOT_SATISFIABLE,),
+    ),
+    Case(
+        B.RANGE_NOT_SATISFIABLE,
+        "416 with another size",
         (Rule(status=416, fields=(("Content-Range", "bytes */50"),)),),
         (0,),
-        (6,),
+        (B.SIZE_CHANGED,),
         SizeMismatch,
         "50 bytes where 328914 are declared",
     ),
-    Case(31, "a RST", once(reset=0), AGAIN, (31,)),
-    Case(32, "nothing more", once(stall=5000), (*ALL, (CHUNK + 5000, 2 * CHUNK)), (32,), drips=True),
-    Case(33, "a head that does not come", once(delay=60.0), AGAIN, (32,), drips=True),
-    Case(34, "408", once(status=408), AGAIN, (34,)),
+    Case(B.CONNECTION_RESET, "a TCP reset", once(reset=0), RETRIED, (B.CONNECTION_RESET,)),
     Case(
-        34, "502 always", (Rule(status=502),), NOTHING, (34,), SourceUnavailable, "502", (1, 2), progress_deadline=0.0
+        B.STALLED,
+        "a stalled body",
+        once(stall=5000),
+        (*ALL, (CHUNK + 5000, 2 * CHUNK)),
+        (B.STALLED,),
+        short_timeouts=True,
     ),
-    Case(35, "429 for a second", once(status=429, retry_after="1"), AGAIN, (35,)),
-    Case(35, "503", once(status=503), AGAIN, (35,)),
-    Case(36, "429 until 1994", once(status=429, retry_after="Sun, 06 Nov 1994 08:49:37 GMT"), AGAIN, (35,)),
+    Case(B.SLOW_HEAD, "a head that does not arrive", once(delay=60.0), RETRIED, (B.STALLED,), short_timeouts=True),
+    Case(B.SERVER_ERROR, "408", once(status=408), RETRIED, (B.SERVER_ERROR,)),
     Case(
-        36,
-        "429 for a day, and another place",
+        B.SERVER_ERROR,
+        "502 always",
+        (Rule(status=502),),
+        NOTHING,
+        (B.SERVER_ERROR,),
+        SourceUnavailable,
+        "502",
+        (1, 2),
+        progress_deadline=0.0,
+    ),
+    Case(B.RETRY_AFTER, "429 with Retry-After: 1", once(status=429, retry_after="1"), RETRIED, (B.RETRY_AFTER,)),
+    Case(B.RETRY_AFTER, "503", once(status=503), RETRIED, (B.RETRY_AFTER,)),
+    Case(
+        B.ABSURD_RETRY_AFTER,
+        "429 with a Retry-After in 1994",
+        once(status=429, retry_after="Sun, 06 Nov 1994 08:49:37 GMT"),
+        RETRIED,
+        (B.RETRY_AFTER,),
+    ),
+    Case(
+        B.ABSURD_RETRY_AFTER,
+        "429 for a day, with a second location",
         (Rule(status=429, retry_after="86400"),),
         (0,),
-        (36,),
-        other=ALL,
+        (B.ABSURD_RETRY_AFTER,),
+        other_requests=ALL,
         locations=BOTH,
     ),
-    Case(37, "401", (Rule(status=401),), (0,), (37,), Denied, "answered 401"),
+    Case(B.UNAUTHORIZED, "401", (Rule(status=401),), (0,), (B.UNAUTHORIZED,), Denied, "answered 401"),
     Case(
-        38,
-        "403 where a redirect led, once",
+        B.URL_EXPIRED,
+        "403 once, from the target of a redirect",
         (Rule(path="from", redirect="origin:a"), Rule(path="a", status=403, first=3, times=1)),
         (*ALL, 2),
         locations=FROM,
     ),
-    Case(39, "403", (Rule(status=403),), (0,), (39,), Denied, "answered 403"),
-    Case(39, "404", (Rule(status=404),), (0,), (39,), NotFound, "answered 404; check the URL"),
-    Case(39, "410", (Rule(status=410),), (0,), (39,), NotFound, "answered 410"),
-    Case(39, "404, and another place", (Rule(status=404),), (0,), (39,), other=ALL, locations=BOTH),
-    Case(40, "421", once(status=421), AGAIN),
+    Case(B.NOT_AVAILABLE, "403", (Rule(status=403),), (0,), (B.NOT_AVAILABLE,), Denied, "answered 403"),
     Case(
-        41,
+        B.NOT_AVAILABLE, "404", (Rule(status=404),), (0,), (B.NOT_AVAILABLE,), NotFound, "answered 404; check the URL"
+    ),
+    Case(B.NOT_AVAILABLE, "410", (Rule(status=410),), (0,), (B.NOT_AVAILABLE,), NotFound, "answered 410"),
+    Case(
+        B.NOT_AVAILABLE,
+        "404, with a second location",
+        (Rule(status=404),),
+        (0,),
+        (B.NOT_AVAILABLE,),
+        other_requests=ALL,
+        locations=BOTH,
+    ),
+    Case(B.MISDIRECTED_REQUEST, "421", once(status=421), RETRIED),
+    Case(
+        B.REDIRECT_TO_PLAIN_HTTP,
         "a redirect to plain http",
         (Rule(path="from", redirect="plain:a"),),
         NOTHING,
-        (41,),
+        (B.REDIRECT_TO_PLAIN_HTTP,),
         PlainHTTPRefused,
         "redirects to plain http",
         locations=FROM,
     ),
     Case(
-        42, "a redirect to another server", (Rule(path="from", redirect="other:a"),), NOTHING, other=ALL, locations=FROM
+        B.CROSS_ORIGIN_REDIRECT,
+        "a redirect to another server",
+        (Rule(path="from", redirect="other:a"),),
+        NOTHING,
+        other_requests=ALL,
+        locations=FROM,
     ),
     Case(
-        43,
-        "a redirect in a circle",
+        B.REDIRECT_LOOP,
+        "a redirect loop",
         (Rule(path="from", redirect="origin:b"), Rule(path="b", redirect="origin:from")),
         NOTHING,
-        (43,) * 5,
+        (B.REDIRECT_LOOP,) * 5,
         ServerMisbehaves,
         "redirects in a circle",
         locations=FROM,
     ),
     Case(
-        43,
+        B.REDIRECT_LOOP,
         "six redirects",
         tuple(Rule(path=f"{n}", redirect=f"origin:{n + 1}") for n in range(9)),
         NOTHING,
-        (43,) * 5,
+        (B.REDIRECT_LOOP,) * 5,
         ServerMisbehaves,
         "redirects more than 5 times",
         locations=("origin:0",),
     ),
     Case(
-        44,
+        B.REDIRECTED,
         "a redirect that alternates",
         tuple(Rule(path="from", redirect=f"{('other', 'origin')[n % 2]}:a", first=n, times=1) for n in range(1, 9)),
         locations=FROM,
     ),
-    Case(51, "407", (Rule(status=407),), (0,), (51,), Denied, "answered 407"),
-    Case(53, "a stale cache", once(corrupt=CHUNK + 9), AGAIN, (11,), digest=True),
-    Case(54, "a longer file", (), (0,), (54,), SizeMismatch, "where 328914 are declared", served=DATA + b"more"),
     Case(
-        55,
-        "bytes that belong to nothing",
-        answered(f"{PARTIAL}\nContent-Length: {CHUNK}", SECOND + b"HTTP/1.1 200"),
-        AGAIN,
-        (55,),
+        B.PROXY_AUTHENTICATION_REQUIRED,
+        "407",
+        (Rule(status=407),),
+        (0,),
+        (B.PROXY_AUTHENTICATION_REQUIRED,),
+        Denied,
+        "answered 407",
     ),
-    Case(26, "another protocol", once(raw="SSH-2.0-OpenSSH\r\n"), AGAIN, (26,)),
-    Case(56, "204", once(status=204), AGAIN, (56,)),
-    Case(56, "304", once(status=304), AGAIN, (56,)),
-    Case(56, "a 206 of nothing", answered(f"{PARTIAL}\nContent-Length: 0", b""), AGAIN, (56,)),
+    Case(B.STALE_CACHE, "a stale cache", once(corrupt=CHUNK + 9), RETRIED, (B.CORRUPT_CONTENT,), digest=True),
+    Case(
+        B.FILE_GREW,
+        "a longer file",
+        (),
+        (0,),
+        (B.FILE_GREW,),
+        SizeMismatch,
+        "where 328914 are declared",
+        content=DATA + b"more",
+    ),
+    Case(
+        B.SURPLUS_BYTES,
+        "bytes after the response",
+        raw_response(f"{PARTIAL}\nContent-Length: {CHUNK}", SECOND + b"HTTP/1.1 200"),
+        RETRIED,
+        (B.SURPLUS_BYTES,),
+    ),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "another protocol",
+        once(raw="SSH-2.0-OpenSSH\r\n"),
+        RETRIED,
+        (B.INVALID_OR_OVERSIZED_HEAD,),
+    ),
+    Case(B.NO_CONTENT, "204", once(status=204), RETRIED, (B.NO_CONTENT,)),
+    Case(B.NO_CONTENT, "304", once(status=304), RETRIED, (B.NO_CONTENT,)),
+    Case(B.NO_CONTENT, "an empty 206", raw_response(f"{PARTIAL}\nContent-Length: 0", b""), RETRIED, (B.NO_CONTENT,)),
 ]

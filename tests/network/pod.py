@@ -1,4 +1,4 @@
-"""A download pod without Kubernetes: the two agents as processes, over a directory."""
+"""A download pod without Kubernetes: the two agents as processes, with a shared directory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome, Progress
 from origin.model import ModelFile
 
-#: Seconds that a test waits for another process.
+#: Seconds that a test waits for a process.
 DEADLINE = 60.0
-#: The command, as a process is started with it.
+#: The command line of a process.
 MODELFERRY = (sys.executable, "-c", "from modelferry.cli.main import main; raise SystemExit(main())")
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for another process to get there."""
+    """Wait until `condition` is true, for at most `DEADLINE` seconds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"waited {DEADLINE:.0f} s for {what}"
@@ -31,7 +31,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 class Pod:
-    """A directory, a manifest, and the two agents over them."""
+    """A directory, a manifest, and the two agents."""
 
     def __init__(self, directory: Path, manifest: Manifest, ca_file: Path) -> None:
         self.directory, self.ca_file = directory, ca_file
@@ -71,7 +71,7 @@ class Pod:
         return process
 
     def progress(self) -> Progress:
-        """What the sidecar answers; a blank one while it does not."""
+        """The progress from the sidecar; the phase is "gone" while it does not answer."""
         with socket.socket(socket.AF_UNIX) as raw, suppress(OSError, http.client.HTTPException, ValueError):
             raw.connect(str(self.directory / "s.sock"))
             connection = http.client.HTTPConnection("pod")
@@ -86,8 +86,8 @@ class Pod:
         assert outcome is not None
         return outcome
 
-    def is_whole(self, files: list[ModelFile]) -> bool:
-        """Are the published files the model's?"""
+    def is_complete(self, files: list[ModelFile]) -> bool:
+        """Whether the published files are those of the model."""
         return all(
             hashlib.sha256((self.data / "current" / file.path).read_bytes()).hexdigest() == file.sha256
             for file in files
@@ -101,7 +101,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> int:
-    """The largest resident set so far, in bytes; 0 where the process is gone."""
+    """The peak resident memory, in bytes; 0 if the process has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""Pulls from a bucket or a registry, with a Secret as the kubelet mounts it."""
+"""Downloads from a bucket or a registry, with a Secret as the kubelet mounts it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelferry import sources
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.source_route import routes_of
+from modelferry.agent.source_route import source_routes
 from modelferry.http.routes import Routes
 from modelferry.manifest import Manifest
 from modelferry.manifest.entries import SOURCE
@@ -15,30 +15,30 @@ from modelferry.resource.secret import SecretReference
 from modelferry.resource.spec import Spec
 from network.world import World
 
-#: The name of the one Secret.
+#: The name of the Secret.
 NAME = "keys"
 
 
 def routes(world: World, source: S3Source | OCISource, secret: dict[str, str] | None) -> Routes:
-    """How `source` is reached by an artifact whose spec.auth names a Secret with these keys (None: it has no auth)."""
+    """The routes of an artifact whose spec.auth refers to a Secret with these keys (None: no spec.auth)."""
     root = world.directory.parent / "secrets"
     if secret is not None:
         (root / NAME).mkdir(parents=True, exist_ok=True)
         for key, value in secret.items():
             (root / NAME / key).write_text(value)
     spec = Spec(source, auth=None if secret is None else SecretReference(NAME))
-    return routes_of(spec, [Path(world.ca_file)], Secrets(root))
+    return source_routes(spec, [Path(world.ca_file)], Secrets(root))
 
 
 async def resolved(world: World, source: S3Source | OCISource, secret: dict[str, str] | None = None) -> Manifest:
-    """What the resolve pod makes of it."""
+    """The manifest that the resolve pod creates."""
     return await sources.resolve(source, routes(world, source, secret))
 
 
 async def fetched(
     world: World, source: S3Source | OCISource, manifest: Manifest, secret: dict[str, str] | None = None
 ) -> dict[str, bytes]:
-    """What the fetch pod makes of it: the published files."""
+    """The files that the fetch pod publishes, by path."""
     world.credential = routes(world, source, secret).of(SOURCE).credential
     await world.pull_manifest(manifest)
     return {file.path: world.read(file.path) for file in manifest.files}

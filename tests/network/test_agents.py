@@ -106,7 +106,7 @@ def test_a_model_arrives_over_tls_within_the_bounds_of_memory(stage: Stage) -> N
 
     until(ended, "fetch to end")
     assert fetch.returncode == 0
-    assert pod.is_whole(scene.files)
+    assert pod.is_complete(scene.files)
     assert pod.outcome.ok
     assert pod.outcome.fetched == scene.total == scene.sent
     assert (pod.progress().phase, pod.progress().checksum) == ("published", "verified")
@@ -124,7 +124,7 @@ def test_fetch_killed_in_the_middle_fetches_no_committed_chunk_again(slow: Scene
     fetch.kill()
     fetch.wait()
     assert slow.pod.fetch().wait(DEADLINE) == 0
-    assert slow.pod.is_whole(slow.files)
+    assert slow.pod.is_complete(slow.files)
     until(lambda: slow.sent >= slow.total, "nginx to write its log")
     assert slow.sent <= slow.total + CONNECTIONS * CHUNK_SIZE
 
@@ -137,7 +137,7 @@ def test_checkpoint_killed_in_the_middle_is_not_noticed_by_fetch(slow: Scene) ->
     checkpoint.wait()
     slow.pod.checkpoint()
     assert fetch.wait(DEADLINE) == 0
-    assert slow.pod.is_whole(slow.files)
+    assert slow.pod.is_complete(slow.files)
     assert slow.pod.outcome.fetched == slow.total
 
 
@@ -149,7 +149,7 @@ def test_both_killed_at_once_lose_nothing_that_was_committed(slow: Scene) -> Non
         process.wait()
     slow.pod.checkpoint()
     assert slow.pod.fetch().wait(DEADLINE) == 0
-    assert slow.pod.is_whole(slow.files)
+    assert slow.pod.is_complete(slow.files)
     assert slow.pod.outcome.fetched <= slow.total // 2 + CHUNK_SIZE
 
 
@@ -165,7 +165,7 @@ def test_sigterm_leaves_a_state_that_the_next_run_resumes_from(slow: Scene) -> N
     assert not (pod.data / "current").exists()
     pod.checkpoint()
     assert pod.fetch().wait(DEADLINE) == 0
-    assert pod.is_whole(slow.files)
+    assert pod.is_complete(slow.files)
     assert pod.outcome.fetched < slow.total
 
 

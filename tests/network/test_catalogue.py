@@ -1,5 +1,5 @@
-"""Every row of docs/hostile-servers.md over real sockets, by each way to the origin: the bytes on the disk, the
-requests sent, the reason reported."""
+"""Every server behavior of docs/hostile-servers.md, with real sockets, directly and through each proxy: the content on
+disk, the requests, and the reported error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 from modelferry.errors import CertificateRefused
 from modelferry.http.tls.pinning import pins_of
 from modelferry.http.transport.connection_key import Timeouts
-from network.catalogue import CASES, DATA, Ask, Case
-from network.ways import DIRECT, WAYS, through
+from modelferry.http.wire import ServerBehavior
+from network.catalogue import CASES, DATA, Case, RequestedRange
+from network.routes import DIRECT, ROUTES, through
 from network.world import CHUNK, Serve, World, entry
 from origin.certs import Authority, Leaf
 from origin.rules import Rule
@@ -28,43 +29,47 @@ pytestmark = pytest.mark.usefixtures("small_chunks", "route")
 SENT = {"host", "user-agent", "accept", "accept-encoding", "want-content-digest", "range", "cache-control"}
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=ROUTES)
 def route(request: pytest.FixtureRequest, world: World) -> str:
-    """One way after the other."""
+    """Each route in turn."""
     if request.param != DIRECT:
         world.proxies = through(request.getfixturevalue(request.param).url)
     return str(request.param)
 
 
-def asked(origin: HostileOrigin) -> list[Ask]:
-    """The requests for ``a``, in the words of the table."""
-    return [_ask(request.start, request.end) for request in origin.asked if request.path == "/a"]
+def requested(origin: HostileOrigin) -> list[RequestedRange]:
+    """The requests for ``a``, as the catalogue writes them."""
+    return [_requested_range(request.start, request.end) for request in origin.received if request.path == "/a"]
 
 
-def _ask(start: int | None, end: int | None) -> Ask:
+def _requested_range(start: int | None, end: int | None) -> RequestedRange:
     if start is None or end is None:
         return None
-    whole = start % CHUNK == 0 and end == min(start + CHUNK, len(DATA))
-    return start // CHUNK if whole else (start, end)
+    is_chunk = start % CHUNK == 0 and end == min(start + CHUNK, len(DATA))
+    return start // CHUNK if is_chunk else (start, end)
 
 
-def _sorted(asks: Iterable[Ask]) -> list[str]:
-    return sorted(map(str, asks))
+def _sorted(ranges: Iterable[RequestedRange]) -> list[str]:
+    return sorted(map(str, ranges))
 
 
-def seen(route: str, rows: Iterable[int]) -> list[int]:
-    """What is left of `rows` behind a proxy, which may pass a reset (31) on as an end (9)."""
-    return sorted(9 if route != DIRECT and row == 31 else row for row in rows)
+def comparable(route: str, behaviors: Iterable[int]) -> list[int]:
+    """`behaviors`, with resets as short bodies if there is a proxy, which may forward a reset as the end of the
+    body."""
+    return sorted(
+        ServerBehavior.SHORT_BODY if route != DIRECT and behavior == ServerBehavior.CONNECTION_RESET else behavior
+        for behavior in behaviors
+    )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"row {case.row}: {case.what}")
-async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, route: str) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.behavior.label}: {case.title}")
+async def test_a_server_behavior(serve: Serve, world: World, case: Case, route: str) -> None:
     world.connections, world.progress_deadline = 1, case.progress_deadline
-    if case.drips:
+    if case.short_timeouts:
         world.limits = Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1)
     async with AsyncExitStack() as stack:
         servers = {
-            "origin": await stack.enter_async_context(serve({"a": case.served}, digest=case.digest)),
+            "origin": await stack.enter_async_context(serve({"a": case.content}, digest=case.digest)),
             "other": await stack.enter_async_context(serve({"a": DATA})),
             "plain": await stack.enter_async_context(serve({"a": DATA}, tls=None)),
         }
@@ -80,67 +85,67 @@ async def test_a_row_of_the_catalogue(serve: Serve, world: World, case: Case, ro
             await world.pull(file)
             assert world.read("a") == DATA
         else:
-            with pytest.raises(case.error, match=case.says) as caught:
+            with pytest.raises(case.error, match=case.message) as caught:
                 await world.pull(file)
             assert caught.value.file == "a"
             assert "secret" not in caught.value.message
             assert not world.published
-        if case.many is None:
-            assert _sorted(asked(servers["origin"])) == _sorted(case.asked)
-            assert seen(route, world.met) == seen(route, case.met)
+        if case.request_count is None:
+            assert _sorted(requested(servers["origin"])) == _sorted(case.requests)
+            assert comparable(route, world.met) == comparable(route, case.behaviors)
         else:
-            assert case.many[0] <= len(asked(servers["origin"])) <= case.many[1]
-            assert set(seen(route, world.met)) <= set(seen(route, case.met))
-        assert _sorted(asked(servers["other"])) == _sorted(case.other)
-        assert not servers["plain"].asked
+            assert case.request_count[0] <= len(requested(servers["origin"])) <= case.request_count[1]
+            assert set(comparable(route, world.met)) <= set(comparable(route, case.behaviors))
+        assert _sorted(requested(servers["other"])) == _sorted(case.other_requests)
+        assert not servers["plain"].received
         for server in servers.values():
-            assert {request.method for request in server.asked} <= {"GET"}
-            assert {name for request in server.asked for name, _ in request.fields} <= SENT
+            assert {request.method for request in server.received} <= {"GET"}
+            assert {name for request in server.received for name, _ in request.fields} <= SENT
 
 
-# What is decided in the handshake, so that no request is sent: the rule is the certificate.
+# Behaviors in the TLS handshake, before any request. The certificate takes the place of the rules.
 
 DAY = timedelta(days=1)
 
 
 def pin_of(leaf: Leaf) -> str:
-    """Of its public key."""
+    """The pin of its public key."""
     return pins_of(ssl.PEM_cert_to_DER_cert(leaf.cert.read_text()))[1]
 
 
 @pytest.mark.parametrize(
-    ("row", "kind", "reason"),
+    ("behavior", "kind", "reason"),
     [
-        (46, "not pinned", "PinMismatch"),
-        (47, "another host's", "HostMismatch"),
-        (47, "expired", "CertificateExpired"),
-        (47, "another authority's", "UnknownAuthority"),
-        (49, "not valid yet", "ClockSkew"),
+        (ServerBehavior.PIN_MISMATCH, "not pinned", "PinMismatch"),
+        (ServerBehavior.CERTIFICATE_REFUSED, "for another host", "HostMismatch"),
+        (ServerBehavior.CERTIFICATE_REFUSED, "expired", "CertificateExpired"),
+        (ServerBehavior.CERTIFICATE_REFUSED, "of another CA", "UnknownAuthority"),
+        (ServerBehavior.CLOCK_SKEW, "not valid yet", "ClockSkew"),
     ],
 )
-async def test_rows_46_47_and_49_a_certificate_is_refused_before_a_request_is_sent(
-    world: World, authority: Authority, tmp_path: Path, row: int, kind: str, reason: str
+async def test_a_certificate_is_refused_before_a_request_is_sent(
+    world: World, authority: Authority, tmp_path: Path, behavior: ServerBehavior, kind: str, reason: str
 ) -> None:
     leaf = {
         "not pinned": lambda: authority.leaf("127.0.0.1", name="unpinned"),
-        "another host's": lambda: authority.leaf("example.com", name="host"),
+        "for another host": lambda: authority.leaf("example.com", name="host"),
         "expired": lambda: authority.leaf("127.0.0.1", name="expired", begins=-2 * DAY, ends=-DAY),
-        "another authority's": lambda: Authority(tmp_path, "other").leaf("127.0.0.1"),
+        "of another CA": lambda: Authority(tmp_path, "other").leaf("127.0.0.1"),
         "not valid yet": lambda: authority.leaf("127.0.0.1", name="early", begins=DAY, ends=2 * DAY),
     }[kind]()
-    if row == 46:
+    if behavior is ServerBehavior.PIN_MISMATCH:
         world.pins = (pin_of(authority.leaf("127.0.0.1", name="pinned")),)
     async with HostileOrigin({"a": DATA}, tls=leaf.context()) as origin:
         with pytest.raises(CertificateRefused) as caught:
             await world.pull(entry("a", DATA, origin.url("a")))
-        assert not origin.asked
+        assert not origin.received
     assert (caught.value.reason, caught.value.file) == (reason, "a")
-    assert world.met == [47]
+    assert world.met == [ServerBehavior.CERTIFICATE_REFUSED]
     assert not world.published
 
 
 @pytest.mark.parametrize("listed", [True, False])
-async def test_row_48_a_certificate_that_changes_on_the_way_passes_where_its_pin_is_listed(
+async def test_a_certificate_that_changes_during_the_download_is_accepted_if_its_pin_is_listed(
     world: World, authority: Authority, listed: bool
 ) -> None:
     first, second = authority.leaf("127.0.0.1", name="first"), authority.leaf("127.0.0.1", name="second")
@@ -150,16 +155,16 @@ async def test_row_48_a_certificate_that_changes_on_the_way_passes_where_its_pin
     async with HostileOrigin({"a": DATA}, tls=context, rules=[Rule(covers=CHUNK, reset=0, times=1)]) as origin:
 
         def swap(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-            connection.context = changed if origin.asked else context
+            connection.context = changed if origin.received else context
 
         context.sni_callback = swap
         if listed:
             await world.pull(entry("a", DATA, origin.url("a")))
             assert world.read("a") == DATA
-            assert _sorted(asked(origin)) == _sorted([0, 1, 1, 2, 3, 4, 5])
+            assert _sorted(requested(origin)) == _sorted([0, 1, 1, 2, 3, 4, 5])
         else:
             with pytest.raises(CertificateRefused, match="neither is pinned") as caught:
                 await world.pull(entry("a", DATA, origin.url("a")))
             assert caught.value.reason == "PinMismatch"
-            assert _sorted(asked(origin)) == _sorted([0, 1])
+            assert _sorted(requested(origin)) == _sorted([0, 1])
             assert not world.published

@@ -165,10 +165,10 @@ async def test_a_mirror_that_is_not_trusted_is_down_at_once_and_says_why(
             ).spec
             route, secrets = Route(client_context(world.ca_file)), Secrets(None)
             file = replace(entry("a", data, origin.url("a")), locations=(Location(origin.url("a"), SOURCE),))
-            manifest = mirror_routes.with_locations(content_addressed((file,)), spec, secrets)
-            roads = Routes(route, mirror_routes.routes(spec, route, [world.ca_file], secrets, {}, manifest))
+            manifest = mirror_routes.add_locations(content_addressed((file,)), spec, secrets)
+            roads = Routes(route, mirror_routes.mirror_routes(spec, route, [world.ca_file], secrets, {}, manifest))
             checkpoint = LocalCheckpoint(world.directory)
-            settings = Settings(4, mirrors=mirror_routes.standings(spec))
+            settings = Settings(4, mirrors=mirror_routes.engine_mirrors(spec))
             fetcher = DownloadCoordinator(
                 manifest, checkpoint, HTTPClient(roads, world.limits), settings, jitter=lambda: -0.98
             )

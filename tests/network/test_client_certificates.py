@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.source_route import routes_of
+from modelferry.agent.source_route import source_routes
 from modelferry.engine.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
@@ -75,7 +75,7 @@ def document(url: str, tls: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 def routes(world: World, secrets: Path, url: str, tls: dict[str, Any]) -> Routes:
     """As an agent makes them of a spec and the mounted Secrets."""
-    return routes_of(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
+    return source_routes(parse_artifact(document(url, tls)).spec, [world.ca_file], Secrets(secrets))
 
 
 async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:

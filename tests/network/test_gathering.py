@@ -1,4 +1,4 @@
-"""What a connection waits for in the kernel: not for single packets, and never for more than is sure to come."""
+"""SO_RCVLOWAT: a connection wakes up for the bytes that it needs, not for each packet, and never waits for too many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from origin.certs import Authority
 
 @asynccontextmanager
 async def sending(random: Random, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """A server that sends as many bytes as each line asks for, in records and packets of every size; gives its port."""
+    """The port of a server that sends as many bytes as each line requests, in records and packets of any size."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,15 +41,15 @@ async def sending(random: Random, context: ssl.SSLContext) -> AsyncIterator[int]
         port = server.sockets[0].getsockname()[1]
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            far, there = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(passed(reader, there, random), passed(far, writer, random))
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(forward(reader, to_server, random), forward(from_server, writer, random))
 
-        async with await asyncio.start_server(relay, "127.0.0.1", 0) as between:
-            yield between.sockets[0].getsockname()[1]
+        async with await asyncio.start_server(relay, "127.0.0.1", 0) as proxy:
+            yield proxy.sockets[0].getsockname()[1]
 
 
-async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, random: Random) -> None:
-    """Pass everything on in packets that end anywhere within a record."""
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, random: Random) -> None:
+    """Forward everything in packets that end anywhere within a record."""
     writer.transport.set_write_buffer_limits(0)
     try:
         while data := await reader.read(random.randrange(1, 20_000)):
@@ -65,16 +65,16 @@ async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ran
 
 @pytest.mark.parametrize("size", [16 * 1024, 52_000, 256 * 1024])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_whatever_the_records_are_nothing_is_waited_for_that_does_not_come(
+async def test_a_connection_never_waits_for_bytes_that_will_not_arrive(
     tmp_path: Path, size: int, version: ssl.TLSVersion
 ) -> None:
     random, authority = Random(size), Authority(tmp_path)
-    theirs = authority.leaf("127.0.0.1").context()
-    theirs.minimum_version = ssl.TLSVersion.TLSv1_2
-    ours = ssl.create_default_context(cafile=authority.ca_file)
-    ours.maximum_version = version
-    async with sending(random, theirs) as port:
-        connection = TLSConnection(size, socket.create_connection(("127.0.0.1", port)), ours, "127.0.0.1")
+    server_context = authority.leaf("127.0.0.1").context()
+    server_context.minimum_version = ssl.TLSVersion.TLSv1_2
+    client_context = ssl.create_default_context(cafile=authority.ca_file)
+    client_context.maximum_version = version
+    async with sending(random, server_context) as port:
+        connection = TLSConnection(size, socket.create_connection(("127.0.0.1", port)), client_context, "127.0.0.1")
         await connection.handshake()
         for _ in range(60):
             left = random.randrange(1, 300_000)
@@ -88,26 +88,26 @@ async def test_whatever_the_records_are_nothing_is_waited_for_that_does_not_come
         connection.abort()
 
 
-async def test_the_kernel_tells_of_what_is_missing_and_of_each_byte_under_a_limit() -> None:
+async def test_the_kernel_wakes_for_the_missing_bytes_and_for_each_byte_under_a_limit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         near = socket.create_connection(server.getsockname())
         far, _ = server.accept()
 
-    def told_at() -> int:
+    def low_water_mark() -> int:
         return near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
     connection = Connection(64 * 1024, near)
     with far:
-        taken = asyncio.create_task(connection.take(20_000))
+        complete = asyncio.create_task(connection.take(20_000))
         await asyncio.sleep(0)
-        assert told_at() == 20_000
+        assert low_water_mark() == 20_000
         far.sendall(bytes(20_000))
-        assert len(await taken) == 20_000
+        assert len(await complete) == 20_000
         far.sendall(bytes(5_000))
         connection.allowance = 7_000
         limited = asyncio.create_task(connection.more(7_000))
         await asyncio.sleep(0)
-        assert told_at() == 1
+        assert low_water_mark() == 1
         far.sendall(bytes(2_000))
         await limited
     connection.abort()

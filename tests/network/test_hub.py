@@ -139,7 +139,7 @@ async def test_a_list_on_several_pages_is_read_from_the_mirror_that_was_asked() 
     # A mirror hands on the Hub's own link, at an address that cannot be reached from here.
     async with hub_of(page=2, linked="https://hub.invalid") as (hub, _):
         assert len((await resolved(hub, meant_for(hub))).files) == len(FILES)
-        pages = [entry.question for entry in hub.log if "/tree/" in entry.question.path]
+        pages = [entry.request for entry in hub.log if "/tree/" in entry.request.path]
     assert [page.query.get("cursor") for page in pages] == [None, "2", "4", "6"]
     assert {page.token for page in pages} == {TOKEN}
 
@@ -221,9 +221,9 @@ async def test_the_token_is_shown_to_the_hub_at_each_request_and_never_to_the_cd
         world.credential = HostScoped(bearer(TOKEN), frozenset({hub.authority}))
         routes = Routes(Route(client_context(world.ca_file), world.credential))
         await world.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), routes))
-        assert {entry.question.token for entry in hub.log} == {TOKEN}
+        assert {entry.request.token for entry in hub.log} == {TOKEN}
         assert cdn.log
-        assert {entry.question.token for entry in cdn.log} == {""}
+        assert {entry.request.token for entry in cdn.log} == {""}
         assert not any(TOKEN in str(entry) for entry in cdn.log)
 
 
@@ -266,7 +266,7 @@ async def test_the_hub_satisfies_its_own_client(tmp_path: Path) -> None:
         assert code == 0, where
         assert {path: (Path(where) / path).read_bytes() for path in FILES} == FILES
         assert Path(where).name == SPEECH.commit
-        assert {entry.question.token for entry in cdn.log} == {""}
+        assert {entry.request.token for entry in cdn.log} == {""}
         # Whoever is not let in hears from the real client what our own says.
         code, said = await snapshot(hub, tmp_path / "other")
         assert (code, "GatedRepoError" in said) == (1, True), said

@@ -20,7 +20,7 @@ from network.world import Serve
 from origin.certs import Authority, Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.rules import Rule
-from origin.web import Question
+from origin.web import WebRequest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
@@ -118,8 +118,8 @@ async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is
     leaf: Leaf, location: Place
 ) -> None:
     # Three requests in a row are told to come back in a second, every now and then.
-    def storm(number: int, question: Question) -> bool:
-        return "/resolve/" in question.path and number % 500 in (0, 1, 2)
+    def storm(number: int, request: WebRequest) -> bool:
+        return "/resolve/" in request.path and number % 500 in (0, 1, 2)
 
     async with gated_hub(leaf, busy=storm) as (hub, cdn):
         location.write({"huggingFace": {"repo": "acme/speech", "endpoint": hub.base}})
@@ -131,8 +131,8 @@ async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is
         asked_busy = sum(entry.status == 429 for entry in hub.log)
         assert asked_busy >= 3
         # No file was asked for without need: once each, and once more for each refusal and each part of the large one.
-        assert sum("/resolve/" in entry.question.path for entry in hub.log) <= len(FILES) + asked_busy + 20
-        assert {entry.question.token for entry in hub.log} == {PLANTED}
+        assert sum("/resolve/" in entry.request.path for entry in hub.log) <= len(FILES) + asked_busy + 20
+        assert {entry.request.token for entry in hub.log} == {PLANTED}
         assert not any(PLANTED in str(entry) for entry in cdn.log)
     assert any("agent fetch" in words for words in done.arguments), "the children were not seen"
     assert not [words for words in done.arguments if PLANTED in words]
@@ -145,7 +145,7 @@ async def test_errors_do_not_tell_the_token_either(leaf: Leaf, location: Place, 
     async with gated_hub(leaf) as (hub, _):
         location.write({"huggingFace": {"repo": "acme/missing", "endpoint": hub.base}})
         refused = await location.pull("--json")
-        assert [entry.question.token for entry in hub.log] == [PLANTED]
+        assert [entry.request.token for entry in hub.log] == [PLANTED]
     async with serve({}, rules=[Rule(raw="HTTP/1.1 nonsense\r\n\r\n")]) as origin:
         text = (location.root / "model.yaml").read_text().replace(hub.base, origin.url("").rstrip("/"))
         (location.root / "model.yaml").write_text(text)

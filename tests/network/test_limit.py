@@ -1,4 +1,4 @@
-"""Limits over real sockets: what arrived never exceeds what the bucket gave, by the bucket's own count."""
+"""Bandwidth limits with real sockets: the received bytes never exceed the tokens that were acquired."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from origin.rules import Rule
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
-class Paid(Throttle):
-    """A throttle that counts. ``paid``: bytes that were given so far."""
+class CountingThrottle(Throttle):
+    """Counts the tokens in ``acquired``, in bytes."""
 
     def __init__(self) -> None:
         super().__init__(connections=4)
-        self.paid = 0
+        self.acquired = 0
 
     async def acquire(self, count: int) -> int:
-        given = await super().acquire(count)
-        self.paid += given
-        return given
+        granted = await super().acquire(count)
+        self.acquired += granted
+        return granted
 
 
-def fetcher(
+def coordinator_and_client(
     world: World, throttle: Throttle, *files: FileEntry, progress_deadline: float = 5.0
 ) -> tuple[DownloadCoordinator, HTTPClient]:
     limits = Timeouts(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
@@ -51,7 +51,7 @@ def fetcher(
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Let the others work until `condition` is true."""
+    """Wait until `condition` is true."""
     async with asyncio.timeout(10):
         for _ in repeat(None):
             if condition():
@@ -60,27 +60,27 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 async def pulled(world: World, throttle: Throttle, *files: FileEntry) -> Result:
-    return await fetcher(world, throttle, *files)[0].run()
+    return await coordinator_and_client(world, throttle, *files)[0].run()
 
 
-async def test_every_byte_of_an_answer_is_paid_for_once(serve: Serve, world: World, data: bytes) -> None:
-    throttle = Paid()
+async def test_each_response_byte_takes_one_token(serve: Serve, world: World, data: bytes) -> None:
+    throttle = CountingThrottle()
     throttle.set(4_000_000)
     async with serve({"a": data}) as origin:
         result = await pulled(world, throttle, entry("a", data, origin.url("a")))
         assert origin.sent() == len(data)
     assert world.read("a") == data
     assert result.retries == 0
-    # A request pays for a window ahead, but never for more than it asked for.
-    assert len(data) * 0.99 <= throttle.paid <= len(data)
+    # A request acquires a receive window in advance, but never more than it requested.
+    assert len(data) * 0.99 <= throttle.acquired <= len(data)
 
 
-async def test_a_slow_limit_is_no_stall_and_needs_no_retry(
+async def test_a_low_limit_is_no_stall_and_needs_no_retry(
     serve: Serve, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A floor of 32 KiB/s beside a limit of 16 KiB/s.
     monkeypatch.setattr(module, "_LEAST_WINDOW", 8 << 10)
-    content, throttle = bytes(40 << 10), Paid()
+    content, throttle = bytes(40 << 10), CountingThrottle()
     throttle.set(16 << 10)
     async with serve({"a": content}) as origin:
         result = await pulled(world, throttle, entry("a", content, origin.url("a")))
@@ -89,51 +89,53 @@ async def test_a_slow_limit_is_no_stall_and_needs_no_retry(
     assert world.read("a") == content
 
 
-async def test_a_pause_closes_the_streams_and_goes_on_where_they_were(serve: Serve, world: World, data: bytes) -> None:
-    throttle = Paid()
+async def test_a_pause_closes_the_streams_which_resume_afterwards(serve: Serve, world: World, data: bytes) -> None:
+    throttle = CountingThrottle()
     throttle.set(1_000_000)
     async with serve({"a": data}) as origin:
-        fetching, _ = fetcher(world, throttle, entry("a", data, origin.url("a")), progress_deadline=0.2)
-        running = asyncio.create_task(fetching.run())
-        await eventually(lambda: throttle.paid >= CHUNK and bool(fetching.telemetry().active))
+        coordinator, _ = coordinator_and_client(
+            world, throttle, entry("a", data, origin.url("a")), progress_deadline=0.2
+        )
+        running = asyncio.create_task(coordinator.run())
+        await eventually(lambda: throttle.acquired >= CHUNK and bool(coordinator.telemetry().active))
         throttle.set(0, "until 18:00 (window daily 08:00-18:00 UTC)")
-        await eventually(lambda: fetching.telemetry().phase == "paused" and not fetching.telemetry().active)
-        told, paid = fetching.telemetry(), throttle.paid
-        assert (told.limit, told.message) == (0, "until 18:00 (window daily 08:00-18:00 UTC)")
-        for _ in range(40):  # longer than its patience
+        await eventually(lambda: coordinator.telemetry().phase == "paused" and not coordinator.telemetry().active)
+        telemetry, acquired = coordinator.telemetry(), throttle.acquired
+        assert (telemetry.limit, telemetry.message) == (0, "until 18:00 (window daily 08:00-18:00 UTC)")
+        for _ in range(40):  # longer than its progress deadline
             await asyncio.sleep(0.01)
-        assert throttle.paid == paid
+        assert throttle.acquired == acquired
         throttle.set(None)
         await running
         assert origin.sent() < 2 * len(data)
     assert world.read("a") == data
-    assert fetching.telemetry().limit is None
+    assert coordinator.telemetry().limit is None
 
 
-async def test_a_limit_that_one_stream_is_enough_for_leaves_one_stream(serve: Serve, world: World, data: bytes) -> None:
-    throttle = Paid()
+async def test_a_low_limit_uses_one_stream(serve: Serve, world: World, data: bytes) -> None:
+    throttle = CountingThrottle()
     async with serve({"a": data}) as origin:
         throttle.set(100_000)
-        fetching, http_client = fetcher(world, throttle, entry("a", data, origin.url("a")))
-        running = asyncio.create_task(fetching.run())
-        await eventually(lambda: throttle.paid >= CHUNK)
+        coordinator, http_client = coordinator_and_client(world, throttle, entry("a", data, origin.url("a")))
+        running = asyncio.create_task(coordinator.run())
+        await eventually(lambda: throttle.acquired >= CHUNK)
         assert http_client.connections == 1
         throttle.set(None)
         await running
     assert world.read("a") == data
 
 
-async def test_no_more_is_read_from_a_socket_than_was_paid_for() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        connection = Connection(64 << 10, ours)
-        theirs.sendall(bytes(10_000))
+async def test_no_more_is_read_from_a_socket_than_was_acquired() -> None:
+    socket_, peer = socket.socketpair()
+    with peer:
+        connection = Connection(64 << 10, socket_)
+        peer.sendall(bytes(10_000))
         connection.allowance = 0
         assert connection.ready(1) is None
         connection.allowance = 3000
         assert connection.ready(8000) is None
         assert (connection.received, connection.allowance) == (3000, 0)
-        # There is more, which wakes nobody: all that is allowed has been read.
+        # More bytes wait, but reading them needs a new allowance.
         async with asyncio.timeout(5):
             await connection.more(8000)
         connection.allowance = None
@@ -143,15 +145,15 @@ async def test_no_more_is_read_from_a_socket_than_was_paid_for() -> None:
         connection.abort()
 
 
-async def test_a_lower_limit_makes_the_windows_of_open_connections_smaller(
+async def test_a_lower_limit_reduces_the_receive_windows_of_open_connections(
     serve: Serve, world: World, data: bytes
 ) -> None:
-    throttle = Paid()
+    throttle = CountingThrottle()
     throttle.set(40_000_000)
     async with serve({"a": data}, rules=[Rule(rate=CHUNK, times=4)]) as origin:
-        fetching, http_client = fetcher(world, throttle, entry("a", data, origin.url("a")))
-        running = asyncio.create_task(fetching.run())
-        await eventually(lambda: http_client.connections == 4 and throttle.paid >= 4 * CHUNK)
+        coordinator, http_client = coordinator_and_client(world, throttle, entry("a", data, origin.url("a")))
+        running = asyncio.create_task(coordinator.run())
+        await eventually(lambda: http_client.connections == 4 and throttle.acquired >= 4 * CHUNK)
         before = receive_buffers(http_client)
         throttle.set(1_000_000)
         await eventually(lambda: max(receive_buffers(http_client), default=0) < min(before) // 4)
@@ -161,5 +163,5 @@ async def test_a_lower_limit_makes_the_windows_of_open_connections_smaller(
 
 
 def receive_buffers(http_client: HTTPClient) -> list[int]:
-    """SO_RCVBUF of each open connection, as Linux tells it."""
+    """SO_RCVBUF of each open connection, as Linux reports it."""
     return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in http_client._open]

@@ -1,4 +1,4 @@
-"""Several mirrors over real sockets: one dies and comes back, one lies, several bring one file together."""
+"""Several mirrors with real sockets: failure and recovery, corrupt data, and downloads from several at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelferry.http.auth.sigv4 import Keys
 from modelferry.http.proxy.selection import Proxies, Proxy
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import FileEntry, Location
-from network.ways import through
+from network.routes import through
 from network.world import CHUNK, Serve, World, entry
 from origin.proxies import Dante, Squid
 from origin.rules import Rule
@@ -41,17 +41,17 @@ EQUAL = (Mirror("m0", 0), Mirror("m1", 0), Mirror("m2", 0))
 
 @pytest.fixture(scope="module")
 def large() -> bytes:
-    """A file of 60 chunks and a bit."""
+    """The content of a file of 61 chunks, the last one short."""
     return Random(8).randbytes(60 * CHUNK + 99)
 
 
 def states(world: World) -> dict[str, str]:
-    """Of each mirror, as it was told at the end."""
+    """The state of each mirror at the end of the last download."""
     assert world.progress is not None
     return {mirror.name: mirror.state for mirror in world.progress.mirrors}
 
 
-async def test_a_primary_that_dies_is_replaced_and_used_again_when_it_is_back(
+async def test_a_primary_that_fails_is_replaced_and_used_again_after_it_recovers(
     serve: Serve, world: World, large: bytes
 ) -> None:
     world.mirrors, world.progress_deadline = IN_ORDER[:2], 60.0
@@ -67,8 +67,8 @@ async def test_a_primary_that_dies_is_replaced_and_used_again_when_it_is_back(
         await backup.until(lambda: len([e for e in backup.entries if e.sent]) > 4)
         async with serve({"a": large}, rate=slow, port=port) as again:
             result = await pull
-            came_back = len([e for e in again.entries if e.sent > 1])
-        assert came_back > 4
+            after_recovery = len([e for e in again.entries if e.sent > 1])
+        assert after_recovery > 4
         in_flight = world.connections * CHUNK
         sent = primary.sent() + backup.sent() + again.sent()
     assert world.read("a") == large
@@ -78,7 +78,9 @@ async def test_a_primary_that_dies_is_replaced_and_used_again_when_it_is_back(
     assert {m.name: m.fallbacks for m in world.progress.mirrors} == {"m0": 0, "m1": 1}
 
 
-async def test_chunks_of_one_file_come_from_several_mirrors_at_once(serve: Serve, world: World, large: bytes) -> None:
+async def test_chunks_of_one_file_are_fetched_from_several_mirrors_at_once(
+    serve: Serve, world: World, large: bytes
+) -> None:
     world.mirrors, world.connections = EQUAL, 6
     async with (
         serve({"a": large}, rate=2 * CHUNK) as one,
@@ -92,10 +94,10 @@ async def test_chunks_of_one_file_come_from_several_mirrors_at_once(serve: Serve
     assert world.read("a") == large
 
 
-@pytest.mark.parametrize("liar", [0, 2])
+@pytest.mark.parametrize("corrupt", [0, 2])
 @pytest.mark.parametrize("spread", ["everywhere", "once"])
-async def test_a_mirror_that_lies_is_quarantined_and_the_file_is_right(
-    serve: Serve, world: World, large: bytes, liar: int, spread: str
+async def test_a_mirror_that_serves_corrupt_data_is_quarantined(
+    serve: Serve, world: World, large: bytes, corrupt: int, spread: str
 ) -> None:
     world.mirrors, world.connections = EQUAL, 6
     rules = [Rule(corrupt=n * CHUNK + 5) for n in (range(60) if spread == "everywhere" else range(0, 60, 2))]
@@ -106,27 +108,29 @@ async def test_a_mirror_that_lies_is_quarantined_and_the_file_is_right(
     ):
         origins = one, two, three
         for rule in rules:
-            origins[liar].script.add(rule)
+            origins[corrupt].script.add(rule)
         await world.pull(entry("a", large, *(origin.url("a") for origin in origins)))
         assert sum(origin.sent() for origin in origins) < 3 * len(large)
     assert world.read("a") == large
-    assert states(world)[f"m{liar}"] == "Quarantined"
+    assert states(world)[f"m{corrupt}"] == "Quarantined"
     assert Counter(states(world).values()) == {"Quarantined": 1, "Up": 2}
 
 
-async def test_what_came_from_a_liar_without_a_digest_is_fetched_anew(serve: Serve, world: World, data: bytes) -> None:
+async def test_files_without_a_digest_from_a_quarantined_mirror_are_fetched_again(
+    serve: Serve, world: World, data: bytes
+) -> None:
     world.mirrors = IN_ORDER[:2]
     wrong = bytes(len(data))
-    async with serve({"a": data, "b": data}) as honest, serve({"a": wrong, "b": wrong}) as liar:
-        liar.script.add(Rule(path="b", rate=4 * CHUNK))
+    async with serve({"a": data, "b": data}) as correct, serve({"a": wrong, "b": wrong}) as corrupt:
+        corrupt.script.add(Rule(path="b", rate=4 * CHUNK))
         await world.pull(
-            entry("a", data, liar.url("a"), honest.url("a")),
-            entry("b", data, liar.url("b"), honest.url("b"), algorithm=None),
+            entry("a", data, corrupt.url("a"), correct.url("a")),
+            entry("b", data, corrupt.url("b"), correct.url("b"), algorithm=None),
         )
     assert (world.read("a"), world.read("b")) == (data, data)
 
 
-async def test_a_wrong_declared_digest_blames_no_mirror(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_wrong_declared_digest_quarantines_no_mirror(serve: Serve, world: World, data: bytes) -> None:
     world.mirrors = EQUAL[:2]
     async with serve({"a": data}) as one, serve({"a": data}) as two:
         with pytest.raises(DigestMismatch, match="not the declared one"):
@@ -136,14 +140,14 @@ async def test_a_wrong_declared_digest_blames_no_mirror(serve: Serve, world: Wor
     assert not world.published
 
 
-async def test_without_a_digest_a_file_comes_from_one_mirror(serve: Serve, world: World, large: bytes) -> None:
+async def test_a_file_without_a_digest_is_fetched_from_one_mirror(serve: Serve, world: World, large: bytes) -> None:
     world.mirrors = EQUAL[:2]
     async with serve({"a": large}) as one, serve({"a": large}) as two:
         await world.pull(entry("a", large, one.url("a"), two.url("a"), algorithm=None))
         assert sorted((one.sent(), two.sent())) == [0, len(large)]
 
 
-async def test_a_mirror_that_falls_silent_is_left_within_seconds(
+async def test_a_mirror_that_stops_responding_is_replaced_within_seconds(
     serve: Serve, world: World, large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelferry.engine.mirrors.registry.SILENCE", 0.5)
@@ -157,7 +161,7 @@ async def test_a_mirror_that_falls_silent_is_left_within_seconds(
     assert states(world)["m0"] == "Down"
 
 
-async def test_with_every_mirror_down_the_download_waits_and_then_says_so(
+async def test_with_every_mirror_down_the_download_waits_and_then_fails(
     serve: Serve, world: World, data: bytes
 ) -> None:
     world.mirrors, world.progress_deadline = IN_ORDER[:2], 1.5
@@ -171,12 +175,12 @@ async def test_with_every_mirror_down_the_download_waits_and_then_says_so(
     assert "all 2 mirrors are down" in world.progress.message
 
 
-async def test_a_file_that_a_mirror_lacks_comes_from_the_next(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_file_that_a_mirror_lacks_is_fetched_from_the_next(serve: Serve, world: World, data: bytes) -> None:
     world.mirrors = IN_ORDER[:2]
-    async with serve({"a": data}) as partial, serve({"a": data, "b": data}) as whole:
-        files = [entry(path, data, partial.url(path), whole.url(path)) for path in ("a", "b")]
+    async with serve({"a": data}) as partial, serve({"a": data, "b": data}) as complete:
+        files = [entry(path, data, partial.url(path), complete.url(path)) for path in ("a", "b")]
         await world.pull(*files)
-        assert {e.path for e in whole.entries if e.sent > 1} == {"/b"}
+        assert {e.path for e in complete.entries if e.sent > 1} == {"/b"}
     assert states(world) == {"m0": "Up", "m1": "Up"}
 
 
@@ -189,34 +193,34 @@ async def test_etags_are_never_compared_across_mirrors(serve: Serve, world: Worl
     assert result.retries == 0
 
 
-#: Seconds that a presigned URL lives here, and that the download takes at least.
-LIFE, LONG = 2, 6
+#: The lifetime of a presigned URL, and the minimum duration of the download, in seconds.
+LIFETIME, DURATION = 2, 6
 
 
 def rates(seconds: float, connections: int, size: int) -> float:
-    """Bytes per second of one stream, so that all of them take `seconds`."""
+    """The rate of each stream, in bytes per second, with which the download takes `seconds`."""
     return size / seconds / connections
 
 
-async def test_presigned_urls_that_live_a_fraction_of_the_download_never_fail(
+async def test_presigned_urls_that_expire_during_the_download_never_fail(
     serve: Serve, world: World, large: bytes
 ) -> None:
     keys = Keys("id", "hush")
-    world.presigners = {"m0": SigV4URLs(keys, "us-east-1", LIFE, lambda: datetime.now(UTC))}
-    rate = rates(LONG, world.connections, len(large))
+    world.presigners = {"m0": SigV4URLs(keys, "us-east-1", LIFETIME, lambda: datetime.now(UTC))}
+    rate = rates(DURATION, world.connections, len(large))
     async with serve({"b/a": large}, rules=[Rule(presigned=True)], rate=rate) as store:
         result = await world.pull(entry("a", large, store.url("b/a")))
-        asked = {parse_qs(e.query)["X-Amz-Date"][0] for e in store.entries}
+        signing_times = {parse_qs(e.query)["X-Amz-Date"][0] for e in store.entries}
         assert {e.status for e in store.entries} == {206}
-    assert len(asked) > LONG / LIFE / 2
+    assert len(signing_times) > DURATION / LIFETIME / 2
     assert result.retries == 0
     assert world.read("a") == large
 
 
-async def test_a_url_that_ran_out_in_its_secret_is_asked_again_when_somebody_renews_it(
+async def test_an_expired_presigned_url_is_used_again_after_its_secret_is_updated(
     serve: Serve, world: World, data: bytes
 ) -> None:
-    """Here it is renewed when the store has refused it three times."""
+    """The Secret is updated after the store has refused the URL three times."""
     stamps = ["20200101T000000Z"]
 
     def query() -> str:
@@ -234,7 +238,7 @@ async def test_a_url_that_ran_out_in_its_secret_is_asked_again_when_somebody_ren
     assert world.read("a") == data
 
 
-async def test_a_mirror_whose_urls_ran_out_is_replaced_by_the_next(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_mirror_with_expired_urls_is_replaced_by_the_next(serve: Serve, world: World, data: bytes) -> None:
     world.mirrors = IN_ORDER[:2]
     async with serve({"a": data}, rules=[Rule(presigned=True)]) as store, serve({"a": data}) as backup:
         location = store.url("a")
@@ -243,37 +247,40 @@ async def test_a_mirror_whose_urls_ran_out_is_replaced_by_the_next(serve: Serve,
     assert world.read("a") == data
 
 
-async def lied_to(world: World, liar: HostileOrigin, honest: HostileOrigin, *files: FileEntry) -> None:
-    """Pull until the liar is found by the file `a`; then the process ends. All other files are held back until then."""
-    for number in range(len(liar.contents["a"]) // CHUNK):
-        liar.script.add(Rule(path="a", corrupt=number * CHUNK + 5))
-    for origin in (liar, honest):
+async def pull_until_quarantine(
+    world: World, corrupt: HostileOrigin, correct: HostileOrigin, *files: FileEntry
+) -> None:
+    """Download until the corrupt mirror is quarantined because of the file `a`; then fail. The file `b` is slowed down
+    until then."""
+    for number in range(len(corrupt.contents["a"]) // CHUNK):
+        corrupt.script.add(Rule(path="a", corrupt=number * CHUNK + 5))
+    for origin in (corrupt, correct):
         origin.script.add(Rule(path="b", rate=CHUNK))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointWorker, "quarantine", _remember_and_end)
+        patch.setattr(CheckpointWorker, "quarantine", _quarantine_and_fail)
         with pytest.raises(DiskError):
             await world.pull(*files)
     assert not world.published
-    for origin in (liar, honest):
+    for origin in (corrupt, correct):
         origin.script.clear()
-        origin.asked.clear()
+        origin.received.clear()
 
 
-def _remember_and_end(worker: CheckpointWorker, found: QuarantinedMirror) -> None:
+def _quarantine_and_fail(worker: CheckpointWorker, found: QuarantinedMirror) -> None:
     worker.chunk_store.quarantine(worker.manifest.revision, found)
-    raise DiskError("the power goes")
+    raise DiskError("power failure")
 
 
-async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, data: bytes, large: bytes) -> None:
+async def test_a_quarantine_persists_after_a_restart(serve: Serve, world: World, data: bytes, large: bytes) -> None:
     world.mirrors, contents = IN_ORDER[:2], {"a": data, "b": large}
-    async with serve(contents) as liar, serve(contents) as honest:
-        files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
-        await lied_to(world, liar, honest, *files)
-        told = f"  quarantined: m0, which served wrong bytes of a ({liar.url('a')})"
-        assert told in lines_of(inspect(world.directory))
+    async with serve(contents) as corrupt, serve(contents) as correct:
+        files = [entry(path, content, corrupt.url(path), correct.url(path)) for path, content in contents.items()]
+        await pull_until_quarantine(world, corrupt, correct, *files)
+        expected = f"  quarantined: m0, which served wrong bytes of a ({corrupt.url('a')})"
+        assert expected in lines_of(inspect(world.directory))
         await world.pull(*files)
-        assert honest.asked
-        assert not liar.asked
+        assert correct.received
+        assert not corrupt.received
     assert world.read("b") == large
     assert states(world) == {"m0": "Quarantined", "m1": "Up"}
     assert world.progress is not None
@@ -281,50 +288,50 @@ async def test_a_quarantine_outlives_the_attempt(serve: Serve, world: World, dat
 
 
 @pytest.mark.parametrize("changed", ["name", "url"])
-async def test_a_mirror_with_another_name_or_url_is_asked_again(
+async def test_a_quarantine_ends_when_the_mirror_gets_another_name_or_url(
     serve: Serve, world: World, data: bytes, large: bytes, changed: str
 ) -> None:
     world.mirrors, contents = IN_ORDER[:2], {"a": data, "b": large}
-    async with serve(contents) as liar, serve(contents) as honest:
-        files = [entry(path, content, liar.url(path), honest.url(path)) for path, content in contents.items()]
-        await lied_to(world, liar, honest, *files)
-        name, at = ("mended", "") if changed == "name" else ("m0", "new/")
+    async with serve(contents) as corrupt, serve(contents) as correct:
+        files = [entry(path, content, corrupt.url(path), correct.url(path)) for path, content in contents.items()]
+        await pull_until_quarantine(world, corrupt, correct, *files)
+        name, prefix = ("renamed", "") if changed == "name" else ("m0", "new/")
         world.mirrors = (Mirror(name, 0), Mirror("m1", 1))
-        liar.contents |= {f"new/{path}": content for path, content in contents.items()}
-        locations = {file.path: Location(liar.url(f"{at}{file.path}"), name) for file in files}
+        corrupt.contents |= {f"new/{path}": content for path, content in contents.items()}
+        locations = {file.path: Location(corrupt.url(f"{prefix}{file.path}"), name) for file in files}
         await world.pull(*(replace(file, locations=(locations[file.path], file.locations[1])) for file in files))
-        assert len(liar.asked) > 1
+        assert len(corrupt.received) > 1
     assert set(states(world).values()) == {"Up"}
 
 
-async def test_what_a_liar_brought_of_a_file_without_a_digest_is_fetched_anew_in_the_next_attempt(
+async def test_files_without_a_digest_from_a_quarantined_mirror_are_fetched_again_after_a_restart(
     serve: Serve, world: World, data: bytes
 ) -> None:
-    """The first one ended before anything else followed from the quarantine."""
+    """The first process ends before it restarts the other file."""
     world.mirrors, wrong = IN_ORDER[:2], bytes(len(data))
-    async with serve({"a": data, "b": wrong}) as liar, serve({"a": data, "b": data}) as honest:
+    async with serve({"a": data, "b": wrong}) as corrupt, serve({"a": data, "b": data}) as correct:
         files = [
-            entry("a", data, liar.url("a"), honest.url("a")),
-            entry("b", data, liar.url("b"), honest.url("b"), algorithm=None),
+            entry("a", data, corrupt.url("a"), correct.url("a")),
+            entry("b", data, corrupt.url("b"), correct.url("b"), algorithm=None),
         ]
-        await lied_to(world, liar, honest, *files)
+        await pull_until_quarantine(world, corrupt, correct, *files)
         await world.pull(*files)
-        assert not liar.asked
+        assert not corrupt.received
     assert (world.read("a"), world.read("b")) == (data, data)
 
 
-async def test_each_mirror_keeps_to_its_own_limit_and_the_others_bring_the_rest(
+async def test_each_mirror_keeps_its_own_limit_and_the_others_serve_the_rest(
     serve: Serve, world: World, large: bytes
 ) -> None:
-    """Told by what was paid for, not by a clock."""
+    """Checked by the tokens of the bucket."""
     world.mirrors, world.throttle = EQUAL[:2], Throttle(4)
     world.throttle.set_mirrors({"m0": 16 * CHUNK})
     async with serve({"a": large}) as limited, serve({"a": large}, rate=8 * CHUNK) as free:
         before = asyncio.get_running_loop().time()
         result = await world.pull(entry("a", large, limited.url("a"), free.url("a")))
-        took = asyncio.get_running_loop().time() - before
-        # What it sent it was let: the bucket gives no more in that time, and a tenth of a second's worth at once.
-        assert limited.sent() <= 16 * CHUNK * (took + 0.1)
+        duration = asyncio.get_running_loop().time() - before
+        # The bucket grants the rate times the duration, and a burst of a tenth of a second.
+        assert limited.sent() <= 16 * CHUNK * (duration + 0.1)
         assert limited.sent() > 2 * CHUNK
         assert free.sent() > 2 * CHUNK
     assert world.read("a") == large
@@ -332,7 +339,7 @@ async def test_each_mirror_keeps_to_its_own_limit_and_the_others_bring_the_rest(
 
 
 @pytest.mark.parametrize("fields", [(), (("Accept-Ranges", "none"),)])
-async def test_a_mirror_that_ignores_ranges_is_passed_over_and_the_file_comes_in_chunks(
+async def test_a_mirror_that_ignores_ranges_is_skipped_and_the_file_is_fetched_in_chunks(
     serve: Serve, world: World, large: bytes, fields: tuple[tuple[str, str], ...]
 ) -> None:
     world.mirrors, contents = IN_ORDER[:2], {"a": large, "b": large}
@@ -344,7 +351,7 @@ async def test_a_mirror_that_ignores_ranges_is_passed_over_and_the_file_comes_in
     assert states(world) == {"m0": "Up", "m1": "Up"}
 
 
-async def test_without_a_digest_too_a_mirror_that_ignores_ranges_is_passed_over(
+async def test_a_mirror_that_ignores_ranges_is_skipped_for_files_without_a_digest_too(
     serve: Serve, world: World, large: bytes
 ) -> None:
     world.mirrors = IN_ORDER[:2]
@@ -366,7 +373,7 @@ async def test_a_mirror_that_ignores_ranges_is_used_when_the_others_are_down(
     assert states(world)["m1"] == "Down"
 
 
-async def test_each_mirror_is_reached_by_its_own_proxy_and_never_directly(
+async def test_each_mirror_is_reached_through_its_own_proxy_and_never_directly(
     serve: Serve, world: World, large: bytes, squid: Squid, dante: Dante
 ) -> None:
     world.mirrors, world.connections = EQUAL[:2], 4
@@ -379,10 +386,10 @@ async def test_each_mirror_is_reached_by_its_own_proxy_and_never_directly(
     assert world.read("a") == large
 
 
-async def test_a_mirror_whose_proxy_is_gone_is_down_and_not_reached_past_it(
+async def test_a_mirror_whose_proxy_fails_is_down_and_never_reached_directly(
     serve: Serve, world: World, data: bytes, squid: Squid
 ) -> None:
-    """Neither for chunks nor for probes; the other one is reached through its own."""
+    """Neither for chunks nor for probes. The other mirror is reached through its own proxy."""
     world.mirrors = IN_ORDER[:2]
     world.mirror_proxies = {"m0": through("http://127.0.0.1:9"), "m1": through(squid.url)}
     async with serve({"a": data}) as first, serve({"a": data}, rate=CHUNK) as second:
@@ -395,7 +402,7 @@ async def test_a_mirror_whose_proxy_is_gone_is_down_and_not_reached_past_it(
 
 
 @pytest.mark.parametrize("kind", ["squid", "dante"])
-async def test_a_proxy_that_wants_credentials_names_the_mirrors_own_field(
+async def test_missing_proxy_credentials_are_reported_with_the_mirrors_own_field(
     serve: Serve, world: World, data: bytes, request: pytest.FixtureRequest, kind: str
 ) -> None:
     url = request.getfixturevalue(kind).url
@@ -407,17 +414,17 @@ async def test_a_proxy_that_wants_credentials_names_the_mirrors_own_field(
         assert origin.accepted == 0
 
 
-async def test_a_name_whose_address_is_dead_and_that_then_moves_costs_no_mirror(
+async def test_a_mirror_stays_up_when_one_address_is_dead_and_the_name_then_moves(
     serve: Serve, world: World, large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First a dead address before a good one; then other addresses alone; all within one download."""
+    """During one download: first a dead address before a working one, then other addresses."""
     dead = ("127.0.0.9", 9)
     async with serve({"a": large}, rate=8 * CHUNK) as before, serve({"a": large}) as after:
         answers = [[dead, ("127.0.0.1", before.port)]]
-        asked: list[str] = []
+        names: list[str] = []
 
         async def resolve(self: object, host: str, port: int, **_: object) -> list[object]:
-            asked.append(host)
+            names.append(host)
             kind = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, ""
             return [(*kind, address) for address in answers[-1]]
 
@@ -430,4 +437,4 @@ async def test_a_name_whose_address_is_dead_and_that_then_moves_costs_no_mirror(
         assert before.sent() < len(large)
         assert after.sent() > CHUNK
     assert world.read("a") == large
-    assert set(asked) == {"localhost"}
+    assert set(names) == {"localhost"}

@@ -51,7 +51,7 @@ async def test_a_branch_becomes_its_commit_and_each_file_has_its_sha256() -> Non
 
 
 async def test_where_the_commit_is_not_told_the_content_makes_the_revision() -> None:
-    async with served(Model(FILES, tells_commit=False)) as server:
+    async with served(Model(FILES, lists_commit=False)) as server:
         manifest = await resolved(server)
     assert len(manifest.revision) == 12
     # Each place is pinned all the same, by the commit that changed its file.
@@ -62,7 +62,7 @@ async def test_ranges_that_are_answered_with_200_make_a_whole_file(leaf: Leaf, w
     async with served(leaf=leaf) as server:
         source = ModelScopeSource("acme/speech", endpoint=server.base)
         await world.pull_manifest(await resolve(source, Routes(Route(client_context(world.ca_file)))))
-        ranged = [entry for entry in server.log if "range" in entry.question.fields]
+        ranged = [entry for entry in server.log if "range" in entry.request.fields]
     assert {path: world.read(path) for path in FILES} == FILES
     assert len(ranged) >= 4
     assert {entry.status for entry in ranged} == {200}
@@ -92,6 +92,6 @@ async def test_a_token_is_shown_as_both_kinds_of_servers_want_it() -> None:
     async with served(Model(FILES, private=True, readers=frozenset({"ms_planted"}))) as server:
         guarded = HostScoped(session("ms_planted"), frozenset({server.authority}), plain_http=True)
         assert len((await resolved(server, guarded)).files) == 3
-        fields = server.log[0].question.fields
+        fields = server.log[0].request.fields
     assert (fields["authorization"], fields["cookie"]) == ("Bearer ms_planted", "m_session_id=ms_planted")
     assert "ms_planted" not in repr(guarded)

@@ -123,10 +123,10 @@ async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
     old = await credential.headers("")
     tokens.lifetime = 300.0
     await _until_refused(world, registry, dict(old))
-    asked = len(tokens.asked)
+    asked = len(tokens.requests)
     await world.pull_manifest(manifest)
     assert world.read("config.yaml") == MODEL["config.yaml"]
-    assert len(tokens.asked) == asked + 1
+    assert len(tokens.requests) == asked + 1
     assert await credential.headers("") != old
 
 
@@ -167,7 +167,7 @@ async def _until_refused(world: World, registry: RegistryStore, shown: dict[str,
             "SecretMissing",
             "give it username and password, or .dockerconfigjson",
         ),
-        ("models/tts:v1", docker("other.example.com", **LOGIN), "SecretMissing", "names no user and password for 127"),
+        ("models/tts:v1", docker("other.example.com", **LOGIN), "SecretMissing", "has no user and password for 127"),
         ("models/tts:v1", {".dockerconfigjson": "{"}, "SecretMissing", "'.dockerconfigjson' of the Secret is not JSON"),
         ("models/tts:v1", LOGIN | {"allowedHosts": "127.0.0.1:1"}, "Denied", "spec.auth"),
     ],
@@ -185,10 +185,10 @@ async def test_what_is_wrong_is_told_with_the_way_out(
 async def test_a_token_server_that_the_secret_does_not_list_gets_no_password(
     registry: RegistryStore, tokens: TokenServer, world: World
 ) -> None:
-    asked = len(tokens.asked)
+    asked = len(tokens.requests)
     with pytest.raises(Denied, match=r"sends its clients to https://127.0.0.1:\d+/token, which .* does not list"):
         await resolved(world, source(registry), LOGIN | {"allowedHosts": registry.authority})
-    assert len(tokens.asked) == asked
+    assert len(tokens.requests) == asked
     both = f"{registry.authority}, {urlsplit(tokens.realm).netloc}"
     await resolved(world, source(registry), LOGIN | {"allowedHosts": both})
 

@@ -298,7 +298,7 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
     """Here the URL itself carries the permission: it stands in the artifact and in what is to be fetched, and in
     nothing that anybody says."""
     path = "model.safetensors"
-    # The first request is the question for the size; those of the download are broken off.
+    # The first request is the request for the size; those of the download are broken off.
     async with serve(FILES, rules=[Rule(first=2, reset=4096)]) as source:
         signed = f"{source.url(path)}?sig={quote(SIGNATURE, safe='')}"
         file = {"path": path, "url": signed, "sha256": sha256(FILES[path]).hexdigest()}
@@ -308,7 +308,7 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
     run = await pulling
     assert (run.code, '"reason":"SourceUnavailable"' in run.said) == (3, True), run.said[-2000:]
     assert f"{signed.partition('?')[0]} cannot be reached: Connect call failed" in run.said
-    assert {entry.query for entry in source.asked} == {signed.partition("?")[2]}
+    assert {entry.query for entry in source.received} == {signed.partition("?")[2]}
     holders = location.holders(run, SIGNATURE)
     needed = [f"{SIGNATURE} in {file}" for file, _ in location.left() if Path(file).name in NEEDED]
     assert sorted(holders) == sorted(needed), "somebody told it"
@@ -354,8 +354,8 @@ async def test_nothing_is_found_where_a_source_does_not_take_them(
         secret = location.secret("keys", **{name: value.replace("{host}", host) for name, value in keys.items()})
         location.write(source={kind: fields}, auth=secret)
         run = await location.pull()
-        assert server.asked, "nobody was asked"
-        assert any(value for asked in server.asked for name, value in asked.fields if name == "authorization")
+        assert server.received, "nobody was asked"
+        assert any(value for asked in server.received for name, value in asked.fields if name == "authorization")
     assert (run.code, f'"reason":"{reason}"' in run.said) == (3, True), run.said[-2000:]
     planted = [value for value in (TOKEN, SECRET_KEY, SESSION, REGISTRY) if value in keys.values()]
     assert location.holders(run, *(planted or [REGISTRY])) == []

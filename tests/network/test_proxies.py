@@ -31,10 +31,10 @@ from modelferry.http.tls.pinning import pins_of
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
 from network.conftest import INNER
-from network.ways import through
+from network.routes import through
 from network.world import CHUNK, Serve, World, entry
 from origin.certs import Authority, Leaf
-from origin.proxies import PASSWORD, SHUT, USERNAME, Dante, Squid
+from origin.proxies import BLOCKED_PORT, PASSWORD, USERNAME, Dante, Squid
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
@@ -115,7 +115,7 @@ async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
         assert await resolve_size(world, url, plain_http=True) == "206 Partial Content"
         await world.pull(entry("a", data, url))
         assert origin.peers == {proxy.outgoing}
-        assert not {name for asked in origin.asked for name, _ in asked.fields} & {"proxy-authorization"}
+        assert not {name for asked in origin.received for name, _ in asked.fields} & {"proxy-authorization"}
     assert world.read("a") == data
     if isinstance(proxy, Squid):
         assert f"GET {url} {USERNAME}" in proxy.log
@@ -146,8 +146,8 @@ async def test_a_407_to_a_forwarded_request_is_the_proxys(
 
 async def test_what_the_proxy_forbids_is_refused_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
     world.proxies, world.allow_plain_http = through(proxy.url), True
-    url = f"https://127.0.0.1:{SHUT}/a"
-    await both_fail(world, ProxyRefused, f"proxy {proxy.url} does not let us to 127.0.0.1:{SHUT}", url, data)
+    url = f"https://127.0.0.1:{BLOCKED_PORT}/a"
+    await both_fail(world, ProxyRefused, f"proxy {proxy.url} does not let us to 127.0.0.1:{BLOCKED_PORT}", url, data)
     if isinstance(proxy, Squid):
         plain = url.replace("https", "http")
         await both_fail(world, ProxyRefused, "does not let us to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)

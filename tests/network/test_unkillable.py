@@ -105,9 +105,9 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def mortal(call: int) -> tuple[str, ...]:
+def self_killing(call: int) -> tuple[str, ...]:
     """The command, killed at that call to the disk; 0: never."""
-    path = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from network.mortal import live; sys.exit(live())"
+    path = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from network.self_killing import run; sys.exit(run())"
     return sys.executable, "-c", path, str(call), str(CHUNK)
 
 
@@ -128,12 +128,12 @@ def over(*processes: subprocess.Popen[bytes]) -> bool:
 def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage: Stage, role: str) -> None:
     scene = stage(20 * CHUNK + 1234)
     pod = scene.pod
-    immortal = mortal(0)
-    other = pod.fetch(program=immortal) if role == "checkpoint" else pod.checkpoint(program=immortal)
+    surviving = self_killing(0)
+    other = pod.fetch(program=surviving) if role == "checkpoint" else pod.checkpoint(program=surviving)
     killed = 0
     for call in kills(role):
         start = pod.checkpoint if role == "checkpoint" else pod.fetch
-        one = start(program=mortal(call))
+        one = start(program=self_killing(call))
         until(partial(over, one, *([other] if role == "checkpoint" else [])), "one to end")
         if one.poll() != -signal.SIGKILL:
             break
@@ -141,9 +141,9 @@ def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage
         scene.check()
     assert killed >= 5
     if role == "fetch":
-        assert pod.fetch(program=immortal).wait(DEADLINE) == 0
+        assert pod.fetch(program=surviving).wait(DEADLINE) == 0
     elif other.poll() is None:
-        pod.checkpoint(program=immortal)
+        pod.checkpoint(program=surviving)
         assert other.wait(DEADLINE) == 0
     assert scene.whole
     scene.check()

@@ -1,4 +1,4 @@
-"""A target directory and pulls into it, with the whole engine in this process."""
+"""A target directory, and downloads into it by the engine in this process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from modelferry.manifest.entries import content_addressed
 from modelferry.messages import Progress
 from origin.server import HostileOrigin
 
-#: Bytes of a chunk in the tests of one process: what there is to go wrong does not depend on it, but the time does.
+#: Bytes of a chunk in tests within one process: smaller than in production, to save time.
 CHUNK = 64 * 1024
 
-#: Makes a hostile TLS origin: ``async with serve({path: bytes}, rules=[…]) as origin``.
+#: Creates a misbehaving TLS origin: ``async with serve({path: bytes}, rules=[…]) as origin``.
 Serve = Callable[..., HostileOrigin]
 
 
 def entry(path: str, content: bytes, *urls: str, algorithm: str | None = "sha256", validator: str = "") -> FileEntry:
-    """A file of a manifest, as it is declared; places are named m0, m1, …"""
+    """A file of a manifest, with the declared size and digest; its locations are named m0, m1, …"""
     digest = Digest(algorithm, hashlib.new(algorithm, content).hexdigest()) if algorithm else None
     locations = tuple(Location(url, f"m{number}") for number, url in enumerate(urls))
     return FileEntry(path, len(content), digest, locations, validator)
@@ -41,7 +41,8 @@ def entry(path: str, content: bytes, *urls: str, algorithm: str | None = "sha256
 
 @dataclass
 class World:
-    """A target directory, and pulls into it. ``states`` are the phases that were seen."""
+    """A target directory, and the settings of downloads into it. ``progress`` and ``met`` are those of the last
+    download."""
 
     directory: Path
     ca_file: Path
@@ -59,15 +60,15 @@ class World:
     address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     progress: Progress | None = None
     pins: tuple[str, ...] = ()
-    #: Rows of the catalogue that the last pull met.
+    #: The server behaviors of responses that were not used.
     met: Sequence[int] = field(default_factory=list)
 
     async def pull(self, *files: FileEntry) -> Result:
-        """Fetch `files` as one manifest; raises what the engine raises."""
+        """Download `files` as one manifest; raises the engine's errors."""
         return await self.pull_manifest(content_addressed(files))
 
     async def pull_manifest(self, manifest: Manifest) -> Result:
-        """Fetch `manifest`."""
+        """Download `manifest`; raises the engine's errors."""
         checkpoint = LocalCheckpoint(self.directory, boot_id=self.boot_id)
         settings = Settings(self.connections, self.allow_plain_http, self.progress_deadline, self.mirrors)
         route = Route(client_context(self.ca_file, pins=self.pins), self.credential, self.proxies, self.address_policy)
@@ -76,7 +77,7 @@ class World:
             name: replace(others.get(name, route), proxies=proxies) for name, proxies in self.mirror_proxies.items()
         }
         http_client = HTTPClient(Routes(route, others), self.limits, throttle=self.throttle)
-        # No randomness in the waits, and short ones.
+        # Short waits, without randomness.
         fetcher = DownloadCoordinator(manifest, checkpoint, http_client, settings, jitter=lambda: -0.98)
         try:
             return await fetcher.run()
@@ -85,9 +86,8 @@ class World:
             self.progress = checkpoint.progress()
             await checkpoint.close()
 
-    async def pull_at_last(self, *files: FileEntry) -> None:
-        """Fetch `files`, and where it gave up for good reason (a size that is not the declared one, say), once more, as
-        a person would. Nothing is published until all is right."""
+    async def pull_with_restarts(self, *files: FileEntry) -> None:
+        """Download `files`; start again after each failure, as a user would. A failed download publishes nothing."""
         for _ in range(20):
             try:
                 await self.pull(*files)
@@ -96,16 +96,16 @@ class World:
                 assert not self.published
 
     def read(self, path: str) -> bytes:
-        """A published file."""
+        """The content of a published file."""
         return (self.directory / "current" / path).read_bytes()
 
     @property
     def published(self) -> bool:
-        """Is anything visible to consumers?"""
+        """Whether files are visible to consumers."""
         return (self.directory / "current").exists()
 
     def corrupt(self, where: Path, offset: int) -> None:
-        """Flip a byte of a file on the disk."""
+        """Change a byte of a file on the disk."""
         with where.open("r+b") as file:
             file.seek(offset)
             byte = file.read(1)
@@ -113,6 +113,6 @@ class World:
             file.write(bytes([byte[0] ^ 0xFF]))
 
     def incoming(self, path: str) -> Path:
-        """The file at `path` of the one revision that is being fetched."""
+        """The file at `path` in the revision that is being downloaded."""
         (revision,) = (self.directory / ".modelferry" / "incoming").iterdir()
         return revision / path

@@ -1,5 +1,5 @@
-"""Origins to download from in tests: a scriptable, hostile one; nginx; certificates; and a model to serve.
+"""Servers for tests: a misbehaving origin, nginx, hubs, proxies, certificates, and a model to serve.
 
-``python -m origin --root DIR`` runs the hostile one by itself; tests use `origin.server.HostileOrigin` in their own
-loop.
+``python -m origin --root DIR`` runs the misbehaving origin as a process; most tests run `origin.server.HostileOrigin`
+in their event loop.
 """

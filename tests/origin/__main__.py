@@ -1,4 +1,4 @@
-"""``python -m origin``: a hostile origin as a process of its own. Prints its URL, and serves until it is ended."""
+"""``python -m origin``: the misbehaving origin as a process. Prints its URL, and serves until it is terminated."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from origin.server import HostileOrigin
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m origin", description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="what to serve")
-    parser.add_argument("--listen", default="127.0.0.1:0", metavar="ADDR:PORT", help="port 0: any that is free")
-    parser.add_argument("--cert", type=Path, metavar="PEM", help="with --key: speak TLS 1.3")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the directory to serve")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="ADDR:PORT", help="port 0 selects a free port")
+    parser.add_argument("--cert", type=Path, metavar="PEM", help="serve TLS 1.3, with --key")
     parser.add_argument("--key", type=Path, metavar="PEM")
     parser.add_argument("--rules", type=Path, metavar="JSON", help="a list of rules; see origin/rules.py")
-    parser.add_argument("--log", type=Path, metavar="JSONL", help="append one line for each request")
-    parser.add_argument("--rate", type=float, metavar="BYTES", help="bytes per second of each reply")
-    parser.add_argument("--digest", action="store_true", help="send Content-Digest with everything")
+    parser.add_argument("--log", type=Path, metavar="JSONL", help="append one line per request")
+    parser.add_argument("--rate", type=float, metavar="BYTES", help="bytes per second of each response")
+    parser.add_argument("--digest", action="store_true", help="send Content-Digest in each response")
     args = parser.parse_args()
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run(args))

@@ -1,4 +1,4 @@
-"""Certificates for test origins: an authority of their own, and leaves, good and bad."""
+"""Certificates for test origins: a CA, and valid and invalid leaf certificates."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Leaf:
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """For a server: TLS 1.3 alone."""
+        """The context of a server with TLS 1.3 only."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(self.cert, self.key)
         return context
 
     def secret(self, directory: Path) -> Path:
-        """The same as the keys of a Secret of the type kubernetes.io/tls, mounted at `directory`."""
+        """Write the files of a Secret of type kubernetes.io/tls to `directory`, as if mounted."""
         directory.mkdir(parents=True)
         (directory / "tls.crt").write_bytes(self.cert.read_bytes())
         (directory / "tls.key").write_bytes(self.key.read_bytes())
@@ -39,7 +39,7 @@ class Leaf:
 
 
 class Authority:
-    """A CA made for one test; its certificate stands in ``ca_file``."""
+    """A CA for tests; its certificate is in ``ca_file``."""
 
     def __init__(self, directory: Path, name: str = "origin-ca") -> None:
         self._directory = directory
@@ -70,8 +70,11 @@ class Authority:
         ends: timedelta = timedelta(days=7),
         purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
     ) -> Leaf:
-        """A server's certificate for `hosts` (names or addresses), or by `purpose` CLIENT a client's, valid from now +
-        `begins` to now + `ends`."""
+        """Create a server certificate for `hosts` (names or addresses), or with the `purpose` CLIENT a client
+        certificate.
+
+        It is valid from now + `begins` to now + `ends`.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         issuer = self._cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value

@@ -1,4 +1,7 @@
-"""A server that never gets beyond the TLS handshake, and says why by OpenSSL's alert, as asyncio's servers do not."""
+"""A server that ends each connection after the TLS handshake.
+
+When it refuses a handshake it sends the TLS alert, which asyncio's servers do not.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def refusing(context: ssl.SSLContext) -> Iterator[str]:
-    """``host:port`` of a server with this `context`, which closes each connection when the handshake is over."""
+    """Run a server with this `context`; yields its ``host:port``."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept() -> None:
-        with suppress(OSError):  # until it is shut
+        with suppress(OSError):  # until the listener is closed
             while True:
                 connection, _ = listener.accept()
                 with connection, suppress(OSError):

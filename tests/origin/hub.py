@@ -1,7 +1,7 @@
 """A Hugging Face Hub on loopback, with a CDN on another port.
 
-Real enough for huggingface_hub (a test holds it to that): commits and refs, paged trees, Git LFS with a redirect to
-signed URLs that expire, small files by a redirect within the Hub, private and gated repositories, tokens, quotas.
+A test checks that huggingface_hub works with it. It has commits and refs, paged trees, Git LFS with redirects to signed
+URLs that expire, small files behind a redirect within the Hub, private and gated repositories, tokens, and quotas.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from functools import cached_property
 from itertools import count
 from urllib.parse import quote
 
-from origin.web import Question, Reply, WebServer
+from origin.web import Reply, WebRequest, WebServer
 
 _KEY = b"the CDN's"
 
 
 @dataclass(frozen=True)
 class Repo:
-    """A repository of one commit. Files of ``lfs_from`` bytes or more are Git LFS's.
+    """A repository with one commit. Files of ``lfs_from`` bytes or more are stored in Git LFS.
 
-    ``gated``: listed for everybody, its files for ``readers`` (tokens) alone; ``private``: all of it for them alone.
+    ``readers``: tokens with access to the files of a ``gated`` repository (which anyone may list), or to a ``private``
+    one.
     """
 
     files: Mapping[str, bytes]
@@ -39,26 +40,26 @@ class Repo:
 
     @cached_property
     def oids(self) -> dict[str, str]:
-        """Git's names of the files."""
+        """The Git object IDs of the files."""
         return {path: git_sha1(body) for path, body in self.files.items()}
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """Git LFS's names of the large files."""
+        """The SHA-256 of the files in Git LFS."""
         return {path: hashlib.sha256(body).hexdigest() for path, body in self.files.items() if self.is_large(path)}
 
     @cached_property
     def commit(self) -> str:
-        """By the content, as Git's is."""
-        facts = "".join(f"{path} {oid}\n" for path, oid in sorted(self.oids.items()))
-        return hashlib.sha1(facts.encode()).hexdigest()
+        """A commit ID derived from the content."""
+        listing = "".join(f"{path} {oid}\n" for path, oid in sorted(self.oids.items()))
+        return hashlib.sha1(listing.encode()).hexdigest()
 
     def is_large(self, path: str) -> bool:
-        """Is it kept by Git LFS?"""
+        """Whether it is stored in Git LFS."""
         return len(self.files[path]) >= self.lfs_from
 
     def entries(self) -> list[dict[str, object]]:
-        """The tree as the API lists it, with its directories."""
+        """The tree as the API lists it, with directories."""
         folders = {path.rsplit("/", depth)[0] for path in self.files for depth in range(1, path.count("/") + 1)}
         found: list[dict[str, object]] = [
             {"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders
@@ -73,32 +74,32 @@ class Repo:
 
 
 def git_sha1(body: bytes) -> str:
-    """Git's name of a blob."""
+    """The Git object ID of a blob."""
     return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
 
 
 class CDN(WebServer):
-    """Serves blobs by signed URLs of ``life`` seconds, each for ``uses`` requests (None: any number)."""
+    """Serves blobs at signed URLs that are valid for ``lifetime`` seconds and ``uses`` requests (None: any number)."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", life: float = 60.0) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", lifetime: float = 60.0) -> None:
         super().__init__(tls=tls, host=host)
         self.blobs: dict[str, bytes] = {}
-        self.life = life
+        self.lifetime = lifetime
         self.uses: int | None = None
         self._used: Counter[str] = Counter()
         self._issued = count(1)
 
     def signed(self, sha256: str, body: bytes) -> str:
-        """A URL of the blob that soon expires."""
+        """A signed URL of the blob."""
         self.blobs[sha256] = body
-        policy = f"{time.time() + self.life:.3f}-{next(self._issued)}"
+        policy = f"{time.time() + self.lifetime:.3f}-{next(self._issued)}"
         return f"{self.base}/blobs/{sha256}?Policy={policy}&Signature={_signature(sha256, policy)}"
 
-    def answer(self, question: Question) -> Reply:
+    def answer(self, request: WebRequest) -> Reply:
         """See WebServer."""
-        found = question.matched(r"/blobs/([0-9a-f]{64})")
-        policy = question.query.get("Policy", "")
-        if found is None or question.query.get("Signature") != _signature(found[0], policy):
+        found = request.match(r"/blobs/([0-9a-f]{64})")
+        policy = request.query.get("Policy", "")
+        if found is None or request.query.get("Signature") != _signature(found[0], policy):
             return Reply(403, content=b"<Error><Code>AccessDenied</Code></Error>")
         self._used[policy] += 1
         if time.time() > float(policy.partition("-")[0]) or self._used[policy] > (self.uses or self._used[policy]):
@@ -111,11 +112,11 @@ def _signature(sha256: str, policy: str) -> str:
 
 
 class Hub(WebServer):
-    """Repositories by name (a dataset's with ``datasets/`` before it). ``tokens``: those that the Hub knows.
+    """Repositories by name (of a dataset with the prefix ``datasets/``). ``tokens``: the valid ones.
 
-    ``page``: entries a page. ``linked``: the address in the link to the next page, where it is not this server's own.
-    ``circular``: the last page leads to the first.
-    ``busy`` decides which requests are answered by 429, by number (from 1) and question; ``busy_fields`` come with it.
+    ``page``: entries per page. ``linked``: the server's URL in the link to the next page, if it is another one.
+    ``circular``: the last page links to the first. ``busy`` selects the requests that are answered with 429, by number
+    (from 1) and request; ``busy_fields`` are the fields of these responses.
     """
 
     def __init__(
@@ -129,70 +130,70 @@ class Hub(WebServer):
         page: int = 1000,
         linked: str = "",
         circular: bool = False,
-        busy: Callable[[int, Question], bool] = lambda number, question: False,
+        busy: Callable[[int, WebRequest], bool] = lambda number, request: False,
         busy_fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(tls=tls, host=host)
         self._repos, self._cdn, self._tokens, self._page, self._linked = dict(repos), cdn, tokens, page, linked
-        self._busy, self._asked, self._circular = busy, 0, circular
-        #: Bytes that are served of a small file by its path, instead of its own.
+        self._busy, self._count, self._circular = busy, 0, circular
+        #: Content to serve for small files, by path, instead of the repository's.
         self.replaced: dict[str, bytes] = {}
         self._busy_fields = busy_fields or {
             "RateLimit": '"api";r=0;t=1',
             "RateLimit-Policy": '"fixed window";"api";q=500;w=300',
         }
 
-    def answer(self, question: Question) -> Reply:
+    def answer(self, request: WebRequest) -> Reply:
         """See WebServer."""
-        self._asked += 1
-        if self._busy(self._asked, question):
+        self._count += 1
+        if self._busy(self._count, request):
             return Reply(429, self._busy_fields, b"too many requests")
-        if question.token and question.token not in self._tokens:
-            return _refused(401, "", "Invalid credentials in Authorization header")
-        if found := question.matched(r"/api/(models|datasets)/(.+?)/revision/([^/]+)"):
-            return self._known(question, found, _info)
-        if found := question.matched(r"/api/(models|datasets)/(.+?)/tree/([^/]+)"):
-            return self._known(question, found, lambda _, repo: self._tree(question, repo))
-        if found := question.matched(r"/(datasets/)?((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)"):
+        if request.token and request.token not in self._tokens:
+            return _error(401, "", "Invalid credentials in Authorization header")
+        if found := request.match(r"/api/(models|datasets)/(.+?)/revision/([^/]+)"):
+            return self._in_revision(request, found, _info)
+        if found := request.match(r"/api/(models|datasets)/(.+?)/tree/([^/]+)"):
+            return self._in_revision(request, found, lambda _, repo: self._tree(request, repo))
+        if found := request.match(r"/(datasets/)?((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)"):
             kind, name, revision, path = found
             named = ("datasets" if kind else "models", name, revision)
-            return self._known(question, named, lambda _, repo: self._file(question, repo, path))
-        if found := question.matched(r"/api/resolve-cache/([0-9a-f]{40})"):
-            return self._small(found[0], question.query.get("path", ""))
+            return self._in_revision(request, named, lambda _, repo: self._file(request, repo, path))
+        if found := request.match(r"/api/resolve-cache/([0-9a-f]{40})"):
+            return self._small(found[0], request.query.get("path", ""))
         return Reply(404, content=b"no such page")
 
-    def _known(self, question: Question, named: tuple[str, ...], then: Callable[[str, Repo], Reply]) -> Reply:
-        """What `then` says of a repository at a revision, if there is one that this client may see."""
+    def _in_revision(self, request: WebRequest, named: tuple[str, ...], then: Callable[[str, Repo], Reply]) -> Reply:
+        """The response of `then` for a repository, if the client may access it and the revision exists."""
         kind, name, revision = named
         repo = self._repos.get(f"datasets/{name}" if kind == "datasets" else name)
-        if repo is None or (repo.private and question.token not in repo.readers):
-            if not question.token:
-                return _refused(401, "", "Invalid username or password.")
-            return _refused(404, "RepoNotFound", "Repository not found")
+        if repo is None or (repo.private and request.token not in repo.readers):
+            if not request.token:
+                return _error(401, "", "Invalid username or password.")
+            return _error(404, "RepoNotFound", "Repository not found")
         if revision not in (repo.commit, *repo.refs):
-            return _refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return then(name, repo)
 
-    def _tree(self, question: Question, repo: Repo) -> Reply:
-        entries, start = repo.entries(), int(question.query.get("cursor", "0"))
+    def _tree(self, request: WebRequest, repo: Repo) -> Reply:
+        entries, start = repo.entries(), int(request.query.get("cursor", "0"))
         fields = {"Content-Type": "application/json"}
-        following = start + self._page
-        if following < len(entries) or self._circular:
-            query = f"recursive=true&expand=false&cursor={following if following < len(entries) else 0}"
-            fields["Link"] = f'<{self._linked or self.base}{question.path}?{query}>; rel="next"'
+        next_page = start + self._page
+        if next_page < len(entries) or self._circular:
+            query = f"recursive=true&expand=false&cursor={next_page if next_page < len(entries) else 0}"
+            fields["Link"] = f'<{self._linked or self.base}{request.path}?{query}>; rel="next"'
         return Reply(fields=fields, content=json.dumps(entries[start : start + self._page]).encode())
 
-    def _file(self, question: Question, repo: Repo, path: str) -> Reply:
-        if repo.gated and question.token not in repo.readers:
+    def _file(self, request: WebRequest, repo: Repo, path: str) -> Reply:
+        if repo.gated and request.token not in repo.readers:
             message = "Access to the model is restricted and you are not in the authorized list."
-            return _refused(403 if question.token else 401, "GatedRepo", message)
+            return _error(403 if request.token else 401, "GatedRepo", message)
         if path not in repo.files:
-            return _refused(404, "EntryNotFound", "Entry not found")
+            return _error(404, "EntryNotFound", "Entry not found")
         body, fields = repo.files[path], {"X-Repo-Commit": repo.commit}
         if not repo.is_large(path):
             oid = repo.oids[path]
-            where = f"/api/resolve-cache/{oid}?path={quote(path)}"
-            return Reply(307, {**fields, "Location": where, "ETag": f'"{oid}"'})
+            location = f"/api/resolve-cache/{oid}?path={quote(path)}"
+            return Reply(307, {**fields, "Location": location, "ETag": f'"{oid}"'})
         sha256 = repo.sha256[path]
         linked = {"X-Linked-Size": str(len(body)), "X-Linked-Etag": f'"{sha256}"', "Accept-Ranges": "bytes"}
         return Reply(302, {**fields, **linked, "Location": self._cdn.signed(sha256, body)})
@@ -212,6 +213,6 @@ def _info(name: str, repo: Repo) -> Reply:
     return Reply(fields={"Content-Type": "application/json"}, content=json.dumps(body).encode())
 
 
-def _refused(status: int, code: str, message: str) -> Reply:
+def _error(status: int, code: str, message: str) -> Reply:
     fields = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
     return Reply(status, fields, json.dumps({"error": message}).encode())

@@ -1,6 +1,7 @@
-"""A model of ChatTTS's shape, made from a seed: the same seed and size give the same bytes on every machine.
+"""Generates a model with the files of ChatTTS. The same seed and size give the same bytes on every machine.
 
-The bytes are AES-CTR's, under a key made from the seed and the file's path: they do not compress, and come at 4 GB/s.
+The content is an AES-CTR key stream, with a key derived from the seed and the file's path: it does not compress, and is
+generated at 4 GB/s.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _BLOCK = 4 << 20
 _ZEROS = memoryview(bytes(_BLOCK))
 _TENSORS = 4
 
-#: The large files of 2Noise/ChatTTS with their share of the whole, in thousandths; the first one is sharded here.
+#: The large files of 2Noise/ChatTTS with their share of the size, in thousandths. The first one is split into two
+#: files.
 _WEIGHTS = (
     ("asset/gpt/model-00001-of-00002.safetensors", 420),
     ("asset/gpt/model-00002-of-00002.safetensors", 230),
@@ -42,9 +44,9 @@ class ModelFile:
 
 
 def make_model(root: Path, *, size: int = GIB, seed: int = 1) -> list[ModelFile]:
-    """Write the model below `root`, of at least `size` bytes in all; returns its files, sorted by path.
+    """Write a model of at least `size` bytes below `root`; returns its files, sorted by path.
 
-    A `root` that holds the same model already (same size and seed) is not written again.
+    A model with the same size and seed is not written again.
     """
     stamp = root / ".origin-model.json"
     wanted = {"size": size, "seed": seed, "version": 4}
@@ -52,7 +54,7 @@ def make_model(root: Path, *, size: int = GIB, seed: int = 1) -> list[ModelFile]
         return [ModelFile(**file) for file in known["files"]]
     small = _small_files(size)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # The cipher and the hashes let go of the interpreter's lock, so files are made side by side.
+        # The cipher and the hashes release the GIL, so the files are generated in parallel.
         files = list(
             pool.map(lambda part: _write(root, part[0], _tensors(part[0], size * part[1] // 1000, seed)), _WEIGHTS)
         )
@@ -63,9 +65,9 @@ def make_model(root: Path, *, size: int = GIB, seed: int = 1) -> list[ModelFile]
 
 
 def safetensors_header(path: str, length: int) -> tuple[bytes, int]:
-    """The header of a safetensors file of `length` bytes or a little more, and the bytes of its tensors.
+    """The header of a safetensors file of at least `length` bytes, and the size of its tensors.
 
-    Eight bytes of the JSON's length, then the JSON, padded to a multiple of eight.
+    The header is the length of the JSON in eight bytes, and the JSON, padded to a multiple of eight.
     """
     row = 768 * 2
     rows = length // (row * _TENSORS) + 1

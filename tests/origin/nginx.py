@@ -1,4 +1,4 @@
-"""Debian's nginx as an origin: TLS 1.3, byte ranges, an access log in JSON."""
+"""nginx as an origin: TLS 1.3, byte ranges, an access log in JSON."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ http {{
 }}
 """
 
-#: Seconds that nginx has to begin to listen, and to end.
+#: Seconds in which nginx must start to listen, and end.
 _DEADLINE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line of the access log: ``sent`` bytes of content, ``time`` in seconds since 1970 at its end, ``seconds``
-    it took. ``client``: whom the certificate names that the client showed."""
+    """One line of the access log: ``sent`` bytes of content; ``time`` of its end in seconds since 1970; its duration in
+    ``seconds``; ``client``: the subject of the client certificate."""
 
     path: str
     range: str
@@ -63,11 +63,11 @@ class Request:
 
 
 class Nginx:
-    """Serves the files below `root`. Use as a context manager.
+    """Serves the files below `root`. A context manager.
 
-    `leaf` makes it speak TLS, of the versions `tls`; `rate` limits each response, in bytes per second; `prefix` stands
-    before the command (``ip netns exec NAME``), and then `port` must be given. `clients` has the authorities of the
-    client certificates that it asks for, `verify` whether they are demanded (``on``, ``optional``).
+    `leaf`: the certificate for TLS, `tls`: the TLS versions. `rate` limits each response, in bytes per second.
+    `prefix`: the start of the command line, such as ``ip netns exec NAME``; it requires a `port`. `clients`: the CAs
+    for client certificates, which are required (`verify` = ``on``) or ``optional``.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Nginx:
     def __enter__(self) -> Self:
         self._process = self._start()
         try:
-            self._await_socket()
+            self._wait_until_listening()
         except BaseException:
             self.__exit__()
             raise
@@ -108,16 +108,16 @@ class Nginx:
         shutil.rmtree(self._run, ignore_errors=True)
 
     def stop(self) -> None:
-        """End it; `start` brings it back on the same port."""
+        """Stop the server; `start` starts it again on the same port."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(_DEADLINE)
             self._process = None
 
     def start(self) -> None:
-        """After `stop`."""
+        """Start the server again after `stop`."""
         self._process = self._start()
-        self._await_socket()
+        self._wait_until_listening()
 
     def url(self, path: str) -> str:
         """The URL of `path`."""
@@ -138,7 +138,7 @@ class Nginx:
             tls += f" ssl_client_certificate {self._clients}; ssl_verify_client {self._verify};"
         config.write_text(
             _CONFIG.format(
-                # As root its workers would become another user, who may not read what a test made.
+                # If root starts nginx, its workers run as another user, which cannot read the test's files.
                 user="user root;\n" if os.geteuid() == 0 else "",
                 workers=self._workers,
                 run=self._run,
@@ -152,22 +152,22 @@ class Nginx:
         )
         binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if binary is None:
-            raise FileNotFoundError("nginx; install Debian's package nginx-light")
+            raise FileNotFoundError("nginx is not installed; run: apt-get install nginx-light")
         command = [*self._prefix, binary, "-c", str(config), "-p", str(self._run), "-e", str(self._run / "error.log")]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
-    def _await_socket(self) -> None:
+    def _wait_until_listening(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + _DEADLINE
         while time.monotonic() < deadline and self._process.poll() is None:
             if self._listens():
                 return
             time.sleep(0.02)
-        raise RuntimeError(f"nginx does not listen: {(self._run / 'error.log').read_text()}")
+        raise RuntimeError(f"nginx did not start: {(self._run / 'error.log').read_text()}")
 
     def _listens(self) -> bool:
         if self._prefix:
-            # Its address is not ours; the pid file is written when it listens.
+            # Its address is in another namespace; it writes the PID file when it listens.
             return (self._run / "nginx.pid").exists()
         try:
             socket.create_connection((self._host, self.port), 1.0).close()

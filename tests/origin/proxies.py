@@ -1,6 +1,6 @@
-"""Real proxies that want a user name and a password: Debian's squid (HTTP) and dante (SOCKS5).
+"""Proxies that require a user name and a password: squid (HTTP) and dante (SOCKS5).
 
-The origins behind them see each by an address of its own, so that a request past the proxy is known by its peer.
+Each proxy connects to origins from an address of its own, so that an origin can detect direct connections.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from origin.certs import Leaf
 
 USERNAME, PASSWORD = "ferry", "planted-proxy-secret"
 
-#: A port that neither lets anybody to.
-SHUT = 22
+#: A port to which both refuse connections.
+BLOCKED_PORT = 22
 
 _SQUID = """\
 http_port {host}:{port}
@@ -29,8 +29,8 @@ http_port {host}:{port}
 auth_param basic program {run}/auth
 auth_param basic realm ferry
 acl known proxy_auth REQUIRED
-acl shut port {shut}
-http_access deny shut
+acl blocked port {blocked}
+http_access deny blocked
 http_access allow known
 http_access deny all
 {outgoing}
@@ -66,7 +66,7 @@ client pass {{
   from: 0/0 to: 0/0
 }}
 socks block {{
-  from: 0/0 to: 0/0 port = {shut}
+  from: 0/0 to: 0/0 port = {blocked}
 }}
 socks pass {{
   from: 0/0 to: 0/0
@@ -75,23 +75,23 @@ socks pass {{
 }}
 """
 
-#: dante asks the system for accounts and names: it gets an /etc of its own, in a mount namespace of its own. (Of
-#: the directory: a mount over one file falls off when somebody installs a package and the real file is replaced.)
-_PRIVATELY = "mount --make-rprivate / && mount --bind {run}/etc /etc && exec {danted} -f {run}/dante.conf"
-_OF_ETC = ("group", "nsswitch.conf", "resolv.conf", "host.conf", "services", "protocols", "ld.so.cache", "localtime")
+#: dante uses the accounts and host names of the system, so it gets an /etc of its own in a mount namespace. The mount
+#: is over the directory: one over a file would disappear when a package installation replaces the file.
+_IN_NAMESPACE = "mount --make-rprivate / && mount --bind {run}/etc /etc && exec {danted} -f {run}/dante.conf"
+_ETC_FILES = ("group", "nsswitch.conf", "resolv.conf", "host.conf", "services", "protocols", "ld.so.cache", "localtime")
 
 _DEADLINE = 15.0
 
 
 class _Proxy:
-    """A proxy's processes. Use as a context manager; `kill` and `start` in between."""
+    """A proxy process. A context manager; `kill` and `start` may be called in between."""
 
     program: str
     package: str
 
     def __init__(self, host: str, names: Mapping[str, str]) -> None:
         if _find(self.program) is None:
-            raise FileNotFoundError(f"{self.program}; install Debian's package {self.package}")
+            raise FileNotFoundError(f"{self.program} is not installed; run: apt-get install {self.package}")
         self.host, self.port = host, _free_port(host)
         self.run = Path(tempfile.mkdtemp(prefix=f"origin-{self.program}-"))
         self.run.chmod(0o755)
@@ -109,15 +109,15 @@ class _Proxy:
 
     @property
     def log(self) -> str:
-        """What it was asked for."""
+        """The access log."""
         raise NotImplementedError
 
     def command(self) -> list[str]:
-        """What runs in the foreground."""
+        """The command that runs it in the foreground."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin to listen, also after `kill`; nothing where it runs."""
+        """Start the process, also after `kill`; no effect if it runs."""
         if self._process is not None:
             return
         with (self.run / "output").open("ab") as output:
@@ -132,10 +132,10 @@ class _Proxy:
             except OSError:
                 time.sleep(0.05)
         self.kill()
-        raise RuntimeError(f"{self.program} does not listen: {(self.run / 'output').read_text()[-2000:]}")
+        raise RuntimeError(f"{self.program} did not start: {(self.run / 'output').read_text()[-2000:]}")
 
     def kill(self) -> None:
-        """SIGKILL to it and its children; every connection through it breaks."""
+        """Send SIGKILL to the process and its children, which breaks all connections."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(_DEADLINE)
@@ -143,7 +143,7 @@ class _Proxy:
 
 
 class Squid(_Proxy):
-    """An HTTP proxy; with `leaf` it listens by TLS as well."""
+    """An HTTP proxy; with `leaf` it also listens with TLS."""
 
     program, package = "squid", "squid"
 
@@ -164,15 +164,15 @@ class Squid(_Proxy):
             for name, file in (("cert", leaf.cert), ("key", leaf.key)):
                 shutil.copy(file, self.run / name)
             https = f"https_port {host}:{tls_port} tls-cert={self.run}/cert tls-key={self.run}/key"
-        told = {"host": host, "port": self.port, "run": self.run, "shut": SHUT, "https": https}
-        told["outgoing"] = f"tcp_outgoing_address {outgoing}" if outgoing else ""
-        (self.run / "squid.conf").write_text(_SQUID.format(**told))
+        settings = {"host": host, "port": self.port, "run": self.run, "blocked": BLOCKED_PORT, "https": https}
+        settings["outgoing"] = f"tcp_outgoing_address {outgoing}" if outgoing else ""
+        (self.run / "squid.conf").write_text(_SQUID.format(**settings))
         (self.run / "hosts").write_text(self.hosts)
         (self.run / "auth").write_text(_AUTH.format(username=USERNAME, password=PASSWORD))
         (self.run / "auth").chmod(0o755)
         if os.geteuid() == 0:
             for file in (self.run, *self.run.iterdir()):
-                shutil.chown(file, "proxy", "proxy")  # the account that squid works under
+                shutil.chown(file, "proxy", "proxy")  # the account of squid
 
     @property
     def log(self) -> str:
@@ -182,12 +182,12 @@ class Squid(_Proxy):
 
     def command(self) -> list[str]:
         """See _Proxy."""
-        (self.run / "squid.pid").unlink(missing_ok=True)  # of one that was killed
+        (self.run / "squid.pid").unlink(missing_ok=True)  # left by a killed process
         return [str(_find("squid")), "-N", "-f", str(self.run / "squid.conf")]
 
 
 class Dante(_Proxy):
-    """A SOCKS5 proxy; it needs root, for an account that exists for it alone."""
+    """A SOCKS5 proxy. It needs root, since it authenticates system accounts."""
 
     program, package = "danted", "dante-server"
 
@@ -196,14 +196,14 @@ class Dante(_Proxy):
     ) -> None:
         super().__init__(host, names or {})
         self.url, self.outgoing = f"socks5h://{host}:{self.port}", outgoing
-        told = {"host": host, "port": self.port, "run": self.run, "shut": SHUT, "outgoing": outgoing}
-        (self.run / "dante.conf").write_text(_DANTE.format(**told))
-        asked = ["openssl", "passwd", "-6", "-stdin"]
-        password = subprocess.run(asked, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
+        settings = {"host": host, "port": self.port, "run": self.run, "blocked": BLOCKED_PORT, "outgoing": outgoing}
+        (self.run / "dante.conf").write_text(_DANTE.format(**settings))
+        command = ["openssl", "passwd", "-6", "-stdin"]
+        password = subprocess.run(command, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
         accounts = f"{Path('/etc/passwd').read_text()}{USERNAME}:x:64999:65534::/nonexistent:/usr/sbin/nologin\n"
         etc = self.run / "etc"
         etc.mkdir()
-        for name in _OF_ETC:
+        for name in _ETC_FILES:
             if (Path("/etc") / name).exists():
                 shutil.copy(Path("/etc") / name, etc)
         (etc / "hosts").write_text(self.hosts)
@@ -219,14 +219,14 @@ class Dante(_Proxy):
 
     def command(self) -> list[str]:
         """See _Proxy."""
-        return ["unshare", "--mount", "sh", "-c", _PRIVATELY.format(run=self.run, danted=_find("danted"))]
+        return ["unshare", "--mount", "sh", "-c", _IN_NAMESPACE.format(run=self.run, danted=_find("danted"))]
 
 
-def why_not(kind: type[Squid] | type[Dante]) -> str:
-    """Why this proxy cannot run here, with the way out; empty where it can."""
+def why_unavailable(kind: type[Squid] | type[Dante]) -> str:
+    """Why this proxy cannot run here, with the remedy; empty if it can."""
     if _find(kind.program) is None:
-        return f"{kind.program} is not there: install Debian's package {kind.package}"
-    return "dante needs root, for an account of its own" if kind is Dante and os.geteuid() != 0 else ""
+        return f"{kind.program} is not installed; run: apt-get install {kind.package}"
+    return "dante needs root, since it authenticates system accounts" if kind is Dante and os.geteuid() != 0 else ""
 
 
 def _find(program: str) -> str | None:

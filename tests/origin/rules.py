@@ -1,4 +1,4 @@
-"""What a hostile origin does to which request: rules as data, and the reply that they make. Pure."""
+"""The rules of the misbehaving origin: which requests they match, and the replies. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: ``start`` and ``end`` (exclusive) of its range, None where it has none."""
+class ReceivedRequest:
+    """A request: ``start`` and ``end`` (exclusive) of its range, None without a range."""
 
     path: str
     start: int | None = None
@@ -27,32 +27,28 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Whom a rule meets, and what it does to them.
+    """Which requests a rule matches, and what the origin does to them.
 
-    It meets requests for paths like ``path`` (a glob) whose range covers byte ``covers`` (any, where None), with a
-    range or without (``ranged``), from the ``first`` such request on (from 1), ``times`` times (for ever, where
-    None); and of this ``method`` alone, where one is given.
+    It matches requests for ``path`` (a glob), with this ``method`` if given, whose range covers the byte ``covers``
+    (None: any), with or without a range (``ranged``; None: both). It applies from the ``first`` matching request on
+    (counted from 1), ``times`` times (None: always).
 
-    What it does, all that are set at once:
+    The effects, which may be combined:
 
-    - ``corrupt``: flips the byte at this offset of the file, where the reply holds it.
-    - ``ignore_range``: sends the whole file with 200.
-    - ``says_200``: answers a range with status 200, and else as it should be.
-    - ``content_range``: sends this Content-Range instead ("" for none at all); ``{first}``, ``{last}`` and ``{size}``
-      stand for those of the honest answer.
-    - ``shorten``: answers a range that is this many bytes shorter.
-    - ``cut``: closes after this many bytes of content; ``reset``: the same with a RST; ``stall``: then sends nothing
-      more.
-    - ``extra``: sends this many bytes more, and a Content-Length to match; ``surplus``: the same without telling.
-    - ``etag``, ``last_modified``: sends these instead ("" for none); ``{date}`` stands for the answer's Date.
-    - ``encoding``: says that it has this Content-Encoding.
-    - ``status``: answers so, with ``retry_after`` if that is set; ``redirect``: 302 to there.
-    - ``rate``: bytes per second of this reply. ``chunked``, ``close_delimited``: frames the content so.
-    - ``digest``: sends a Content-Digest over the true bytes (or does not). ``fields``: sends these instead of its own
-      of the same names, or beside its own.
-    - ``authorization``: answers 401, with ``fields``, to whoever does not show this one.
-    - ``presigned``: answers 403 to a URL whose X-Amz-Date and X-Amz-Expires do not permit it now.
-    - ``raw``: sends these bytes (latin-1) and closes. ``delay``: seconds before the head.
+    - ``corrupt``: changes the byte at this offset of the file, if the reply contains it. - ``ignore_range``: sends the
+    complete file with 200. - ``status_200``: answers a range request with status 200, otherwise correctly. -
+    ``content_range``: sends this Content-Range ("" for none); ``{first}``, ``{last}`` and ``{size}`` are replaced by
+    the correct values. - ``shorten``: sends a range that is this many bytes shorter. - ``cut``: closes after this many
+    bytes of content; ``reset``: the same with a TCP reset; ``stall``: then sends nothing more. - ``extra``: sends this
+    many bytes more, with a matching Content-Length; ``surplus``: with the correct Content-Length. - ``etag``,
+    ``last_modified``: sends these values ("" for none); ``{date}`` is replaced by the Date of the reply. -
+    ``encoding``: sends this Content-Encoding. - ``status``: sends this status, with ``retry_after`` if set;
+    ``redirect``: sends 302 with this Location. - ``rate``: bytes per second of this reply. ``chunked``,
+    ``close_delimited``: the framing of the content. - ``digest``: sends a Content-Digest of the correct bytes, or does
+    not. ``fields``: adds these fields, or replaces those of the same name. - ``authorization``: sends 401, with
+    ``fields``, unless the request has this Authorization. - ``presigned``: sends 403 if X-Amz-Date and X-Amz-Expires do
+    not permit the URL now. - ``raw``: sends these bytes (latin-1) and closes the connection. ``delay``: seconds before
+    the head.
     """
 
     path: str = "*"
@@ -63,7 +59,7 @@ class Rule:
     times: int | None = None
     corrupt: int | None = None
     ignore_range: bool = False
-    says_200: bool = False
+    status_200: bool = False
     content_range: str | None = None
     shorten: int = 0
     cut: int | None = None
@@ -89,47 +85,47 @@ class Rule:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Rule:
-        """From JSON; raises TypeError for what no rule has."""
+        """From JSON; raises TypeError for unknown keys."""
         fields = tuple((name, value) for name, value in body.get("fields", ()))
         return cls(**{**body, "fields": fields})
 
-    def meets(self, asked: Asked) -> bool:
-        """Is this request one of those?"""
-        if not fnmatchcase(asked.path.lstrip("/"), self.path.lstrip("/")):
+    def matches(self, request: ReceivedRequest) -> bool:
+        """Whether the rule matches `request`."""
+        if not fnmatchcase(request.path.lstrip("/"), self.path.lstrip("/")):
             return False
-        if self.method and self.method != asked.method:
+        if self.method and self.method != request.method:
             return False
-        if self.ranged is not None and self.ranged != (asked.start is not None):
+        if self.ranged is not None and self.ranged != (request.start is not None):
             return False
         if self.covers is None:
             return True
-        return (asked.start or 0) <= self.covers and (asked.end is None or self.covers < asked.end)
+        return (request.start or 0) <= self.covers and (request.end is None or self.covers < request.end)
 
 
 def read_rules(text: str) -> list[Rule]:
-    """A JSON list of rules."""
+    """Parse a JSON list of rules."""
     return [Rule.of(body) for body in json.loads(text)]
 
 
 class Script:
-    """Rules with their counts: which of them apply to the request that comes now."""
+    """Rules, with the number of requests that each has matched."""
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._rules = [(rule, [0]) for rule in rules]
 
     def add(self, rule: Rule) -> None:
-        """One more rule."""
+        """Add a rule."""
         self._rules.append((rule, [0]))
 
     def clear(self) -> None:
-        """Behave, from now on."""
+        """Remove all rules."""
         self._rules.clear()
 
-    def apply(self, asked: Asked) -> list[Rule]:
-        """The rules for `asked`, which counts as one more request."""
+    def apply(self, request: ReceivedRequest) -> list[Rule]:
+        """Count `request`, and return the rules that apply to it."""
         chosen = []
         for rule, count in self._rules:
-            if rule.meets(asked):
+            if rule.matches(request):
                 count[0] += 1
                 if count[0] >= rule.first and (rule.times is None or count[0] < rule.first + rule.times):
                     chosen.append(rule)
@@ -138,7 +134,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply as it will be sent: ``start`` to ``end`` are the file's bytes in it."""
+    """A reply to send: ``start`` to ``end`` are the bytes of the file in it."""
 
     status: int
     fields: tuple[tuple[str, str], ...]
@@ -157,13 +153,13 @@ class Reply:
 
     @property
     def keeps_alive(self) -> bool:
-        """May the connection carry another request?"""
+        """Whether the connection stays open for another request."""
         return self.framing != "close" and self.cut is None and self.raw is None
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A file as the origin has it: ``read(start, end)`` gives its bytes."""
+    """A file of the origin: ``read(start, end)`` returns its bytes."""
 
     size: int
     etag: str
@@ -172,16 +168,22 @@ class Served:
 
 
 def reply_to(
-    asked: Asked, served: Served | None, rules: list[Rule], *, digest: bool, rate: float | None, now: float = 0.0
+    request: ReceivedRequest,
+    served: Served | None,
+    rules: list[Rule],
+    *,
+    digest: bool,
+    rate: float | None,
+    now: float = 0.0,
 ) -> Reply:
-    """What an honest origin answers at `now` (seconds since 1970), changed by `rules`."""
+    """The reply of a correct origin at `now` (seconds since 1970), changed by `rules`."""
     for rule in rules:
         if rule.raw is not None:
             return Reply(0, (), raw=rule.raw.encode("latin-1"), delay=rule.delay)
     for rule in rules:
-        if rule.authorization and dict(asked.fields).get("authorization") != rule.authorization:
+        if rule.authorization and dict(request.fields).get("authorization") != rule.authorization:
             return _bodiless(401, *rule.fields)
-        if rule.presigned and not permitted(asked.query, now):
+        if rule.presigned and not permitted(request.query, now):
             return _bodiless(403)
         if rule.redirect:
             return _bodiless(302, ("Location", rule.redirect))
@@ -191,17 +193,17 @@ def reply_to(
     if served is None:
         return _bodiless(404)
     merged = _merged(rules)
-    whole = asked.start is None or merged.ignore_range
-    start = 0 if whole else asked.start or 0
-    end = served.size if whole else min(served.size, asked.end if asked.end is not None else served.size)
-    if not whole and start >= served.size:
+    full = request.start is None or merged.ignore_range
+    start = 0 if full else request.start or 0
+    end = served.size if full else min(served.size, request.end if request.end is not None else served.size)
+    if not full and start >= served.size:
         return _bodiless(416, ("Content-Range", f"bytes */{served.size}"))
-    end -= min(merged.shorten, end - start - 1) if not whole else 0
-    return _content(served, merged, start, end, whole, digest if merged.digest is None else merged.digest, rate, rules)
+    end -= min(merged.shorten, end - start - 1) if not full else 0
+    return _content(served, merged, start, end, full, digest if merged.digest is None else merged.digest, rate, rules)
 
 
 def _content(
-    served: Served, rule: Rule, start: int, end: int, whole: bool, digest: bool, rate: float | None, rules: list[Rule]
+    served: Served, rule: Rule, start: int, end: int, full: bool, digest: bool, rate: float | None, rules: list[Rule]
 ) -> Reply:
     framing = "chunked" if rule.chunked else "close" if rule.close_delimited else "length"
     fields = [("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes")]
@@ -209,7 +211,7 @@ def _content(
     modified = served.last_modified if rule.last_modified is None else rule.last_modified
     fields += [("ETag", etag)] if etag else []
     fields += [("Last-Modified", modified)] if modified else []
-    if not whole:
+    if not full:
         text = "bytes {first}-{last}/{size}" if rule.content_range is None else rule.content_range
         text = text.format(first=start, last=end - 1, size=served.size)
         fields += [("Content-Range", text)] if text else []
@@ -224,13 +226,13 @@ def _content(
     if rule.encoding:
         fields.append(("Content-Encoding", rule.encoding))
     if digest:
-        # Of the true bytes: an honest origin behind a cache that spoils them.
+        # Of the correct bytes, like an origin behind a cache that corrupts them.
         value = base64.b64encode(hashlib.sha256(served.read(start, end)).digest()).decode()
         fields.append(("Content-Digest", f"sha-256=:{value}:"))
     names = {name.lower() for name, _ in rule.fields}
     fields = [*(field for field in fields if field[0].lower() not in names), *rule.fields]
     return Reply(
-        200 if whole or rule.says_200 else 206,
+        200 if full or rule.status_200 else 206,
         tuple(fields),
         start,
         end,
@@ -246,7 +248,7 @@ def _content(
 
 
 def _merged(rules: list[Rule]) -> Rule:
-    """All rules as one; a later one wins where two set the same."""
+    """All rules as one; of two rules with the same effect, the later one wins."""
     merged, plain = Rule(), Rule()
     for rule in rules:
         changes = {name: getattr(rule, name) for name in rule.__slots__ if getattr(rule, name) != getattr(plain, name)}
@@ -260,7 +262,7 @@ def _bodiless(status: int, *fields: tuple[str, str]) -> Reply:
 
 
 def permitted(query: str, now: float) -> bool:
-    """Does a presigned URL's query permit a request at `now`? Its signature is not looked at."""
+    """Whether the query of a presigned URL permits a request at `now`. The signature is not checked."""
     fields = dict(parse_qsl(query))
     try:
         begin = datetime.strptime(fields["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

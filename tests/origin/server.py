@@ -1,4 +1,4 @@
-"""A scriptable HTTP/1.1 origin on real sockets, plain or TLS: honest, but for what its rules say."""
+"""An HTTP/1.1 origin with real sockets, with or without TLS, that misbehaves by rules."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from origin.rules import Asked, Reply, Rule, Script, Served, reply_to
+from origin.rules import ReceivedRequest, Reply, Rule, Script, Served, reply_to
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_PIECE = 256 * 1024
+_BLOCK = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One request in the log: ``range`` as it was sent, ``sent`` bytes of content, ``time`` in seconds since 1970."""
+class LogEntry:
+    """One request in the log: ``range`` as received, ``sent`` bytes of content, ``time`` in seconds since 1970."""
 
     path: str
     range: str
@@ -39,15 +39,15 @@ class Entry:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The range as (start, end), end exclusive; None for a request without."""
+        """The range as (start, end), end exclusive; None without a range."""
         match = _RANGE.fullmatch(self.range)
         return (int(match[1]), int(match[2]) + 1) if match and match[2] else None
 
 
 class HostileOrigin:
-    """Serves `contents` (path to bytes) and the files below `root`. Use as an asynchronous context manager.
+    """Serves `contents` (path to bytes) and the files below `root`. An asynchronous context manager.
 
-    ``digest``: send a Content-Digest with everything. ``rate``: bytes per second of each reply.
+    ``digest``: send a Content-Digest in each reply. ``rate``: bytes per second of each reply.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class HostileOrigin:
     ) -> None:
         self.contents = dict(contents or {})
         self.script = Script(rules)
-        self.entries: list[Entry] = []
-        #: Requests as they came, with their fields.
-        self.asked: list[Asked] = []
+        self.entries: list[LogEntry] = []
+        #: The requests, with their fields.
+        self.received: list[ReceivedRequest] = []
         self.digest = digest
         self.rate = rate
         self._root = root
@@ -76,8 +76,8 @@ class HostileOrigin:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Event()
-        #: Connections that were ever accepted, and the addresses that they came from.
+        self._changed = asyncio.Event()
+        #: The number of accepted connections, and the addresses of the clients.
         self.accepted = 0
         self.peers: set[str] = set()
 
@@ -96,7 +96,7 @@ class HostileOrigin:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -104,19 +104,19 @@ class HostileOrigin:
         """The URL of `path`."""
         return f"{'https' if self._tls else 'http'}://{self._address[0]}:{self.port}/{path.lstrip('/')}"
 
-    def requests(self, path: str) -> list[Entry]:
-        """The log of one path, in the order of the answers' ends."""
+    def requests(self, path: str) -> list[LogEntry]:
+        """The log entries of one path, in the order in which the replies ended."""
         return [entry for entry in self.entries if entry.path == f"/{path.lstrip('/')}"]
 
     def sent(self) -> int:
-        """Bytes of content, over all requests."""
+        """Bytes of content sent in all replies."""
         return sum(entry.sent for entry in self.entries)
 
-    async def until(self, true: Callable[[], bool]) -> None:
-        """Wait until `true` holds, which is looked at after every connection and every request."""
-        while not true():
-            self._news.clear()
-            await self._news.wait()
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` is true; it is checked after every connection and every request."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
 
     async def serve_forever(self) -> None:
         """Run until cancelled."""
@@ -124,7 +124,7 @@ class HostileOrigin:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        self._news.set()
+        self._changed.set()
         self.peers.add(str(writer.get_extra_info("peername")[0]))
         task = asyncio.current_task()
         assert task is not None
@@ -141,33 +141,33 @@ class HostileOrigin:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        asked = parse(await reader.readuntil(b"\r\n\r\n"))
-        self.asked.append(asked)
-        rules = self.script.apply(asked)
-        reply = reply_to(asked, self._find(asked.path), rules, digest=self.digest, rate=self.rate, now=time.time())
+        request = parse(await reader.readuntil(b"\r\n\r\n"))
+        self.received.append(request)
+        rules = self.script.apply(request)
+        reply = reply_to(request, self._find(request.path), rules, digest=self.digest, rate=self.rate, now=time.time())
         sent = 0
         try:
             if reply.delay:
                 await asyncio.sleep(reply.delay)
-            async for count in self._send(asked, reply, writer):
+            async for count in self._send(request, reply, writer):
                 sent += count
         finally:
-            self._record(asked, reply, sent)
+            self._record(request, reply, sent)
         return reply.keeps_alive
 
-    async def _send(self, asked: Asked, reply: Reply, writer: asyncio.StreamWriter) -> AsyncIterator[int]:
+    async def _send(self, request: ReceivedRequest, reply: Reply, writer: asyncio.StreamWriter) -> AsyncIterator[int]:
         if reply.raw is not None:
             writer.write(reply.raw)
             await writer.drain()
             return
         date = _now()
         fields = (f"{name}: {value.replace('{date}', date)}" for name, value in reply.fields)
-        head = [f"HTTP/1.1 {reply.status} Said", f"Date: {date}", *fields]
-        writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if asked.method != "HEAD" else b""))
-        if asked.method == "HEAD":
+        head = [f"HTTP/1.1 {reply.status} Reason", f"Date: {date}", *fields]
+        writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + (reply.body if request.method != "HEAD" else b""))
+        if request.method == "HEAD":
             return
         at, started = 0, time.monotonic()
-        for piece in self._pieces(asked, reply):
+        for piece in self._pieces(request, reply):
             for limit in (reply.cut, reply.reset, reply.stall):
                 if limit is not None:
                     piece = piece[: max(0, limit - at)]
@@ -177,13 +177,13 @@ class HostileOrigin:
             yield len(piece)
             if reply.rate:
                 await asyncio.sleep(max(0.0, at / reply.rate - (time.monotonic() - started)))
-            if await self._break_off(reply, at, writer):
+            if await self._interrupt(reply, at, writer):
                 return
         if reply.framing == "chunked":
             writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    async def _break_off(self, reply: Reply, at: int, writer: asyncio.StreamWriter) -> bool:
+    async def _interrupt(self, reply: Reply, at: int, writer: asyncio.StreamWriter) -> bool:
         if reply.stall is not None and at >= reply.stall:
             await asyncio.Event().wait()
         if reply.reset is not None and at >= reply.reset:
@@ -195,9 +195,9 @@ class HostileOrigin:
             return True
         return False
 
-    def _pieces(self, asked: Asked, reply: Reply) -> Iterator[bytes]:
-        served = self._find(asked.path)
-        step = min(_PIECE, max(1024, int(reply.rate / 20))) if reply.rate else _PIECE
+    def _pieces(self, request: ReceivedRequest, reply: Reply) -> Iterator[bytes]:
+        served = self._find(request.path)
+        step = min(_BLOCK, max(1024, int(reply.rate / 20))) if reply.rate else _BLOCK
         for start in range(reply.start, reply.end, step):
             assert served is not None
             end = min(start + step, reply.end)
@@ -225,28 +225,35 @@ class HostileOrigin:
         etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
         return Served(status.st_size, etag, _date(status.st_mtime), lambda start, end: _read(file, start, end))
 
-    def _record(self, asked: Asked, reply: Reply, sent: int) -> None:
-        fields = dict(asked.fields)
+    def _record(self, request: ReceivedRequest, reply: Reply, sent: int) -> None:
+        fields = dict(request.fields)
         no_cache = "no-cache" in fields.get("cache-control", "")
-        seen = fields.get("authorization", "")
-        facts = fields.get("range", ""), reply.status, sent, time.time(), no_cache, seen, asked.query
-        entry = Entry(asked.path, *facts)
+        entry = LogEntry(
+            request.path,
+            fields.get("range", ""),
+            reply.status,
+            sent,
+            time.time(),
+            no_cache,
+            fields.get("authorization", ""),
+            request.query,
+        )
         self.entries.append(entry)
-        self._news.set()
+        self._changed.set()
         if self._log is not None:
             print(json.dumps(asdict(entry)), file=self._log, flush=True)
 
 
-def parse(head: bytes) -> Asked:
-    """A request's head."""
+def parse(head: bytes) -> ReceivedRequest:
+    """Parse the head of a request."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ")
     fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (f.partition(":") for f in rest if f))
     match = _RANGE.fullmatch(dict(fields).get("range", ""))
     path, query = unquote(urlsplit(target).path), urlsplit(target).query
     if match is None:
-        return Asked(path, method=method, fields=fields, query=query)
-    return Asked(path, int(match[1]), int(match[2]) + 1 if match[2] else None, method, fields, query)
+        return ReceivedRequest(path, method=method, fields=fields, query=query)
+    return ReceivedRequest(path, int(match[1]), int(match[2]) + 1 if match[2] else None, method, fields, query)
 
 
 def _framed(piece: bytes, framing: str) -> bytes:
@@ -260,8 +267,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def _read(file: Path, start: int, end: int) -> bytes:
-    with file.open("rb") as opened:
-        return os.pread(opened.fileno(), end - start, start)
+    with file.open("rb") as handle:
+        return os.pread(handle.fileno(), end - start, start)
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""A small web server on loopback whose answers are a function of the request, with a log of what was asked."""
+"""A small web server on loopback whose response is a function of the request, with a log of the requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A request: ``path`` as it was sent, percent-encoded; ``fields`` has lower-case names."""
+class WebRequest:
+    """A request: ``path`` percent-encoded as sent; ``fields`` with lower-case names."""
 
     method: str
     path: str
@@ -31,47 +31,47 @@ class Question:
         """The bearer token, or empty."""
         return self.fields.get("authorization", "").removeprefix("Bearer ")
 
-    def matched(self, pattern: str) -> tuple[str, ...] | None:
-        """The groups of `pattern` in the path, decoded; None where it does not match."""
+    def match(self, pattern: str) -> tuple[str, ...] | None:
+        """The groups of `pattern` in the path, decoded; None if it does not match."""
         found = re.fullmatch(pattern, self.path)
         return tuple(unquote(group or "") for group in found.groups()) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. ``content`` honours ranges; ``says_200`` has a range answered with that status."""
+    """A response. Ranges of ``content`` are honored; ``status_200``: with status 200."""
 
     status: int = 200
     fields: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
-    says_200: bool = False
+    status_200: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
-    """A request and the status that answered it."""
+class LoggedRequest:
+    """A request, the status of the response, and the bytes sent."""
 
-    question: Question
+    request: WebRequest
     status: int
     sent: int
 
 
 class WebServer:
-    """Serves what `answer` (of a subclass) says; an asynchronous context manager, or `threaded` a synchronous one."""
+    """Sends what a subclass returns in `answer`. An asynchronous context manager; with `threaded` a synchronous one."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self._tls, self._host = tls, host
         self._runner: web.AppRunner | None = None
         self._port = 0
-        self.log: list[Logged] = []
+        self.log: list[LoggedRequest] = []
 
-    def answer(self, question: Question) -> Reply:
-        """What is answered to `question`."""
+    def answer(self, request: WebRequest) -> Reply:
+        """The response to `request`."""
         raise NotImplementedError
 
     @property
     def base(self) -> str:
-        """Its URL, without a slash at the end."""
+        """The server's URL, without a trailing slash."""
         return f"{'https' if self._tls else 'http'}://{self.authority}"
 
     @property
@@ -82,7 +82,7 @@ class WebServer:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
-        # A client that goes away in the middle of an answer is no error of this server.
+        # A client may close its connection at any time.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, 0, ssl_context=self._tls)
@@ -96,17 +96,17 @@ class WebServer:
 
     async def _handle(self, request: web.Request) -> web.Response:
         fields = {name.lower(): value for name, value in request.headers.items()}
-        question = Question(request.method, request.rel_url.raw_path, dict(request.query), fields)
-        reply = _ranged(self.answer(question), fields.get("range", ""))
+        received = WebRequest(request.method, request.rel_url.raw_path, dict(request.query), fields)
+        reply = _with_range(self.answer(received), fields.get("range", ""))
         body = b"" if request.method == "HEAD" else reply.content
         headers = dict(reply.fields)
         if request.method == "HEAD":
             headers.setdefault("Content-Length", str(len(reply.content)))
-        self.log.append(Logged(question, reply.status, len(body)))
+        self.log.append(LoggedRequest(received, reply.status, len(body)))
         return web.Response(status=reply.status, headers=headers, body=body)
 
 
-def _ranged(reply: Reply, text: str) -> Reply:
+def _with_range(reply: Reply, text: str) -> Reply:
     match = _RANGE.fullmatch(text)
     size = len(reply.content)
     if match is None or reply.status != 200:
@@ -115,12 +115,12 @@ def _ranged(reply: Reply, text: str) -> Reply:
     if start >= size:
         return Reply(416, {"Content-Range": f"bytes */{size}"})
     fields = {**reply.fields, "Content-Range": f"bytes {start}-{end - 1}/{size}"}
-    return Reply(200 if reply.says_200 else 206, fields, reply.content[start:end])
+    return Reply(200 if reply.status_200 else 206, fields, reply.content[start:end])
 
 
 @contextmanager
 def threaded(*servers: WebServer) -> Iterator[None]:
-    """Runs `servers` in a thread of their own, for tests that are not asynchronous."""
+    """Run `servers` in a thread, for synchronous tests."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

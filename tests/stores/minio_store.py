@@ -1,4 +1,4 @@
-"""MinIO with TLS: a region, users and their rights, and objects of each kind. Filled by MinIO's own client."""
+"""MinIO with TLS: a region, users with permissions, and objects of each kind, created with MinIO's own client."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from stores import programs
 from stores.process import Server
 
 REGION = "eu-test-1"
-#: Bytes of a part of what is uploaded in parts: the least that S3 allows.
+#: Bytes of a part in a multipart upload: the minimum of S3.
 PART = 5 * 1024 * 1024
 
 _ROOT = ("root-of-the-tests", "planted-root-secret")
 
 
 class MinioStore(Server):
-    """One MinIO at https://`host`:port in `REGION`; `environment` is what it is told besides."""
+    """One MinIO at https://`host`:port in `REGION`; `environment`: additional variables."""
 
     def __init__(
         self, leaf: Leaf, ca_file: Path, *, host: str = "127.0.0.1", environment: Mapping[str, str] | None = None
@@ -45,7 +45,7 @@ class MinioStore(Server):
 
     @property
     def endpoint(self) -> str:
-        """Its URL."""
+        """The URL."""
         return f"https://{self.authority}"
 
     def command(self) -> tuple[list[str | Path], Mapping[str, str]]:
@@ -68,14 +68,14 @@ class MinioStore(Server):
         ], environment  # fmt: skip
 
     def ready(self) -> bool:
-        """See Server. It listens before it knows its users."""
+        """See Server. MinIO listens before it has loaded its users."""
         try:
             return super().ready() and self._admin.policy_list() is not None
         except (MinioAdminException, HTTPError):
             return False
 
     def bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Make a bucket."""
+        """Create a bucket."""
         self.client.make_bucket(name)
         if versioned:
             self.client.set_bucket_versioning(name, VersioningConfig(ENABLED))
@@ -92,20 +92,20 @@ class MinioStore(Server):
         return done.version_id or ""
 
     def public(self, bucket: str) -> None:
-        """Let everybody list and read it."""
+        """Allow anonymous clients to list and read it."""
         statements = _statements(bucket, ["s3:ListBucket"], ["s3:GetObject"])
         for statement in statements:
             statement["Principal"] = {"AWS": ["*"]}
         self.client.set_bucket_policy(bucket, json.dumps({"Version": "2012-10-17", "Statement": statements}))
 
     def user(self, name: str, secret: str, bucket: str, *, lists: bool = True, reads: bool = True) -> None:
-        """A user who may list `bucket` and read its objects, or not."""
+        """Create a user with or without permission to list `bucket` and read its objects."""
         self.policy(f"may-{name}", bucket, lists=lists, reads=reads)
         self._admin.user_add(name, secret)
         self._admin.policy_set(f"may-{name}", user=name)
 
     def policy(self, name: str, bucket: str, *, lists: bool = True, reads: bool = True) -> None:
-        """A policy of that name, as roles have one."""
+        """Create a policy, as for roles."""
         statements = _statements(bucket, ["s3:ListBucket"] * lists, ["s3:GetObject"] * reads)
         self._admin.policy_add(name, policy={"Version": "2012-10-17", "Statement": statements})
 
@@ -113,4 +113,4 @@ class MinioStore(Server):
 def _statements(bucket: str, on_bucket: list[str], on_objects: list[str]) -> list[dict[str, Any]]:
     arn = f"arn:aws:s3:::{bucket}"
     pairs = ((on_bucket, arn), (on_objects, f"{arn}/*"))
-    return [{"Effect": "Allow", "Action": actions, "Resource": [where]} for actions, where in pairs if actions]
+    return [{"Effect": "Allow", "Action": actions, "Resource": [resource]} for actions, resource in pairs if actions]

@@ -1,4 +1,4 @@
-"""A server as a child process: started on a free port, waited for until it listens, ended."""
+"""A server as a child process on a free port."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Self
 
 from cluster.shell import wait_until
 
-#: Seconds that a server has to begin to listen, and to end.
+#: Seconds in which a server must start to listen, and end.
 _DEADLINE = 60.0
 
 
 class Server:
-    """A context manager over one process. A subclass says what is run, in `command`; its files stand in `run`."""
+    """A context manager for one process. Subclasses define `command`; the files of the process are in `run`."""
 
     def __init__(self, host: str) -> None:
         self.host, self.port = host, _free_port(host)
@@ -31,14 +31,14 @@ class Server:
         return f"{self.host}:{self.port}"
 
     def command(self) -> tuple[list[str | Path], Mapping[str, str]]:
-        """The words of the command, and what its environment has besides PATH."""
+        """The command line, and the environment without PATH and HOME."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
         words, environment = self.command()
         with (self.run / "log").open("wb") as log:
-            given = {"PATH": os.environ["PATH"], "HOME": str(self.run), **environment}
-            self._process = subprocess.Popen(words, env=given, stdout=log, stderr=log, cwd=self.run)
+            env = {"PATH": os.environ["PATH"], "HOME": str(self.run), **environment}
+            self._process = subprocess.Popen(words, env=env, stdout=log, stderr=log, cwd=self.run)
         try:
             wait_until(f"{type(self).__name__} to be ready", self.ready, _DEADLINE)
         except BaseException as error:
@@ -54,7 +54,7 @@ class Server:
         shutil.rmtree(self.run, ignore_errors=True)
 
     def ready(self) -> bool:
-        """Does it listen? Raises OSError where it does not."""
+        """Whether it listens; raises OSError if it does not."""
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(

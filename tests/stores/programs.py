@@ -1,4 +1,4 @@
-"""The servers' programs, built when the cache doesn't have them yet: a minute each, MinIO two."""
+"""The servers' programs, built into the cache: one minute each, two for MinIO."""
 
 from __future__ import annotations
 

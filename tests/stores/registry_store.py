@@ -1,4 +1,4 @@
-"""The registry of distribution with TLS, behind htpasswd or a token server; filled by requests as oras makes them."""
+"""The registry of distribution with TLS, with htpasswd or a token server; files are pushed as oras does."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from stores.token_server import TokenServer
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 TITLE = "org.opencontainers.image.title"
-#: What `oras push` writes where nothing else is said, although the file is no tar.
+#: The default of `oras push`, although the file is not a tar archive.
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 USER, PASSWORD = "puller", "pull-secret"
-#: bcrypt, which is all that the registry takes: htpasswd -nbB puller pull-secret
+#: bcrypt, the only format that the registry accepts: htpasswd -nbB puller pull-secret
 _HTPASSWD = "puller:$2b$04$W3CduZEucALWcNcjfx/CveaIqkBFns3bzi/NS9eDeAI0wUIevy.rq\n"
 _EMPTY = b"{}"
 
 
 class RegistryStore(Server):
-    """One registry at `host`:port; `tokens` makes it send its clients to a token server, or it asks for USER."""
+    """One registry at `host`:port; with `tokens` clients need its tokens, without it USER and PASSWORD."""
 
     def __init__(
         self, leaf: Leaf, ca_file: Path, *, host: str = "127.0.0.1", tokens: TokenServer | None = None
@@ -63,17 +63,17 @@ class RegistryStore(Server):
         """Push `files` as layers titled by their paths; `manifest` replaces fields. Returns the manifest's digest."""
         layers = [self.layer(repository, content, {TITLE: path}) for path, content in files.items()]
         config = self.layer(repository, _EMPTY, {}, "application/vnd.oci.empty.v1+json")
-        whole = {
+        document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": "application/vnd.example.model.v1",
             "config": config,
             "layers": layers,
         } | manifest
-        return self.push_manifest(repository, tag, whole)
+        return self.push_manifest(repository, tag, document)
 
     def push_manifest(self, repository: str, tag: str, manifest: Mapping[str, Any]) -> str:
-        """Push a manifest, or an index, as it is."""
+        """Push a manifest or an index unchanged."""
         body = json.dumps(manifest).encode()
         self._request("PUT", repository, f"/v2/{repository}/manifests/{tag}", body, str(manifest["mediaType"]))
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
@@ -81,7 +81,7 @@ class RegistryStore(Server):
     def layer(
         self, repository: str, content: bytes, annotations: Mapping[str, str], media_type: str = LAYER
     ) -> dict[str, Any]:
-        """Push a blob, and return its descriptor."""
+        """Push a blob; returns its descriptor."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         location = self._request("POST", repository, f"/v2/{repository}/blobs/uploads/")["Location"]
         target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
@@ -102,7 +102,7 @@ class RegistryStore(Server):
         if kind:
             request.add_header("Content-Type", kind)
         try:
-            with urllib.request.urlopen(request, context=self._tls) as answer:
-                return dict(answer.headers)
+            with urllib.request.urlopen(request, context=self._tls) as response:
+                return dict(response.headers)
         except HTTPError as error:
             raise AssertionError(f"{method} {target}: {error.code} {error.read()[:300]!r}") from None

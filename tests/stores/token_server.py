@@ -1,4 +1,4 @@
-"""A token server as the distribution specification has it: Basic (or nobody) in, a signed JWT out."""
+"""A token server as in the distribution specification: it takes Basic or no credentials, and returns a signed JWT."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from modelferry.http.auth.credentials import basic
 from origin.certs import Leaf
 
-#: Seconds that a registry of distribution takes a token for after it has run out.
+#: Seconds after its expiry in which the registry of distribution still accepts a token.
 LEEWAY = 60
 _KEY_ID = "tests"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for a token: the scope, who asked (the Authorization field), and what it was answered by."""
+class TokenRequest:
+    """A request for a token: the scope, the Authorization field, and the status of the response."""
 
     scope: str
     authorization: str
@@ -34,14 +34,16 @@ class Asked:
 
 
 class TokenServer:
-    """Lets `user` pull everything, and everybody what is in `public`. Tokens live for `lifetime` seconds (less than
-    none: only the registry's leeway is left). Use as a context manager."""
+    """Grants `user` access to all repositories, and anonymous clients to those in `public`. A context manager.
+
+    Tokens are valid for `lifetime` seconds; with a negative value only the registry's leeway remains.
+    """
 
     def __init__(self, leaf: Leaf, user: str, password: str, *, host: str = "127.0.0.1") -> None:
         self.issuer, self.service = "tests-issuer", "tests-registry"
         self.public: set[str] = set()
         self.lifetime = 300.0
-        self.asked: list[Asked] = []
+        self.requests: list[TokenRequest] = []
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._allowed = basic(user, password).authorization
         self._server = ThreadingHTTPServer((host, 0), self._handler())
@@ -74,7 +76,7 @@ class TokenServer:
         return signed(self._key, claims)
 
     def jwks(self) -> dict[str, Any]:
-        """Its public key (RFC 7517)."""
+        """The public key (RFC 7517)."""
         return jwks(self._key)
 
     def _answer(self, path: str, authorization: str) -> tuple[int, dict[str, Any]]:
@@ -86,7 +88,7 @@ class TokenServer:
         else:
             actions = ["pull"] if authorization or repository in self.public else []
             status, answer = 200, {"token": self.token(repository, actions), "expires_in": 300}
-        self.asked.append(Asked(scope, authorization, status))
+        self.requests.append(TokenRequest(scope, authorization, status))
         return status, answer
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -1,4 +1,4 @@
-"""What the tests of tests/cluster need of the machine."""
+"""Fixtures for the tests of tests/cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import pytest
 
 @pytest.fixture(scope="session")
 def able() -> None:
-    """Raising a cluster needs Linux and root; where CI says that nothing may be left out, the test fails without."""
+    """Skips a test without Linux and root, which a cluster needs; with CI=true the test fails instead."""
     if not (sys.platform.startswith("linux") and os.geteuid() == 0) and os.environ.get("CI") != "true":
-        pytest.skip("raising a cluster needs Linux and root: sudo -E make e2e")
+        pytest.skip("a test cluster needs Linux and root; run: sudo -E make e2e")

@@ -1,4 +1,4 @@
-"""The cache of what takes long to build."""
+"""The cache of build results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _fail(directory: Path) -> None:
     raise RuntimeError("the build failed")
 
 
-def test_a_key_stands_for_names_and_contents(tmp_path: Path) -> None:
+def test_a_key_depends_on_names_and_contents(tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
     (source / "sub" / "a.py").write_text("1")
@@ -39,7 +39,7 @@ def test_a_key_stands_for_names_and_contents(tmp_path: Path) -> None:
     assert cache.key_of(source, "flag") not in (first, renamed)
 
 
-def test_a_key_ignores_what_python_leaves_behind(tmp_path: Path) -> None:
+def test_a_key_ignores_files_that_python_generates(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("1")
     first = cache.key_of(tmp_path)
     for left in ("__pycache__/a.pyc", "modelferry.egg-info/PKG-INFO"):
@@ -48,11 +48,11 @@ def test_a_key_ignores_what_python_leaves_behind(tmp_path: Path) -> None:
     assert cache.key_of(tmp_path) == first
 
 
-def test_parts_of_a_key_do_not_run_together() -> None:
+def test_a_key_depends_on_the_boundaries_of_its_parts() -> None:
     assert cache.key_of("ab", "c") != cache.key_of("a", "bc")
 
 
-def test_built_once_for_two_builders_at_once() -> None:
+def test_concurrent_callers_build_once() -> None:
     builds: list[Path] = []
     together = Barrier(2)
 
@@ -71,7 +71,7 @@ def test_built_once_for_two_builders_at_once() -> None:
     assert len(builds) == 1
 
 
-def test_a_failed_build_is_not_taken_for_a_whole_one() -> None:
+def test_a_failed_build_is_not_used() -> None:
     with pytest.raises(RuntimeError):
         cache.built("thing", "key", _fail)
     assert (cache.root() / "thing" / "key.partial").exists()

@@ -1,4 +1,4 @@
-"""Which processes belong to a cluster, on stand-ins for both versions of the cgroup file system."""
+"""The processes of a cluster, with directories in place of both versions of the cgroup file system."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def _member(group: Group, pid: int) -> None:
     procs.write_text(f"{pid}\n")
 
 
-def test_version_1_groups_are_made_in_every_hierarchy(version1: Path) -> None:
+def test_version_1_groups_are_created_in_every_hierarchy(version1: Path) -> None:
     group = Group(f"{TOP}/a/node-0", version1)
     group.create()
     for controller in ("cpuset", "memory", "pids"):
         assert (version1 / controller / group.path).is_dir()
 
 
-def test_version_1_cpuset_is_handed_down(version1: Path) -> None:
+def test_version_1_cpuset_is_inherited(version1: Path) -> None:
     directory = version1 / "cpuset" / TOP
     directory.mkdir()
-    (directory / "cpuset.cpus").write_text("\n")  # as the kernel makes it: empty
+    (directory / "cpuset.cpus").write_text("\n")  # empty, as the kernel creates it
     Group(TOP, version1).create()
     assert (directory / "cpuset.cpus").read_text() == "0-1\n"
 
 
-def test_version_2_hands_its_controllers_down(version2: Path) -> None:
+def test_version_2_controllers_are_delegated(version2: Path) -> None:
     group = Group(f"{TOP}/a", version2)
     group.create()
     assert (version2 / group.path).is_dir()
@@ -83,14 +83,14 @@ def test_a_process_of_the_group_is_signalled(version1: Path, process: subprocess
     assert process.wait() == -signal.SIGKILL
 
 
-def test_a_pid_that_someone_else_has_now_is_not_hit(version1: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_pid_outside_the_group_is_not_signalled(version1: Path, process: subprocess.Popen[bytes]) -> None:
     group = Group(f"{TOP}/a", version1)
     _member(group, 1)
     assert not group.signal(process.pid, signal.SIGKILL)
-    os.kill(process.pid, 0)  # it is still there
+    os.kill(process.pid, 0)  # it still exists
 
 
-def test_a_process_that_is_gone_is_no_error(version1: Path) -> None:
+def test_a_process_that_has_ended_is_no_error(version1: Path) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     group = Group(f"{TOP}/a", version1)
@@ -98,7 +98,7 @@ def test_a_process_that_is_gone_is_no_error(version1: Path) -> None:
     assert not group.signal(gone.pid, signal.SIGKILL)
 
 
-def test_removal_takes_the_top_group_only_with_the_last_cluster(version1: Path) -> None:
+def test_the_top_group_is_removed_with_the_last_cluster(version1: Path) -> None:
     first, second = Group(f"{TOP}/a", version1), Group(f"{TOP}/b", version1)
     first.create()
     second.create()

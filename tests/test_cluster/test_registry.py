@@ -1,4 +1,4 @@
-"""Who owns which cluster."""
+"""The registry of clusters and their owners."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cluster import network, registry
 registry.DIRECTORY = pathlib.Path(sys.argv[1])
 network.routed = lambda: []
 with registry.locked():
-    entry, lock = registry.enter("other")
+    entry, lock = registry.register("other")
 print(entry.subnet.network, flush=True)
 sys.stdin.read()
 """
@@ -33,16 +33,16 @@ def _own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "routed", lambda: [IPv4Network("10.64.0.0/16")])
 
 
-def test_an_entry_is_owned_until_its_lock_is_let_go() -> None:
+def test_an_entry_is_owned_until_its_lock_is_released() -> None:
     with registry.locked():
-        entry, lock = registry.enter("mine")
+        entry, lock = registry.register("mine")
     with lock:
         assert registry.find("mine") == entry
         assert entry.owned()
     assert not entry.owned()
 
 
-def test_the_owner_is_gone_when_it_is_killed() -> None:
+def test_a_killed_owner_owns_nothing() -> None:
     argv = [sys.executable, "-c", OWNER, str(registry.DIRECTORY)]
     with subprocess.Popen(argv, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
@@ -56,40 +56,40 @@ def test_the_owner_is_gone_when_it_is_killed() -> None:
 
 def test_two_clusters_have_different_names_and_subnets() -> None:
     with registry.locked():
-        first, first_lock = registry.enter(None)
-        second, second_lock = registry.enter(None)
+        first, first_lock = registry.register(None)
+        second, second_lock = registry.register(None)
     with first_lock, second_lock:
         assert first.name != second.name
         subnets = {str(first.subnet.network), str(second.subnet.network)}
-        assert subnets == {"10.65.0.0/16", "10.66.0.0/16"}  # 10.64 is the machine's
+        assert subnets == {"10.65.0.0/16", "10.66.0.0/16"}  # 10.64 is used by the machine
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_is_used_once() -> None:
     with registry.locked():
-        entry, lock = registry.enter("mine")
+        entry, lock = registry.register("mine")
         with lock, pytest.raises(ClusterError, match="down --name mine"):
-            registry.enter("mine")
-        entry.strike_out()
-        registry.enter("mine")[1].close()
+            registry.register("mine")
+        entry.deregister()
+        registry.register("mine")[1].close()
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "a" * 12, "-a", "a-", "a.b", "../a"])
-def test_a_bad_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with registry.locked(), pytest.raises(ClusterError):
-        registry.enter(name or "-")
+        registry.register(name or "-")
 
 
-def test_kept_is_remembered() -> None:
+def test_the_kept_flag_is_stored() -> None:
     with registry.locked():
-        entry, lock = registry.enter("mine")
+        entry, lock = registry.register("mine")
     lock.close()
     replace(entry, kept=True).write()
     assert registry.find("mine").kept
 
 
-def test_an_entry_that_was_never_written_is_nothing() -> None:
+def test_an_incomplete_entry_is_ignored() -> None:
     with registry.locked():
         (registry.DIRECTORY / "half").mkdir()
         assert registry.entries() == []
-        registry.enter("half")[1].close()
+        registry.register("half")[1].close()
     assert registry.find("half").name == "half"

@@ -1,4 +1,4 @@
-"""What is on the machine of a cluster: for tests that nothing is."""
+"""Finds the resources of a cluster on the machine, so that tests can check that none is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster.shell import run
 
 
 def traces(name: str) -> list[str]:
-    """Everything with the cluster's name in it: processes, namespaces, links, routes, mounts, loop devices, cgroups and
+    """All resources with the cluster's name: processes, namespaces, links, routes, mounts, loop devices, cgroups,
     files."""
     mark, data = link_name(name), f"{registry.data_root() / name}/"
     return [
@@ -35,6 +35,6 @@ def _command_lines() -> list[str]:
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except (FileNotFoundError, ProcessLookupError):  # it ended in this moment
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
     return found

@@ -27,14 +27,14 @@ def stalled_and_ready() -> operator.Metrics:
     amounts = {"total": 100, "verified": 60, "perSecond": 7}
     for name, condition in (("a", "Stalled"), ("b", "Ready")):
         status = {"conditions": [{"type": condition, "status": "True"}], "bytes": amounts, "mirrors": [lab]}
-        found.saw(("speech", name), status | {"nodes": {"total": 2, "ready": 1}})
+        found.update(("speech", name), status | {"nodes": {"total": 2, "ready": 1}})
     found.reconciled(0.07, ok=True)
     found.reconciled(30.0, ok=False)
-    found.fell_back()
+    found.source_fallbacks(1)
     return found
 
 
-TEXTS = {"download": download.metrics(PROGRESS), "operator": stalled_and_ready().text()}
+TEXTS = {"download": download.render_metrics(PROGRESS), "operator": stalled_and_ready().text()}
 
 
 @pytest.mark.parametrize(("heading", "families"), [(DOWNLOAD, download.FAMILIES), (OPERATOR, operator.FAMILIES)])

@@ -1,4 +1,5 @@
-"""The limit of a running download: read anew every second, from the files that the kubelet keeps, and by the clock."""
+"""Applies the bandwidth limits to a running download: reads them every second from the files that the kubelet updates,
+and follows the windows by the clock."""
 
 from __future__ import annotations
 
@@ -20,26 +21,27 @@ from modelferry.values.rates import parse_rate
 
 _log = logging.getLogger(__name__)
 
-#: The files of a pod's annotations: the live fields of the spec, and bytes per second.
+#: The files of a pod's annotations: the live fields of the spec, and the share of the cluster's bandwidth in bytes per
+#: second.
 LIMITS_FILE, SHARE_FILE = "limits", "share"
-#: Seconds between two looks.
-_EVERY = 1.0
+#: Seconds between two updates.
+_INTERVAL = 1.0
 
 
-def add_bandwidth(parser: argparse.ArgumentParser) -> None:
+def add_bandwidth_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--bandwidth``."""
-    told = "at most this much per second, such as 40Mbit or 5MB (instead of spec.transfer's bandwidth and windows)"
-    parser.add_argument("--bandwidth", metavar="RATE", help=told)
+    help_ = "limit per second, such as 40Mbit or 5MB (instead of spec.transfer's bandwidth and windows)"
+    parser.add_argument("--bandwidth", metavar="RATE", help=help_)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--bandwidth`` and ``--limits``."""
-    add_bandwidth(parser)
+    add_bandwidth_argument(parser)
     parser.add_argument("--limits", type=Path, metavar="DIR", help="follow the limits in the files of this directory")
 
 
-def given(bandwidth: str | None, spec: Spec) -> Limits:
-    """The limits of the command line, or else the spec's, and those of its mirrors. Raises InvalidSpec."""
+def configured_limits(bandwidth: str | None, spec: Spec) -> Limits:
+    """The limit on the command line or else in the spec, and the limits of the spec's mirrors. Raises InvalidSpec."""
     mirrors = tuple((mirror.name, mirror.bandwidth) for mirror in spec.mirrors if mirror.bandwidth is not None)
     if bandwidth is None:
         return replace(spec.transfer.limits, mirrors=mirrors)
@@ -49,8 +51,8 @@ def given(bandwidth: str | None, spec: Spec) -> Limits:
         raise InvalidSpec(f"--bandwidth: {error}") from error
 
 
-class Limiter:
-    """Sets a throttle. `limits` hold until `directory`, if there is one, says otherwise."""
+class BandwidthLimiter:
+    """Sets a throttle to `limits`, or to those in the files of `directory`, if there is one."""
 
     def __init__(
         self,
@@ -60,19 +62,19 @@ class Limiter:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives seconds of the epoch."""
+        """`clock` returns seconds since the epoch."""
         self._throttle, self._limits, self._directory, self._clock = throttle, limits, directory, clock
         self._share: int | None = None
 
-    def look(self) -> None:
-        """Read, and set what holds now. What cannot be read changes nothing."""
+    def update(self) -> None:
+        """Read the files and set the throttle. Files that cannot be read change nothing."""
         if self._directory is not None:
             try:
                 self._limits = read_limits((self._directory / LIMITS_FILE).read_text())
                 share = (self._directory / SHARE_FILE).read_text().strip()
                 self._share = int(share) if share else None
             except (OSError, ValueError, InvalidSpec) as error:
-                _log.warning("the limits stay as they are: %s", error)
+                _log.warning("the limits stay unchanged: %s", error)
         now = self._limits.at(self._clock(), self._share)
         if now.rate != self._throttle.limit:
             _log.info("limit: %s", "none" if now.rate is None else now.note if now.rate else f"paused {now.note}")
@@ -80,18 +82,18 @@ class Limiter:
         self._throttle.set_mirrors(dict(self._limits.mirrors))
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Look now, and then every second for as long as this lasts."""
-        self.look()
-        watching = asyncio.create_task(self._watch())
+    async def running(self) -> AsyncIterator[None]:
+        """Update at once, and then every second until the context ends."""
+        self.update()
+        updates = asyncio.create_task(self._update_periodically())
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            updates.cancel()
+            await asyncio.gather(updates, return_exceptions=True)
 
-    async def _watch(self) -> None:
+    async def _update_periodically(self) -> None:
         while True:
-            await asyncio.sleep(_EVERY)
-            # Two files of a few bytes, in memory: no thread is worth it.
-            self.look()
+            await asyncio.sleep(_INTERVAL)
+            # Two files of a few bytes, in memory: not worth a thread.
+            self.update()

@@ -1,11 +1,11 @@
-"""The Unix socket between ``fetch`` and ``checkpoint``: `engine.checkpoint.api` as messages.
+"""The RPC between ``fetch`` and ``checkpoint`` over a Unix socket: `engine.checkpoint.api` as messages.
 
-A frame is four bytes of length (big-endian) and that many bytes of JSON. The client's first is a greeting with the
-version; then requests ``{"id", "method", "params"}`` and answers ``{"id", "result"}`` or ``{"id", "error"}``, in any
-order. Both sides have the manifest; ``open`` carries its revision and digest, to make sure that it is the same.
+A frame is four bytes of length (big-endian) and that many bytes of JSON. The client first sends a greeting with the
+version, then requests ``{"id", "method", "params"}``. The responses ``{"id", "result"}`` or ``{"id", "error"}`` arrive
+in any order. Both sides have the manifest; ``open`` carries its revision and digest, to check that they are equal.
 
-Every request says what shall be true, so the client may send it again: when the connection breaks (the checkpoint was
-killed, say), it connects anew, opens again, repeats what is unanswered, and nobody above notices.
+All requests are idempotent. If the connection breaks (the checkpoint was killed, for example), the client reconnects,
+opens again and repeats the pending requests; its callers only wait longer.
 """
 
 from __future__ import annotations
@@ -35,50 +35,49 @@ from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
 
 VERSION = 5
-#: Bytes of one frame: the longest, the answer to ``open``, has 7 bytes a missing chunk, and a petabyte has 60 million
-#: of them; this is enough for 9 million, 150 TB.
+#: The limit of a frame in bytes. The longest frame, the response to ``open``, has 7 bytes for each missing chunk: this
+#: is enough for 9 million chunks, which are 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
-#: Seconds that the client tries to (re)connect: a container that is restarted takes that long at most, with its
-#: backoff.
-PATIENCE = 120.0
-_RETRY = 0.2
+#: Seconds for which the client tries to (re)connect: a container's restart takes less, with its backoff.
+CONNECT_TIMEOUT = 120.0
+_RETRY_INTERVAL = 0.2
 
 _LENGTH = struct.Struct(">I")
 
 
 async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """The next message, or None where the peer is gone. Raises ValueError on what is no frame."""
+    """The next message; None if the peer closed the connection. Raises ValueError if it is not a valid frame."""
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         if length > MAX_FRAME:
-            raise ValueError(f"a frame of {length} bytes")
+            raise ValueError(f"a frame of {length} bytes is longer than {MAX_FRAME}")
         body = json.loads(await reader.readexactly(length))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     if not isinstance(body, dict):
-        raise ValueError("a frame that is no object")
+        raise ValueError("a frame is not a JSON object")
     return body
 
 
-def frame(body: dict[str, Any]) -> bytes:
-    """`body` as it goes over the socket."""
+def encode_frame(body: dict[str, Any]) -> bytes:
+    """`body` as a frame."""
     data = json.dumps(body, separators=(",", ":")).encode()
     return _LENGTH.pack(len(data)) + data
 
 
-def remove_stale(path: Path) -> None:
-    """Remove the socket that an earlier life of this process may have left at `path`."""
+def remove_stale_socket(path: Path) -> None:
+    """Remove the socket that an earlier process may have left at `path`."""
     path.unlink(missing_ok=True)
 
 
-def error_body(error: ModelferryError) -> dict[str, Any]:
-    """An error as the body of an answer."""
+def encode_error(error: ModelferryError) -> dict[str, Any]:
+    """`error` as the body of a response."""
     extra = {name: value for name in ("shortfall", "retry_after") if (value := getattr(error, name, None)) is not None}
     return {"type": type(error).__name__, "message": error.message, "reason": error.reason, "file": error.file, **extra}
 
 
-def error_of(body: dict[str, Any]) -> ModelferryError:
-    """The error that an answer carries; one of an unknown type is the base of all."""
+def decode_error(body: dict[str, Any]) -> ModelferryError:
+    """The error in a response. One of an unknown type becomes a ModelferryError."""
     kind = getattr(errors, str(body.get("type")), ModelferryError)
     if not (isinstance(kind, type) and issubclass(kind, ModelferryError)):
         kind = ModelferryError
@@ -89,7 +88,7 @@ def error_of(body: dict[str, Any]) -> ModelferryError:
 
 
 class CheckpointServer:
-    """Serves one Checkpoint to one client at a time."""
+    """Serves a Checkpoint to one client at a time."""
 
     def __init__(self, checkpoint: Checkpoint, manifest: Manifest) -> None:
         self._checkpoint = checkpoint
@@ -100,11 +99,11 @@ class CheckpointServer:
 
     async def start(self, path: Path) -> None:
         """Listen at `path`."""
-        remove_stale(path)
+        remove_stale_socket(path)
         self._server = await asyncio.start_unix_server(self._accept, path)
 
     async def close(self) -> None:
-        """Stop listening and end the session."""
+        """Stop listening and close the connections."""
         if self._server is not None:
             self._server.close()
         for session in self._sessions:
@@ -116,21 +115,21 @@ class CheckpointServer:
         assert session is not None
         self._sessions.add(session)
         try:
-            if await self._greet(reader, writer):
+            if await self._accept_greeting(reader, writer):
                 self._busy = True
                 try:
                     await self._serve(reader, writer)
                 finally:
                     self._busy = False
         except (ValueError, ConnectionError):
-            pass  # a peer that does not speak this, or is gone: it connects again if it means it
+            pass  # the peer speaks another protocol, or is gone: a fetch reconnects
         finally:
             self._sessions.discard(session)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _accept_greeting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         greeting = await read_frame(reader)
         if greeting is None:
             return False
@@ -139,27 +138,27 @@ class CheckpointServer:
             error = InvalidSpec(f"fetch speaks version {greeting.get('version')}, checkpoint {VERSION}: use one image")
         elif self._busy:
             error = DirectoryBusy("another fetch is connected to this checkpoint")
-        writer.write(frame({"error": error_body(error)} if error else {"version": VERSION}))
+        writer.write(encode_frame({"error": encode_error(error)} if error else {"version": VERSION}))
         await writer.drain()
         return error is None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.TaskGroup() as requests:
             while (request := await read_frame(reader)) is not None:
-                requests.create_task(self._answer(request, writer))
+                requests.create_task(self._respond(request, writer))
 
-    async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         try:
-            answer = {"id": request["id"], "result": await self._call(str(request["method"]), request["params"])}
+            response = {"id": request["id"], "result": await self._call(str(request["method"]), request["params"])}
         except ModelferryError as error:
-            answer = {"id": request["id"], "error": error_body(error)}
+            response = {"id": request["id"], "error": encode_error(error)}
         except Exception as error:
-            # Told, because a fetch that gets no answer would ask for ever.
+            # Reported, because a fetch without a response would wait for ever.
             traceback.print_exc()
             bug = ModelferryError(f"checkpoint failed at {request.get('method')}: {error!r}; see its log", reason="Bug")
-            answer = {"id": request.get("id"), "error": error_body(bug)}
+            response = {"id": request.get("id"), "error": encode_error(bug)}
         with contextlib.suppress(ConnectionError):
-            writer.write(frame(answer))
+            writer.write(encode_frame(response))
             await writer.drain()
 
     async def _call(self, method: str, params: dict[str, Any]) -> Any:
@@ -188,22 +187,22 @@ class CheckpointServer:
                 typed = {"active": active, "mirrors": mirrors, "stats": stats}
                 return await checkpoint.report_telemetry(Telemetry(**params | typed))
             case "report_failure":
-                return await checkpoint.report_failure(error_of(params))
+                return await checkpoint.report_failure(decode_error(params))
         raise InvalidSpec(f"checkpoint does not know {method!r}: use one image")
 
 
 class CheckpointClient:
     """Implements api.Checkpoint over the socket at `path`."""
 
-    def __init__(self, path: Path, *, progress_deadline: float = PATIENCE) -> None:
-        """`progress_deadline`: seconds without a connection before ConnectionFailed."""
+    def __init__(self, path: Path, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
+        """`connect_timeout`: seconds without a connection after which requests fail with ConnectionFailed."""
         self._path = path
-        self._patience = progress_deadline
+        self._connect_timeout = connect_timeout
         self._identity: dict[str, Any] | None = None
-        self._requests: dict[int, tuple[dict[str, Any], asyncio.Future[Any]]] = {}
+        self._pending: dict[int, tuple[dict[str, Any], asyncio.Future[Any]]] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
-        self._pump: asyncio.Task[None] | None = None
+        self._connection_task: asyncio.Task[None] | None = None
 
     async def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint."""
@@ -242,33 +241,33 @@ class CheckpointClient:
 
     async def report_failure(self, error: ModelferryError) -> None:
         """See api.Checkpoint."""
-        await self._request("report_failure", error_body(error))
+        await self._request("report_failure", encode_error(error))
 
     async def close(self) -> None:
-        """Close the connection; what is unanswered is cancelled."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-        for _, answer in self._requests.values():
-            answer.cancel()
+        """Close the connection and cancel the pending requests."""
+        if self._connection_task is not None:
+            self._connection_task.cancel()
+            await asyncio.gather(self._connection_task, return_exceptions=True)
+        for _, response in self._pending.values():
+            response.cancel()
 
     async def _request(self, method: str, params: dict[str, Any]) -> Any:
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._run())
+        if self._connection_task is None or self._connection_task.done():
+            self._connection_task = asyncio.create_task(self._keep_connected())
         self._last_id += 1
         number = self._last_id
         request = {"id": number, "method": method, "params": params}
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._requests[number] = (request, answer)
+        response: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending[number] = (request, response)
         if self._writer is not None:
-            self._writer.write(frame(request))
+            self._writer.write(encode_frame(request))
         try:
-            return await answer
+            return await response
         finally:
-            del self._requests[number]
+            del self._pending[number]
 
-    async def _run(self) -> None:
-        """Keep a connection until it cannot be had any more; then everybody who waits is told."""
+    async def _keep_connected(self) -> None:
+        """Keep a connection, and send the pending requests on each new one. If it fails for good, fail them all."""
         first = True
         try:
             while True:
@@ -277,67 +276,67 @@ class CheckpointClient:
                     if not first and self._identity is not None:
                         await self._reopen(reader, writer)
                     first = False
-                    for request, _ in list(self._requests.values()):
-                        writer.write(frame(request))
+                    for request, _ in list(self._pending.values()):
+                        writer.write(encode_frame(request))
                     self._writer = writer
                     await self._receive(reader)
                 except (ValueError, ConnectionError):
-                    await asyncio.sleep(_RETRY)
+                    await asyncio.sleep(_RETRY_INTERVAL)
                 finally:
                     self._writer = None
                     writer.close()
         except Exception as error:
-            for _, answer in self._requests.values():
-                if not answer.done():
-                    answer.set_exception(error)
+            for _, response in self._pending.values():
+                if not response.done():
+                    response.set_exception(error)
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         while (body := await read_frame(reader)) is not None:
-            _, answer = self._requests.get(body.get("id", 0), (None, None))
-            if answer is None or answer.done():
+            _, response = self._pending.get(body.get("id", 0), (None, None))
+            if response is None or response.done():
                 continue
             if "error" in body:
-                answer.set_exception(error_of(body["error"]))
+                response.set_exception(decode_error(body["error"]))
             else:
-                answer.set_result(body.get("result"))
+                response.set_result(body.get("result"))
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection that was greeted. Raises ConnectionFailed after the patience, InvalidSpec for another
-        version."""
+        """A new connection, after the greeting. Raises ConnectionFailed after the timeout, and InvalidSpec if the
+        checkpoint has another version."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
+        deadline = loop.time() + self._connect_timeout
         while True:
-            refusal = "nobody listens there"
+            cause = "no process listens there"
             with contextlib.suppress(OSError, ValueError):
                 reader, writer = await asyncio.open_unix_connection(self._path)
-                writer.write(frame({"version": VERSION}))
-                answer = await read_frame(reader)
-                if answer is not None and "error" not in answer:
+                writer.write(encode_frame({"version": VERSION}))
+                greeting = await read_frame(reader)
+                if greeting is not None and "error" not in greeting:
                     return reader, writer
                 writer.close()
-                if answer is not None:
-                    error = error_of(answer["error"])
-                    # A fetch that was killed a moment ago may still count as connected.
+                if greeting is not None:
+                    error = decode_error(greeting["error"])
+                    # A fetch that was just killed may still count as connected.
                     if not isinstance(error, DirectoryBusy):
                         raise error
-                    refusal = error.message
+                    cause = error.message
             if loop.time() > deadline:
                 raise ConnectionFailed(
-                    f"checkpoint does not answer on {self._path} for {self._patience:.0f} s: {refusal};"
+                    f"checkpoint has not answered on {self._path} for {self._connect_timeout:.0f} s: {cause};"
                     " see the checkpoint container's log"
                 )
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(_RETRY_INTERVAL)
 
     async def _reopen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Have a checkpoint that was started anew recover the directory, before anything else is asked of it."""
-        if any(request["method"] == "open" for request, _ in self._requests.values()):
+        """Let a restarted checkpoint recover the directory before it receives the pending requests."""
+        if any(request["method"] == "open" for request, _ in self._pending.values()):
             return
-        writer.write(frame({"id": 0, "method": "open", "params": self._identity}))
-        answer = await read_frame(reader)
-        if answer is None:
+        writer.write(encode_frame({"id": 0, "method": "open", "params": self._identity}))
+        response = await read_frame(reader)
+        if response is None:
             raise ConnectionResetError
-        if "error" in answer:
-            raise error_of(answer["error"])
+        if "error" in response:
+            raise decode_error(response["error"])
 
 
 def _identity(manifest: Manifest) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""``modelferry agent checkpoint``: the sidecar that owns the directory, verifies and records chunks, and serves
+"""``modelferry agent checkpoint``: the sidecar that owns the directory, verifies and commits chunks, and serves
 progress.
 
-It listens before it touches the directory: what is wrong with that is the answer to fetch's ``open``, and so reaches
-the termination message of the container that a person looks at.
+It listens before it opens the directory, so that an error of the directory is the response to fetch's ``open`` request
+and reaches the termination message of the download container.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 from modelferry.agent.checkpoint_rpc import CheckpointServer
-from modelferry.agent.download_metrics import metrics
+from modelferry.agent.download_metrics import render_metrics
 from modelferry.agent.manifest_file import read_manifest
 from modelferry.agent.status_server import METRICS, StatusServer
 from modelferry.engine.checkpoint.local import LocalCheckpoint
@@ -23,15 +23,17 @@ from modelferry.manifest import Manifest
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the artifact's directory")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="what is to be fetched")
-    parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where fetch connects")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, metavar="FILE", help="the manifest of the files to fetch"
+    )
+    parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="the Unix socket to serve fetch on")
     status = parser.add_mutually_exclusive_group(required=True)
     status.add_argument("--port", type=int, metavar="N", help="serve progress on this TCP port")
     status.add_argument("--status-socket", type=Path, metavar="PATH", help="serve progress on this Unix socket")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT; returns 0."""
+    """Run until SIGTERM or SIGINT. Returns 0."""
     manifest = read_manifest(args.manifest)
     asyncio.run(run(manifest, args.data, args.socket, port=args.port, status_socket=args.status_socket))
     return 0
@@ -49,16 +51,16 @@ async def run(
         {
             "/v1/progress": lambda: checkpoint.progress().encode(),
             "/v1/chunks": lambda: checkpoint.chunks().encode(),
-            METRICS: lambda: metrics(checkpoint.progress()),
+            METRICS: lambda: render_metrics(checkpoint.progress()),
             "/healthz": lambda: '{"ok":true}',
         }
     )
-    link = CheckpointServer(checkpoint, manifest)
+    server = CheckpointServer(checkpoint, manifest)
     try:
         await status.start(port=port, path=status_socket)
-        await link.start(socket)
+        await server.start(socket)
         await stop.wait()
     finally:
-        await link.close()
+        await server.close()
         await status.close()
         await checkpoint.close()

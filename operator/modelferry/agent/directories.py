@@ -1,6 +1,7 @@
-"""Directories below a root, reached by descriptor one component at a time, so that no symbolic link leads elsewhere.
+"""Creates and removes directories below a root. Each path component is opened by its descriptor, without following
+symbolic links.
 
-For the only process that runs as root on a node: whoever may write in a model's directory must not be able to make it
+Only this process runs as root on a node. A user who may write to a model's directory must not be able to make it
 create, own or remove anything outside.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,52 +16,52 @@ from itertools import count
 from pathlib import Path
 
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
+from modelferry.resource.names import DNS_LABEL
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-#: Group-writable and set-group-ID: exactly what the kubelet looks for on a volume's root under
-#: fsGroupChangePolicy OnRootMismatch, so that it does not walk over the whole model at each pod's start.
+#: Group-writable and set-group-ID: what the kubelet checks on a volume's root under fsGroupChangePolicy OnRootMismatch,
+#: so that it does not change every file of the model at each pod's start.
 _MODE = 0o2775
-_TRIES = 10
-#: Directories deeper than this are moved up before they are removed: a tree's depth is its writer's choice, and
-#: neither descriptors nor the stack may run out over it.
-_DEEPEST = 32
-#: Enough for any tree that is not being written to; one that is comes out as DirectoryBusy.
-_MOST_PASSES = 10_000
+_CREATE_ATTEMPTS = 10
+#: Directories deeper than this are moved up before they are removed: a user chooses the tree's depth, and it must not
+#: exhaust the descriptors or the stack.
+_MAX_DEPTH = 32
+#: Enough for any tree that nobody writes to. Otherwise the removal fails with DirectoryBusy.
+_MAX_PASSES = 10_000
 
 
 def parse_path(text: str) -> tuple[str, str]:
-    """``NAMESPACE/NAME``, both DNS labels as Kubernetes has them. Raises InvalidSpec."""
+    """Split ``NAMESPACE/NAME``, two DNS labels. Raises InvalidSpec."""
     namespace, _, name = text.partition("/")
-    if not _NAME.fullmatch(namespace) or not _NAME.fullmatch(name):
+    if not DNS_LABEL.fullmatch(namespace) or not DNS_LABEL.fullmatch(name):
         raise InvalidSpec(f"path {text!r} is not NAMESPACE/NAME; each is at most 63 characters of a-z, 0-9 and '-'")
     return namespace, name
 
 
-def make(root: Path, namespace: str, name: str, *, uid: int, gid: int) -> None:
-    """Make ``root/namespace/name``, owned by `uid` and `gid`; one that stands is made so.
+def create_directory(root: Path, namespace: str, name: str, *, uid: int, gid: int) -> None:
+    """Create ``root/namespace/name``, owned by `uid` and `gid`. An existing one gets this owner and the mode.
 
-    Raises DiskError, and ForeignDirectory where a component is a link or a file.
+    Raises DiskError, and ForeignDirectory if a component is a link or a file.
     """
-    with _below(root) as top:
+    with _opened_root(root) as top:
         for attempt in count(1):
             try:
-                with _made(top, namespace) as outer, _made(outer, name) as inner:
+                with _created(top, namespace) as outer, _created(outer, name) as inner:
                     os.fchown(inner, uid, gid)
                     os.fchmod(inner, _MODE)
                 return
             except FileNotFoundError:
-                # A removal in the same namespace found it empty just before.
-                if attempt == _TRIES:
+                # Another removal in the namespace has just removed the empty directory.
+                if attempt == _CREATE_ATTEMPTS:
                     raise
 
 
-def remove(root: Path, namespace: str, name: str) -> None:
-    """Remove ``root/namespace/name`` with all that is in it, then the namespace's directory if that is empty.
+def remove_directory(root: Path, namespace: str, name: str) -> None:
+    """Remove ``root/namespace/name`` and its content, then the namespace's directory if that is empty.
 
-    What is not there is as good as removed. Raises DiskError, ForeignDirectory (a link, a file, or a mount inside), and
-    DirectoryBusy while somebody writes there.
+    A missing directory is not an error. Raises DiskError, ForeignDirectory (a link, a file, or a mount inside), and
+    DirectoryBusy while another process writes there.
     """
-    with _below(root) as top:
+    with _opened_root(root) as top:
         with suppress(FileNotFoundError), _opened(top, namespace) as outer:
             _remove_tree(outer, name)
         try:
@@ -72,7 +72,7 @@ def remove(root: Path, namespace: str, name: str) -> None:
 
 
 @contextmanager
-def _below(root: Path) -> Iterator[int]:
+def _opened_root(root: Path) -> Iterator[int]:
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -84,7 +84,7 @@ def _below(root: Path) -> Iterator[int]:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ForeignDirectory(f"{where} is not a directory but a link or a file; move it away") from error
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            raise DirectoryBusy(f"{where} is still in use; it is tried again") from error
+            raise DirectoryBusy(f"{where} is still in use; the removal is retried") from error
         raise DiskError(f"{where}: {error.strerror}; check the node's disk") from error
 
 
@@ -98,7 +98,7 @@ def _opened(parent: int, name: str) -> Iterator[int]:
 
 
 @contextmanager
-def _made(parent: int, name: str) -> Iterator[int]:
+def _created(parent: int, name: str) -> Iterator[int]:
     with suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=parent)
         os.fsync(parent)
@@ -108,31 +108,31 @@ def _made(parent: int, name: str) -> Iterator[int]:
 
 def _remove_tree(parent: int, name: str) -> None:
     with _opened(parent, name) as top:
-        _same_file_system(parent, top, name)
-        for _ in range(_MOST_PASSES):
-            if not _empty(top, top, depth=1):
+        _check_same_file_system(parent, top, name)
+        for _ in range(_MAX_PASSES):
+            if not _remove_content(top, top, depth=1):
                 break
     os.rmdir(name, dir_fd=parent)
 
 
-def _empty(directory: int, top: int, depth: int) -> bool:
-    """Remove what is in `directory`, or move it to `top`; says whether there was anything."""
+def _remove_content(directory: int, top: int, depth: int) -> bool:
+    """Remove the content of `directory`, or move it to `top`. Returns whether there was any."""
     with os.scandir(directory) as entries:
         listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in listed:
         with suppress(FileNotFoundError):
             if not is_directory:
                 os.unlink(name, dir_fd=directory)
-            elif depth == _DEEPEST:
+            elif depth == _MAX_DEPTH:
                 os.rename(name, f"deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
             else:
                 with _opened(directory, name) as inner:
-                    _same_file_system(directory, inner, name)
-                    _empty(inner, top, depth + 1)
+                    _check_same_file_system(directory, inner, name)
+                    _remove_content(inner, top, depth + 1)
                 os.rmdir(name, dir_fd=directory)
     return bool(listed)
 
 
-def _same_file_system(outer: int, inner: int, name: str) -> None:
+def _check_same_file_system(outer: int, inner: int, name: str) -> None:
     if os.fstat(outer).st_dev != os.fstat(inner).st_dev:
         raise ForeignDirectory(f"{name}: another file system is mounted there; unmount it")

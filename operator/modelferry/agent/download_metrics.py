@@ -1,4 +1,4 @@
-"""A download's metrics: what the sidecar answers on ``GET /metrics``. docs/metrics.md has the table. Pure."""
+"""The metrics of a download, which the sidecar serves on ``GET /metrics``. docs/metrics.md lists them. Pure."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from modelferry.messages.progress import MIRROR_STATES
 
 _MIRROR = ("mirror",)
 
-FETCHED = Family("modelferry_fetched_bytes_total", "counter", "Bytes of content that came over the network.")
-RETRIES = Family("modelferry_retries_total", "counter", "Tries that had to be made again.")
+FETCHED = Family("modelferry_fetched_bytes_total", "counter", "Content bytes received over the network.")
+RETRIES = Family("modelferry_retries_total", "counter", "Attempts that failed and were retried.")
 REHASHED = Family("modelferry_rehashed_chunks_total", "counter", "Chunks hashed again after an unclean boot.")
-VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes that are hashed, synced and recorded.")
-SIZE = Family("modelferry_model_bytes", "gauge", "Bytes of the model.")
-CHUNKS = Family("modelferry_done_chunks", "gauge", "Chunks that are hashed, synced and recorded.")
-SPEED = Family("modelferry_speed_bytes_per_second", "gauge", "Speed over the last seconds.")
+VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes that are hashed, synced and committed.")
+SIZE = Family("modelferry_model_bytes", "gauge", "Size of the model in bytes.")
+CHUNKS = Family("modelferry_done_chunks", "gauge", "Chunks that are hashed, synced and committed.")
+SPEED = Family("modelferry_speed_bytes_per_second", "gauge", "Current download speed in bytes per second.")
 CONNECTIONS = Family("modelferry_connections", "gauge", "Open connections.")
-STATE = Family(
-    "modelferry_mirror_state", "gauge", "1 for the state that the mirror is in, 0 for the others.", ("mirror", "state")
+MIRROR_STATE = Family(
+    "modelferry_mirror_state", "gauge", "State of the mirror: 1 for the current state, 0 for the others.",
+    ("mirror", "state"),
+)  # fmt: skip
+MIRROR_FETCHED = Family(
+    "modelferry_mirror_fetched_bytes_total", "counter", "Content bytes received from the mirror.", _MIRROR
 )
-M_FETCHED = Family("modelferry_mirror_fetched_bytes_total", "counter", "Bytes of content from the mirror.", _MIRROR)
-M_CHUNKS = Family("modelferry_mirror_chunks_total", "counter", "Chunks recorded as the mirror's.", _MIRROR)
-M_RETRIES = Family("modelferry_mirror_retries_total", "counter", "Tries at the mirror that brought nothing.", _MIRROR)
-M_FALLBACKS = Family(
+MIRROR_CHUNKS = Family("modelferry_mirror_chunks_total", "counter", "Chunks committed from the mirror.", _MIRROR)
+MIRROR_RETRIES = Family("modelferry_mirror_retries_total", "counter", "Failed attempts at the mirror.", _MIRROR)
+MIRROR_FALLBACKS = Family(
     "modelferry_mirror_fallbacks_total",
     "counter",
-    "Times that work came to the mirror since all that are preferred were down.",
+    "Times that the download fell back to the mirror because all preferred mirrors were down.",
     _MIRROR,
 )
-M_SPEED = Family(
-    "modelferry_mirror_speed_bytes_per_second", "gauge", "The mirror's speed over the last seconds.", _MIRROR
+MIRROR_SPEED = Family(
+    "modelferry_mirror_speed_bytes_per_second",
+    "gauge",
+    "Current download speed from the mirror in bytes per second.",
+    _MIRROR,
 )
 
 FAMILIES = (
     FETCHED, RETRIES, REHASHED, VERIFIED, SIZE, CHUNKS, SPEED, CONNECTIONS,
-    STATE, M_FETCHED, M_CHUNKS, M_RETRIES, M_FALLBACKS, M_SPEED,
+    MIRROR_STATE, MIRROR_FETCHED, MIRROR_CHUNKS, MIRROR_RETRIES, MIRROR_FALLBACKS, MIRROR_SPEED,
 )  # fmt: skip
 
 
-def metrics(progress: Progress) -> str:
-    """`progress` as Prometheus reads it."""
+def render_metrics(progress: Progress) -> str:
+    """`progress` in the Prometheus text format."""
     return exposition(FAMILIES, _samples(progress))
 
 
@@ -56,9 +62,9 @@ def _samples(progress: Progress) -> Iterator[Sample]:
     yield Sample(CONNECTIONS, progress.connections)
     for mirror in progress.mirrors:
         for state in MIRROR_STATES:
-            yield Sample(STATE, mirror.state == state, (mirror.name, state))
-        yield Sample(M_FETCHED, mirror.fetched, (mirror.name,))
-        yield Sample(M_CHUNKS, mirror.chunks, (mirror.name,))
-        yield Sample(M_RETRIES, mirror.retries, (mirror.name,))
-        yield Sample(M_FALLBACKS, mirror.fallbacks, (mirror.name,))
-        yield Sample(M_SPEED, mirror.speed, (mirror.name,))
+            yield Sample(MIRROR_STATE, mirror.state == state, (mirror.name, state))
+        yield Sample(MIRROR_FETCHED, mirror.fetched, (mirror.name,))
+        yield Sample(MIRROR_CHUNKS, mirror.chunks, (mirror.name,))
+        yield Sample(MIRROR_RETRIES, mirror.retries, (mirror.name,))
+        yield Sample(MIRROR_FALLBACKS, mirror.fallbacks, (mirror.name,))
+        yield Sample(MIRROR_SPEED, mirror.speed, (mirror.name,))

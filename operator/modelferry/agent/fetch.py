@@ -1,7 +1,7 @@
-"""``modelferry agent fetch``: the download pod's main container. Fetches the manifest's files; ``checkpoint`` records
-them.
+"""``modelferry agent fetch``: the main container of a download pod. It fetches the manifest's files, and ``checkpoint``
+commits them.
 
-Lean on purpose: no SQLite, no hashes, no HTTP library. It stays below 48 MB with 16 TLS connections.
+It loads no SQLite, no hash functions and no HTTP library, so that it stays below 48 MB with 16 TLS connections.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.agent import bandwidth_limiter, source_route
-from modelferry.agent.bandwidth_limiter import Limiter
+from modelferry.agent.bandwidth_limiter import BandwidthLimiter
 from modelferry.agent.checkpoint_rpc import CheckpointClient
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.agent.mirror_routes import standings
-from modelferry.agent.outcome_file import add_outcome, leave
+from modelferry.agent.mirror_routes import engine_mirrors
+from modelferry.agent.outcome_file import add_outcome_argument, write_outcome
 from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
 from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
@@ -31,42 +31,54 @@ from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome
 from modelferry.resource.parse import load_artifact
 
-#: What a shell shows for a process that ended on SIGTERM.
+#: The exit code of a process that ended on SIGTERM, as a shell shows it.
 TERMINATED = 128 + signal.SIGTERM
-#: Seconds that a failed download takes to have its error shown by the checkpoint.
-_LAST_WORD = 2.0
+#: Seconds for reporting the error of a failed download to the checkpoint.
+_REPORT_TIMEOUT = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact: its transfer")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="what is to be fetched")
-    parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where checkpoint listens")
+    parser.add_argument(
+        "--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact, for its transfer settings"
+    )
+    parser.add_argument(
+        "--manifest", type=Path, required=True, metavar="FILE", help="the manifest of the files to fetch"
+    )
+    parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="the Unix socket of checkpoint")
     source_route.add_arguments(parser)
-    parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
+    parser.add_argument(
+        "--connections", type=int, metavar="N", help="concurrent connections at most (instead of spec.transfer's)"
+    )
     bandwidth_limiter.add_arguments(parser)
-    add_outcome(parser)
+    add_outcome_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0, or 143 where SIGTERM or SIGINT ended it, or raises ModelferryError. The outcome is left anyway,
-    except where it was ended: there is none yet."""
+    """Run the command. Returns 0, or 143 after SIGTERM or SIGINT, or raises ModelferryError.
+
+    It writes the outcome, except after a signal: then there is none yet.
+    """
     try:
         spec = load_artifact(args.artifact).spec
         transfer = spec.transfer
         manifest = read_manifest(args.manifest)
-        routes, manifest = source_route.with_mirrors(source_route.asked_for(spec, args), spec, args, manifest)
-        allowed = bandwidth_limiter.given(args.bandwidth, spec)
+        routes, manifest = source_route.add_mirrors(
+            source_route.routes_from_arguments(spec, args), spec, args, manifest
+        )
+        limits = bandwidth_limiter.configured_limits(args.bandwidth, spec)
     except ModelferryError as error:
-        leave(Outcome.of(error), args.outcome)
+        write_outcome(Outcome.of(error), args.outcome)
         raise
     connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
-    settings = Settings(connections, plain_http, transfer.progress_deadline, standings(spec))
+    settings = Settings(connections, plain_http, transfer.progress_deadline, engine_mirrors(spec))
     throttle = Throttle(connections)
-    limiter = Limiter(throttle, allowed, args.limits)
+    limiter = BandwidthLimiter(throttle, limits, args.limits)
     try:
         asyncio.run(
-            _until_signalled(run(manifest, args.socket, settings, routes, limiter, throttle, tell=args.outcome))
+            _run_until_signal(
+                run(manifest, args.socket, settings, routes, limiter, throttle, outcome_path=args.outcome)
+            )
         )
     except asyncio.CancelledError:
         return TERMINATED
@@ -78,41 +90,45 @@ async def run(
     socket: Path,
     settings: Settings,
     routes: Routes,
-    limiter: Limiter,
+    limiter: BandwidthLimiter,
     throttle: Throttle,
     *,
-    tell: Path | None = None,
+    outcome_path: Path | None = None,
 ) -> Outcome:
-    """Fetch `manifest` with the checkpoint that listens on `socket`, as fast as the `limiter` lets the `throttle`; the
-    outcome is left at `tell` as well.
+    """Fetch `manifest` with the checkpoint that listens on `socket`. `limiter` sets the limits of `throttle` meanwhile.
 
-    A ModelferryError is left there as the outcome that it makes, shown by the checkpoint, and raised again.
+    Returns the outcome, and writes it to `outcome_path`. A ModelferryError is written there too, reported to the
+    checkpoint, and raised again.
     """
     start = time.monotonic()
-    link = CheckpointClient(socket)
+    checkpoint = CheckpointClient(socket)
     http_client = HTTPClient(routes, connections=settings.connections, throttle=throttle)
-    fetcher = DownloadCoordinator(manifest, link, http_client, settings)
+    coordinator = DownloadCoordinator(manifest, checkpoint, http_client, settings)
     try:
-        async with limiter.watched():
-            result = await fetcher.run()
-        outcome = _outcome(result, time.monotonic() - start, _mirrors(fetcher))
-        _leave(outcome, tell)
+        async with limiter.running():
+            result = await coordinator.run()
+        outcome = _outcome(result, time.monotonic() - start, _mirrors(coordinator))
+        _write(outcome, outcome_path)
         return outcome
     except ModelferryError as error:
-        fields = {"fetched": fetcher.telemetry().fetched, "retries": fetcher.retries, "mirrors": _mirrors(fetcher)}
+        fields = {
+            "fetched": coordinator.telemetry().fetched,
+            "retries": coordinator.retries,
+            "mirrors": _mirrors(coordinator),
+        }
         outcome = Outcome.of(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
-        _leave(outcome, tell)
+        _write(outcome, outcome_path)
         with suppress(ModelferryError, TimeoutError):
-            async with asyncio.timeout(_LAST_WORD):
-                await link.report_failure(error)
+            async with asyncio.timeout(_REPORT_TIMEOUT):
+                await checkpoint.report_failure(error)
         raise
     finally:
-        await link.close()
+        await checkpoint.close()
 
 
-def _mirrors(fetcher: DownloadCoordinator) -> tuple[MirrorProgress, ...]:
-    """How they ended, where there are several."""
-    mirrors = tuple(replace(mirror, speed=0) for mirror in fetcher.telemetry().mirrors)
+def _mirrors(coordinator: DownloadCoordinator) -> tuple[MirrorProgress, ...]:
+    """The final state of the mirrors, if there are several."""
+    mirrors = tuple(replace(mirror, speed=0) for mirror in coordinator.telemetry().mirrors)
     return mirrors if len(mirrors) > 1 else ()
 
 
@@ -130,13 +146,13 @@ def _outcome(result: Result, seconds: float, mirrors: tuple[MirrorProgress, ...]
     )
 
 
-def _leave(outcome: Outcome, tell: Path | None) -> None:
-    if tell is not None:
-        leave(outcome, tell)
+def _write(outcome: Outcome, path: Path | None) -> None:
+    if path is not None:
+        write_outcome(outcome, path)
 
 
-async def _until_signalled(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Do `work`, and cancel it at SIGTERM or SIGINT: what is committed stays, the next start goes on from there."""
+async def _run_until_signal(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run `work`, and cancel it at SIGTERM or SIGINT. What is committed stays: the next start continues from there."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -1,4 +1,4 @@
-"""How an agent ends: its Outcome goes to the termination message, its error on to the command that prints it."""
+"""Writes an agent's Outcome to its outcome file, which is the container's termination message."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from modelferry.errors import ModelferryError
 from modelferry.messages import Outcome
 
 
-def add_outcome(parser: argparse.ArgumentParser) -> None:
+def add_outcome_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--outcome``."""
     parser.add_argument(
-        "--outcome", type=Path, required=True, metavar="PATH", help="where to leave the result (/dev/termination-log)"
+        "--outcome", type=Path, required=True, metavar="PATH", help="write the result there (/dev/termination-log)"
     )
 
 
-def ended(outcome: Path, work: Callable[[], Outcome]) -> int:
-    """Do `work`, leave its result at `outcome` and return 0. A ModelferryError is left there too, and raised again."""
+def run_and_write_outcome(path: Path, work: Callable[[], Outcome]) -> int:
+    """Call `work`, write its outcome to `path` and return 0. A ModelferryError is written too, and raised again."""
     try:
-        result = work()
+        outcome = work()
     except ModelferryError as error:
-        leave(Outcome.of(error), outcome)
+        write_outcome(Outcome.of(error), path)
         raise
-    leave(result, outcome)
+    write_outcome(outcome, path)
     return 0
 
 
-def leave(result: Outcome, outcome: Path) -> None:
-    """Write in place, not by rename: the kubelet mounts this one file into the container."""
-    outcome.write_text(result.encode())
+def write_outcome(outcome: Outcome, path: Path) -> None:
+    """Write `outcome` to `path` in place: the kubelet mounts this one file, so it cannot be replaced by a rename."""
+    path.write_text(outcome.encode())

@@ -1,4 +1,4 @@
-"""``modelferry agent resolve``: ask an artifact's source what there is, and print the manifest to the log."""
+"""``modelferry agent resolve``: resolve an artifact's source into a manifest and print that to the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelferry import sources
 from modelferry.agent import source_route
-from modelferry.agent.outcome_file import add_outcome, ended
+from modelferry.agent.outcome_file import add_outcome_argument, run_and_write_outcome
 from modelferry.http.routes import Routes
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
@@ -23,23 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--artifact", type=Path, required=True, metavar="FILE", help="the ModelArtifact, as YAML or JSON"
     )
     source_route.add_arguments(parser)
-    add_outcome(parser)
+    add_outcome_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns the exit code or raises ModelferryError."""
-    return ended(args.outcome, lambda: _resolve(args))
+    """Run the command. Returns the exit code, or raises ModelferryError."""
+    return run_and_write_outcome(args.outcome, lambda: _resolve(args))
 
 
-async def resolved(spec: Spec, routes: Routes) -> Manifest:
-    """What `spec` is about, by its source, reached on `routes`. Raises what `modelferry.sources.resolve` lists."""
+async def resolve_manifest(spec: Spec, routes: Routes) -> Manifest:
+    """Resolve the source of `spec` over `routes`. Raises the errors of `modelferry.sources.resolve`."""
     plain_http = spec.transfer.tls.allow_plain_http
     return await sources.resolve(spec.source, routes, allow_plain_http=plain_http, mirrored=spec.mirrored)
 
 
 def _resolve(args: argparse.Namespace) -> Outcome:
     spec = load_artifact(args.artifact).spec
-    routes = source_route.asked_for(spec, args)
-    manifest = asyncio.run(resolved(spec, routes))
+    routes = source_route.routes_from_arguments(spec, args)
+    manifest = asyncio.run(resolve_manifest(spec, routes))
     print(print_manifest(encode(manifest)), end="", flush=True)
     return Outcome(True, revision=manifest.revision, bytes=manifest.size)

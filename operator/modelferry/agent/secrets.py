@@ -1,90 +1,92 @@
-"""Secrets as the kubelet mounts them: a directory for each, a file for each key. `modelferry pull` reads the same."""
+"""Reads Secrets as the kubelet mounts them: a directory for each, a file for each key. `modelferry pull` reads the same
+layout."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelferry.errors import InvalidSpec
 from modelferry.http.auth import credentials
 from modelferry.http.auth.credentials import Credential
 
-#: Bytes of one key: what the API server takes for a whole Secret.
-_LONGEST = 1024 * 1024
+#: Bytes of one key: the API server's limit for an entire Secret.
+_MAX_SIZE = 1024 * 1024
 
 
-def add_secrets(parser: argparse.ArgumentParser) -> None:
+def add_secrets_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--secrets``."""
-    words = "directory with a directory for each Secret that the spec names, and in it a file for each key"
-    parser.add_argument("--secrets", type=Path, metavar="DIR", help=words)
+    help_ = "directory with a directory for each Secret that the spec names, and in it a file for each key"
+    parser.add_argument("--secrets", type=Path, metavar="DIR", help=help_)
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret that was read: its ``data`` by key, and the field ``where`` it is named."""
+    """A Secret that was read. ``field`` is the field that refers to it; ``data`` is its values by key."""
 
     name: str
-    where: str
-    data: Mapping[str, str] = field(repr=False)
+    field: str
+    data: Mapping[str, str] = dataclasses.field(repr=False)
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Whom it may be shown to, by its key ``allowedHosts``; empty where it does not say."""
+        """The hosts in its key ``allowedHosts``, to which alone it is sent; empty without that key."""
         return credentials.hosts_of(self.data.get("allowedHosts", ""))
 
-    def login(self) -> Credential:
-        """Its token, or user and password. Raises InvalidSpec (reason SecretMissing) where it has neither."""
+    def credential(self) -> Credential:
+        """Its token, or user and password. Raises InvalidSpec (reason SecretMissing) if it has neither."""
         found = credentials.of_secret(self.data)
         if found is None:
-            raise self.lacks("token, or username and password")
+            raise self.missing_keys("token, or username and password")
         return found
 
-    def lacks(self, wanted: str) -> InvalidSpec:
-        """The error of a Secret without the keys that are `wanted`."""
+    def missing_keys(self, required: str) -> InvalidSpec:
+        """The error for a Secret without the `required` keys."""
         keys = ", ".join(sorted(self.data))
         return InvalidSpec(
-            f"{self.where}: Secret {self.name!r} has the keys {keys}; give it {wanted}", reason="SecretMissing"
+            f"{self.field}: Secret {self.name!r} has the keys {keys}; give it {required}", reason="SecretMissing"
         )
 
 
 class Secrets:
-    """The Secrets below `root`; none at all where that is None."""
+    """The Secrets below `root`. If that is None, there are none."""
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
 
-    def read(self, name: str, where: str) -> Secret:
-        """Secret `name`, which the field `where` refers to, its values without the line end that editors leave.
+    def read(self, name: str, field: str) -> Secret:
+        """Read Secret `name`, to which the field `field` refers. A value loses the line end that editors add.
 
-        Raises InvalidSpec (reason SecretMissing) where there is none.
+        Raises InvalidSpec (reason SecretMissing) if it does not exist.
         """
         directory = self._root / name if self._root is not None else None
-        if directory is None or not directory.is_dir() or not (files := _keys(directory)):
+        if directory is None or not directory.is_dir() or not (files := _key_files(directory)):
             at = f" (looked in {directory})" if directory is not None else ""
             raise InvalidSpec(
-                f"{where}: there is no Secret {name!r}{at}: create it in the artifact's namespace, or correct the"
-                " field; `modelferry pull` takes it as files, by --secrets DIR/NAME/KEY",
+                f"{field}: there is no Secret {name!r}{at}: create it in the artifact's namespace, or correct the"
+                " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY",
                 reason="SecretMissing",
             )
-        return Secret(name, where, {file.name: _text(file, where) for file in files})
+        return Secret(name, field, {file.name: _value(file, field) for file in files})
 
     def file(self, name: str, key: str) -> Path:
-        """Where `key` of Secret `name` stands, for those who must read it themselves; `read` tells whether it does."""
+        """The file of a key of Secret `name`, for a library that reads files. `read` checks whether it exists."""
         assert self._root is not None
         return self._root / name / key
 
 
-def _keys(directory: Path) -> list[Path]:
-    """The kubelet's own entries (``..data``) begin with a dot; so does a key like .dockerconfigjson."""
+def _key_files(directory: Path) -> list[Path]:
+    """The kubelet's own entries begin with two dots (``..data``). A key may begin with one, like .dockerconfigjson."""
     return sorted(file for file in directory.iterdir() if not file.name.startswith("..") and file.is_file())
 
 
-def _text(file: Path, where: str) -> str:
+def _value(file: Path, field: str) -> str:
     try:
         with file.open("rb") as opened:
-            return opened.read(_LONGEST).decode().removesuffix("\n")
+            return opened.read(_MAX_SIZE).decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        words = error.strerror if isinstance(error, OSError) else "is not text"
-        raise InvalidSpec(f"{where}: key {file.name!r} of the Secret: {words}", reason="SecretMissing") from None
+        cause = error.strerror if isinstance(error, OSError) else "is not text"
+        raise InvalidSpec(f"{field}: key {file.name!r} of the Secret: {cause}", reason="SecretMissing") from None

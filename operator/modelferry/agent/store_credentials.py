@@ -1,4 +1,4 @@
-"""From a spec and its Secret's keys to the credentials of buckets and registries."""
+"""The credentials for buckets and registries, from a spec and the keys of its Secret."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from modelferry.http.auth.registry_token import RegistryToken, login_in
 from modelferry.http.auth.sigv4 import Keys
 from modelferry.resource.object_stores import OCISource, S3Source
 
-_KEYS = ("accessKeyID", "secretAccessKey")
-_DOCKER = ".dockerconfigjson"
+_ACCESS_KEYS = ("accessKeyID", "secretAccessKey")
+_DOCKER_CONFIG = ".dockerconfigjson"
 
 
-def of_bucket(source: S3Source, secret: Secret | None) -> Credential:
-    """Keys from `secret`; without one the pod's web identity, as Amazon's tools find it, or nobody.
+def bucket_credential(source: S3Source, secret: Secret | None) -> Credential:
+    """The access keys in `secret`. Without a Secret: the pod's web identity, found as the AWS SDKs find it, or
+    anonymous.
 
-    Raises InvalidSpec where the Secret has no keys.
+    Raises InvalidSpec if the Secret has no access keys.
     """
     if secret is not None:
-        return Signed(keys_of(secret), source.region, now)
+        return Signed(access_keys(secret), source.region, utc_now)
     arn, file = os.environ.get("AWS_ROLE_ARN"), os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if not arn or not file:
         return ANONYMOUS
-    service = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{source.region}.amazonaws.com"
-    return WebIdentity(Role(arn, Path(file), service.rstrip("/")), source.region, now)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{source.region}.amazonaws.com"
+    return WebIdentity(Role(arn, Path(file), endpoint.rstrip("/")), source.region, utc_now)
 
 
-def keys_of(secret: Secret) -> Keys:
-    """The keys in a Secret. Raises InvalidSpec where they are not there."""
+def access_keys(secret: Secret) -> Keys:
+    """The access keys in a Secret. Raises InvalidSpec if it has none."""
     data = secret.data
-    if not all(data.get(key) for key in _KEYS):
-        raise secret.lacks("accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
+    if not all(data.get(key) for key in _ACCESS_KEYS):
+        raise secret.missing_keys("accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
     return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
 
 
-def of_registry(source: OCISource, secret: Secret | None, *, plain_http: bool) -> Credential:
-    """User and password from `secret`, or nobody. Raises InvalidSpec where the Secret has none for it."""
+def registry_credential(source: OCISource, secret: Secret | None, *, plain_http: bool) -> Credential:
+    """The registry's token for the user in `secret`, or anonymous. Raises InvalidSpec if the Secret has no user for
+    the registry."""
     login = _login(source, secret) if secret is not None else None
     return RegistryToken(login, hosts=secret.hosts if secret else frozenset(), plain_http=plain_http)
 
@@ -50,22 +52,22 @@ def _login(source: OCISource, secret: Secret) -> StaticCredential:
     data = secret.data
     if data.get("username") and data.get("password"):
         return basic(data["username"], data["password"])
-    if _DOCKER not in data:
-        raise secret.lacks(f"username and password, or {_DOCKER}")
+    if _DOCKER_CONFIG not in data:
+        raise secret.missing_keys(f"username and password, or {_DOCKER_CONFIG}")
     try:
-        login = login_in(data[_DOCKER], source.host)
+        login = login_in(data[_DOCKER_CONFIG], source.host)
     except ValueError as error:
-        why = "is not JSON" if isinstance(error, UnicodeError) or type(error) is not ValueError else str(error)
-        raise InvalidSpec(f"spec.auth: key {_DOCKER!r} of the Secret {why}", reason="SecretMissing") from None
+        cause = "is not JSON" if isinstance(error, UnicodeError) or type(error) is not ValueError else str(error)
+        raise InvalidSpec(f"spec.auth: key {_DOCKER_CONFIG!r} of the Secret {cause}", reason="SecretMissing") from None
     if login is None:
         raise InvalidSpec(
-            f"spec.auth: key {_DOCKER!r} of the Secret names no user and password for {source.host}; add them with"
+            f"spec.auth: key {_DOCKER_CONFIG!r} of the Secret has no user and password for {source.host}; add them with"
             " kubectl create secret docker-registry --docker-server",
             reason="SecretMissing",
         )
     return login
 
 
-def now() -> datetime:
-    """What signatures are made with."""
+def utc_now() -> datetime:
+    """The clock for request signatures."""
     return datetime.now(UTC)

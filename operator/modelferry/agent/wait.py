@@ -1,4 +1,4 @@
-"""``modelferry wait DIR``: return when DIR holds a whole, verified model. The init container of a model's consumers."""
+"""``modelferry wait DIR``: return once DIR holds a complete, verified model. Consumers run it as an init container."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, Waiting
-from modelferry.values.quantities import size_text
+from modelferry.values.quantities import count_text, size_text
 
-_POLL = 1.0
-_SAY_AGAIN = 30.0
+#: Seconds between two checks, and between two printed lines.
+_POLL_INTERVAL = 1.0
+_REPORT_INTERVAL = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,48 +28,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0, or raises Waiting after the timeout and MachineError where DIR may not be read."""
-    ready = wait(args.directory, revision=args.revision, timeout=args.timeout, say=_say)
-    count = "1 file" if len(ready.files) == 1 else f"{len(ready.files)} files"
-    _say(f"ready: revision {ready.revision}, {count}, {size_text(ready.bytes)}")
+    """Run the command. Returns 0. Raises Waiting after the timeout, and MachineError if DIR may not be read."""
+    ready = wait_for_model(args.directory, revision=args.revision, timeout=args.timeout, report=_print)
+    _print(f"ready: revision {ready.revision}, {count_text(len(ready.files), 'file')}, {size_text(ready.bytes)}")
     return 0
 
 
-def wait(
+def wait_for_model(
     directory: Path,
     *,
     revision: str | None,
     timeout: float,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ReadyMarker:
-    """The marker of the model in `directory`, once it is there and all its files have their sizes.
+    """The marker of the model in `directory`, once it exists and all its files have their sizes.
 
-    `timeout` in seconds. Raises Waiting when it has passed, and MachineError where `directory` may not be read.
+    `timeout` is in seconds. Raises Waiting after it, and MachineError if `directory` may not be read.
     """
     start = clock()
-    said = -inf
-    while isinstance(seen := look(directory, revision), str):
+    last_report = -inf
+    while isinstance(result := check_model(directory, revision), str):
         waited = clock() - start
         if waited >= timeout:
             raise Waiting(
-                f"{directory}: not ready after {timeout:g} s: {seen}; see the ModelArtifact's status, or wait longer",
+                f"{directory}: not ready after {timeout:g} s: {result}; see the ModelArtifact's status, or wait longer",
                 reason="NotReady",
             )
-        if waited - said >= _SAY_AGAIN:
-            say(f"waiting for the model in {directory} since {waited:.0f} s: {seen}")
-            said = waited
-        sleep(min(_POLL, timeout - waited))
-    return seen
+        if waited - last_report >= _REPORT_INTERVAL:
+            report(f"waiting for the model in {directory} since {waited:.0f} s: {result}")
+            last_report = waited
+        sleep(min(_POLL_INTERVAL, timeout - waited))
+    return result
 
 
-def look(directory: Path, revision: str | None) -> ReadyMarker | str:
-    """The marker of the whole model in `directory` (or in its ``current``), or what is still missing."""
+def check_model(directory: Path, revision: str | None) -> ReadyMarker | str:
+    """The marker of the complete model in `directory` (or in its ``current``), or what is still missing."""
     try:
         for location in (directory, directory / layout.CURRENT):
-            if (marker := _marker(location)) is not None:
-                return _whole(location, ReadyMarker.decode(marker), revision)
+            if (marker := _read_marker(location)) is not None:
+                return _check_files(location, ReadyMarker.decode(marker), revision)
         return "nothing is published there yet" if directory.is_dir() else "there is no such directory yet"
     except ValueError:
         return "its marker is damaged"
@@ -78,18 +78,18 @@ def look(directory: Path, revision: str | None) -> ReadyMarker | str:
             reason="PermissionDenied",
         ) from error
     except OSError as error:
-        # A network file system that is not there for a moment, or a revision that is just being replaced.
+        # A network file system that is briefly unavailable, or a revision that is being replaced.
         return f"{error.filename}: {error.strerror}"
 
 
-def _marker(location: Path) -> bytes | None:
+def _read_marker(location: Path) -> bytes | None:
     try:
         return (location / layout.READY_NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _whole(location: Path, ready: ReadyMarker, revision: str | None) -> ReadyMarker | str:
+def _check_files(location: Path, ready: ReadyMarker, revision: str | None) -> ReadyMarker | str:
     if revision not in (None, ready.revision):
         return f"it holds revision {ready.revision}, not {revision}"
     for file in ready.files:
@@ -98,5 +98,5 @@ def _whole(location: Path, ready: ReadyMarker, revision: str | None) -> ReadyMar
     return ready
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(f"modelferry: {line}", flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modelferry.agent import bandwidth_limiter, source_route
-from modelferry.agent.resolve import resolved
+from modelferry.agent.resolve import resolve_manifest
 from modelferry.cli.display import counted, duration
 from modelferry.cli.main import INTERRUPTED
 from modelferry.cli.reporters import choose, print_event
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as kubectl apply takes it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model will stand in DIR/current")
     parser.add_argument("--connections", type=int, metavar="N", help="streams at a time (instead of spec.transfer's)")
-    bandwidth_limiter.add_bandwidth(parser)
+    bandwidth_limiter.add_bandwidth_argument(parser)
     source_route.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines: progress, and at last the result")
     parser.add_argument("--map", action="store_true", help="on a terminal, show how each chunk stands")
@@ -127,10 +127,10 @@ def _pull(args: argparse.Namespace) -> Result:
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     spec = artifact.spec
-    bandwidth_limiter.given(args.bandwidth, spec)
+    bandwidth_limiter.configured_limits(args.bandwidth, spec)
     target = _directory(args.to)
-    routes = source_route.asked_for(spec, args)
-    manifest = asyncio.run(resolved(spec, routes))
+    routes = source_route.routes_from_arguments(spec, args)
+    manifest = asyncio.run(resolve_manifest(spec, routes))
     with run_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
         crew = Supervisor(_commands(args, run, target), run)
@@ -166,7 +166,7 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
     fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
-    fetch += source_route.words(args)
+    fetch += source_route.to_command_line(args)
     fetch += ["--connections", args.connections] if args.connections else []
     fetch += ["--bandwidth", args.bandwidth] if args.bandwidth else []
     return {CHECKPOINT: [str(word) for word in checkpoint], FETCH: [str(word) for word in fetch]}

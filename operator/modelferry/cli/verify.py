@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from modelferry.agent import bandwidth_limiter, source_route
-from modelferry.agent.bandwidth_limiter import Limiter
-from modelferry.agent.mirror_routes import standings
-from modelferry.agent.resolve import resolved
+from modelferry.agent.bandwidth_limiter import BandwidthLimiter
+from modelferry.agent.mirror_routes import engine_mirrors
+from modelferry.agent.resolve import resolve_manifest
 from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again as this ModelArtifact has it"
     )
-    bandwidth_limiter.add_bandwidth(parser)
+    bandwidth_limiter.add_bandwidth_argument(parser)
     source_route.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 def _verify_and_repair(args: argparse.Namespace) -> int:
     # A wrong file is told before gigabytes are read.
     artifact = load_artifact(args.repair)
-    bandwidth_limiter.given(args.bandwidth, artifact.spec)
+    bandwidth_limiter.configured_limits(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
         _verified(args.directory)  # says so, before the lock makes anything there
     with held(args.directory):
@@ -86,13 +86,13 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
 
 async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
     transfer = spec.transfer
-    routes = source_route.asked_for(spec, args)
-    routes, source = source_route.with_mirrors(routes, spec, args, await resolved(spec, routes))
+    routes = source_route.routes_from_arguments(spec, args)
+    routes, source = source_route.add_mirrors(routes, spec, args, await resolve_manifest(spec, routes))
     plain_http = transfer.tls.allow_plain_http
-    settings = Settings(transfer.connections, plain_http, transfer.progress_deadline, standings(spec))
+    settings = Settings(transfer.connections, plain_http, transfer.progress_deadline, engine_mirrors(spec))
     throttle = Throttle(settings.connections)
     http_client = HTTPClient(routes, connections=settings.connections, throttle=throttle)
-    async with Limiter(throttle, bandwidth_limiter.given(args.bandwidth, spec)).watched():
+    async with BandwidthLimiter(throttle, bandwidth_limiter.configured_limits(args.bandwidth, spec)).running():
         return await repair(args.directory, report, source, http_client, settings)
 
 

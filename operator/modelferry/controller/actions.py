@@ -1,4 +1,4 @@
-"""What a plan may ask for. `apply` carries the actions out in order and stops at the first that fails."""
+"""The actions of a plan. `apply` executes them in order and stops at the first that fails."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from modelferry.controller.facts import Object
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create `body`; one that is there already is left as it is."""
+    """Create `body`; an existing object of that name is left unchanged."""
 
     body: Object
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an object while it still is the one with `uid` (empty: whichever). `grace` in seconds, None: its own."""
+    """Delete an object if it still has `uid` (empty: any). `grace` is its grace period in seconds, None: its own."""
 
     kind: str
     name: str
@@ -26,7 +26,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class LabelNode:
     """Set a label of a node, or remove it where `value` is None."""
 
     node: str
@@ -35,7 +35,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotate:
+class AnnotatePod:
     """Set an annotation of a pod, or remove it where `value` is None."""
 
     namespace: str
@@ -45,19 +45,10 @@ class Annotate:
 
 
 @dataclass(frozen=True, slots=True)
-class Finalizer:
-    """Put our finalizer on the artifact, or take it off."""
+class SetFinalizer:
+    """Add our finalizer to the artifact, or remove it."""
 
     present: bool
 
 
-Action = Create | Delete | Label | Annotate | Finalizer
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """A Kubernetes Event at a turning point; `warning` makes its type Warning."""
-
-    reason: str
-    message: str
-    warning: bool = False
+Action = Create | Delete | LabelNode | AnnotatePod | SetFinalizer

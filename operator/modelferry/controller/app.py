@@ -1,6 +1,6 @@
-"""The edge to kopf: its events are hints that wake the queue. No handler reads an event's content to decide anything.
+"""The handlers that kopf calls: each only enqueues artifacts. None decides anything by the content of an event.
 
-``kopf run -m modelferry.controller.app`` and `run` (the chart's way) are the same operator.
+``kopf run -m modelferry.controller.app`` and `run`, which the chart uses, start the same operator.
 """
 
 from __future__ import annotations
@@ -21,62 +21,64 @@ from modelferry.controller.kube import Kube
 from modelferry.controller.observe import Observer
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
+from modelferry.controller.sidecars import SidecarClient
 from modelferry.controller.work_queue import WorkQueue
 from modelferry.messages.exposition import CONTENT_TYPE
 from modelferry.resource import GROUP, PLURAL, VERSION, names
 
-#: Where kopf answers the kubelet's probes.
-HEALTH = "http://0.0.0.0:8080/healthz"
+#: The endpoint of the kubelet's liveness probe.
+_LIVENESS_ENDPOINT = "http://0.0.0.0:8080/healthz"
 
 
 class Operator:
-    """What lives as long as the process: the client, the queue, and what was last heard of each node."""
+    """What lives as long as the process: the client, the queue, and the last known facts of each node."""
 
     def __init__(self, kube: Kube, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._kube, self._session = kube, session
-        observer = Observer(kube, settings, session)
+        sidecars = SidecarClient(kube, session, through_proxy=settings.through_proxy)
+        observer = Observer(kube, settings, sidecars)
         reconciler = Reconciler(kube, observer, settings, time.time)
         self.queue = WorkQueue(reconciler.reconcile)
         self._metrics, self._port = reconciler.metrics, settings.metrics_port
-        self._site: web.AppRunner | None = None
-        self._sharing = BandwidthAllocator(kube, observer, settings, time.time)
+        self._runner: web.AppRunner | None = None
+        self._allocator = BandwidthAllocator(kube, sidecars, settings, time.time)
         self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, object] = {}
 
     def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
-        """Whether a node event is news: nodes report every few seconds, and nearly all of it is of no concern here."""
-        found = node_facts(dict(node))
-        before = self._nodes.get(found.name)
+        """Whether a node event concerns placement. Nodes report every few seconds, and nearly all events do not."""
+        facts = node_facts(dict(node))
+        before = self._nodes.get(facts.name)
         if event == "DELETED":
-            self._nodes.pop(found.name, None)
+            self._nodes.pop(facts.name, None)
             return True
-        self._nodes[found.name] = found
-        return found != before
+        self._nodes[facts.name] = facts
+        return facts != before
 
     def start(self) -> None:
-        """Begin what runs by itself."""
-        self._tasks.append(asyncio.create_task(self._sharing.run(), name="sharing"))
+        """Start the background tasks."""
+        self._tasks.append(asyncio.create_task(self._allocator.run(), name="bandwidth-allocator"))
 
     async def serve_metrics(self) -> None:
-        """Answer ``GET /metrics``, where the settings give a port."""
+        """Serve ``GET /metrics``, if the settings give a port."""
         if not self._port:
             return
-        site = web.Application()
-        site.router.add_get("/metrics", self._answer)
-        self._site = web.AppRunner(site, access_log=None)
-        await self._site.setup()
-        await web.TCPSite(self._site, None, self._port).start()
+        application = web.Application()
+        application.router.add_get("/metrics", self._get_metrics)
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, None, self._port).start()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _get_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def close(self) -> None:
-        """End the tasks, then the connections."""
+        """Cancel the tasks, then close the connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._site is not None:
-            await self._site.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
         await self.queue.close()
         await self._session.close()
         await self._kube.close()
@@ -84,12 +86,12 @@ class Operator:
 
 @kopf.on.startup()
 async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Connect, and set kopf to only watch: no finalizers, annotations or Events of its own."""
+    """Connect, and configure kopf to watch only: no finalizers, annotations or Events of its own."""
     settings.posting.enabled = False
     settings.watching.server_timeout = 300
-    ours = "=".join(names.MANAGED_BY)
-    settings.watching.label_selectors["", "v1", "pods"] = ours  # the API server sends us no stranger's pods
-    settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = ours
+    managed = "=".join(names.MANAGED_BY)
+    settings.watching.label_selectors["", "v1", "pods"] = managed  # no events of foreign pods
+    settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = managed
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
     await memo.operator.serve_metrics()
     memo.operator.start()
@@ -97,7 +99,7 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Leave everything as it is: the next operator goes on from what the cluster shows."""
+    """Change nothing: the next operator continues from the state of the cluster."""
     await memo.operator.close()
 
 
@@ -109,31 +111,31 @@ async def artifact_event(memo: kopf.Memo, namespace: str | None, name: str, **_:
 
 @kopf.on.event("pods", labels=dict([names.MANAGED_BY]))
 async def pod_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
-    """One of our pods moved."""
-    _wake(memo, labels)
+    """One of our pods changed."""
+    _enqueue(memo, labels)
 
 
 @kopf.on.event("persistentvolumeclaims", labels=dict([names.MANAGED_BY]))
 async def claim_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
-    """One of our claims was bound or is gone."""
-    _wake(memo, labels)
+    """One of our claims changed."""
+    _enqueue(memo, labels)
 
 
 @kopf.on.event("nodes")
 async def node_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
-    """A node came, went, or changed in what placement goes by: every artifact may be concerned."""
+    """A node was added or deleted, or its labels, taints, readiness or boot changed: it may concern every artifact."""
     if memo.operator.node_changed(type or "", body):
         memo.operator.queue.add_all()
 
 
-def _wake(memo: kopf.Memo, labels: Mapping[str, str]) -> None:
+def _enqueue(memo: kopf.Memo, labels: Mapping[str, str]) -> None:
     memo.operator.queue.add((labels[names.LABEL_NAMESPACE], labels[names.LABEL_ARTIFACT]))
 
 
 def run() -> None:
-    """Run the operator until SIGTERM. Raises InvalidSpec where its settings are wrong."""
+    """Run the operator until SIGTERM. Raises InvalidSpec if its settings are invalid."""
     from_environment()
     kopf.configure(log_prefix=False)
-    for name in ("kopf.objects", "aiohttp.access"):  # a line for every heartbeat of a node, and for every probe
+    for name in ("kopf.objects", "aiohttp.access"):  # one line per heartbeat of a node, and per probe
         logging.getLogger(name).setLevel(logging.WARNING)
-    asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=HEALTH))
+    asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=_LIVENESS_ENDPOINT))

@@ -1,8 +1,8 @@
-"""What the plan goes by: the cluster as it stands, in frozen data without anything that the plan does not need."""
+"""The observed state of the cluster: frozen data that holds only what the plan needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome, Progress
 from modelferry.resource import names
-from modelferry.resource.spec import Artifact
+from modelferry.resource.spec import Spec
 
 Object = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: ``ready`` is its kubelet's own word; ``boot`` stands for the boot that it runs since."""
+    """A node: ``ready`` is its condition Ready; ``boot`` is a fingerprint of its current boot ID."""
 
     name: str
     labels: Mapping[str, str]
@@ -37,12 +37,11 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One of our pods. ``role``: resolve, fetch, prepare or remove; ``key`` stands for the input that it works on.
+    """One of our pods. ``role``: resolve, fetch, prepare or remove; ``key`` identifies its input.
 
-    ``created`` and ``finished`` (when its main container ended) are in seconds of the epoch; ``outcome`` is what that
-    left behind.
-    ``trouble`` is why it does not get going (unschedulable, image cannot be pulled), empty where nothing is known.
-    ``limits`` and ``share`` are its annotations of these names; None where there is none.
+    ``created`` and ``finished`` (when its main container terminated) are in seconds of the epoch; ``outcome`` is that
+    container's termination message. ``start_error``: why it does not start (unschedulable, image cannot be pulled),
+    empty where no error is known. ``limits`` and ``share`` are its annotations of these names, None where it has none.
     """
 
     name: str
@@ -58,14 +57,14 @@ class PodFacts:
     deleting: bool = False
     finished: float | None = None
     outcome: Outcome | None = None
-    trouble: str = ""
+    start_error: str = ""
     limits: str | None = None
     share: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimFacts:
-    """A PersistentVolumeClaim; ``ours``: we made it for this very artifact."""
+    """A PersistentVolumeClaim; ``ours``: the artifact owns it."""
 
     name: str
     ours: bool
@@ -83,23 +82,17 @@ class VolumeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """Everything about one artifact. ``document`` is the resource itself; ``artifact`` its checked spec, or None and
-    ``fault`` says why not. ``printed`` is what the resolve pod printed while no manifest is stored; ``progress`` is by
-    pod, ``consumers`` are pods by node (asked for only where somebody leaves)."""
+class ArtifactFacts:
+    """The ModelArtifact. ``document`` is the resource; ``spec`` its parsed spec, or None and ``spec_error`` says why.
+
+    ``input_key`` identifies everything that its pods read when they start (`children.config_maps.input_key`); it is
+    empty where ``spec`` is None.
+    """
 
     document: Object
-    artifact: Artifact | None
-    fault: str
-    nodes: tuple[NodeFacts, ...] = ()
-    pods: tuple[PodFacts, ...] = ()
-    claims: Mapping[str, ClaimFacts] = field(default_factory=dict)
-    volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
-    config_maps: frozenset[str] = frozenset()
-    manifest: Manifest | None = None
-    printed: bytes | None = None
-    progress: Mapping[str, Progress] = field(default_factory=dict)
-    consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spec: Spec | None
+    spec_error: str = ""
+    input_key: str = ""
 
     @property
     def name(self) -> str:
@@ -123,23 +116,54 @@ class Observed:
 
     @property
     def deleting(self) -> bool:
-        """Whether somebody deleted the artifact."""
+        """Whether the artifact has a deletionTimestamp."""
         return bool(self.document["metadata"].get("deletionTimestamp"))
 
     @property
-    def finalized(self) -> bool:
-        """Whether our finalizer is on it."""
+    def has_finalizer(self) -> bool:
+        """Whether it carries our finalizer."""
         return names.FINALIZER in (self.document["metadata"].get("finalizers") or [])
 
     @property
-    def status(self) -> Object:
-        """The status as it is written in the cluster."""
+    def last_status(self) -> Object:
+        """The status as it was last written. Only `artifact_status` and `artifact_events` read it: see there."""
         return dict(self.document.get("status") or {})
+
+    @property
+    def valid_spec(self) -> Spec:
+        """``spec``, for what runs only after the plan has checked that it is not None."""
+        assert self.spec is not None
+        return self.spec
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The observed state of one artifact and of all that belongs to it.
+
+    ``logged_manifest``: the encoded manifest in the resolve pod's log, read while no manifest is stored. ``progress``
+    is by pod. ``consumers``: pods that mount the reader's claim, by node, read while a copy is to be removed.
+    """
+
+    artifact: ArtifactFacts
+    nodes: tuple[NodeFacts, ...] = ()
+    pods: tuple[PodFacts, ...] = ()
+    claims: Mapping[str, ClaimFacts] = field(default_factory=dict)
+    volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
+    config_maps: frozenset[str] = frozenset()
+    manifest: Manifest | None = None
+    logged_manifest: bytes | None = None
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pods_of(self, role: str, node: str | None = None) -> list[PodFacts]:
         """Our pods in a role, and on a node where one is given, newest attempt first."""
-        mine = [pod for pod in self.pods if pod.role == role and node in (None, pod.node)]
-        return sorted(mine, key=lambda pod: (-pod.attempt, pod.name))
+        return pods_of(self.pods, role, node)
+
+
+def pods_of(pods: Iterable[PodFacts], role: str, node: str | None = None) -> list[PodFacts]:
+    """Those of `pods` in a role, and on a node where one is given, newest attempt first."""
+    mine = [pod for pod in pods if pod.role == role and node in (None, pod.node)]
+    return sorted(mine, key=lambda pod: (-pod.attempt, pod.name))
 
 
 def node_facts(node: Object) -> NodeFacts:
@@ -155,9 +179,9 @@ def node_facts(node: Object) -> NodeFacts:
 
 
 def pod_facts(pod: Object, main: str) -> PodFacts:
-    """The facts of a core/v1 Pod of ours whose main container is called `main`."""
+    """The facts of one of our core/v1 Pods; `main` names its main container."""
     meta, status = pod["metadata"], pod.get("status") or {}
-    notes, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+    annotations, labels = meta.get("annotations") or {}, meta.get("labels") or {}
     terminated = _terminated(status, main)
     outcome = Outcome.decode(terminated.get("message") or "") if terminated else None
     return PodFacts(
@@ -165,18 +189,18 @@ def pod_facts(pod: Object, main: str) -> PodFacts:
         namespace=meta["namespace"],
         uid=meta["uid"],
         role=labels.get(names.LABEL_ROLE, ""),
-        node=notes.get(names.ANNOTATION_NODE, ""),
-        key=notes.get(names.ANNOTATION_KEY, ""),
-        attempt=int(notes.get(names.ANNOTATION_ATTEMPT, "1")),
+        node=annotations.get(names.ANNOTATION_NODE, ""),
+        key=annotations.get(names.ANNOTATION_KEY, ""),
+        attempt=int(annotations.get(names.ANNOTATION_ATTEMPT, "1")),
         phase=status.get("phase", "Pending"),
         created=epoch(meta.get("creationTimestamp")) or 0.0,
         ip=status.get("podIP", ""),
         deleting=bool(meta.get("deletionTimestamp")),
         finished=epoch(terminated.get("finishedAt")) if terminated else None,
         outcome=outcome,
-        trouble=_trouble(status),
-        limits=notes.get(names.ANNOTATION_LIMITS),
-        share=notes.get(names.ANNOTATION_SHARE),
+        start_error=_start_error(status),
+        limits=annotations.get(names.ANNOTATION_LIMITS),
+        share=annotations.get(names.ANNOTATION_SHARE),
     )
 
 
@@ -196,7 +220,7 @@ def volume_facts(volume: Object) -> VolumeFacts:
 
 
 def epoch(text: str | None) -> float | None:
-    """An RFC 3339 time in seconds of the epoch."""
+    """An RFC 3339 time in seconds of the epoch, None for None."""
     return datetime.fromisoformat(text).timestamp() if text else None
 
 
@@ -207,12 +231,13 @@ def _terminated(status: Object, main: str) -> Object:
     return {}
 
 
-#: Why a container does not start; other words (ContainerCreating, PodInitializing) are ordinary.
-_TROUBLES = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
-             "CreateContainerError", "CrashLoopBackOff", "RunContainerError"}  # fmt: skip
+#: Waiting reasons that are errors; the others (ContainerCreating, PodInitializing) are part of every start.
+_WAITING_ERRORS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+                   "CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff",
+                   "RunContainerError"}  # fmt: skip
 
 
-def _trouble(status: Object) -> str:
+def _start_error(status: Object) -> str:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}"
@@ -221,8 +246,8 @@ def _trouble(status: Object) -> str:
         ended = state.get("terminated") or last.get("terminated") or {}
         waiting = state.get("waiting") or {}
         if ended.get("exitCode") and not state.get("running"):
-            said = (ended.get("message") or "").strip()
-            return f"container {container['name']} ended with exit code {ended['exitCode']}: {said[-500:]}"
-        if waiting.get("reason") in _TROUBLES:
+            message = (ended.get("message") or "").strip()
+            return f"container {container['name']} ended with exit code {ended['exitCode']}: {message[-500:]}"
+        if waiting.get("reason") in _WAITING_ERRORS:
             return f"{waiting['reason']}: {waiting.get('message', '')}"
     return ""

@@ -1,4 +1,4 @@
-"""The API server, in the five verbs that the operator needs, over ``kubernetes.aio``. Objects are plain dicts."""
+"""A client of the API server with the few verbs that the operator needs, over ``kubernetes.aio``. Objects are dicts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modelferry.resource import GROUP, KIND, PLURAL, VERSION
 Object = dict[str, Any]
 
 #: The field manager of every object that we apply.
-MANAGER = "modelferry"
+_FIELD_MANAGER = "modelferry"
 
-#: Seconds for one call: the API server answers within its own 60 s or not at all.
+#: Seconds for one call: the API server itself ends a request after 60 s.
 _TIMEOUT = 65
 
 #: kind -> (API group's path, plural, namespaced)
@@ -32,27 +32,27 @@ _KINDS = {
 
 
 class APIError(Exception):
-    """The API server refused. ``status`` is the HTTP status, 0 where no answer came."""
+    """A call failed. ``status`` is the HTTP status, 0 if there was no response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}" if status else message)
         self.status = status
 
     @property
-    def refused(self) -> bool:
-        """Whether the server understood and said no: not that somebody was quicker (409), nor that it is busy (429)."""
+    def is_rejection(self) -> bool:
+        """Whether the API server rejected the request itself (a quota, a policy), not a conflict or overload."""
         return 400 <= self.status < 500 and self.status not in (404, 409, 429)
 
 
 class Kube:
-    """A client. Use `connect`, and close it at the end."""
+    """The client. Create it with `connect`, and close it at the end. Methods raise APIError."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
     @classmethod
     async def connect(cls) -> Kube:
-        """By the pod's service account, or by KUBECONFIG on a machine outside the cluster."""
+        """With the pod's service account, or with KUBECONFIG outside the cluster."""
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
         except config.ConfigException:
@@ -64,7 +64,7 @@ class Kube:
         await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, kind: str, name: str, namespace: str = "") -> Object | None:
-        """One object, or None where there is none."""
+        """One object, or None if it does not exist."""
         try:
             return await self._json("GET", _path(kind, namespace, name))
         except APIError as error:
@@ -75,7 +75,7 @@ class Kube:
     async def list(
         self, kind: str, namespace: str = "", labels: Mapping[str, str | None] | None = None
     ) -> list[Object]:
-        """All objects of `kind`, in `namespace` or everywhere, that carry `labels` (a value of None: any value)."""
+        """All objects of `kind`, in `namespace` or all namespaces, that have `labels` (a value of None: any value)."""
         selector = ",".join(key if value is None else f"{key}={value}" for key, value in (labels or {}).items())
         items: list[Object] = []
         query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
@@ -88,7 +88,7 @@ class Kube:
             query["continue"] = token
 
     async def create(self, body: Object) -> bool:
-        """Create an object; False where one of that name is there already."""
+        """Create an object; False if one of that name exists."""
         meta = body["metadata"]
         try:
             await self._json("POST", _path(body["kind"], meta.get("namespace", "")), body=body)
@@ -99,14 +99,14 @@ class Kube:
         return True
 
     async def apply(self, body: Object, subresource: str = "") -> Object:
-        """Server-side apply (KEP-555): we own the fields in `body`, and those that we no longer name are removed."""
+        """Server-side apply (KEP-555): we own the fields in `body`; our earlier fields that it omits are removed."""
         meta = body["metadata"]
         path = _path(body["kind"], meta.get("namespace", ""), meta["name"], subresource)
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": _FIELD_MANAGER, "force": "true"}
         return await self._json("PATCH", path, query=query, body=body, content="application/apply-patch+yaml")
 
     async def merge(self, kind: str, name: str, patch: Object, namespace: str = "") -> bool:
-        """JSON merge patch (RFC 7396); False where the object is gone."""
+        """JSON merge patch (RFC 7396); False if the object is gone."""
         try:
             await self._json("PATCH", _path(kind, namespace, name), body=patch, content="application/merge-patch+json")
         except APIError as error:
@@ -118,7 +118,7 @@ class Kube:
     async def delete(
         self, kind: str, name: str, namespace: str = "", *, uid: str = "", grace: int | None = None
     ) -> None:
-        """Delete an object where it still is the one with `uid`; one that is gone is no error. `grace` in seconds."""
+        """Delete an object if it still has `uid`; one that is gone is no error. `grace` in seconds."""
         options: Object = {"propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -131,11 +131,11 @@ class Kube:
                 raise
 
     async def logs(self, namespace: str, pod: str, container: str) -> str:
-        """A container's log, whole."""
+        """The complete log of a container."""
         return await self._text("GET", _path("Pod", namespace, pod, "log"), query={"container": container})
 
-    async def through_proxy(self, namespace: str, pod: str, port: int, path: str, seconds: float) -> str:
-        """GET `path` from a pod, through the API server."""
+    async def proxy_get(self, namespace: str, pod: str, port: int, path: str, seconds: float) -> str:
+        """GET `path` from a pod through the API server's proxy, within `seconds`."""
         url = f"{_path('Pod', namespace, f'{pod}:{port}', 'proxy')}/{path.lstrip('/')}"
         return await self._text("GET", url, seconds=seconds)
 

@@ -1,5 +1,4 @@
-"""The operator's metrics: what it knows of all artifacts, summed up. docs/metrics.md has the table. Pure but for the
-counts, which are the process's own."""
+"""The operator's metrics: sums over the statuses of all artifacts, and counters of this process (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -14,26 +13,30 @@ from modelferry.messages.progress import MIRROR_STATES
 ARTIFACT_STATES = ("Ready", "Reconciling", "Stalled")
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-ARTIFACTS = Family("modelferry_artifacts", "gauge", "Artifacts by their state.", ("state",))
-COPIES = Family("modelferry_copies", "gauge", "Copies wanted, on nodes and in claims.")
-READY = Family("modelferry_ready_copies", "gauge", "Copies that are whole and verified.")
-SIZE = Family("modelferry_wanted_bytes", "gauge", "Bytes of all copies wanted.")
-VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes of all copies that are hashed, synced and recorded.")
-SPEED = Family("modelferry_speed_bytes_per_second", "gauge", "Of all downloads together, over the last seconds.")
-MIRRORS = Family("modelferry_mirrors", "gauge", "Mirrors of all artifacts by their state.", ("state",))
+ARTIFACTS = Family("modelferry_artifacts", "gauge", "Number of artifacts by state.", ("state",))
+COPIES = Family("modelferry_copies", "gauge", "Number of desired copies, on nodes and in claims.")
+READY = Family("modelferry_ready_copies", "gauge", "Number of complete and verified copies.")
+SIZE = Family("modelferry_wanted_bytes", "gauge", "Total size of the desired copies in bytes.")
+VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes of all copies that are verified and durably stored.")
+SPEED = Family(
+    "modelferry_speed_bytes_per_second",
+    "gauge",
+    "Current download rate of all downloads together, in bytes per second.",
+)
+MIRRORS = Family("modelferry_mirrors", "gauge", "Number of mirrors of all artifacts by state.", ("state",))
 FALLBACKS = Family(
     "modelferry_source_fallbacks_total",
     "counter",
-    "Times that work was seen to come to a source since all mirrors preferred to it were down.",
+    "Number of observed fallbacks to a source because all preferred mirrors were down.",
 )
-RECONCILES = Family("modelferry_reconciles_total", "counter", "Looks at an artifact.", ("result",))
-SECONDS = Family("modelferry_reconcile_duration_seconds", "histogram", "What a look at an artifact took.")
+RECONCILES = Family("modelferry_reconciles_total", "counter", "Number of reconciliations by result.", ("result",))
+SECONDS = Family("modelferry_reconcile_duration_seconds", "histogram", "Duration of a reconciliation in seconds.")
 
 FAMILIES = (ARTIFACTS, COPIES, READY, SIZE, VERIFIED, SPEED, MIRRORS, FALLBACKS, RECONCILES, SECONDS)
 
 
 class Metrics:
-    """Remembers the last status of each artifact, and counts."""
+    """The last status of each artifact, and the counters."""
 
     def __init__(self) -> None:
         self._statuses: dict[Key, Object] = {}
@@ -43,26 +46,26 @@ class Metrics:
         self._fallbacks = 0
 
     def reconciled(self, seconds: float, *, ok: bool) -> None:
-        """A look took so long, and ended well or not."""
+        """Count a reconciliation and its duration."""
         self._results["ok" if ok else "error"] += 1
         self._seconds += seconds
         for bound in _BUCKETS:
             self._buckets[bound] += seconds <= bound
 
-    def saw(self, key: Key, status: Object) -> None:
-        """`status` is the artifact's."""
+    def update(self, key: Key, status: Object) -> None:
+        """Set the artifact's current status."""
         self._statuses[key] = status
 
     def forget(self, key: Key) -> None:
-        """The artifact is gone."""
+        """Drop an artifact that is gone."""
         self._statuses.pop(key, None)
 
-    def fell_back(self) -> None:
-        """An artifact's work came to its source."""
-        self._fallbacks += 1
+    def source_fallbacks(self, count: int) -> None:
+        """Count fallbacks to a source."""
+        self._fallbacks += count
 
     def text(self) -> str:
-        """As Prometheus reads it."""
+        """All metrics in the Prometheus text format."""
         return exposition(FAMILIES, self._samples())
 
     def _samples(self) -> Iterator[Sample]:
@@ -88,6 +91,6 @@ class Metrics:
 
 
 def _state(status: Object) -> str:
-    """Stalled where a person is needed, whatever else goes on."""
+    """Stalled takes precedence: a person is needed, whatever else is in progress."""
     found = {condition["type"] for condition in status.get("conditions") or [] if condition["status"] == "True"}
     return next((state for state in ("Stalled", "Ready") if state in found), "Reconciling")

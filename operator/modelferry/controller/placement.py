@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from modelferry.controller.facts import NodeFacts, Observed, Taint
+from collections.abc import Iterable
+
+from modelferry.controller.facts import ArtifactFacts, NodeFacts, Observed, Taint
 from modelferry.resource import names
 from modelferry.resource.spec import Nodes, Toleration
 
-#: Taints under this prefix tell of a passing state (not ready, cordoned, disk pressure): such a node is chosen, and
-#: waits.
-_PASSING = "node.kubernetes.io/"
+#: Kubernetes sets taints with this prefix for a temporary condition (not ready, cordoned, disk pressure): such a node
+#: stays selected, and its download waits.
+_TEMPORARY_TAINTS = "node.kubernetes.io/"
 
 
-def chosen(node: NodeFacts, spec: Nodes) -> bool:
-    """Whether `node` is to hold the model: it carries the selector's labels and its lasting taints are tolerated."""
+def is_selected(node: NodeFacts, spec: Nodes) -> bool:
+    """Whether `node` has to hold the model: it matches the selector, and its permanent taints are tolerated."""
     if any(node.labels.get(key) != value for key, value in spec.selector):
         return False
-    return all(taint.key.startswith(_PASSING) or tolerated(taint, spec.tolerations) for taint in node.taints)
+    return all(taint.key.startswith(_TEMPORARY_TAINTS) or tolerated(taint, spec.tolerations) for taint in node.taints)
 
 
-def blocked(node: NodeFacts, spec: Nodes) -> str:
-    """Why nothing can be started on a chosen node right now, or an empty string."""
+def blocked_reason(node: NodeFacts, spec: Nodes) -> str:
+    """Why no pod can start on a selected node now; empty where one can."""
     if not node.ready:
         return "the node is not ready"
     for taint in node.taints:
@@ -29,7 +31,7 @@ def blocked(node: NodeFacts, spec: Nodes) -> str:
 
 
 def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
-    """core/v1 Toleration.ToleratesTaint; a taint that only prefers is no hindrance."""
+    """core/v1 Toleration.ToleratesTaint; PreferNoSchedule is always tolerated."""
     return taint.effect == "PreferNoSchedule" or any(_matches(item, taint) for item in tolerations)
 
 
@@ -43,14 +45,23 @@ def _matches(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
-def chosen_nodes(seen: Observed) -> list[NodeFacts]:
-    """The nodes that are to hold the model, by name."""
-    assert seen.artifact is not None
-    spec = seen.artifact.spec.nodes
-    return sorted((node for node in seen.nodes if chosen(node, spec)), key=lambda node: node.name)
+def selected_nodes(observed: Observed) -> list[NodeFacts]:
+    """The nodes that have to hold the model, by name."""
+    spec = observed.artifact.valid_spec.nodes
+    return _by_name(node for node in observed.nodes if is_selected(node, spec))
 
 
-def holders(seen: Observed) -> list[NodeFacts]:
-    """The nodes on which a directory of the artifact may stand, by name."""
-    key = names.copy_label(seen.namespace, seen.name)
-    return sorted((node for node in seen.nodes if key in node.labels), key=lambda node: node.name)
+def nodes_with_copy(artifact: ArtifactFacts, nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
+    """Those of `nodes` on which a directory of the artifact may exist, by name."""
+    key = names.copy_label(artifact.namespace, artifact.name)
+    return _by_name(node for node in nodes if key in node.labels)
+
+
+def deselected_nodes(artifact: ArtifactFacts, nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
+    """Those of `nodes` that may hold a copy and are not selected any more, by name."""
+    spec = artifact.valid_spec.nodes
+    return [node for node in nodes_with_copy(artifact, nodes) if not is_selected(node, spec)]
+
+
+def _by_name(nodes: Iterable[NodeFacts]) -> list[NodeFacts]:
+    return sorted(nodes, key=lambda node: node.name)

@@ -1,92 +1,90 @@
-"""One artifact, once: observe, plan, apply, report. All memory is in the cluster: a restart goes on from there."""
+"""Reconciles one artifact once: observe, plan, apply, report. All state is in the cluster, so a restart loses none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from modelferry.controller import kube_events, report
-from modelferry.controller.apply import carry_out
-from modelferry.controller.facts import Object, Observed
+from modelferry.controller import artifact_status, event_recorder
+from modelferry.controller.apply import apply_actions
+from modelferry.controller.artifact_events import artifact_events
+from modelferry.controller.facts import ArtifactFacts, Object, Observed
 from modelferry.controller.kube import APIError, Kube
 from modelferry.controller.observe import Observer
 from modelferry.controller.operator_metrics import Metrics
 from modelferry.controller.plan import plan
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import REFUSED, Blocker, Plan
+from modelferry.controller.step_result import REFUSED, Blocker, Plan, soonest
 from modelferry.controller.work_queue import Key
 from modelferry.resource import API_VERSION, KIND
 
 
 class Reconciler:
-    """`clock` gives seconds of the epoch. ``metrics`` is what it told of itself."""
+    """`clock` gives seconds of the epoch. ``metrics`` is updated by each reconciliation."""
 
     def __init__(self, kube: Kube, observer: Observer, settings: Settings, clock: Callable[[], float]) -> None:
         self._kube, self._observer, self._settings, self._clock = kube, observer, settings, clock
-        self._written: dict[Key, float] = {}
+        self._last_write: dict[Key, float] = {}
         self.metrics = Metrics()
 
     async def reconcile(self, key: Key) -> float | None:
-        """One look. Returns seconds until the next, None where the artifact is gone. Raises APIError."""
+        """One reconciliation. Returns seconds until the next, None where the artifact is gone. Raises APIError."""
         began = self._clock()
         try:
-            again = await self._reconcile(key)
+            requeue_after = await self._reconcile(key)
         except Exception:
             self.metrics.reconciled(self._clock() - began, ok=False)
             raise
         self.metrics.reconciled(self._clock() - began, ok=True)
-        return again
+        return requeue_after
 
     async def _reconcile(self, key: Key) -> float | None:
-        seen = await self._observer.look(*key)
-        if seen is None:
-            self._written.pop(key, None)
+        observed = await self._observer.observe(*key)
+        if observed is None:
+            self._last_write.pop(key, None)
             self.metrics.forget(key)
             return None
-        made = plan(seen, self._settings, self._clock())
+        made = plan(observed, self._settings, self._clock())
         try:
-            await carry_out(self._kube, seen, made.actions)
+            await apply_actions(self._kube, observed.artifact, made.actions)
         except APIError as error:
-            if error.refused:
-                await self._report(key, seen, refused(made, error))
+            if error.is_rejection:
+                await self._report(key, observed, refused(made, error))
             raise
-        if made == Plan() or (made.actions and not made.states and not made.hold):
-            return made.again if made.again is not None else self._settings.resync
-        held_back = await self._report(key, seen, made)
-        times = [time for time in (made.again, held_back, self._settings.resync) if time is not None]
-        return min(times)
+        if made == Plan() or (made.actions and not made.copies and not made.blocker):
+            return made.requeue_after if made.requeue_after is not None else self._settings.resync
+        postponed = await self._report(key, observed, made)
+        return soonest([made.requeue_after, postponed, self._settings.resync])
 
-    async def _report(self, key: Key, seen: Observed, made: Plan) -> float | None:
-        """Write status and Events where something changed; amounts alone once an interval (else: the seconds left)."""
+    async def _report(self, key: Key, observed: Observed, made: Plan) -> float | None:
+        """Write the status if it changed, and record the Events. Amounts alone are written once per interval: returns
+        the seconds until they may be."""
         now = self._clock()
-        after = report.status(seen, made, now)
-        self.metrics.saw(key, after)
-        changed = report.differs(seen.status, after)
-        left = self._written.get(key, 0.0) + self._settings.status_interval - now
-        if changed and left > 0 and not report.turned(seen.status, after):
-            await kube_events.emit(self._kube, seen, made.notices, now)
-            return left
-        if changed:
-            await self._kube.apply(_document(seen, after), "status")
-            self._written[key] = now
-        found = [*made.notices, *report.notices(seen.status, after)]
-        for notice in found:
-            if notice.reason == "FellBackToSource":
-                self.metrics.fell_back()
-        await kube_events.emit(self._kube, seen, found, now)
-        return None
+        artifact = observed.artifact
+        before, after = artifact.last_status, artifact_status.build(observed, made, now)
+        self.metrics.update(key, after)
+        events = artifact_events(observed, made, after, now)
+        self.metrics.source_fallbacks(sum(event.reason == "FellBackToSource" for event in events))
+        changed = artifact_status.needs_write(before, after)
+        left = self._last_write.get(key, 0.0) + self._settings.status_interval - now
+        postponed = changed and left > 0 and not artifact_status.state_changed(before, after)
+        if changed and not postponed:
+            await self._kube.apply(_status_document(artifact, after), "status")
+            self._last_write[key] = now
+        await event_recorder.record(self._kube, artifact, events, now)
+        return left if postponed else None
 
 
 def refused(made: Plan, error: APIError) -> Plan:
-    """The plan as it stands when the API server does not let it be carried out (a quota, an admission policy)."""
-    message = f"the API server refuses what is needed: {error}; it is tried again"
-    return replace(made, hold=Blocker(REFUSED, message), notices=())
+    """`made` after the API server rejected one of its actions (a quota, an admission policy): none counts as done."""
+    message = f"the API server rejects a required object: {error}; it is retried"
+    return replace(made, blocker=Blocker(REFUSED, message), actions=())
 
 
-def _document(seen: Observed, status: Object) -> Object:
+def _status_document(artifact: ArtifactFacts, status: Object) -> Object:
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": seen.name, "namespace": seen.namespace, "uid": seen.uid},
+        "metadata": {"name": artifact.name, "namespace": artifact.namespace, "uid": artifact.uid},
         "status": status,
     }

@@ -1,4 +1,4 @@
-"""The operator's settings: what the chart gives it through the environment."""
+"""The operator's settings, which the chart passes in the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelferry.values.rates import parse_rate
 _PREFIX = "MODELFERRY_"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
-#: What a download pod asks for. The processes need 90 MB together; the rest of the limit is page cache.
+#: Resources of a download pod's containers. The processes need 90 MB together; the rest of the limit is page cache.
 _AGENT_RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "100m", "memory": "96Mi"},
     "limits": {"memory": "256Mi"},
@@ -25,16 +25,16 @@ _AGENT_RESOURCES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every knob of the operator.
+    """All settings of the operator.
 
     ``namespace``: the operator's own, where the helper pods run. ``image``: of the operator and of all its pods.
-    ``node_root``: the directory on each node. ``trusted_ca``: PEM of further authorities for all downloads.
-    ``through_proxy``: ask the sidecars through the API server (for an operator outside the cluster).
-    ``status_interval``: seconds between two looks at a running download, so between two writes of its status.
+    ``node_root``: the directory on each node. ``trusted_ca``: PEM of additional authorities for all downloads.
+    ``through_proxy``: request progress through the API server (for an operator outside the cluster).
+    ``status_interval``: seconds between two reconciliations of a running download, and two writes of its status.
     ``bandwidth``: bytes per second of all downloads together, None for no limit.
-    ``resync``: seconds after which a settled artifact is looked at again though nothing was heard of it.
-    ``metrics_port``: where Prometheus asks; 0 for nowhere.
-    ``proxy``: http_proxy and its kin for the pods of artifacts that have no proxy of their own; ``proxy_secret``: the
+    ``resync``: seconds after which an artifact is reconciled again without any event.
+    ``metrics_port``: the port of ``/metrics``; 0 to serve none.
+    ``proxy``: http_proxy and the like for the pods of artifacts without a proxy of their own; ``proxy_secret``: the
     Secret with its credentials, in each artifact's namespace.
     """
 
@@ -55,14 +55,14 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in MODELFERRY_*; raises InvalidSpec that names what is missing or wrong."""
+    """The settings in MODELFERRY_*; raises InvalidSpec that names what is missing or invalid."""
 
     def value(name: str, default: str = "") -> str:
         return environment.get(_PREFIX + name, "") or default
 
     image = value("IMAGE")
     if not image:
-        raise InvalidSpec(f"{_PREFIX}IMAGE is not set: give the image that download pods run, as the chart does")
+        raise InvalidSpec(f"{_PREFIX}IMAGE is not set: set it to the image of the download pods, as the chart does")
     ca_file, bandwidth = value("TRUSTED_CA_FILE"), value("BANDWIDTH")
     try:
         return Settings(
@@ -86,19 +86,19 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         raise InvalidSpec(f"the operator's settings in {_PREFIX}*: {error}") from error
 
 
-def _proxy(environment: Mapping[str, str], url: str, exempt: str) -> dict[str, str]:
-    """The environment of pods: what the chart says, or else what the operator's own environment says.
+def _proxy(environment: Mapping[str, str], url: str, no_proxy: str) -> dict[str, str]:
+    """The proxy variables of pods: from the chart, or else from the operator's own environment.
 
-    A pod's environment can be read by whoever may read the pod. So credentials come by a Secret alone.
+    Everyone who may read a pod can read its environment, so credentials are accepted in a Secret only.
     """
     if url:
-        found = {"http_proxy": url, "https_proxy": url, "no_proxy": exempt}
+        found = {"http_proxy": url, "https_proxy": url, "no_proxy": no_proxy}
     else:
         found = {name: environment.get(name) or environment.get(name.upper(), "") for name in _PROXY_VARIABLES}
     found = {name: text for name, text in found.items() if text}
     for name, text in found.items():
         named = text if "://" in text else f"http://{text}"
-        if name != "no_proxy" and (fault := proxy_error(named)):
-            way_out = fault.replace("auth.secretRef", "the chart's proxy.secretName")
-            raise ValueError(f"{'PROXY' if url else name} {way_out}")
+        if name != "no_proxy" and (error := proxy_error(named)):
+            message = error.replace("auth.secretRef", "the chart's proxy.secretName")
+            raise ValueError(f"{'PROXY' if url else name} {message}")
     return found if set(found) - {"no_proxy"} else {}

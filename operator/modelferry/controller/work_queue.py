@@ -1,4 +1,4 @@
-"""Which artifact is looked at next: each by a task of its own, woken by hints, its own wish, or a failure."""
+"""Which artifact is reconciled next: one task for each, woken by events, by its requeue time, or after a failure."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ Key = tuple[str, str]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds after the first failed look, and at most: 1, 2, 4 … 60.
-_FAILURE_FIRST, _FAILURE_MOST = 1.0, 60.0
+#: Seconds after the first failed reconciliation, and at most: 1, 2, 4 … 60.
+_BACKOFF_FIRST, _BACKOFF_MAX = 1.0, 60.0
 
-#: Seconds between two looks at the same artifact, however many hints come in: a pod's start alone makes five.
-_PAUSE = 0.2
+#: Seconds between two reconciliations of one artifact, however many events arrive: a pod's start alone makes five.
+_MIN_INTERVAL = 0.2
 
-#: Artifacts looked at at the same time: each look is about ten calls to the API server.
-_AT_ONCE = 16
+#: Concurrent reconciliations: each makes about ten calls to the API server.
+_MAX_CONCURRENT = 16
 
 
 class WorkQueue:
-    """Runs ``work(key)`` for every key that was added; it returns the seconds after which it wants to run again, or
-    None where the object is gone. A key added while its work runs is run once more afterwards: no hint is lost, and
-    none runs twice at a time."""
+    """Runs ``reconcile(key)`` for every added key. It returns the seconds until it has to run again, or None where the
+    object is gone. A key that is added while it runs is run once more afterwards: no event is lost, and no key runs
+    twice at a time."""
 
-    def __init__(self, work: Callable[[Key], Awaitable[float | None]]) -> None:
-        self._work = work
+    def __init__(self, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
+        self._reconcile = reconcile
         self._wakes: dict[Key, asyncio.Event] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     def add(self, key: Key) -> None:
-        """Have `key` looked at soon."""
+        """Reconcile `key` soon."""
         if key not in self._tasks:
             self._wakes[key] = asyncio.Event()
             self._tasks[key] = asyncio.create_task(self._run(key, self._wakes[key]), name="/".join(key))
         self._wakes[key].set()
 
     def add_all(self) -> None:
-        """Have every known key looked at soon."""
+        """Reconcile every known key soon."""
         for wake in self._wakes.values():
             wake.set()
 
     async def close(self) -> None:
-        """End all tasks."""
+        """Cancel all tasks."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -53,26 +53,26 @@ class WorkQueue:
     async def _run(self, key: Key, wake: asyncio.Event) -> None:
         failures, delay = 0, 0.0
         while True:
-            await _either(wake, delay)
+            await _wait(wake, delay)
             wake.clear()
             try:
-                async with self._gate:
-                    again = await self._work(key)
+                async with self._slots:
+                    requeue_after = await self._reconcile(key)
             except Exception as error:
                 failures += 1
-                again = min(_FAILURE_MOST, _FAILURE_FIRST * 2 ** min(failures - 1, 10))
-                _log.warning("%s/%s: %s: %s; looking again in %.0f s", *key, type(error).__name__, error, again)
+                requeue_after = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(failures - 1, 10))
+                _log.warning("%s/%s: %s: %s; retry in %.0f s", *key, type(error).__name__, error, requeue_after)
             else:
                 failures = 0
-            if again is None and not wake.is_set():
+            if requeue_after is None and not wake.is_set():
                 del self._tasks[key], self._wakes[key]
                 return
-            delay = again or 0.0
-            await asyncio.sleep(_PAUSE)
+            delay = requeue_after or 0.0
+            await asyncio.sleep(_MIN_INTERVAL)
 
 
-async def _either(wake: asyncio.Event, seconds: float) -> None:
-    """Wait until `wake` is set or `seconds` are over."""
+async def _wait(wake: asyncio.Event, seconds: float) -> None:
+    """Wait until `wake` is set, at most `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await wake.wait()

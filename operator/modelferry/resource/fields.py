@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelferry.resource.names import NAME
+from modelferry.resource.names import DNS_SUBDOMAIN
 from modelferry.values.quantities import duration_text, parse_duration
 
 
@@ -71,7 +71,7 @@ class Fields:
     def name(self, key: str, kind: str) -> str:
         """The name at `key` of an object of `kind` (Secret, say)."""
         name = self.text(key, required=True)
-        if name and not NAME.fullmatch(name):
+        if name and not DNS_SUBDOMAIN.fullmatch(name):
             self.error(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
         return name
 

@@ -20,8 +20,10 @@ from typing import Any
 
 from modelferry.resource import GROUP
 
-#: A DNS subdomain (RFC 1123), as the names of most objects are.
-NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+#: A DNS subdomain (RFC 1123), the name of most objects.
+DNS_SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+#: A DNS label (RFC 1123), the name of a namespace.
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 #: Our own finalizer on a ModelArtifact: nodes hold directories that no owner reference reaches.
 FINALIZER = f"{GROUP}/cleanup"

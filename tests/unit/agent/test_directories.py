@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent import directories
-from modelferry.agent.directories import make, parse_path, remove
+from modelferry.agent.directories import create_directory, parse_path, remove_directory
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
 
 UID, GID = os.getuid(), os.getgid()
 
 
 def prepare(root: Path) -> Path:
-    make(root, "speech", "chattts", uid=UID, gid=GID)
+    create_directory(root, "speech", "chattts", uid=UID, gid=GID)
     return root / "speech" / "chattts"
 
 
@@ -63,7 +63,7 @@ def test_the_directory_is_made_for_its_group_whatever_the_umask(tmp_path: Path) 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory away needs root")
 def test_the_directory_belongs_to_the_download_pods_user(tmp_path: Path) -> None:
-    make(tmp_path, "speech", "chattts", uid=65532, gid=65533)
+    create_directory(tmp_path, "speech", "chattts", uid=65532, gid=65533)
     status = (tmp_path / "speech" / "chattts").stat()
     assert (status.st_uid, status.st_gid) == (65532, 65533)
     outer = (tmp_path / "speech").stat()
@@ -86,7 +86,7 @@ def test_a_link_in_the_way_is_never_followed(tmp_path: Path, link: str) -> None:
     with pytest.raises(ForeignDirectory, match="is not a directory but a link or a file"):
         prepare(root)
     with pytest.raises(ForeignDirectory, match="is not a directory but a link or a file"):
-        remove(root, "speech", "chattts")
+        remove_directory(root, "speech", "chattts")
     assert (elsewhere / "chattts" / "precious").read_text() == "kept"
     assert elsewhere.stat().st_mode == mode
 
@@ -101,7 +101,7 @@ def test_a_root_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="No such file"):
         prepare(tmp_path / "absent")
     with pytest.raises(DiskError, match="No such file"):
-        remove(tmp_path / "absent", "speech", "chattts")
+        remove_directory(tmp_path / "absent", "speech", "chattts")
 
 
 def test_everything_inside_is_removed_and_nothing_that_is_linked_to(tmp_path: Path) -> None:
@@ -117,23 +117,23 @@ def test_everything_inside_is_removed_and_nothing_that_is_linked_to(tmp_path: Pa
     (made / "revisions" / "escape").symlink_to(outside / "precious")
     os.mkfifo(made / "pipe")
     (made / "read-only").mkdir(mode=0o555)
-    remove(root, "speech", "chattts")
+    remove_directory(root, "speech", "chattts")
     assert list(root.iterdir()) == []
     assert (outside / "precious").read_text() == "kept"
 
 
 def test_the_namespace_stays_while_another_model_is_in_it(tmp_path: Path) -> None:
     prepare(tmp_path)
-    make(tmp_path, "speech", "whisper", uid=UID, gid=GID)
-    remove(tmp_path, "speech", "chattts")
+    create_directory(tmp_path, "speech", "whisper", uid=UID, gid=GID)
+    remove_directory(tmp_path, "speech", "chattts")
     assert [path.name for path in (tmp_path / "speech").iterdir()] == ["whisper"]
 
 
 def test_removing_what_is_not_there_is_done_already(tmp_path: Path) -> None:
-    remove(tmp_path, "speech", "chattts")
+    remove_directory(tmp_path, "speech", "chattts")
     prepare(tmp_path)
-    remove(tmp_path, "speech", "chattts")
-    remove(tmp_path, "speech", "chattts")
+    remove_directory(tmp_path, "speech", "chattts")
+    remove_directory(tmp_path, "speech", "chattts")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +146,7 @@ def test_a_tree_too_deep_for_descriptors_and_stack_is_removed(tmp_path: Path) ->
         os.close(outer)
     os.close(inner)
     try:
-        remove(tmp_path, "speech", "chattts")
+        remove_directory(tmp_path, "speech", "chattts")
         assert list(tmp_path.iterdir()) == []
     finally:
         # What a failure leaves, pytest's own clean-up could not remove: it recurses.
@@ -163,9 +163,9 @@ def test_a_directory_that_is_written_to_meanwhile_is_busy(tmp_path: Path, monkey
         (made / f"{name}x").write_text("")
 
     monkeypatch.setattr(os, "unlink", unlink_and_write)
-    monkeypatch.setattr(directories, "_MOST_PASSES", 20)
+    monkeypatch.setattr(directories, "_MAX_PASSES", 20)
     with pytest.raises(DirectoryBusy, match="in use"):
-        remove(tmp_path, "speech", "chattts")
+        remove_directory(tmp_path, "speech", "chattts")
 
 
 def test_a_namespace_removed_between_two_steps_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.agent.wait import look, wait
+from modelferry.agent.wait import check_model, wait_for_model
 from modelferry.engine.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.errors import MachineError, Waiting
 
@@ -32,12 +32,12 @@ class World:
             self.event()
         self.now += seconds
 
-    def wait(self, directory: Path, revision: str | None = None, timeout: float = inf) -> ReadyMarker:
-        return wait(
+    def wait_for_model(self, directory: Path, revision: str | None = None, timeout: float = inf) -> ReadyMarker:
+        return wait_for_model(
             directory,
             revision=revision,
             timeout=timeout,
-            say=self.said.append,
+            report=self.said.append,
             clock=lambda: self.now,
             sleep=self.sleep,
         )
@@ -52,19 +52,19 @@ def publish(directory: Path, ready: ReadyMarker = READY) -> None:
 def test_a_model_that_is_there_is_ready_at_once(tmp_path: Path) -> None:
     publish(tmp_path)
     world = World()
-    assert world.wait(tmp_path) == READY
+    assert world.wait_for_model(tmp_path) == READY
     assert (world.now, world.said) == (0, [])
 
 
 def test_the_model_may_stand_in_current_of_a_target_directory(tmp_path: Path) -> None:
     publish(tmp_path / "revisions" / "r1")
     (tmp_path / "current").symlink_to("revisions/r1")
-    assert World().wait(tmp_path) == READY
+    assert World().wait_for_model(tmp_path) == READY
 
 
 def test_it_waits_until_the_model_is_published_and_says_so_now_and_then(tmp_path: Path) -> None:
     world = World(100, lambda: publish(tmp_path))
-    assert world.wait(tmp_path) == READY
+    assert world.wait_for_model(tmp_path) == READY
     assert 100 <= world.now <= 102
     assert [line.split(":")[0].rsplit("since ", 1)[1] for line in world.said] == ["0 s", "30 s", "60 s", "90 s"]
     assert all("nothing is published there yet" in line for line in world.said)
@@ -73,15 +73,15 @@ def test_it_waits_until_the_model_is_published_and_says_so_now_and_then(tmp_path
 def test_after_the_timeout_it_says_what_is_missing(tmp_path: Path) -> None:
     world = World()
     with pytest.raises(Waiting, match=r"not ready after 2\.5 s: nothing is published there yet") as caught:
-        world.wait(tmp_path, timeout=2.5)
+        world.wait_for_model(tmp_path, timeout=2.5)
     assert world.now == 2.5
     assert (caught.value.exit_code, caught.value.reason) == (4, "NotReady")
 
 
 def test_it_waits_for_the_revision_that_was_asked_for(tmp_path: Path) -> None:
     publish(tmp_path, ReadyMarker("r0", "sha256:0", 5, 0.0, READY.files))
-    assert look(tmp_path, "r1") == "it holds revision r0, not r1"
-    assert World(10, lambda: publish(tmp_path)).wait(tmp_path, revision="r1") == READY
+    assert check_model(tmp_path, "r1") == "it holds revision r0, not r1"
+    assert World(10, lambda: publish(tmp_path)).wait_for_model(tmp_path, revision="r1") == READY
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_it_waits_for_the_revision_that_was_asked_for(tmp_path: Path) -> None:
 def test_a_model_that_is_not_whole_is_not_ready(tmp_path: Path, damage: Damage, seen: str) -> None:
     publish(tmp_path)
     damage(tmp_path)
-    assert str(look(tmp_path, None)).endswith(seen)
+    assert str(check_model(tmp_path, None)).endswith(seen)
 
 
 def test_a_directory_that_does_not_exist_is_waited_for(tmp_path: Path) -> None:
-    assert look(tmp_path / "absent", None) == "there is no such directory yet"
+    assert check_model(tmp_path / "absent", None) == "there is no such directory yet"
 
 
 def test_a_model_that_may_not_be_read_is_a_fault_and_not_waited_for(
@@ -111,5 +111,5 @@ def test_a_model_that_may_not_be_read_is_a_fault_and_not_waited_for(
 
     monkeypatch.setattr(Path, "read_bytes", denied)
     with pytest.raises(MachineError, match="permission denied; run as a user") as caught:
-        look(tmp_path, None)
+        check_model(tmp_path, None)
     assert caught.value.exit_code == 4

@@ -16,8 +16,8 @@ from modelferry.manifest import codec
 from modelferry.resource.parse import load_artifact
 from unit.controller.objects import MANIFEST, SETTINGS, document, observed
 
-SEEN = observed()
-TENANT = [pods.resolve_pod(SEEN, SETTINGS, 1), pods.fetch_pod(SEEN, SETTINGS, "node-0", 1)]
+ARTIFACT = observed().artifact
+TENANT = [pods.resolve_pod(ARTIFACT, SETTINGS, 1), pods.fetch_pod(ARTIFACT, SETTINGS, "node-0", 1)]
 
 
 @pytest.mark.parametrize("pod", TENANT)
@@ -38,7 +38,7 @@ def test_a_pod_in_a_tenants_namespace_has_no_token_and_no_privilege(pod: dict[st
 
 
 def test_the_checkpoint_is_a_native_sidecar_that_is_up_before_fetch() -> None:
-    sidecar = pods.fetch_pod(SEEN, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]
+    sidecar = pods.fetch_pod(ARTIFACT, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
 
@@ -55,28 +55,28 @@ HUB = {"secretRef": {"name": "hub"}}
     ],
 )
 def test_secrets_are_mounted_into_resolve_and_fetch_alone(fields: dict[str, Any]) -> None:
-    seen = observed(document(fields))
+    artifact = observed(document(fields)).artifact
     mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/hub", "readOnly": True}
-    fetch = pods.fetch_pod(seen, SETTINGS, "node-0", 1)["spec"]
-    (resolve,) = pods.resolve_pod(seen, SETTINGS, 1)["spec"]["containers"]
+    fetch = pods.fetch_pod(artifact, SETTINGS, "node-0", 1)["spec"]
+    (resolve,) = pods.resolve_pod(artifact, SETTINGS, 1)["spec"]["containers"]
     for container in (resolve, *fetch["containers"]):
         assert mount in container["volumeMounts"]
         assert container["args"][-2:] == ["--secrets", "/etc/modelferry/secrets"]
     assert mount not in fetch["initContainers"][0]["volumeMounts"]
     volume = {"secretName": "hub", "optional": True, "defaultMode": 0o440}
     assert {"name": "secret-0", "secret": volume} in fetch["volumes"]
-    for spec in (fetch, pods.resolve_pod(seen, SETTINGS, 1)["spec"]):
+    for spec in (fetch, pods.resolve_pod(artifact, SETTINGS, 1)["spec"]):
         assert (
             spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"]
         )  # 0440, for root and the group
 
 
 def test_the_pods_run_as_the_account_of_a_web_identity_and_get_no_api_token() -> None:
-    seen = observed(document({"source": {"s3": {"bucket": "models", "serviceAccountName": "reader"}}}))
-    for pod in (pods.resolve_pod(seen, SETTINGS, 1), pods.fetch_pod(seen, SETTINGS, "node-0", 1)):
+    artifact = observed(document({"source": {"s3": {"bucket": "models", "serviceAccountName": "reader"}}})).artifact
+    for pod in (pods.resolve_pod(artifact, SETTINGS, 1), pods.fetch_pod(artifact, SETTINGS, "node-0", 1)):
         assert pod["spec"]["serviceAccountName"] == "reader"
         assert pod["spec"]["automountServiceAccountToken"] is False
-    assert "serviceAccountName" not in pods.helper_pod(seen, SETTINGS, "prepare", "node-0", 1)["spec"]
+    assert "serviceAccountName" not in pods.helper_pod(artifact, SETTINGS, "prepare", "node-0", 1)["spec"]
 
 
 PROXIED = replace(SETTINGS, proxy={"https_proxy": "http://p:3128", "no_proxy": ".svc"}, proxy_secret="egress")
@@ -84,8 +84,8 @@ PROXIED = replace(SETTINGS, proxy={"https_proxy": "http://p:3128", "no_proxy": "
 
 def connecting(body: dict[str, object] | None, settings: Settings) -> list[dict[str, Any]]:
     """The containers that connect to sources."""
-    seen = observed(body)
-    found = [pods.resolve_pod(seen, settings, 1), pods.fetch_pod(seen, settings, "node-0", 1)]
+    artifact = observed(body).artifact
+    found = [pods.resolve_pod(artifact, settings, 1), pods.fetch_pod(artifact, settings, "node-0", 1)]
     return [pod["spec"]["containers"][0] for pod in found]
 
 
@@ -98,10 +98,10 @@ def test_the_operators_proxy_goes_to_the_containers_that_connect() -> None:
         ]
         assert container["args"][-4:] == ["--secrets", "/etc/modelferry/secrets", "--proxy-secret", "egress"]
         assert mount in container["volumeMounts"]
-    sidecar = pods.fetch_pod(SEEN, PROXIED, "node-0", 1)["spec"]["initContainers"][0]
+    sidecar = pods.fetch_pod(ARTIFACT, PROXIED, "node-0", 1)["spec"]["initContainers"][0]
     assert "env" not in sidecar
     assert mount not in sidecar["volumeMounts"]
-    assert config_maps.input_name(SEEN, SETTINGS) != config_maps.input_name(SEEN, PROXIED)
+    assert config_maps.input_name(ARTIFACT) != config_maps.input_name(observed(settings=PROXIED).artifact)
 
 
 def test_an_artifacts_own_proxy_replaces_all_of_the_operators() -> None:
@@ -139,7 +139,7 @@ def test_credentials_in_the_operators_environment_are_refused_since_pods_would_s
 
 
 def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
-    helper = pods.helper_pod(SEEN, SETTINGS, "remove", "node-0", 2)
+    helper = pods.helper_pod(ARTIFACT, SETTINGS, "remove", "node-0", 2)
     assert helper["metadata"]["namespace"] == SETTINGS.namespace
     assert "ownerReferences" not in helper["metadata"]
     assert helper["spec"]["nodeName"] == "node-0"
@@ -147,37 +147,37 @@ def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
 
 
 def test_the_input_is_a_resource_that_the_command_line_reads(tmp_path: Path) -> None:
-    body = config_maps.input_map(SEEN, SETTINGS)
+    body = config_maps.input_map(ARTIFACT, SETTINGS)
     file = tmp_path / "artifact.json"
     file.write_text(body["data"][config_maps.ARTIFACT_KEY])
-    assert load_artifact(file) == SEEN.artifact
+    assert load_artifact(file).spec == ARTIFACT.spec
 
 
 def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> None:
-    other = observed(document({"transfer": {"connections": 4}}))
-    assert config_maps.input_name(SEEN, SETTINGS) != config_maps.input_name(other, SETTINGS)
-    assert config_maps.manifest_name(SEEN) == config_maps.manifest_name(other)
+    other = observed(document({"transfer": {"connections": 4}})).artifact
+    assert config_maps.input_name(ARTIFACT) != config_maps.input_name(other)
+    assert config_maps.manifest_name(ARTIFACT) == config_maps.manifest_name(other)
     files = [{"path": "a.bin", "url": "https://h/b.bin"}]
-    third = observed(document({"source": {"http": {"files": files}}}))
-    assert config_maps.manifest_name(SEEN) != config_maps.manifest_name(third)
+    third = observed(document({"source": {"http": {"files": files}}})).artifact
+    assert config_maps.manifest_name(ARTIFACT) != config_maps.manifest_name(third)
 
 
 def test_a_manifest_of_an_older_format_is_not_read_but_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = config_maps.manifest_name(SEEN)
+    now = config_maps.manifest_name(ARTIFACT)
     monkeypatch.setattr(codec, "VERSION", codec.VERSION - 1)
-    assert config_maps.manifest_name(SEEN) != now
+    assert config_maps.manifest_name(ARTIFACT) != now
 
 
 def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:
     settings = Settings("modelferry-system", "modelferry:test", trusted_ca="-----BEGIN CERTIFICATE-----")
-    assert config_maps.input_map(SEEN, settings)["data"][config_maps.CA_KEY] == settings.trusted_ca
-    for pod in (pods.resolve_pod(SEEN, settings, 1), pods.fetch_pod(SEEN, settings, "n", 1)):
+    assert config_maps.input_map(ARTIFACT, settings)["data"][config_maps.CA_KEY] == settings.trusted_ca
+    for pod in (pods.resolve_pod(ARTIFACT, settings, 1), pods.fetch_pod(ARTIFACT, settings, "n", 1)):
         assert "/etc/modelferry/input/ca.crt" in pod["spec"]["containers"][0]["args"]
 
 
 def test_only_the_readers_volume_asks_for_the_ready_label() -> None:
-    reader = volumes.reader_volume(SEEN, SETTINGS, MANIFEST)["spec"]
-    writer = volumes.writer_volume(SEEN, SETTINGS, MANIFEST)["spec"]
+    reader = volumes.reader_volume(ARTIFACT, SETTINGS, MANIFEST)["spec"]
+    writer = volumes.writer_volume(ARTIFACT, SETTINGS, MANIFEST)["spec"]
     assert "speech.ready.modelferry.dev/chattts" in json.dumps(reader["nodeAffinity"])
     assert "modelferry.dev" not in json.dumps(writer["nodeAffinity"])
     assert reader["local"]["path"] == "/var/lib/modelferry/speech/chattts/current"
@@ -185,8 +185,8 @@ def test_only_the_readers_volume_asks_for_the_ready_label() -> None:
 
 
 def test_names_of_two_artifacts_never_collide() -> None:
-    one = observed(document(name="b-c", namespace="a"))
-    two = observed(document(name="c", namespace="a-b"))
+    one = observed(document(name="b-c", namespace="a")).artifact
+    two = observed(document(name="c", namespace="a-b")).artifact
     assert (
         volumes.writer_volume(one, SETTINGS, MANIFEST)["metadata"]["name"]
         != volumes.writer_volume(two, SETTINGS, MANIFEST)["metadata"]["name"]
@@ -194,20 +194,20 @@ def test_names_of_two_artifacts_never_collide() -> None:
 
 
 def test_an_existing_claim_holds_the_model_under_the_artifacts_name() -> None:
-    seen = observed(document({"storage": {"claim": {"name": "models"}}}))
-    spec = pods.fetch_pod(seen, SETTINGS, "", 1)["spec"]
+    artifact = observed(document({"storage": {"claim": {"name": "models"}}})).artifact
+    spec = pods.fetch_pod(artifact, SETTINGS, "", 1)["spec"]
     assert spec["volumes"][-1]["persistentVolumeClaim"]["claimName"] == "models"
     assert "/data/chattts" in spec["initContainers"][0]["args"]
     assert "affinity" not in spec
 
 
 def test_the_longest_names_stay_within_kubernetes_limits() -> None:
-    seen = observed(document(name="a" * 63, namespace="b" * 63))
+    artifact = observed(document(name="a" * 63, namespace="b" * 63)).artifact
     for body in (
-        pods.fetch_pod(seen, SETTINGS, "n" * 253, 99),
-        pods.helper_pod(seen, SETTINGS, "prepare", "n" * 253, 99),
-        volumes.reader_volume(seen, SETTINGS, MANIFEST),
-        config_maps.input_map(seen, SETTINGS),
+        pods.fetch_pod(artifact, SETTINGS, "n" * 253, 99),
+        pods.helper_pod(artifact, SETTINGS, "prepare", "n" * 253, 99),
+        volumes.reader_volume(artifact, SETTINGS, MANIFEST),
+        config_maps.input_map(artifact, SETTINGS),
     ):
         assert len(body["metadata"]["name"]) <= 253
         assert all(len(value) <= 63 for value in body["metadata"].get("labels", {}).values())

@@ -57,19 +57,19 @@ def test_a_sidecar_that_does_not_start_is_the_trouble_with_its_last_words() -> N
         "lastState": ended("checkpoint", 1, "no space\n")["state"],
     }
     found = pod(phase="Pending", initContainerStatuses=[{"name": "checkpoint", **waiting}])
-    assert found.trouble == "container checkpoint ended with exit code 1: no space"
+    assert found.start_error == "container checkpoint ended with exit code 1: no space"
 
 
 def test_an_image_that_cannot_be_pulled_and_a_pod_without_a_place_are_troubles() -> None:
     waiting = {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
-    assert pod(containerStatuses=[waiting]).trouble == "ImagePullBackOff: not found"
+    assert pod(containerStatuses=[waiting]).start_error == "ImagePullBackOff: not found"
     unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
-    assert pod(conditions=[unplaced]).trouble == "Unschedulable: 0/2 nodes"
+    assert pod(conditions=[unplaced]).start_error == "Unschedulable: 0/2 nodes"
 
 
 def test_a_pod_that_just_starts_has_no_trouble() -> None:
     starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
-    assert pod(containerStatuses=[starting]).trouble == ""
+    assert pod(containerStatuses=[starting]).start_error == ""
 
 
 def test_a_claim_is_ours_by_its_owner_alone() -> None:

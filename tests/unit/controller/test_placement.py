@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelferry.controller.facts import Taint
-from modelferry.controller.placement import blocked, chosen, tolerated
+from modelferry.controller.placement import blocked_reason, is_selected, tolerated
 from modelferry.resource.spec import Nodes, Toleration
 from unit.controller.objects import node
 
@@ -34,17 +34,17 @@ def test_a_taint_that_only_prefers_keeps_nobody_away() -> None:
 
 def test_a_node_is_chosen_by_all_labels_of_the_selector() -> None:
     spec = Nodes((("gpu", "true"), ("zone", "a")))
-    assert chosen(node("n", {"gpu": "true", "zone": "a", "more": "x"}), spec)
-    assert not chosen(node("n", {"gpu": "true"}), spec)
+    assert is_selected(node("n", {"gpu": "true", "zone": "a", "more": "x"}), spec)
+    assert not is_selected(node("n", {"gpu": "true"}), spec)
 
 
 def test_a_passing_taint_blocks_a_chosen_node_and_a_lasting_one_unchooses_it() -> None:
     full = Taint("node.kubernetes.io/disk-pressure", "", "NoSchedule")
-    assert chosen(node("n", taints=(full,)), Nodes())
-    assert "disk-pressure" in blocked(node("n", taints=(full,)), Nodes())
-    assert not chosen(node("n", taints=(GPU,)), Nodes())
-    assert blocked(node("n", taints=(GPU,)), Nodes((), (Toleration("gpu", "Exists"),))) == ""
+    assert is_selected(node("n", taints=(full,)), Nodes())
+    assert "disk-pressure" in blocked_reason(node("n", taints=(full,)), Nodes())
+    assert not is_selected(node("n", taints=(GPU,)), Nodes())
+    assert blocked_reason(node("n", taints=(GPU,)), Nodes((), (Toleration("gpu", "Exists"),))) == ""
 
 
 def test_a_node_whose_kubelet_is_silent_is_blocked() -> None:
-    assert blocked(node("n", ready=False), Nodes()) == "the node is not ready"
+    assert blocked_reason(node("n", ready=False), Nodes()) == "the node is not ready"

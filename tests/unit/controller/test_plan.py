@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelferry.controller import report
-from modelferry.controller.actions import Create, Delete, Finalizer, Label
+from modelferry.controller import artifact_status
+from modelferry.controller.actions import Create, Delete, LabelNode, SetFinalizer
 from modelferry.controller.facts import ClaimFacts, Observed, Taint
 from modelferry.controller.plan import plan
 from modelferry.controller.pod_attempts import PERMANENT
@@ -40,44 +40,44 @@ def ready() -> World:
     return world
 
 
-def states(seen: Observed) -> dict[str, str]:
-    return {state.node: state.state for state in plan(seen, SETTINGS, NOW).states}
+def states(found: Observed) -> dict[str, str]:
+    return {copy.node: copy.state for copy in plan(found, SETTINGS, NOW).copies}
 
 
 def test_the_finalizer_comes_before_anything_else() -> None:
     made = plan(observed(document(finalizers=[])), SETTINGS, NOW)
-    assert made.actions == (Finalizer(True),)
+    assert made.actions == (SetFinalizer(True),)
 
 
 def test_first_the_input_and_the_resolve_pod_are_made_and_nothing_on_a_node() -> None:
     world = World(observed())
     made = world.settle()
     assert [body["kind"] for body in world.created] == ["ConfigMap", "Pod"]
-    assert made.hold is not None
-    assert (made.hold.reason, made.hold.stalled) == ("Resolving", False)
+    assert made.blocker is not None
+    assert (made.blocker.reason, made.blocker.stalled) == ("Resolving", False)
 
 
 def test_the_printed_manifest_is_stored_in_an_immutable_config_map_and_the_pod_goes() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(True))
-    world.change(printed=b"the manifest")
+    world.change(logged_manifest=b"the manifest")
     world.step()
     stored = world.bodies("ConfigMap")[-1]
     assert stored["immutable"] is True
     assert stored["binaryData"] == {"manifest.json.gz": "dGhlIG1hbmlmZXN0"}
     world.resolved()
     world.step()
-    assert world.seen.pods_of("resolve") == []
+    assert world.observed.pods_of("resolve") == []
 
 
 def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(True))
-    assert world.settle().again == 2
+    assert world.settle().requeue_after == 2
     world.settle(NOW + 2)
-    assert [(pod.attempt, pod.phase) for pod in world.seen.pods_of("resolve")] == [(2, "Pending")]
+    assert [(pod.attempt, pod.phase) for pod in world.observed.pods_of("resolve")] == [(2, "Pending")]
 
 
 def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
@@ -85,8 +85,8 @@ def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
     world.settle()
     world.end("resolve", "", Outcome(False, "SizeMismatch", "stalled", "a.bin: 5 bytes declared, 6 there"))
     made = world.settle(NOW + 1e6)
-    assert made.hold is not None
-    assert (made.hold.reason, made.hold.stalled, made.again) == ("SizeMismatch", True, None)
+    assert made.blocker is not None
+    assert (made.blocker.reason, made.blocker.stalled, made.requeue_after) == ("SizeMismatch", True, None)
     assert len(world.bodies("Pod", "resolve")) == 1
 
 
@@ -96,18 +96,19 @@ def test_another_trusted_authority_asks_again_at_once_but_keeps_a_manifest_that_
     world.end("resolve", "", Outcome(False, "UnknownAuthority", "stalled", "add the authority"))
     world.settle()
     trusting = replace(SETTINGS, trusted_ca="-----BEGIN CERTIFICATE-----")
-    made = plan(world.seen, trusting, NOW)
+    now_trusting = observed(settings=trusting).artifact
+    made = plan(replace(world.observed, artifact=now_trusting), trusting, NOW)
     assert [action.kind for action in made.actions if isinstance(action, Delete)] == ["Pod"]
-    settled = ready().seen
-    assert plan(settled, trusting, NOW).hold is None
-    assert {state.state for state in plan(settled, trusting, NOW).states} == {"Ready"}
+    settled = replace(ready().observed, artifact=now_trusting)
+    assert plan(settled, trusting, NOW).blocker is None
+    assert {state.state for state in plan(settled, trusting, NOW).copies} == {"Ready"}
 
 
 def test_a_missing_file_stalls_and_is_looked_for_again_after_five_minutes() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(False, "NotFound", "stalled", "404"))
-    assert world.settle().again == 300
+    assert world.settle().requeue_after == 300
     world.settle(NOW + 301)
     assert len(world.bodies("Pod", "resolve")) == 2
 
@@ -124,7 +125,7 @@ def test_a_node_is_labelled_as_a_holder_before_its_directory_is_made() -> None:
     world.settle()
     world.resolved()
     made = world.step()
-    labels = [i for i, action in enumerate(made.actions) if isinstance(action, Label) and action.key == COPY]
+    labels = [i for i, action in enumerate(made.actions) if isinstance(action, LabelNode) and action.key == COPY]
     helpers = [
         i for i, a in enumerate(made.actions) if isinstance(a, Create) and "prepare" in a.body["metadata"]["name"]
     ]
@@ -140,41 +141,43 @@ def test_no_download_starts_before_the_directory_is_there() -> None:
     assert world.bodies("Pod", "fetch") == []
     world.end("prepare", "node-0", Outcome(True))
     world.settle()
-    assert [pod.node for pod in world.seen.pods_of("fetch")] == ["node-0"]
+    assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-0"]
 
 
 def test_a_verified_copy_labels_its_node_and_the_pods_go() -> None:
     world = downloading()
     world.end("fetch", "node-0", WHOLE)
     made = world.step()
-    assert Label("node-0", READY, MANIFEST.revision) in made.actions
-    assert [notice.reason for notice in made.notices] == ["NodeReady"]
+    assert LabelNode("node-0", READY, MANIFEST.revision) in made.actions
+    assert [event.reason for event in world.events] == ["NodeReady"]
     world.settle()
-    assert {pod.node for pod in world.seen.pods} == {"node-1"}
-    assert states(world.seen) == {"node-0": "Ready", "node-1": "Waiting"}
+    assert {pod.node for pod in world.observed.pods} == {"node-1"}
+    assert states(world.observed) == {"node-0": "Ready", "node-1": "Waiting"}
 
 
 def test_a_settled_artifact_asks_for_nothing() -> None:
-    made = plan(ready().seen, SETTINGS, NOW)
-    assert (made.actions, made.notices, made.hold, made.again) == ((), (), None, None)
+    world = ready()
+    made = world.step()
+    assert world.events == []
+    assert (made.actions, made.blocker, made.requeue_after) == ((), None, None)
 
 
 def test_the_sidecars_progress_is_the_nodes_state() -> None:
     world = downloading()
-    name = world.seen.pods_of("fetch", "node-0")[0].name
+    name = world.observed.pods_of("fetch", "node-0")[0].name
     for phase, state in (("fetching", "Downloading"), ("verifying", "Verifying"), ("repairing", "Repairing")):
         world.change(progress={name: Progress(phase, total=1000, done=400, speed=50.0, eta=12.0)})
-        found = next(s for s in plan(world.seen, SETTINGS, NOW).states if s.node == "node-0")
+        found = next(s for s in plan(world.observed, SETTINGS, NOW).copies if s.node == "node-0")
         assert (found.state, found.done, found.speed, found.eta) == (state, 400, 50.0, 12.0)
 
 
 def test_a_killed_download_is_tried_again_after_two_seconds_and_the_old_pod_goes() -> None:
     world = downloading()
     world.end("fetch", "node-0", None)
-    assert world.settle().again == 2
-    assert states(world.seen)["node-0"] == "Retrying"
+    assert world.settle().requeue_after == 2
+    assert states(world.observed)["node-0"] == "Retrying"
     world.settle(NOW + 2)
-    pods = world.seen.pods_of("fetch", "node-0")
+    pods = world.observed.pods_of("fetch", "node-0")
     assert [pod.attempt for pod in pods] == [2]
 
 
@@ -184,8 +187,8 @@ def test_a_wrong_digest_stalls_its_node_alone_and_is_never_tried_again() -> None
     world.end("fetch", "node-0", Outcome(False, "DigestMismatch", "stalled", "a.bin: expected …, got …"))
     world.end("fetch", "node-1", WHOLE)
     world.settle(NOW + 1e9)
-    assert states(world.seen) == {"node-0": "Stalled", "node-1": "Ready"}
-    assert READY not in world.seen.nodes[0].labels
+    assert states(world.observed) == {"node-0": "Stalled", "node-1": "Ready"}
+    assert READY not in world.observed.nodes[0].labels
 
 
 def test_a_changed_spec_replaces_a_download_and_forgets_the_failure() -> None:
@@ -193,11 +196,10 @@ def test_a_changed_spec_replaces_a_download_and_forgets_the_failure() -> None:
     world.end("fetch", "node-0", Outcome(False, "DigestMismatch", "stalled", "…"))
     world.settle()
     body = document({"transfer": {"connections": 4}})
-    world.seen = replace(observed(body), **{f: getattr(world.seen, f) for f in ("nodes", "pods", "claims", "volumes")},
-                         config_maps=world.seen.config_maps)  # fmt: skip
+    world.change(artifact=observed(body).artifact)
     world.resolved()
     world.settle()
-    pods = world.seen.pods_of("fetch")
+    pods = world.observed.pods_of("fetch")
     assert [(pod.node, pod.attempt, pod.phase) for pod in sorted(pods, key=lambda p: p.node)] == [
         ("node-0", 1, "Pending"),
         ("node-1", 1, "Pending"),
@@ -207,10 +209,10 @@ def test_a_changed_spec_replaces_a_download_and_forgets_the_failure() -> None:
 def test_more_streams_do_not_fetch_a_settled_model_again() -> None:
     world = ready()
     body = document({"transfer": {"connections": 4}})
-    world.seen = replace(world.seen, document=body, artifact=observed(body).artifact)
+    world.observed = replace(world.observed, artifact=observed(body).artifact)
     world.settle()
-    assert states(world.seen) == {"node-0": "Ready", "node-1": "Ready"}
-    assert world.seen.pods_of("fetch") == []
+    assert states(world.observed) == {"node-0": "Ready", "node-1": "Ready"}
+    assert world.observed.pods_of("fetch") == []
 
 
 def test_another_revision_is_fetched_while_the_old_label_stays() -> None:
@@ -220,13 +222,13 @@ def test_another_revision_is_fetched_while_the_old_label_stays() -> None:
     for name in ("node-0", "node-1"):
         world.end("prepare", name, Outcome(True))
     world.settle()
-    assert [n.labels[READY] for n in world.seen.nodes] == ["abc123", "abc123"]
-    assert len(world.seen.pods_of("fetch")) == 2
+    assert [n.labels[READY] for n in world.observed.nodes] == ["abc123", "abc123"]
+    assert len(world.observed.pods_of("fetch")) == 2
 
 
 def rebooted(world: World) -> World:
     """node-1 came back from a reboot."""
-    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], boot="boot-2")))
+    world.change(nodes=(world.observed.nodes[0], replace(world.observed.nodes[1], boot="boot-2")))
     return world
 
 
@@ -235,12 +237,12 @@ def test_after_a_reboot_a_copy_is_looked_at_again_while_its_label_stays() -> Non
     world.settle()
     world.end("prepare", "node-1", Outcome(True))
     world.settle()
-    assert [pod.node for pod in world.seen.pods_of("fetch")] == ["node-1"]
-    assert world.seen.nodes[1].labels[READY] == MANIFEST.revision
+    assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-1"]
+    assert world.observed.nodes[1].labels[READY] == MANIFEST.revision
     world.end("fetch", "node-1", WHOLE)
     world.settle()
-    assert world.seen.nodes[1].labels[COPY] == "boot-2"
-    assert world.seen.pods == ()
+    assert world.observed.nodes[1].labels[COPY] == "boot-2"
+    assert world.observed.pods == ()
 
 
 def test_a_copy_that_a_disk_lost_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
@@ -248,57 +250,57 @@ def test_a_copy_that_a_disk_lost_loses_its_label_as_soon_as_bytes_are_fetched_ag
     world.settle()
     world.end("prepare", "node-1", Outcome(True))
     world.settle()
-    name = world.seen.pods_of("fetch", "node-1")[0].name
+    name = world.observed.pods_of("fetch", "node-1")[0].name
     world.change(progress={name: Progress("recovering", total=1000)})
     world.step()
-    assert world.seen.nodes[1].labels[READY] == MANIFEST.revision
+    assert world.observed.nodes[1].labels[READY] == MANIFEST.revision
     world.change(progress={name: Progress("fetching", total=1000)})
     world.step()
-    assert READY not in world.seen.nodes[1].labels
-    assert states(world.seen)["node-1"] == "Downloading"
+    assert READY not in world.observed.nodes[1].labels
+    assert states(world.observed)["node-1"] == "Downloading"
 
 
 def test_a_labelled_node_that_is_down_still_counts_as_ready() -> None:
     world = ready()
-    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], ready=False, boot="boot-2")))
+    world.change(nodes=(world.observed.nodes[0], replace(world.observed.nodes[1], ready=False, boot="boot-2")))
     made = world.settle()
-    assert {state.state for state in made.states} == {"Ready"}
+    assert {state.state for state in made.copies} == {"Ready"}
 
 
 def test_a_new_node_gets_the_model() -> None:
     world = ready()
-    world.change(nodes=(*world.seen.nodes, node("node-2")))
+    world.change(nodes=(*world.observed.nodes, node("node-2")))
     world.settle()
-    assert states(world.seen)["node-2"] == "Preparing"
-    assert READY not in world.seen.nodes[2].labels
+    assert states(world.observed)["node-2"] == "Preparing"
+    assert READY not in world.observed.nodes[2].labels
 
 
 def test_a_node_that_is_gone_is_dropped_and_its_pods_are_removed_at_once() -> None:
     world = downloading()
-    world.change(nodes=world.seen.nodes[:1])
-    made = plan(world.seen, SETTINGS, NOW)
+    world.change(nodes=world.observed.nodes[:1])
+    made = plan(world.observed, SETTINGS, NOW)
     drops = [action for action in made.actions if isinstance(action, Delete)]
     assert all(action.grace == 0 for action in drops)
-    assert {action.name for action in drops} == {pod.name for pod in world.seen.pods if pod.node == "node-1"}
-    assert [state.node for state in made.states] == ["node-0"]
+    assert {action.name for action in drops} == {pod.name for pod in world.observed.pods if pod.node == "node-1"}
+    assert [state.node for state in made.copies] == ["node-0"]
 
 
 def test_a_node_that_is_no_longer_chosen_loses_label_then_directory() -> None:
     world = ready()
     body = document({"nodes": {"selector": {"gpu": "true"}}})
-    kept = replace(world.seen.nodes[0], labels={**world.seen.nodes[0].labels, "gpu": "true"})
-    world.seen = replace(world.seen, document=body, artifact=observed(body).artifact, nodes=(kept, world.seen.nodes[1]))
+    kept = replace(world.observed.nodes[0], labels={**world.observed.nodes[0].labels, "gpu": "true"})
+    world.observed = replace(world.observed, artifact=observed(body).artifact, nodes=(kept, world.observed.nodes[1]))
     world.change(consumers={"node-1": ("server-1",)})
     world.settle()
-    assert READY not in world.seen.nodes[1].labels
+    assert READY not in world.observed.nodes[1].labels
     assert world.bodies("Pod", "remove") == []
     world.change(consumers={})
     world.settle()
     assert [body["spec"]["nodeName"] for body in world.bodies("Pod", "remove")] == ["node-1"]
     world.end("remove", "node-1", Outcome(True))
     world.settle()
-    assert COPY not in world.seen.nodes[1].labels
-    assert READY in world.seen.nodes[0].labels
+    assert COPY not in world.observed.nodes[1].labels
+    assert READY in world.observed.nodes[0].labels
 
 
 def test_a_tainted_node_is_not_chosen_and_a_cordoned_one_waits() -> None:
@@ -307,7 +309,7 @@ def test_a_tainted_node_is_not_chosen_and_a_cordoned_one_waits() -> None:
     world.settle()
     world.resolved()
     made = world.settle()
-    assert {(s.node, s.state, s.reason) for s in made.states} == {
+    assert {(s.node, s.state, s.reason) for s in made.copies} == {
         ("b", "Waiting", "NodeNotReady"),
         ("c", "Waiting", "NodeNotReady"),
     }
@@ -319,9 +321,9 @@ def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
     world.settle()
     world.resolved()
     made = world.settle()
-    assert made.hold is not None
-    assert (made.hold.reason, made.hold.stalled) == ("NoMatchingNodes", True)
-    assert "gpu=true" in made.hold.message
+    assert made.blocker is not None
+    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", True)
+    assert "gpu=true" in made.blocker.message
 
 
 def test_a_foreign_claim_of_the_artifacts_name_stalls_and_is_left_alone() -> None:
@@ -329,8 +331,8 @@ def test_a_foreign_claim_of_the_artifacts_name_stalls_and_is_left_alone() -> Non
     world.settle()
     world.resolved()
     made = world.settle()
-    assert made.hold is not None
-    assert made.hold.reason == "ClaimNameTaken"
+    assert made.blocker is not None
+    assert made.blocker.reason == "ClaimNameTaken"
     assert world.bodies("PersistentVolume") == []
 
 
@@ -339,74 +341,74 @@ def test_a_missing_claim_stalls_until_it_is_there() -> None:
     world.settle()
     world.resolved()
     made = world.settle()
-    assert made.hold is not None
-    assert (made.hold.reason, made.again) == ("ClaimMissing", 10)
+    assert made.blocker is not None
+    assert (made.blocker.reason, made.requeue_after) == ("ClaimMissing", 10)
     world.change(claims={"models": ClaimFacts("models", False, "Bound", False)})
     world.settle()
     world.end("fetch", "", WHOLE)
-    assert [(s.node, s.state) for s in world.settle().states] == [("", "Ready")]
-    assert world.seen.pods_of("fetch", "")[0].phase == "Succeeded"
+    assert [(s.node, s.state) for s in world.settle().copies] == [("", "Ready")]
+    assert world.observed.pods_of("fetch", "")[0].phase == "Succeeded"
 
 
 def test_a_volume_that_lost_its_claim_is_made_anew() -> None:
     world = ready()
     name = names.volume("speech", "chattts", "reader")
-    claims = {k: v for k, v in world.seen.claims.items() if k != "chattts"}
+    claims = {k: v for k, v in world.observed.claims.items() if k != "chattts"}
     world.change(
-        claims=claims, volumes={**world.seen.volumes, name: replace(world.seen.volumes[name], phase="Released")}
+        claims=claims, volumes={**world.observed.volumes, name: replace(world.observed.volumes[name], phase="Released")}
     )
     world.settle()
-    assert "chattts" in world.seen.claims
-    assert world.seen.volumes[name].phase == "Available"
+    assert "chattts" in world.observed.claims
+    assert world.observed.volumes[name].phase == "Available"
 
 
 def test_deletion_goes_labels_first_and_the_finalizer_last() -> None:
     world = ready()
-    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     world.settle()
-    assert all(READY not in n.labels for n in world.seen.nodes)
-    assert names.FINALIZER in world.seen.document["metadata"]["finalizers"]
+    assert all(READY not in n.labels for n in world.observed.nodes)
+    assert names.FINALIZER in world.observed.artifact.document["metadata"]["finalizers"]
     for name in ("node-0", "node-1"):
         world.end("remove", name, Outcome(True))
     world.settle()
-    assert (world.seen.pods, world.seen.claims, world.seen.volumes) == ((), {}, {})
-    assert world.seen.document["metadata"]["finalizers"] == []
+    assert (world.observed.pods, world.observed.claims, world.observed.volumes) == ((), {}, {})
+    assert world.observed.artifact.document["metadata"]["finalizers"] == []
 
 
 def test_deletion_says_that_it_waits_for_a_consumer_and_touches_no_directory() -> None:
     world = ready()
-    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     world.change(consumers={"node-0": ("server-1",)})
     made = world.step()
-    assert made.hold is not None
-    assert "server-1 on node-0" in made.hold.message
+    assert made.blocker is not None
+    assert "server-1 on node-0" in made.blocker.message
     assert {body["spec"]["nodeName"] for body in world.bodies("Pod", "remove")} == {"node-1"}
 
 
 def test_deletion_does_not_wait_for_a_node_that_is_gone() -> None:
     world = ready()
-    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     world.change(nodes=())
     world.settle()
-    assert world.seen.document["metadata"]["finalizers"] == []
+    assert world.observed.artifact.document["metadata"]["finalizers"] == []
 
 
 def test_deletion_waits_for_a_node_that_is_down_and_names_it() -> None:
     world = ready()
-    world.seen.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    world.change(nodes=(world.seen.nodes[0], replace(world.seen.nodes[1], ready=False)))
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.change(nodes=(world.observed.nodes[0], replace(world.observed.nodes[1], ready=False)))
     world.settle()
     world.end("remove", "node-0", Outcome(True))
     made = world.settle()
-    assert made.hold is not None
-    assert "node-1 is not ready" in made.hold.message
+    assert made.blocker is not None
+    assert "node-1 is not ready" in made.blocker.message
 
 
 def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
-    seen = replace(observed(), artifact=None, fault="spec.source.s3: is not a field")
-    made = plan(seen, SETTINGS, NOW)
-    assert made.hold is not None
-    assert (made.hold.reason, made.hold.message, made.hold.stalled) == (
+    unreadable = replace(observed().artifact, spec=None, spec_error="spec.source.s3: is not a field", input_key="")
+    made = plan(Observed(unreadable), SETTINGS, NOW)
+    assert made.blocker is not None
+    assert (made.blocker.reason, made.blocker.message, made.blocker.stalled) == (
         "InvalidSpec", "spec.source.s3: is not a field", True,
     )  # fmt: skip
 
@@ -414,10 +416,10 @@ def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
 def with_mirrors(*views: str, phase: str = "fetching", message: str = "", speed: float = 0.0) -> str:
     """The state of node-0, whose download sees its servers in these states."""
     world = downloading()
-    (pod,) = world.seen.pods_of("fetch", "node-0")
+    (pod,) = world.observed.pods_of("fetch", "node-0")
     mirrors = tuple(MirrorProgress(f"m{number}", state) for number, state in enumerate(views))
     told = Progress(phase, total=1000, message=message, mirrors=mirrors, speed=speed)
-    return states(replace(world.seen, progress={pod.name: told}))["node-0"]
+    return states(replace(world.observed, progress={pod.name: told}))["node-0"]
 
 
 def test_with_every_server_down_a_node_is_unavailable() -> None:
@@ -442,11 +444,12 @@ def test_with_one_server_that_may_be_asked_it_is_at_work() -> None:
 
 def test_every_server_down_is_reconciling_with_that_reason_and_the_message_of_the_download() -> None:
     world = downloading()
-    (pod,) = world.seen.pods_of("fetch", "node-0")
+    (pod,) = world.observed.pods_of("fetch", "node-0")
     message = "all 2 mirrors are down; https://h/a.bin was reset; trying again"
     told = Progress("fetching", total=1000, message=message, mirrors=(MirrorProgress("a", "Down"),))
-    seen = replace(world.seen, progress={pod.name: told})
-    conditions = {c["type"]: c for c in report.status(seen, plan(seen, SETTINGS, NOW), NOW)["conditions"]}
+    found = replace(world.observed, progress={pod.name: told})
+    status = artifact_status.build(found, plan(found, SETTINGS, NOW), NOW)
+    conditions = {c["type"]: c for c in status["conditions"]}
     assert set(conditions) == {"Ready", "Reconciling"}
     assert (conditions["Reconciling"]["status"], conditions["Reconciling"]["reason"]) == ("True", "Unavailable")
     assert conditions["Ready"]["reason"] == "Unavailable"

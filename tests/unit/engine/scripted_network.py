@@ -12,7 +12,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
-from origin.rules import Asked, Reply, Rule, Served, reply_to
+from origin.rules import ReceivedRequest, Reply, Rule, Served, reply_to
 from origin.server import parse
 
 #: What a connection attempt may meet with, in the stead of an answer.
@@ -27,7 +27,7 @@ class ScriptedNetwork(HTTPClient):
 
     def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
         super().__init__(_UNUSED, Timeouts(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self._contents = contents
         self._script = script
         self._digest = digest

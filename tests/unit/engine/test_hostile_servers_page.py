@@ -121,7 +121,7 @@ def test_the_code_knows_no_row_that_the_page_does_not() -> None:
 
 
 def test_the_rows_that_are_run_over_sockets_are_those_of_the_table() -> None:
-    assert {row.number for row in ROWS.values() if "catalogue" in row.proofs} == {case.row for case in CASES}
+    assert {row.number for row in ROWS.values() if "catalogue" in row.proofs} == {case.behavior for case in CASES}
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"row {row.number}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelferry.errors import DigestMismatch, DirectoryBusy, ServerBusy
-from modelferry.messages import Outcome
+from modelferry.messages import MirrorProgress, Outcome
 
 
 def test_an_outcome_survives_its_encoding() -> None:
@@ -56,3 +56,14 @@ def test_what_is_no_outcome_is_none(text: str) -> None:
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
     assert Outcome.decode('{"ok": true, "later": 1}') == Outcome(True)
+
+
+def test_how_mirrors_ended_travels_in_the_termination_message_and_gives_way_to_the_error() -> None:
+    mirrors = tuple(MirrorProgress(f"mirror-{n}", "Quarantined", fetched=1 << 40, message="é" * 30) for n in range(16))
+    outcome = Outcome(True, mirrors=mirrors[:4])
+    assert Outcome.decode(outcome.encode()) == outcome
+    long = Outcome(False, "DigestMismatch", "stalled", "ü" * 600, mirrors=mirrors)
+    read = Outcome.decode(long.encode())
+    assert len(long.encode()) <= 4096
+    assert read is not None
+    assert (read.reason, read.mirrors) == ("DigestMismatch", ())

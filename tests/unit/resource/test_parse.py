@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-import wrong_documents
+import invalid_documents
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.parse import load_artifact, parse_artifact
 from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource, HuggingFaceSource, ModelScopeSource
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.transfer import DEFAULT_CONNECTIONS, TLS, Transfer
-from unit.resource.wrong_fields import RIGHT, SHA, WRONG, Wrong, document
+from unit.resource.invalid_fields import INVALID, SHA, VALID, InvalidField, document
 
 
 def test_every_field_is_read() -> None:
@@ -29,13 +29,13 @@ def test_every_field_is_read() -> None:
     )
     nodes = Nodes((("gpu", "true"),), (Toleration("gpu", "Exists", "", "NoSchedule"),))
     spec = Spec(HTTPSource(files), nodes, NodeLocal(), Transfer(8, TLS(False)))
-    assert parse_artifact(RIGHT) == Artifact("chattts", "speech", spec)
+    assert parse_artifact(VALID) == Artifact("chattts", "speech", spec)
 
 
 def test_what_is_left_out_has_its_default() -> None:
-    short: dict[str, Any] = {key: deepcopy(RIGHT[key]) for key in ("apiVersion", "kind")}
+    short: dict[str, Any] = {key: deepcopy(VALID[key]) for key in ("apiVersion", "kind")}
     short["metadata"] = {"name": "chattts"}
-    short["spec"] = {"source": RIGHT["spec"]["source"], "nodes": None, "storage": {}}
+    short["spec"] = {"source": VALID["spec"]["source"], "nodes": None, "storage": {}}
     artifact = parse_artifact(short)
     assert artifact.namespace == ""
     assert artifact.spec.nodes == Nodes()
@@ -44,7 +44,7 @@ def test_what_is_left_out_has_its_default() -> None:
 
 
 def test_a_claim_md5_and_plain_http_are_read() -> None:
-    other = deepcopy(RIGHT)
+    other = deepcopy(VALID)
     other["spec"]["storage"] = {"claim": {"name": "models"}}
     other["spec"]["transfer"] = {"tls": {"allowPlainHTTP": True}}
     other["spec"]["source"]["http"]["files"] = [{"path": "a", "url": "http://h.example/a", "md5": "a" * 32}]
@@ -55,14 +55,14 @@ def test_a_claim_md5_and_plain_http_are_read() -> None:
 
 
 def test_what_the_api_server_adds_is_no_fault() -> None:
-    seen = deepcopy(RIGHT)
+    seen = deepcopy(VALID)
     seen["metadata"] |= {"uid": "1", "generation": 3, "labels": {"a": "b"}, "managedFields": []}
     seen["status"] = {"conditions": []}
-    assert parse_artifact(seen) == parse_artifact(RIGHT)
+    assert parse_artifact(seen) == parse_artifact(VALID)
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
-def test_a_wrong_field_is_named_with_its_cause(wrong: Wrong) -> None:
+@pytest.mark.parametrize("wrong", INVALID, ids=str)
+def test_an_invalid_field_is_named_with_its_cause(wrong: InvalidField) -> None:
     with pytest.raises(InvalidSpec) as caught:
         parse_artifact(document(wrong), where="model.yaml")
     faults = re.split(r"; (?=[a-zA-Z0-9.\[\]]+: )", caught.value.message.removeprefix("model.yaml: "))
@@ -72,9 +72,9 @@ def test_a_wrong_field_is_named_with_its_cause(wrong: Wrong) -> None:
     )
 
 
-@pytest.mark.parametrize("what", wrong_documents.WRONG)
+@pytest.mark.parametrize("what", invalid_documents.INVALID)
 def test_what_the_api_server_refuses_is_refused_here_too(what: str) -> None:
-    bad, _, said = wrong_documents.WRONG[what]
+    bad, _, said = invalid_documents.INVALID[what]
     with pytest.raises(InvalidSpec, match=re.escape(said)):
         parse_artifact(bad)
 
@@ -97,7 +97,7 @@ def test_every_field_of_the_crd_has_a_wrong_document() -> None:
     fields = set(_fields(schema, "spec"))
     assert len(fields) > 60
     told: set[str] = set()
-    for bad, _, _ in wrong_documents.WRONG.values():
+    for bad, _, _ in invalid_documents.INVALID.values():
         with pytest.raises(InvalidSpec) as caught:
             parse_artifact(bad)
         for path, what in re.findall(r"(?:^|; )(spec[A-Za-z0-9.\[\]]*): ([^;]*)", caught.value.message):
@@ -105,15 +105,15 @@ def test_every_field_of_the_crd_has_a_wrong_document() -> None:
                 generic = re.sub(r"\[\d+\]", "[]", path)
                 # A fault of an item that has no fields, or of a key, is one of the list, or of the mapping.
                 told |= {generic, generic.removesuffix("[]"), generic.rpartition(".")[0]}
-    assert sorted(fields - told) == [], "give tests/wrong_documents.py a document in which this field is wrong"
+    assert sorted(fields - told) == [], "give tests/invalid_documents.py a document in which this field is wrong"
 
 
 def test_the_document_that_those_are_made_from_is_right() -> None:
-    assert parse_artifact(wrong_documents.right()).name == "chattts"
+    assert parse_artifact(invalid_documents.valid()).name == "chattts"
 
 
 def test_all_faults_are_told_at_once() -> None:
-    bad = deepcopy(RIGHT)
+    bad = deepcopy(VALID)
     bad["spec"]["source"]["http"]["files"][0] |= {"path": "/a", "size": -1}
     bad["spec"]["transfer"]["connections"] = 1000
     with pytest.raises(InvalidSpec) as caught:
@@ -123,7 +123,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_a_password_in_a_url_is_not_repeated_in_the_message() -> None:
-    bad = deepcopy(RIGHT)
+    bad = deepcopy(VALID)
     bad["spec"]["source"]["http"]["files"][0]["url"] = "https://user:hunter2@h.example/a?sig=hunter3"
     with pytest.raises(InvalidSpec) as caught:
         parse_artifact(bad)
@@ -131,7 +131,7 @@ def test_a_password_in_a_url_is_not_repeated_in_the_message() -> None:
 
 
 def test_more_files_than_allowed_are_refused_by_their_number() -> None:
-    bad = deepcopy(RIGHT)
+    bad = deepcopy(VALID)
     bad["spec"]["source"]["http"]["files"] = [
         {"path": f"f{n}", "url": "https://h.example/f"} for n in range(MAX_FILES + 1)
     ]
@@ -141,14 +141,14 @@ def test_more_files_than_allowed_are_refused_by_their_number() -> None:
 
 def test_a_file_may_hold_other_documents_beside_the_one_artifact(tmp_path: Path) -> None:
     path = tmp_path / "all.yaml"
-    path.write_text(yaml.safe_dump_all([{"kind": "Deployment"}, RIGHT, None]))
-    assert load_artifact(path) == parse_artifact(RIGHT)
+    path.write_text(yaml.safe_dump_all([{"kind": "Deployment"}, VALID, None]))
+    assert load_artifact(path) == parse_artifact(VALID)
 
 
 def test_json_is_read_as_well(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
-    path.write_text(json.dumps(RIGHT))
-    assert load_artifact(path) == parse_artifact(RIGHT)
+    path.write_text(json.dumps(VALID))
+    assert load_artifact(path) == parse_artifact(VALID)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
     [
         (b"", "holds 0 documents"),
         (b"- a\n- b\n", "holds 0 documents"),
-        (yaml.safe_dump_all([RIGHT, RIGHT]).encode(), "holds 2 documents"),
+        (yaml.safe_dump_all([VALID, VALID]).encode(), "holds 2 documents"),
         (b"a: [", "not YAML"),
         (b"!!python/object/apply:os.system ['true']", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
@@ -177,7 +177,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_repository_on_a_hub_is_read_with_its_defaults() -> None:
-    hub = deepcopy(RIGHT)
+    hub = deepcopy(VALID)
     hub["spec"]["source"] = {"huggingFace": {"repo": "bert", "endpoint": "https://hf-mirror.com/"}}
     assert parse_artifact(hub).spec.source == HuggingFaceSource("bert", "main", endpoint="https://hf-mirror.com")
     hub["spec"]["source"] = {"modelScope": {"repo": "a/b", "include": ["*.json"], "exclude": ["x/"], "revision": "v1"}}

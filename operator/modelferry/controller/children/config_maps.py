@@ -1,8 +1,8 @@
-"""Two immutable ConfigMaps of an artifact, named by what they hold: the input of its pods, and the resolved manifest.
+"""Two immutable ConfigMaps of an artifact, named after their content: the input of its pods, and the resolved manifest.
 
-A changed spec makes a new input (but for bandwidth and windows, which reach the pods that run); only a changed source
-makes a new manifest. So the number of streams can be changed without asking the source again, and what `main` points at
-today does not slip into a model that was pinned yesterday.
+A changed spec makes a new input (except bandwidth and windows, which running pods receive); only a changed source makes
+a new manifest. So the number of connections can be changed without resolving the source again, and a model stays pinned
+when the branch of its source moves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import json
 
 from modelferry.controller.children.metadata import metadata
-from modelferry.controller.facts import Object, Observed
+from modelferry.controller.facts import ArtifactFacts, Object
 from modelferry.controller.settings import Settings
 from modelferry.manifest import codec
 from modelferry.resource import API_VERSION, KIND, names
@@ -22,48 +22,49 @@ CA_KEY = "ca.crt"
 MANIFEST_KEY = "manifest.json.gz"
 
 
-def input_key(seen: Observed, settings: Settings) -> str:
-    """Stands for everything that a pod works by from its start: where it changes, there are new pods, and one that
-    failed is tried anew at once."""
-    default = [dict(settings.proxy), settings.proxy_secret]
-    return names.fingerprint([seen.namespace, seen.name, settled(seen.document["spec"]), settings.trusted_ca, default])
+def input_key(document: Object, settings: Settings) -> str:
+    """Identifies everything that a pod reads when it starts: a new key makes new pods, and a failed attempt is then
+    retried immediately. Computed once, as `ArtifactFacts.input_key`."""
+    meta, spec = document["metadata"], settled(document["spec"])
+    default_proxy = [dict(settings.proxy), settings.proxy_secret]
+    return names.fingerprint([meta["namespace"], meta["name"], spec, settings.trusted_ca, default_proxy])
 
 
-def source_key(seen: Observed) -> str:
-    """Stands for the source and the manifest's format; not for how the source is reached, which may change under a
-    pinned manifest. A manifest of an older format keeps its own name, so that the source is resolved again."""
-    return names.fingerprint([codec.VERSION, seen.document["spec"].get("source")])
+def source_key(artifact: ArtifactFacts) -> str:
+    """Identifies the source and the format of the manifest; not how the source is reached, which may change while the
+    manifest stays pinned. With another format the source is resolved again."""
+    return names.fingerprint([codec.VERSION, artifact.document["spec"].get("source")])
 
 
-def input_name(seen: Observed, settings: Settings) -> str:
+def input_name(artifact: ArtifactFacts) -> str:
     """The name of the input ConfigMap."""
-    return f"{seen.name}-input-{input_key(seen, settings)}"
+    return f"{artifact.name}-input-{artifact.input_key}"
 
 
-def manifest_name(seen: Observed) -> str:
+def manifest_name(artifact: ArtifactFacts) -> str:
     """The name of the manifest ConfigMap."""
-    return f"{seen.name}-manifest-{source_key(seen)}"
+    return f"{artifact.name}-manifest-{source_key(artifact)}"
 
 
-def input_map(seen: Observed, settings: Settings) -> Object:
-    """The resource as `modelferry pull` would read it, and the operator's further authorities."""
+def input_map(artifact: ArtifactFacts, settings: Settings) -> Object:
+    """The resource as `modelferry pull` reads it, and the operator's additional certificate authorities."""
     document = {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": seen.name, "namespace": seen.namespace},
-        "spec": settled(seen.document["spec"]),
+        "metadata": {"name": artifact.name, "namespace": artifact.namespace},
+        "spec": settled(artifact.document["spec"]),
     }
     data = {ARTIFACT_KEY: json.dumps(document, sort_keys=True)}
     if settings.trusted_ca:
         data[CA_KEY] = settings.trusted_ca
-    return _immutable(seen, input_name(seen, settings)) | {"data": data}
+    return _immutable(artifact, input_name(artifact)) | {"data": data}
 
 
-def manifest_map(seen: Observed, manifest: bytes) -> Object:
-    """The manifest that the resolve pod printed."""
+def manifest_map(artifact: ArtifactFacts, manifest: bytes) -> Object:
+    """The encoded manifest that the resolve pod logged."""
     encoded = base64.b64encode(manifest).decode()
-    return _immutable(seen, manifest_name(seen)) | {"binaryData": {MANIFEST_KEY: encoded}}
+    return _immutable(artifact, manifest_name(artifact)) | {"binaryData": {MANIFEST_KEY: encoded}}
 
 
-def _immutable(seen: Observed, name: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(seen, name), "immutable": True}
+def _immutable(artifact: ArtifactFacts, name: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(artifact, name), "immutable": True}

@@ -1,1 +1,1 @@
-"""The steps of a plan, each a pure function of the facts: manifest, storage, node, leaving, deletion, housekeeping."""
+"""The steps of a plan, each a pure function of the observed state: manifest, storage, copy, removal, deletion."""

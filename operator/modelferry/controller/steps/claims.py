@@ -1,4 +1,4 @@
-"""Second: where the files go. Node-local: two volumes and their claims. Otherwise: the claim that the user made."""
+"""Step 2: the storage. Node-local: two volumes and their claims. Otherwise: the claim that the user created."""
 
 from __future__ import annotations
 
@@ -6,65 +6,71 @@ from modelferry.controller.actions import Action, Create, Delete
 from modelferry.controller.children import volumes
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import Blocker, Step
+from modelferry.controller.step_result import Blocker, StepResult
 from modelferry.manifest import Manifest
 from modelferry.resource import names
 
-#: Seconds between two looks at a claim that somebody else has to make or remove: we do not watch all claims.
-_LOOK = 10.0
+#: Seconds until a claim that the user has to create or delete is checked again: only our own claims are watched.
+_REQUEUE = 10.0
 
 
-def existing_claim(seen: Observed, name: str) -> Step:
-    """Has no hold when the user's claim is there."""
-    if name in seen.claims:
-        return Step()
-    message = f"claim {name!r} is not in namespace {seen.namespace!r}: create it, or correct spec.storage.claim.name"
-    return Step(hold=Blocker("ClaimMissing", message, stalled=True), again=_LOOK)
+def existing_claim(observed: Observed, name: str) -> StepResult:
+    """Has no blocker when the user's claim exists."""
+    if name in observed.claims:
+        return StepResult()
+    where = f"namespace {observed.artifact.namespace!r}"
+    message = f"claim {name!r} does not exist in {where}: create it, or correct spec.storage.claim.name"
+    return StepResult(blocker=Blocker("ClaimMissing", message, stalled=True), requeue_after=_REQUEUE)
 
 
-def node_local(seen: Observed, settings: Settings, manifest: Manifest) -> Step:
-    """Makes both volumes and claims; has a hold only where a claim's name is taken. See `writer_bound`."""
-    if taken := _taken(seen):
+def node_local(observed: Observed, settings: Settings, manifest: Manifest) -> StepResult:
+    """Creates both volumes and claims; has a blocker only where a claim's name is taken. See `writer_bound`."""
+    if (taken := _taken_claim_name(observed)) is not None:
         return taken
-    reader = volumes.reader_volume(seen, settings, manifest), volumes.reader_claim(seen, manifest)
-    writer = volumes.writer_volume(seen, settings, manifest), volumes.writer_claim(seen, manifest)
-    actions = [*_pair(seen, *writer), *_pair(seen, *reader)]
-    return Step(tuple(actions), again=1.0 if actions or not _bound(seen) else None)
+    artifact = observed.artifact
+    reader = volumes.reader_volume(artifact, settings, manifest), volumes.reader_claim(artifact, manifest)
+    writer = volumes.writer_volume(artifact, settings, manifest), volumes.writer_claim(artifact, manifest)
+    actions = [*_ensure_pair(observed, *writer), *_ensure_pair(observed, *reader)]
+    bound = all(_is_bound(observed, name) for name in _claim_names(observed))
+    return StepResult(tuple(actions), requeue_after=1.0 if actions or not bound else None)
 
 
-def writer_bound(seen: Observed) -> bool:
+def writer_bound(observed: Observed) -> bool:
     """Whether download pods can mount the writer's claim."""
-    claim = seen.claims.get(names.writer_claim(seen.name))
-    return claim is not None and claim.phase == "Bound"
+    return _is_bound(observed, names.writer_claim(observed.artifact.name))
 
 
-def _taken(seen: Observed) -> Step | None:
-    for name in (names.reader_claim(seen.name), names.writer_claim(seen.name)):
-        claim = seen.claims.get(name)
+def _claim_names(observed: Observed) -> tuple[str, str]:
+    return names.reader_claim(observed.artifact.name), names.writer_claim(observed.artifact.name)
+
+
+def _is_bound(observed: Observed, name: str) -> bool:
+    return name in observed.claims and observed.claims[name].phase == "Bound"
+
+
+def _taken_claim_name(observed: Observed) -> StepResult | None:
+    for name in _claim_names(observed):
+        claim = observed.claims.get(name)
         if claim and not claim.ours:
-            way_out = "remove that claim, or give the artifact another name"
-            message = f"claim {name!r} in namespace {seen.namespace!r} was not made for this artifact: {way_out}"
-            return Step(hold=Blocker("ClaimNameTaken", message, stalled=True), again=_LOOK)
+            where = f"claim {name!r} in namespace {observed.artifact.namespace!r}"
+            remedy = "delete that claim, or give the artifact another name"
+            blocker = Blocker("ClaimNameTaken", f"{where} belongs to someone else: {remedy}", stalled=True)
+            return StepResult(blocker=blocker, requeue_after=_REQUEUE)
     return None
 
 
-def _pair(seen: Observed, volume: Object, claim: Object) -> list[Action]:
-    """The volume first; the claim when the volume is Available; both anew where one of them lost the other."""
-    there = seen.volumes.get(volume["metadata"]["name"])
-    mine = seen.claims.get(claim["metadata"]["name"])
-    if there is None:
+def _ensure_pair(observed: Observed, volume: Object, claim: Object) -> list[Action]:
+    """The volume first; the claim when the volume is Available; both again where one of them lost the other."""
+    existing = observed.volumes.get(volume["metadata"]["name"])
+    mine = observed.claims.get(claim["metadata"]["name"])
+    if existing is None:
         return [Create(volume)]
-    if there.deleting:
+    if existing.deleting:
         return []
-    if there.phase in ("Released", "Failed"):
-        return [Delete("PersistentVolume", there.name)]
+    if existing.phase in ("Released", "Failed"):
+        return [Delete("PersistentVolume", existing.name)]
     if mine is None:
-        return [Create(claim)] if there.phase in ("Available", "Bound") else []
+        return [Create(claim)] if existing.phase in ("Available", "Bound") else []
     if mine.phase == "Lost" and not mine.deleting:
-        return [Delete("PersistentVolumeClaim", mine.name, seen.namespace)]
+        return [Delete("PersistentVolumeClaim", mine.name, observed.artifact.namespace)]
     return []
-
-
-def _bound(seen: Observed) -> bool:
-    wanted = (names.reader_claim(seen.name), names.writer_claim(seen.name))
-    return all(name in seen.claims and seen.claims[name].phase == "Bound" for name in wanted)

@@ -1,52 +1,56 @@
-"""Taking a copy off a node: label first (no new consumer comes), then wait for consumers, then the directory."""
+"""Removes the copy from a node: first the ready label (no new consumer is scheduled), then, when no consumer is left,
+the directory."""
 
 from __future__ import annotations
 
 from modelferry.controller import pod_attempts
-from modelferry.controller.actions import Action, Create, Label
+from modelferry.controller.actions import Action, Create, LabelNode
 from modelferry.controller.children.pods import helper_pod
 from modelferry.controller.facts import NodeFacts, Observed
-from modelferry.controller.pod_attempts import Done, Failed, Going, Start
+from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded
 from modelferry.controller.settings import Settings
-from modelferry.controller.states import Step
+from modelferry.controller.step_result import StepResult
 from modelferry.resource import names
 
-_LOOK = 3.0
+#: Seconds until a removal that waits for a pod or a node is checked again: foreign pods are not watched.
+_REQUEUE = 3.0
 
 
-def unlabel(seen: Observed, nodes: list[NodeFacts]) -> list[Label]:
-    """Takes the ready label off `nodes`."""
-    key = names.ready_label(seen.namespace, seen.name)
-    return [Label(node.name, key, None) for node in nodes if key in node.labels]
+def remove_ready_labels(observed: Observed, nodes: list[NodeFacts]) -> list[LabelNode]:
+    """Removes the ready label from `nodes`."""
+    key = names.ready_label(observed.artifact.namespace, observed.artifact.name)
+    return [LabelNode(node.name, key, None) for node in nodes if key in node.labels]
 
 
-def clear(seen: Observed, settings: Settings, node: NodeFacts, now: float) -> tuple[Step, str]:
-    """Removes the directory on `node`, one step further; and what this waits for, as the end of a sentence."""
-    if users := seen.consumers.get(node.name):
-        return Step(again=_LOOK), f"pod {users[0]} on {node.name} uses the model"
-    if any(pod.role in ("fetch", "prepare") for pod in seen.pods if pod.node == node.name):
-        return Step(again=_LOOK), f"the download pod on {node.name} is ending"
-    job, drops = pod_attempts.judge(seen.pods_of("remove", node.name), "", now)
-    match job:
-        case Done(pod, _):
-            gone = Label(node.name, names.copy_label(seen.namespace, seen.name), None)
-            return Step((*drops, gone, pod_attempts.delete_pod(pod)), again=0.0), ""
-        case Start(_) if not node.ready:
-            return Step(tuple(drops), again=_LOOK), f"node {node.name} is not ready; its directory stands there yet"
-        case Start(attempt):
-            create = Create(helper_pod(seen, settings, "remove", node.name, attempt))
-            return Step((*drops, create)), f"the directory on {node.name} is being removed"
-        case Going(pod):
-            why = pod.trouble or f"the directory on {node.name} is being removed"
-            why = why if node.ready else f"node {node.name} is not ready; its directory stands there yet"
-            return Step(tuple(drops), again=_LOOK), why
-        case Failed(_, outcome, wait):
-            return Step(tuple(drops), again=wait), f"the directory on {node.name} cannot be removed: {outcome.message}"
+def remove_copy(observed: Observed, settings: Settings, node: NodeFacts, now: float) -> tuple[StepResult, str]:
+    """Removes the directory on `node`, one action further; and what it waits for, empty where it does not wait."""
+    artifact = observed.artifact
+    if consumers := observed.consumers.get(node.name):
+        return StepResult(requeue_after=_REQUEUE), f"pod {consumers[0]} on {node.name} uses the model"
+    if any(pod.role in ("fetch", "prepare") for pod in observed.pods if pod.node == node.name):
+        return StepResult(requeue_after=_REQUEUE), f"the download pod on {node.name} is terminating"
+    attempt, deletions = pod_attempts.evaluate(observed.pods_of("remove", node.name), "", now)
+    removing = f"the directory on {node.name} is being removed"
+    not_ready = f"node {node.name} is not ready; its directory still exists"
+    match attempt:
+        case Succeeded(pod, _):
+            unlabel = LabelNode(node.name, names.copy_label(artifact.namespace, artifact.name), None)
+            return StepResult((*deletions, unlabel, pod_attempts.delete_pod(pod)), requeue_after=0.0), ""
+        case NotStarted() if not node.ready:
+            return StepResult(tuple(deletions), requeue_after=_REQUEUE), not_ready
+        case NotStarted(number):
+            create = Create(helper_pod(artifact, settings, "remove", node.name, number))
+            return StepResult((*deletions, create)), removing
+        case Running(pod):
+            reason = (pod.start_error or removing) if node.ready else not_ready
+            return StepResult(tuple(deletions), requeue_after=_REQUEUE), reason
+        case Failed(_, outcome, retry_after):
+            reason = f"the directory on {node.name} cannot be removed: {outcome.message}"
+            return StepResult(tuple(deletions), requeue_after=retry_after), reason
 
 
-def leftover_helpers(seen: Observed, holders: list[NodeFacts]) -> list[Action]:
-    """Deletes removal pods whose work is done or whose node is gone."""
-    names_ = {node.name for node in holders}
-    existing = {node.name for node in seen.nodes}
-    strays = [pod for pod in seen.pods_of("remove") if pod.node not in names_ and not pod.deleting]
-    return [pod_attempts.delete_pod(pod, at_once=pod.node not in existing) for pod in strays]
+def delete_leftover_helpers(observed: Observed, nodes: list[NodeFacts]) -> list[Action]:
+    """Deletes removal pods that are not on one of `nodes`: their work is done, or their node is gone."""
+    holding, existing = {node.name for node in nodes}, {node.name for node in observed.nodes}
+    leftover = [pod for pod in observed.pods_of("remove") if pod.node not in holding and not pod.deleting]
+    return [pod_attempts.delete_pod(pod, immediately=pod.node not in existing) for pod in leftover]

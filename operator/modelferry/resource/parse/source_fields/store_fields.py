@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from modelferry.resource.fields import Fields
-from modelferry.resource.names import NAME
+from modelferry.resource.names import DNS_SUBDOMAIN
 from modelferry.resource.object_stores import BUCKET, REGION, STYLES, OCISource, S3Source
 from modelferry.resource.parse.source_fields.pattern_fields import patterns
 from modelferry.values.urls import url_error
@@ -29,7 +29,7 @@ def s3(fields: Fields) -> S3Source:
     if style not in ("", *STYLES):
         fields.error("style", f"must be {' or '.join(STYLES)}, not {style!r}")
     account = fields.text("serviceAccountName")
-    if account and not NAME.fullmatch(account):
+    if account and not DNS_SUBDOMAIN.fullmatch(account):
         fields.error("serviceAccountName", "must be a service account's name")
     include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
     fields.done()

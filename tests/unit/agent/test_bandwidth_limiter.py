@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelferry.agent.bandwidth_limiter import Limiter, given
+from modelferry.agent.bandwidth_limiter import BandwidthLimiter, configured_limits
 from modelferry.http.transport.throttle import Throttle
 from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.parse import parse_artifact
@@ -23,13 +23,13 @@ def spec(**transfer: str) -> Spec:
 
 
 def test_the_command_line_takes_the_place_of_the_downloads_limit_and_leaves_the_mirrors_theirs() -> None:
-    assert given(None, spec(bandwidth="2MB")) == Limits(2_000_000, mirrors=(("lab", 1_000_000),))
-    assert given("3MB", spec(bandwidth="2MB")) == Limits(3_000_000, mirrors=(("lab", 1_000_000),))
+    assert configured_limits(None, spec(bandwidth="2MB")) == Limits(2_000_000, mirrors=(("lab", 1_000_000),))
+    assert configured_limits("3MB", spec(bandwidth="2MB")) == Limits(3_000_000, mirrors=(("lab", 1_000_000),))
 
 
-def test_what_the_files_say_of_mirrors_holds_from_the_next_look_on(tmp_path: Path) -> None:
+def test_what_the_files_say_of_mirrors_holds_from_the_next_update_on(tmp_path: Path) -> None:
     throttle = Throttle()
-    limiter = Limiter(throttle, given(None, spec()), tmp_path)
+    limiter = BandwidthLimiter(throttle, configured_limits(None, spec()), tmp_path)
     (tmp_path / "share").write_text("")
     for text, limits in (
         ('{"mirrors":{"lab":"1MB"}}', (None, 1_000_000, None)),
@@ -37,13 +37,13 @@ def test_what_the_files_say_of_mirrors_holds_from_the_next_look_on(tmp_path: Pat
         ("{}", (None, None, None)),
     ):
         (tmp_path / "limits").write_text(text)
-        limiter.look()
+        limiter.update()
         assert (throttle.limit, throttle.of("lab").limit, throttle.of("b").limit) == limits
 
 
 def test_files_that_cannot_be_read_leave_every_limit_as_it_is(tmp_path: Path) -> None:
     throttle = Throttle()
-    limiter = Limiter(throttle, given(None, spec(bandwidth="2MB")), tmp_path)
+    limiter = BandwidthLimiter(throttle, configured_limits(None, spec(bandwidth="2MB")), tmp_path)
     (tmp_path / "limits").write_text('{"mirrors":{"lab":"fast"}}')
-    limiter.look()
+    limiter.update()
     assert (throttle.limit, throttle.of("lab").limit) == (2_000_000, 1_000_000)

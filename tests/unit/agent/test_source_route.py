@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.source_route import routes_of
+from modelferry.agent.source_route import source_routes
 from modelferry.errors import InvalidSpec
 from modelferry.resource import transfer
 from modelferry.resource.secret import SecretReference
@@ -29,7 +29,7 @@ def secrets(tmp_path: Path, **keys: str) -> Secrets:
 
 
 async def shown(found: Secrets, url: str, *urls: str) -> dict[str, str]:
-    return dict(await routes_of(spec(*urls), (), found).of("source").credential.headers(url))
+    return dict(await source_routes(spec(*urls), (), found).of("source").credential.headers(url))
 
 
 async def test_a_token_goes_to_the_sources_host_and_port_alone(tmp_path: Path) -> None:
@@ -53,26 +53,26 @@ async def test_the_secrets_own_list_of_hosts_decides_where_it_has_one(tmp_path: 
 
 def test_files_on_several_hosts_need_that_list(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match=r"on 2 hosts .*allowedHosts"):
-        routes_of(spec("https://a/1", "https://b/2"), (), secrets(tmp_path, token="t"))
+        source_routes(spec("https://a/1", "https://b/2"), (), secrets(tmp_path, token="t"))
 
 
 def test_a_secret_without_a_usable_key_is_told_by_its_keys(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="has the keys tokn; give it token") as caught:
-        routes_of(spec("https://a/1"), (), secrets(tmp_path, tokn="planted-secret"))
+        source_routes(spec("https://a/1"), (), secrets(tmp_path, tokn="planted-secret"))
     assert "planted-secret" not in str(caught.value)
 
 
 async def test_a_hubs_token_goes_to_its_endpoint_alone(tmp_path: Path) -> None:
     found = secrets(tmp_path, token="t")
     hub = Spec(HuggingFaceSource("a/b", endpoint="https://hf-mirror.com/hf"), auth=SecretReference("hub"))
-    credential = routes_of(hub, (), found).of("source").credential
+    credential = source_routes(hub, (), found).of("source").credential
     assert await credential.headers("https://hf-mirror.com/a/b/resolve/0/c") == (("Authorization", "Bearer t"),)
     assert await credential.headers("https://huggingface.co/a/b/resolve/0/c") == ()
 
 
 async def test_model_scope_gets_its_token_as_a_cookie_too(tmp_path: Path) -> None:
     spec = Spec(ModelScopeSource("a/b"), auth=SecretReference("hub"))
-    credential = routes_of(spec, (), secrets(tmp_path, token="t")).of("source").credential
+    credential = source_routes(spec, (), secrets(tmp_path, token="t")).of("source").credential
     assert await credential.headers("https://modelscope.cn/x") == (
         ("Authorization", "Bearer t"),
         ("Cookie", "m_session_id=t"),
@@ -92,7 +92,7 @@ def proxied(
 
 def test_the_specs_proxy_comes_with_its_secrets_credentials(tmp_path: Path) -> None:
     found = secrets(tmp_path, username="me", password="planted-secret\n")
-    proxy = routes_of(proxied(), (), found, environment=ENVIRONMENT).of("source").proxies.of(URL)
+    proxy = source_routes(proxied(), (), found, environment=ENVIRONMENT).of("source").proxies.of(URL)
     assert proxy is not None
     assert (str(proxy), proxy.username, proxy.password) == ("http://p:3128", "me", "planted-secret")
     assert "planted-secret" not in repr(proxy)
@@ -101,14 +101,14 @@ def test_the_specs_proxy_comes_with_its_secrets_credentials(tmp_path: Path) -> N
 
 def test_the_specs_list_of_exempt_hosts_replaces_the_environments() -> None:
     spec = proxied(auth="", no_proxy=("x.example",))
-    proxies = routes_of(spec, (), Secrets(None), environment=ENVIRONMENT).of("source").proxies
+    proxies = source_routes(spec, (), Secrets(None), environment=ENVIRONMENT).of("source").proxies
     assert proxies.of(URL) is not None
     assert proxies.of("https://x.example/1") is None
 
 
 def test_a_proxy_by_tls_is_verified_as_servers_are_with_pins_of_its_own() -> None:
     own = proxied(url="https://p:8443", auth="", pins=("sha256/" + "A" * 43 + "=",))
-    proxy = routes_of(own, (), Secrets(None)).of("source").proxies.of(URL)
+    proxy = source_routes(own, (), Secrets(None)).of("source").proxies.of(URL)
     assert proxy is not None
     assert proxy.context is not None
     assert proxy.context.verify_mode is ssl.CERT_REQUIRED
@@ -119,16 +119,16 @@ def test_without_one_in_the_spec_the_environment_decides_with_the_operators_secr
     found = secrets(tmp_path, username="me", password="p")
     bare = Spec(HTTPSource((HTTPFile("f", URL),)))
     told = {"https_proxy": "socks5h://p:1"}
-    proxy = routes_of(bare, (), found, environment=told, proxy_secret="hub").of("source").proxies.of(URL)
+    proxy = source_routes(bare, (), found, environment=told, proxy_secret="hub").of("source").proxies.of(URL)
     assert proxy is not None
     assert (str(proxy), proxy.username) == ("socks5h://p:1", "me")
-    assert routes_of(bare, (), found, environment=ENVIRONMENT).of("source").proxies.of(URL) is None
+    assert source_routes(bare, (), found, environment=ENVIRONMENT).of("source").proxies.of(URL) is None
     with pytest.raises(InvalidSpec, match=r"proxy\.secretName: there is no Secret 'lost'"):
-        routes_of(bare, (), found, environment=told, proxy_secret="lost")
+        source_routes(bare, (), found, environment=told, proxy_secret="lost")
 
 
 def test_a_proxys_secret_without_a_password_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match=r"proxy\.auth: Secret 'hub' has the keys token; give it user") as caught:
-        routes_of(proxied(), (), secrets(tmp_path, token="planted-secret"))
+        source_routes(proxied(), (), secrets(tmp_path, token="planted-secret"))
     assert caught.value.reason == "SecretMissing"
     assert "planted-secret" not in caught.value.message

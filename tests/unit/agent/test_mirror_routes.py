@@ -54,7 +54,7 @@ DEFAULT = Route(client_context(), bearer("of the source"))
 
 
 def test_a_path_is_escaped_segment_by_segment_and_the_source_stays_first() -> None:
-    found = mirror_routes.with_locations(MANIFEST, spec(LAB), Secrets(None))
+    found = mirror_routes.add_locations(MANIFEST, spec(LAB), Secrets(None))
     assert urls(found, "lab") == ["https://lab/rev-1/a%20b/%C3%BC%23.bin", "https://lab/rev-1/plain.txt"]
     assert {file.locations[0].mirror for file in found.files} == {"source"}
     assert found.digest == MANIFEST.digest
@@ -62,20 +62,20 @@ def test_a_path_is_escaped_segment_by_segment_and_the_source_stays_first() -> No
 
 def test_mirrors_stand_in_the_lists_order_and_the_source_last_unless_it_is_said() -> None:
     other = {"name": "b", "url": "https://b/{path}"}
-    assert [(m.name, m.priority) for m in mirror_routes.standings(spec(LAB, other))] == [
+    assert [(m.name, m.priority) for m in mirror_routes.engine_mirrors(spec(LAB, other))] == [
         ("lab", 0),
         ("b", 1),
         ("source", 2),
     ]
-    said = mirror_routes.standings(spec(LAB | {"priority": 5, "weight": 3}, {"name": "source", "priority": 5}))
+    said = mirror_routes.engine_mirrors(spec(LAB | {"priority": 5, "weight": 3}, {"name": "source", "priority": 5}))
     assert [(m.name, m.priority, m.weight) for m in said] == [("lab", 5, 3), ("source", 5, 1)]
-    assert mirror_routes.standings(spec()) == ()
+    assert mirror_routes.engine_mirrors(spec()) == ()
 
 
 async def test_a_mirror_gets_its_own_credential_and_never_the_sources(tmp_path: Path) -> None:
     found = secret(tmp_path, "lab-token", token="t")
     guarded = LAB | {"name": "guarded", "auth": {"secretRef": {"name": "lab-token"}}}
-    routes = mirror_routes.routes(spec(LAB, guarded), DEFAULT, (), found, {}, MANIFEST)
+    routes = mirror_routes.mirror_routes(spec(LAB, guarded), DEFAULT, (), found, {}, MANIFEST)
     assert await routes["lab"].credential.headers("https://lab/x") == ()
     assert await routes["guarded"].credential.headers("https://lab/x") == (("Authorization", "Bearer t"),)
     assert await routes["guarded"].credential.headers("https://elsewhere/x") == ()
@@ -83,9 +83,9 @@ async def test_a_mirror_gets_its_own_credential_and_never_the_sources(tmp_path: 
 
 
 def test_a_mirror_with_its_own_tls_has_its_own_context() -> None:
-    own = mirror_routes.routes(spec(LAB | {"tls": {"minVersion": "1.2"}}), DEFAULT, (), Secrets(None), {}, MANIFEST)[
-        "lab"
-    ]
+    own = mirror_routes.mirror_routes(
+        spec(LAB | {"tls": {"minVersion": "1.2"}}), DEFAULT, (), Secrets(None), {}, MANIFEST
+    )["lab"]
     assert own.context is not DEFAULT.context
     assert own.context.minimum_version.name == "TLSv1_2"
 
@@ -93,9 +93,9 @@ def test_a_mirror_with_its_own_tls_has_its_own_context() -> None:
 async def test_urls_of_a_secret_are_kept_out_of_places_and_read_again(tmp_path: Path) -> None:
     given = {"name": "given", "presigned": {"secretRef": {"name": "urls"}}}
     found = secret(tmp_path, "urls", **{"plain.txt": "https://b/plain?sig=1", "template": "https://b/{path}?all=1"})
-    manifest = mirror_routes.with_locations(MANIFEST, spec(given), found)
+    manifest = mirror_routes.add_locations(MANIFEST, spec(given), found)
     assert urls(manifest, "given") == ["https://b/a%20b/%C3%BC%23.bin", "https://b/plain"]
-    route = mirror_routes.routes(spec(given), DEFAULT, (), found, {}, MANIFEST)["given"]
+    route = mirror_routes.mirror_routes(spec(given), DEFAULT, (), found, {}, MANIFEST)["given"]
     assert isinstance(route.presigner, StoredURLs)
     assert await route.presigner.url("https://b/plain") == "https://b/plain?sig=1"
     secret(tmp_path, "urls", **{"plain.txt": "https://b/plain?sig=2"})
@@ -111,9 +111,9 @@ async def test_urls_are_minted_for_each_request(tmp_path: Path) -> None:
     found = secret(tmp_path, "keys", accessKeyID="id", secretAccessKey="hush")
     s3 = {"bucket": "models", "prefix": "v1/", "secretRef": {"name": "keys"}, "expires": "5s"}
     one = spec({"name": "s3", "presigned": {"s3": s3 | {"endpoint": "https://minio:9000"}}})
-    assert urls(mirror_routes.with_locations(MANIFEST, one, found), "s3")[1] == "https://minio:9000/models/v1/plain.txt"
+    assert urls(mirror_routes.add_locations(MANIFEST, one, found), "s3")[1] == "https://minio:9000/models/v1/plain.txt"
     amazon = spec({"name": "s3", "presigned": {"s3": s3 | {"region": "eu-west-1"}}})
-    location = urls(mirror_routes.with_locations(MANIFEST, amazon, found), "s3")[1]
+    location = urls(mirror_routes.add_locations(MANIFEST, amazon, found), "s3")[1]
     assert location == "https://models.s3.eu-west-1.amazonaws.com/v1/plain.txt"
     times = iter([datetime(2026, 1, 1, 0, 0, 0, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 4, tzinfo=UTC)])
     minted = SigV4URLs(Keys("id", "hush"), "eu-west-1", 5, lambda: next(times))
@@ -133,13 +133,13 @@ async def test_urls_are_minted_for_each_request(tmp_path: Path) -> None:
 def test_a_secret_without_urls_is_named(tmp_path: Path, keys: dict[str, str], words: str) -> None:
     given = spec({"name": "given", "presigned": {"secretRef": {"name": "urls"}}})
     with pytest.raises(InvalidSpec, match=words):
-        mirror_routes.with_locations(MANIFEST, given, secret(tmp_path, "urls", **keys))
+        mirror_routes.add_locations(MANIFEST, given, secret(tmp_path, "urls", **keys))
 
 
 def test_keys_that_are_none_are_named_without_their_values(tmp_path: Path) -> None:
     s3 = {"bucket": "models", "secretRef": {"name": "keys"}}
     with pytest.raises(InvalidSpec, match="has the keys user; give it accessKeyID") as raised:
-        mirror_routes.routes(
+        mirror_routes.mirror_routes(
             spec({"name": "s3", "presigned": {"s3": s3}}),
             DEFAULT,
             (),
@@ -163,7 +163,7 @@ def test_a_mirror_with_its_own_proxy_goes_through_that_and_the_others_through_th
     own = LAB | {"name": "own", "proxy": {"url": "http://own:3128", "auth": {"secretRef": {"name": "egress"}}}}
     found = spec(LAB, own)
     through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
-    routes = mirror_routes.routes(found, through, (), keys, {}, MANIFEST)
+    routes = mirror_routes.mirror_routes(found, through, (), keys, {}, MANIFEST)
     assert str(routes["lab"].proxies.of("https://lab/x")) == "http://all:1"
     proxy = routes["own"].proxies.of("https://lab/x")
     assert proxy is not None
@@ -175,14 +175,16 @@ def test_a_mirror_with_no_proxy_for_anything_is_reached_directly() -> None:
     direct = LAB | {"proxy": {"url": "http://all:1", "noProxy": ["*"]}}
     through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
     assert (
-        mirror_routes.routes(spec(direct), through, (), Secrets(None), {}, MANIFEST)["lab"].proxies.of("https://lab/x")
+        mirror_routes.mirror_routes(spec(direct), through, (), Secrets(None), {}, MANIFEST)["lab"].proxies.of(
+            "https://lab/x"
+        )
         is None
     )
 
 
 def test_a_mirrors_proxy_with_tls_is_trusted_as_the_mirror_is_and_by_its_own_pins() -> None:
     proxy = {"url": "https://own:3129", "pins": [f"sha256/{'A' * 43}="]}
-    route = mirror_routes.routes(
+    route = mirror_routes.mirror_routes(
         spec(LAB | {"tls": {"minVersion": "1.2"}, "proxy": proxy}), DEFAULT, (), Secrets(None), {}, None
     )
     found = route["lab"].proxies.of("https://lab/x")
@@ -196,4 +198,4 @@ def test_a_mirrors_proxy_with_tls_is_trusted_as_the_mirror_is_and_by_its_own_pin
 def test_a_mirrors_proxy_without_its_secret_names_the_field() -> None:
     entry = LAB | {"proxy": {"url": "http://own:3128", "auth": {"secretRef": {"name": "egress"}}}}
     with pytest.raises(InvalidSpec, match=r"spec\.mirrors\[lab\]\.proxy\.auth"):
-        mirror_routes.routes(spec(entry), DEFAULT, (), Secrets(None), {}, MANIFEST)
+        mirror_routes.mirror_routes(spec(entry), DEFAULT, (), Secrets(None), {}, MANIFEST)

@@ -1,4 +1,4 @@
-"""Wrong ModelArtifacts, with a word of the message that a user gets: from the API server and from `modelferry pull`."""
+"""Invalid ModelArtifacts, with a part of the error message of the API server and of `modelferry pull`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 Document = dict[str, Any]
 
 
-def right() -> Document:
-    """One that is right."""
+def valid() -> Document:
+    """A valid ModelArtifact."""
     file = {"path": "a/b.bin", "url": "https://models.example.com/b.bin", "sha256": "0" * 64, "size": 5}
     return {
         "apiVersion": "modelferry.dev/v1alpha1",
@@ -21,7 +21,7 @@ def right() -> Document:
 
 
 def _changed(change: Callable[[Document], None]) -> Document:
-    document = copy.deepcopy(right())
+    document = copy.deepcopy(valid())
     change(document)
     return document
 
@@ -44,7 +44,7 @@ def _oci(reference: str | None) -> Document:
 
 
 def _hub(**fields: Any) -> Document:
-    """Of a repository on a Hub; None takes a field away."""
+    """With a Hugging Face repository; None removes a field."""
     fields = {"repo": "2Noise/ChatTTS"} | fields
     return _spec(source={"huggingFace": {name: value for name, value in fields.items() if value is not None}})
 
@@ -53,14 +53,14 @@ _PLAIN = {"path": "a.bin", "url": "https://h/a"}
 _LAB: Document = {"name": "lab", "url": "https://lab/{path}"}
 
 
-def _minted(**fields: Any) -> Document:
-    """A mirror whose URLs are minted from keys."""
+def _sigv4(**fields: Any) -> Document:
+    """With a mirror whose URLs are signed with keys."""
     s3 = {"bucket": "models", "secretRef": {"name": "keys"}} | fields
     return _spec(mirrors=[{"name": "lab", "presigned": {"s3": s3}}])
 
 
-#: what is wrong -> (the document, words of the API server's message, words of the command's message)
-WRONG: dict[str, tuple[Document, str, str]] = {
+#: Description -> the document, a part of the error message of the API server, and of the command.
+INVALID: dict[str, tuple[Document, str, str]] = {
     "two sources": (
         _changed(lambda d: d["spec"]["source"].update(huggingFace={"repo": "2Noise/ChatTTS"})),
         "exactly one source is required: set one of",
@@ -494,32 +494,32 @@ WRONG: dict[str, tuple[Document, str, str]] = {
         "spec.mirrors[0].presigned.secretRef.name: must be a Secret's name",
     ),
     "keys of a mirror from nowhere": (
-        _minted(secretRef={}),
+        _sigv4(secretRef={}),
         "spec.mirrors[0].presigned.s3.secretRef.name: Required value",
         "spec.mirrors[0].presigned.s3.secretRef.name: is required",
     ),
     "a mirror's bucket that is none": (
-        _minted(bucket="My_Bucket"),
+        _sigv4(bucket="My_Bucket"),
         "bucket must be 3 to 63 of",
         "presigned.s3.bucket: must be 3 to 63 of",
     ),
     "a mirror's region that is none": (
-        _minted(region="EU west"),
+        _sigv4(region="EU west"),
         "region must be a region's name",
         "presigned.s3.region: must be a region's name",
     ),
     "a mirror's endpoint without a scheme": (
-        _minted(endpoint="s3.example.com"),
+        _sigv4(endpoint="s3.example.com"),
         "endpoint does not begin with https://",
         "presigned.s3.endpoint: does not begin with https://",
     ),
     "a mirror's prefix that is too long": (
-        _minted(prefix="a" * 1025),
+        _sigv4(prefix="a" * 1025),
         "presigned.s3.prefix: Too long: may not be more than 1024",
         "presigned.s3.prefix: must be at most 1024 characters",
     ),
     "URLs that live for ever": (
-        _minted(expires="never"),
+        _sigv4(expires="never"),
         "expires must be a duration such as 90s",
         "presigned.s3.expires: must be a duration such as 90s",
     ),

@@ -1,4 +1,4 @@
-"""Clusters on this machine: side by side, killed, and with nodes that stop, start, lose their disk, come and go."""
+"""Clusters on this machine: two at once, killed runs, and nodes that are stopped, started, added and removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from cluster import Cluster, Node, leftovers
+from cluster import Cluster, Node, cleanup
 from cluster.cgroups import TOP, Group
 from cluster.network import SERVICES
 from cluster.node_files import DISK_MOUNT, PAUSE_IMAGE
@@ -24,18 +24,22 @@ from test_cluster.traces import traces
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("able")]
 
 TESTS = Path(__file__).parent.parent
-KILL_AT = ["control-plane/etcd", "node-0/containerd", "node-0/kubelet"]  # the group that has just got its first process
+KILL_AT = [
+    "control-plane/etcd",
+    "node-0/containerd",
+    "node-0/kubelet",
+]  # the group whose first process has just started
 
 
 @pytest.fixture(scope="module")
 def cluster(able: None) -> Iterator[Cluster]:
-    with Cluster.up(nodes=2, disk="200M") as raised:
-        yield raised
-    assert traces(raised.name) == []
+    with Cluster.up(nodes=2, disk="200M") as created:
+        yield created
+    assert traces(created.name) == []
 
 
 def _run_pod(cluster: Cluster, node: Node) -> str:
-    """Runs a pod that does nothing on a node, and returns its name when it is ready."""
+    """Runs a pause pod on a node, and returns its name when it is ready."""
     name = f"on-{node.name}"
     container = {"name": "pause", "image": PAUSE_IMAGE, "imagePullPolicy": "Never"}
     spec = {"nodeName": node.name, "tolerations": [{"operator": "Exists"}], "containers": [container]}
@@ -60,30 +64,30 @@ def _wait_restarted(cluster: Cluster, pod: str) -> None:
     wait_until(f"the restart of {pod}", restarted)
 
 
-def test_two_clusters_side_by_side(cluster: Cluster) -> None:
+def test_two_clusters_run_at_once(cluster: Cluster) -> None:
     with Cluster.up(nodes=1, disk="50M") as other:
         assert other.name != cluster.name
         assert other.host_address != cluster.host_address
         _run_pod(other, other.nodes[0])
         _run_pod(cluster, cluster.nodes[0])
-        assert leftovers.sweep() == []  # both have a living owner
+        assert cleanup.remove_abandoned() == []  # both owners are alive
     assert traces(other.name) == []
     cluster.wait_ready(cluster.nodes)
 
 
 @pytest.mark.parametrize("group", KILL_AT)
-def test_a_killed_run_is_cleaned(group: str) -> None:
+def test_the_cluster_of_a_killed_run_is_deleted(group: str) -> None:
     name = f"killed{KILL_AT.index(group)}"
     argv = [sys.executable, "-m", "cluster", "up", "--name", name, "--nodes", "1", "--disk", "50M"]
     with subprocess.Popen(argv, cwd=TESTS, stdout=subprocess.DEVNULL) as runner:
         wait_until(group, lambda: bool((Group(f"{TOP}/{name}") / group).pids()))
         runner.kill()
     assert traces(name)
-    assert leftovers.sweep() == [name]
+    assert cleanup.remove_abandoned() == [name]
     assert traces(name) == []
 
 
-def test_an_interrupted_run_cleans_up_itself() -> None:
+def test_an_interrupted_run_deletes_its_cluster() -> None:
     argv = [sys.executable, "-m", "cluster", "up", "--name", "stopped", "--nodes", "1", "--disk", "50M"]
     with subprocess.Popen(argv, cwd=TESTS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as runner:
         wait_until("etcd", lambda: bool((Group(f"{TOP}/stopped") / "control-plane/etcd").pids()))
@@ -95,7 +99,7 @@ def test_an_interrupted_run_cleans_up_itself() -> None:
 def test_a_kept_cluster_outlives_its_run() -> None:
     argv = [sys.executable, "-m", "cluster"]
     subprocess.run([*argv, "up", "--name", "kept", "--nodes", "1", "--disk", "50M", "--keep"], cwd=TESTS, check=True)
-    assert leftovers.sweep() == []
+    assert cleanup.remove_abandoned() == []
     attached = Cluster.attach("kept")
     assert attached.nodes[0].running
     assert "node-0" in attached.kubectl("get", "nodes")
@@ -113,7 +117,7 @@ def test_pods_reach_the_api_server_each_other_and_this_machine(cluster: Cluster,
     try:
         for node, pod, other in zip(cluster.nodes, pods, reversed(addresses), strict=True):
             pid = min(node.container_pids(str(_container(cluster, pod)["containerID"])))
-            inside = ["nsenter", "--target", str(pid), "--net", sys.executable, "-c", _LOOK]
+            inside = ["nsenter", "--target", str(pid), "--net", sys.executable, "-c", _CLIENT]
             url = f"http://{cluster.host_address}:{server.server_port}/file"
             seen = node.exec([*inside, url, str(SERVICES[1]), other])
             assert seen.split("\n") == ["from the machine", "API server", "pod", ""]
@@ -125,7 +129,7 @@ def test_pods_reach_the_api_server_each_other_and_this_machine(cluster: Cluster,
 
 # Run in a pod's network namespace: gets a file of the machine's, the API server by its Service, a pod on another node.
 # Nothing listens there: a refused connection is the pod's answer.
-_LOOK = """
+_CLIENT = """
 import contextlib, socket, sys, urllib.request
 url, service, pod = sys.argv[1:]
 print(urllib.request.urlopen(url, timeout=5).read().decode())
@@ -146,20 +150,20 @@ def test_a_process_in_a_container_is_killed(cluster: Cluster) -> None:
     _wait_restarted(cluster, pod)
 
 
-def test_a_kubelet_stopped_and_started(cluster: Cluster) -> None:
+def test_pods_survive_a_restart_of_the_kubelet_and_containerd(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     pod = _run_pod(cluster, node)
     container = str(_container(cluster, pod)["containerID"])
     node.stop_kubelet()
     node.stop_containerd()
-    assert node.container_pids(container)  # its pods go on
+    assert node.container_pids(container)  # the pods keep running
     node.start_containerd()
     node.start_kubelet()
     cluster.wait_ready([node])
     assert node.container_pids(container)
 
 
-def test_a_node_stopped_and_started(cluster: Cluster) -> None:
+def test_a_node_keeps_its_disk_when_it_is_stopped_and_started(cluster: Cluster) -> None:
     node = cluster.nodes[1]
     pod = _run_pod(cluster, node)
     node.exec(["touch", f"{DISK_MOUNT}/written"])
@@ -172,7 +176,7 @@ def test_a_node_stopped_and_started(cluster: Cluster) -> None:
     assert "written" in node.exec(["ls", DISK_MOUNT])
 
 
-def test_a_lost_disk_comes_back_empty(cluster: Cluster) -> None:
+def test_a_lost_disk_is_replaced_by_an_empty_one(cluster: Cluster) -> None:
     lost, other = cluster.nodes
     for node in cluster.nodes:
         node.exec(["touch", f"{DISK_MOUNT}/model"])
@@ -182,7 +186,7 @@ def test_a_lost_disk_comes_back_empty(cluster: Cluster) -> None:
     assert "model" in other.exec(["ls", DISK_MOUNT])
 
 
-def test_a_node_added_and_removed(cluster: Cluster) -> None:
+def test_a_node_is_added_and_removed(cluster: Cluster) -> None:
     node = cluster.add_node(disk="50M")
     _run_pod(cluster, node)
     size = os.fsencode(node.exec(["stat", "--file-system", "--format=%b %S", DISK_MOUNT])).split()

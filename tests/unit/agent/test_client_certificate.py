@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from modelferry.agent.client_certificate import identify
+from modelferry.agent.client_certificate import load_client_certificate
 from modelferry.agent.secrets import Secrets
-from modelferry.agent.trust_bundle import identity_of
+from modelferry.agent.trust_bundle import client_identity
 from modelferry.errors import InvalidSpec
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
@@ -38,7 +38,7 @@ def secret(authority: Authority, tmp_path: Path) -> Path:
 
 def found(secret: Path) -> ssl.SSLContext:
     context = client_context()
-    identify(context, "who", Secrets(secret.parent), "spec.transfer.tls.clientCertificate")
+    load_client_certificate(context, "who", Secrets(secret.parent), "spec.transfer.tls.clientCertificate")
     return context
 
 
@@ -78,8 +78,8 @@ def no_key_at_all(secret: Path) -> None:
         (another_key, "tls.key is not the key of its tls.crt"),
         (key_of_another_kind, "tls.key is not the key of its tls.crt"),
         (passphrase, "tls.key is encrypted"),
-        (certificate_in_der, "tls.crt is no certificate in PEM"),
-        (nonsense_in_pem, "tls.crt is no certificate in PEM"),
+        (certificate_in_der, "tls.crt is not a certificate in PEM"),
+        (nonsense_in_pem, "tls.crt is not a certificate in PEM"),
         (no_key_at_all, "tls.crt or tls.key cannot be read as PEM"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_chain_with_words_around_it_is_taken(secret: Path, authority: Authorit
 def test_it_is_for_the_sources_host_or_for_those_in_allowed_hosts(secret: Path, authority: Authority) -> None:
     def shown(url: str) -> bool:
         own = frozenset({"h.example:8443"})
-        identity = identity_of(TLS_WITH_ONE, [authority.ca_file], Secrets(secret.parent), lambda where: own)
+        identity = client_identity(TLS_WITH_ONE, [authority.ca_file], Secrets(secret.parent), lambda field: own)
         route = Route(client_context(), identity=identity)
         return route.trust(url) is not route.context
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.agent.checkpoint_rpc import CheckpointClient, CheckpointServer, error_body, error_of, frame, read_frame
+from modelferry.agent.checkpoint_rpc import (
+    CheckpointClient,
+    CheckpointServer,
+    decode_error,
+    encode_error,
+    encode_frame,
+    read_frame,
+)
 from modelferry.engine.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -92,7 +99,7 @@ async def server(tmp_path: Path, recorder: Recorder) -> AsyncIterator[Checkpoint
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[CheckpointClient]:
-    client = CheckpointClient(tmp_path / "s", progress_deadline=1.0)
+    client = CheckpointClient(tmp_path / "s", connect_timeout=1.0)
     yield client
     await client.close()
 
@@ -134,12 +141,12 @@ async def test_an_error_arrives_as_itself(server: CheckpointServer, client: Chec
     ],
 )
 def test_every_error_goes_there_and_back(error: ModelferryError) -> None:
-    back = error_of(error_body(error))
+    back = decode_error(encode_error(error))
     assert (type(back), back.__dict__) == (type(error), error.__dict__)
 
 
 def test_an_error_of_an_unknown_type_is_still_one() -> None:
-    assert type(error_of({"type": "os", "message": "x"})) is ModelferryError
+    assert type(decode_error({"type": "os", "message": "x"})) is ModelferryError
 
 
 async def test_another_manifest_is_refused(server: CheckpointServer, client: CheckpointClient) -> None:
@@ -151,7 +158,7 @@ async def test_a_second_client_waits_until_the_first_is_gone(
     server: CheckpointServer, client: CheckpointClient, tmp_path: Path
 ) -> None:
     await client.open(MANIFEST)
-    second = CheckpointClient(tmp_path / "s", progress_deadline=0.0)
+    second = CheckpointClient(tmp_path / "s", connect_timeout=0.0)
     with pytest.raises(ConnectionFailed, match="another fetch is connected"):
         await second.open(MANIFEST)
     await client.close()
@@ -160,9 +167,9 @@ async def test_a_second_client_waits_until_the_first_is_gone(
     await patient.close()
 
 
-async def test_nobody_listening_is_told(client: CheckpointClient) -> None:
-    client = CheckpointClient(Path("/nonexistent/s"), progress_deadline=0.0)
-    with pytest.raises(ConnectionFailed, match="nobody listens there"):
+async def test_a_socket_without_a_listener_is_reported(client: CheckpointClient) -> None:
+    client = CheckpointClient(Path("/nonexistent/s"), connect_timeout=0.0)
+    with pytest.raises(ConnectionFailed, match="no process listens there"):
         await client.open(MANIFEST)
     await client.close()
 
@@ -185,7 +192,7 @@ async def test_a_checkpoint_that_comes_back_is_asked_again(
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\2no", b"\0\0\0\2[]"])
-async def test_what_is_no_frame_is_refused(data: bytes) -> None:
+async def test_an_invalid_frame_is_refused(data: bytes) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
@@ -195,6 +202,6 @@ async def test_what_is_no_frame_is_refused(data: bytes) -> None:
 
 async def test_a_frame_that_is_cut_is_the_end() -> None:
     reader = asyncio.StreamReader()
-    reader.feed_data(frame({"a": 1})[:-1])
+    reader.feed_data(encode_frame({"a": 1})[:-1])
     reader.feed_eof()
     assert await read_frame(reader) is None

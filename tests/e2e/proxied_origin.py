@@ -1,5 +1,4 @@
-"""Files that only a real squid and a real dante lead to: their origin listens where no pod can reach it, under a name
-that the two alone know."""
+"""An origin that pods reach only through squid or dante: it listens on loopback, with a name that only the two know."""
 
 from __future__ import annotations
 
@@ -18,18 +17,18 @@ from e2e.kit import Kit
 from e2e.origins import MIB
 from origin.certs import Leaf
 from origin.nginx import Nginx
-from origin.proxies import PASSWORD, USERNAME, Dante, Squid, why_not
+from origin.proxies import PASSWORD, USERNAME, Dante, Squid, why_unavailable
 
 INNER = "models.only-the-proxy-knows.test"
 
-#: Bytes per second of one stream: of four, 12 s for the large file.
+#: Bytes per second of one stream: with four of them the large file takes 12 s.
 RATE = 2 * MIB
 SMALL, LARGE = b"model" * 1000, Random(3).randbytes(96 * MIB)
 
 
 @dataclass(frozen=True)
-class Behind:
-    """Two files behind two proxies."""
+class ProxiedOrigin:
+    """Two files on nginx, and the two proxies."""
 
     squid: Squid
     dante: Dante
@@ -47,11 +46,11 @@ class Behind:
 
     @property
     def address(self) -> str:
-        """Host and port as a client asks a proxy for them."""
+        """Host and port, as a client sends them to a proxy."""
         return f"{INNER}:{self.nginx.port}"
 
     def url(self, path: str) -> str:
-        """Where the proxies find a file; a template for a mirror where `path` is one."""
+        """The URL of a file, or of a mirror if `path` is a template."""
         return self.nginx.url(path).replace("127.0.0.1", INNER)
 
     def _file(self, path: str, content: bytes) -> list[dict[str, Any]]:
@@ -59,9 +58,9 @@ class Behind:
 
 
 @contextmanager
-def behind_proxies(host: str, leaf: Leaf, inner: Leaf) -> Iterator[Behind]:
-    """nginx on loopback with the certificate `inner`, and the proxies on `host`, where pods reach them."""
-    if why := why_not(Squid) or why_not(Dante):
+def run_proxied_origin(host: str, leaf: Leaf, inner: Leaf) -> Iterator[ProxiedOrigin]:
+    """Run nginx on loopback with the certificate `inner`, and the proxies on `host`, which pods reach."""
+    if why := why_unavailable(Squid) or why_unavailable(Dante):
         pytest.fail(why)
     names = {INNER: "127.0.0.1"}
     with tempfile.TemporaryDirectory() as root:
@@ -72,10 +71,10 @@ def behind_proxies(host: str, leaf: Leaf, inner: Leaf) -> Iterator[Behind]:
             Squid(host=host, leaf=leaf, names=names, outgoing="") as squid,
             Dante(host=host, names=names, outgoing="127.0.0.1") as dante,
         ):
-            yield Behind(squid, dante, nginx)
+            yield ProxiedOrigin(squid, dante, nginx)
 
 
 def credentials(kit: Kit, name: str, password: str = PASSWORD) -> None:
-    """A Secret of the namespace with what the proxies want, or with a wrong password."""
+    """Create a Secret with the proxies' user name, and the `password`."""
     literals = [f"--from-literal=username={USERNAME}", f"--from-literal=password={password}"]
     kit.kubectl("create", "secret", "generic", name, *literals)

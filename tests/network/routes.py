@@ -1,4 +1,4 @@
-"""The ways to an origin that the catalogue of hostile servers is run over (`test_catalogue`)."""
+"""The routes to an origin in the tests: direct, or through a proxy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 from modelferry.http.proxy.selection import NoProxy, Proxies, Proxy
 from origin.proxies import PASSWORD, USERNAME
 
-#: Straight, and through each of the proxies, by the name of the fixture that runs it.
+#: Direct, and through each proxy, by the name of the fixture that runs it.
 DIRECT = "direct"
-WAYS = (DIRECT, "squid", "dante")
+ROUTES = (DIRECT, "squid", "dante")
 
 
 def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
-    """One proxy for everything but `exempt`."""
+    """Use one proxy for all hosts except `exempt`."""
     proxy = replace(Proxy.of(url), username=username, password=password)
     return Proxies(proxy, proxy, tuple(map(NoProxy.of, exempt)))

@@ -77,7 +77,7 @@ async def test_a_failure_is_tried_again_more_and_more_slowly(caplog: pytest.LogC
         await asyncio.sleep(100)
     await queue.close()
     assert work.ran == [0.0, 1.2, 3.4, 7.6]
-    assert "speech/chattts: OSError: refused; looking again in 1 s" in caplog.text
+    assert "speech/chattts: OSError: refused; retry in 1 s" in caplog.text
 
 
 async def test_an_object_that_is_gone_is_forgotten_until_it_is_heard_of_again() -> None:

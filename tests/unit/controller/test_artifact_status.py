@@ -1,32 +1,33 @@
-"""Status, conditions and Events, from plans."""
+"""The status and its conditions, from plans."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from modelferry.controller import report
-from modelferry.controller.states import Blocker, NodeState, Plan
+from modelferry.controller import artifact_status
+from modelferry.controller.step_result import Blocker, CopyState, Plan
 from unit.controller.objects import MANIFEST, NOW, document, observed
 
 
-def status(*states: NodeState, before: dict[str, Any] | None = None, hold: Blocker | None = None) -> dict[str, Any]:
+def status(*states: CopyState, before: dict[str, Any] | None = None, blocker: Blocker | None = None) -> dict[str, Any]:
     body = document()
     if before is not None:
         body["status"] = before
     manifest = MANIFEST if states else None
-    return report.status(observed(body), Plan(states=states, hold=hold, manifest=manifest), NOW)
+    return artifact_status.build(observed(body), Plan(copies=states, blocker=blocker, manifest=manifest), NOW)
 
 
 def conditions(body: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {c["type"]: (c["status"], c["reason"]) for c in body["conditions"]}
 
 
-READY_0 = NodeState("node-0", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
-READY_1 = NodeState("node-1", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
-HALF_1 = NodeState(
+READY_0 = CopyState("node-0", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
+READY_1 = CopyState("node-1", "Ready", done=1000, verified=1000, total=1000, checksum="Verified")
+HALF_1 = CopyState(
     "node-1", "Downloading", "Downloading", done=500, verified=400, total=1000, speed=52_428_800.0, eta=23.0
 )
-FULL_1 = NodeState("node-1", "Stalled", "InsufficientSpace", "node-1 is short 1 GiB", total=1000)
+FULL_1 = CopyState("node-1", "Stalled", "InsufficientSpace", "node-1 is short 1 GiB", total=1000)
 
 
 def test_all_copies_whole_is_ready_and_nothing_else() -> None:
@@ -46,7 +47,7 @@ def test_a_download_is_reconciling_with_amounts_for_the_columns() -> None:
 
 
 def test_a_stalled_node_shows_at_once_while_the_other_goes_on() -> None:
-    body = status(NodeState("node-0", "Downloading", "Downloading", total=1000), FULL_1)
+    body = status(CopyState("node-0", "Downloading", "Downloading", total=1000), FULL_1)
     assert conditions(body) == {
         "Ready": ("False", "InsufficientSpace"),
         "Reconciling": ("True", "Downloading"),
@@ -74,46 +75,54 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
 def test_the_same_facts_make_no_difference_to_write() -> None:
     before = status(READY_0, READY_1)
     before["conditions"][0]["lastTransitionTime"] = "2020-01-01T00:00:00Z"
-    assert not report.differs(before, status(READY_0, READY_1, before=before))
-    assert report.differs(before, status(READY_0, HALF_1, before=before))
+    assert not artifact_status.needs_write(before, status(READY_0, READY_1, before=before))
+    assert artifact_status.needs_write(before, status(READY_0, HALF_1, before=before))
 
 
 def test_amounts_alone_are_no_turn_but_a_state_is() -> None:
-    more = NodeState("node-1", "Downloading", "Downloading", done=600, total=1000)
-    assert report.differs(status(HALF_1), status(more))
-    assert not report.turned(status(HALF_1), status(more))
-    assert report.turned(status(HALF_1), status(READY_1))
+    more = CopyState("node-1", "Downloading", "Downloading", done=600, total=1000)
+    assert artifact_status.needs_write(status(HALF_1), status(more))
+    assert not artifact_status.state_changed(status(HALF_1), status(more))
+    assert artifact_status.state_changed(status(HALF_1), status(READY_1))
 
 
 def test_a_new_source_that_is_being_resolved_keeps_what_the_model_was() -> None:
     before = status(READY_0, READY_1)
-    body = status(before=before, hold=Blocker("Resolving", "asking"))
+    body = status(before=before, blocker=Blocker("Resolving", "asking"))
     assert body["revision"] == MANIFEST.revision
     assert conditions(body)["Reconciling"] == ("True", "Resolving")
 
 
 def test_the_list_of_copies_is_bounded_and_shows_the_failing_first() -> None:
-    many = [NodeState(f"n-{i:03}", "Ready", done=1, total=1) for i in range(500)]
+    many = [CopyState(f"n-{i:03}", "Ready", done=1, total=1) for i in range(500)]
     body = status(*many, FULL_1)
-    assert len(body["copies"]) == report.MAX_COPIES
+    assert len(body["copies"]) == artifact_status.MAX_COPIES
     assert body["copies"][0]["name"] == "node-1"
     assert body["nodes"] == {"total": 501, "ready": 500, "stalled": 1}
 
 
-def test_the_whole_becoming_ready_and_a_copy_stalling_are_told_once() -> None:
-    half, full, ready = status(READY_0, HALF_1), status(READY_0, FULL_1), status(READY_0, READY_1)
-    assert [(n.reason, n.warning) for n in report.notices(half, full)] == [("InsufficientSpace", True)]
-    assert report.notices(full, full) == []
-    assert [(n.reason, n.warning) for n in report.notices(full, ready)] == [("Ready", False)]
+RUNNING = CopyState("node-1", "Downloading", "Downloading", done=600, verified=500, total=1000, reporting=True)
 
 
-def test_a_stalled_hold_is_told_by_its_reason() -> None:
-    body = status(hold=Blocker("ClaimMissing", "claim models is not there", stalled=True))
-    assert [(n.reason, n.message) for n in report.notices({}, body)] == [("ClaimMissing", "claim models is not there")]
+def copy_of(body: dict[str, Any], name: str = "node-1") -> dict[str, Any]:
+    return next(copy for copy in body["copies"] if copy["name"] == name)
 
 
-def test_what_the_api_server_refuses_is_told_once() -> None:
-    body = status(hold=Blocker("Refused", "the API server refuses what is needed: 403: exceeded quota"))
-    assert conditions(body)["Reconciling"] == ("True", "Refused")
-    assert [(n.reason, n.warning) for n in report.notices({}, body)] == [("Refused", True)]
-    assert report.notices(body, body) == []
+def test_displayed_bytes_do_not_decrease_between_two_reports_of_a_sidecar() -> None:
+    before = status(RUNNING)
+    less = replace(RUNNING, done=550, verified=510)
+    found = copy_of(status(less, before=before))
+    assert (found["bytesDone"], found["bytesVerified"]) == (600, 510)
+    other_state = replace(less, state="Repairing", reason="Repairing")
+    assert copy_of(status(other_state, before=before))["bytesDone"] == 550
+
+
+def test_a_sidecar_that_does_not_answer_keeps_its_last_report() -> None:
+    before = status(replace(RUNNING, message="from lab", checksum="Pending", speed=5.0))
+    silent = CopyState("node-1", "Waiting", "Starting", "the download pod is starting", total=1000, reporting=False)
+    found = copy_of(status(silent, before=before))
+    assert (found["state"], found["message"], found["bytesDone"]) == ("Downloading", "from lab", 600)
+    assert "perSecond" not in found
+    assert copy_of(status(silent))["state"] == "Waiting"
+    failed = CopyState("node-1", "Retrying", "PodDied", "ended", total=1000)
+    assert copy_of(status(silent, before=status(failed)))["state"] == "Waiting"

@@ -1,5 +1,6 @@
-"""``python -m network.mortal CALL CHUNK ARGUMENTS…``: the command ``modelferry``, which ends itself by SIGKILL at call
-number CALL that it makes to the disk (0: never), with chunks of CHUNK bytes."""
+"""``python -m network.self_killing CALL CHUNK ARGUMENTS…``: the command ``modelferry``, with chunks of CHUNK bytes.
+
+It sends itself SIGKILL at its disk operation number CALL (0: never)."""
 
 from __future__ import annotations
 
@@ -14,22 +15,22 @@ from modelferry.manifest import chunks
 from unit.engine.storage.faulty_disk import Fault, FaultyDisk
 
 
-class MortalEdge(FaultyDisk):
-    """Counts, and is not merciful."""
+class SelfKillingDisk(FaultyDisk):
+    """Counts disk operations, and kills the process at the last one."""
 
     def count_call(self, name: str) -> str:
-        """One more call; the last one does not return."""
+        """Count one operation; the last one does not return."""
         if super().count_call(name) == "EIO":
             os.kill(os.getpid(), signal.SIGKILL)
         return ""
 
 
-def live() -> int:
+def run() -> int:
     """Run the command line."""
     call, chunks.CHUNK_SIZE = int(sys.argv[1]), int(sys.argv[2])
-    with MortalEdge((Fault(call, "EIO"),)).installed(pytest.MonkeyPatch()):
+    with SelfKillingDisk((Fault(call, "EIO"),)).installed(pytest.MonkeyPatch()):
         return main(sys.argv[3:])
 
 
 if __name__ == "__main__":
-    sys.exit(live())
+    sys.exit(run())

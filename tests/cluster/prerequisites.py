@@ -1,4 +1,4 @@
-"""What the machine must have: Linux, root and some Debian packages, which are installed when they are missing."""
+"""The prerequisites of the machine: Linux, root, and Debian packages, which are installed if they are missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from . import cache
 from .shell import ClusterError, run
 
-# A program (or a file) that shows that a package is there -> the Debian package that brings it.
+# Program or file -> the Debian package that contains it.
 RUN_PACKAGES = {
     "containerd": "containerd",
     "runc": "runc",
@@ -25,10 +25,10 @@ RUN_PACKAGES = {
     "nsenter": "util-linux",
 }
 BUILD_PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
-# Not for a cluster: the servers that tests let it download from, and the proxies between.
-ORIGIN_PACKAGES = {"nginx": "nginx-light", "squid": "squid", "danted": "dante-server", "openssl": "openssl"}
-METRICS_PACKAGES = {"promtool": "prometheus"}  # for the test that has our metrics checked
-SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")  # not on everybody's PATH, not even on every root's
+# Servers and proxies that tests download from.
+SERVER_PACKAGES = {"nginx": "nginx-light", "squid": "squid", "danted": "dante-server", "openssl": "openssl"}
+METRICS_PACKAGES = {"promtool": "prometheus"}  # checks the exported metrics
+SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")  # not always in PATH, even for root
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = (
     "#!/bin/sh\n# Made by modelferry's tests/cluster while it installs packages: starts no service.\nexit 101\n"
@@ -37,30 +37,30 @@ INSTALL_TIMEOUT = 900  # seconds
 
 
 def ensure(packages: dict[str, str]) -> None:
-    """Has `packages` (program -> Debian package) on the machine, or says in one line what to install."""
+    """Installs missing `packages` (program -> Debian package); raises ClusterError with the command if it may not."""
     if not sys.platform.startswith("linux"):
-        raise ClusterError("a cluster needs Linux (its network and mount namespaces); elsewhere: make kind")
+        raise ClusterError("a test cluster needs Linux (for namespaces); on other systems, run: make kind")
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *SYSTEM_DIRECTORIES])
     if not _missing(packages):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ClusterError(f"to install, as root: apt-get install {' '.join(_missing(packages))}")
+        raise ClusterError(f"packages are missing; run as root: apt-get install {' '.join(_missing(packages))}")
     with cache.lock(cache.root() / "apt.lock"):
         missing = _missing(packages)
         if missing:
             _install(missing)
     if _missing(packages):
-        raise ClusterError(f"apt-get installed {', '.join(missing)}, but they are still not found")
+        raise ClusterError(f"apt-get installed {', '.join(missing)}, but the programs are still not found")
 
 
 def ensure_root() -> None:
-    """Namespaces, mounts and cgroups of a cluster need root."""
+    """Raises ClusterError without root, which namespaces, mounts and cgroups need."""
     if os.geteuid() != 0:
-        raise ClusterError("a cluster needs root: run the same command as root (sudo -E ...)")
+        raise ClusterError("a test cluster needs root; run the same command as root (sudo -E ...)")
 
 
 def _missing(packages: dict[str, str]) -> list[str]:
-    return sorted({package for sign, package in packages.items() if not shutil.which(sign)})
+    return sorted({package for program, package in packages.items() if not shutil.which(program)})
 
 
 def _install(packages: list[str]) -> None:
@@ -75,8 +75,8 @@ def _install(packages: list[str]) -> None:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Keeps Debian's maintainer scripts from starting what they install (a containerd of the machine's own, a server
-    on port 80). A policy that the machine has already is left as it is; ours, left by a killed install, is replaced."""
+    """Keeps Debian's maintainer scripts from starting installed services, such as a server on port 80. An existing
+    policy of the machine is not changed."""
     ours = not POLICY.exists() or POLICY.read_text() == POLICY_TEXT
     if ours:
         POLICY.write_text(POLICY_TEXT)

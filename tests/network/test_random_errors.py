@@ -1,4 +1,4 @@
-"""Faults at random, from a seed: whatever comes, the bytes are right."""
+"""Random server errors from a seed: the content is correct anyway."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from random import Random
 import pytest
 
 from network.world import CHUNK, Serve, World, entry
-from origin.rules import Asked, Rule, Script
+from origin.rules import ReceivedRequest, Rule, Script
 
 
-class Chance(Script):
-    """Three answers of ten are broken, each in a way of its own."""
+class RandomErrors(Script):
+    """Three of ten responses are wrong, each in a random way."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._random = Random(seed)
 
-    def apply(self, asked: Asked) -> list[Rule]:
+    def apply(self, request: ReceivedRequest) -> list[Rule]:
         random = self._random
         if random.random() < 0.7:
             return []
@@ -40,7 +40,7 @@ class Chance(Script):
                     Rule(status=503),
                     Rule(status=204),
                     Rule(raw="HTTP/1.1 206 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
-                    Rule(corrupt=(asked.start or 0) + at),
+                    Rule(corrupt=(request.start or 0) + at),
                 ]
             )
         ]
@@ -49,11 +49,11 @@ class Chance(Script):
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("digest", [True, False], ids=["with Content-Digest", "without"])
 @pytest.mark.parametrize("seed", range(12))
-async def test_whatever_the_origin_does_the_bytes_are_right(
+async def test_the_content_is_correct_despite_random_errors(
     serve: Serve, world: World, seed: int, digest: bool
 ) -> None:
     data = Random(seed).randbytes(20 * CHUNK + seed)
     async with serve({"a": data}, digest=digest) as origin:
-        origin.script = Chance(seed)
-        await world.pull_at_last(entry("a", data, origin.url("a")))
+        origin.script = RandomErrors(seed)
+        await world.pull_with_restarts(entry("a", data, origin.url("a")))
     assert world.read("a") == data
