@@ -19,8 +19,7 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.outcomes import OutcomeHandler
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.tasks import DigestTask, FetchTask, RangeTask, StreamTask
-from modelferry.engine.mirrors import Mirror
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
@@ -45,7 +44,6 @@ class StubDownload:
     def begin(self, task: FetchTask, mirror: str) -> Attempt:
         """Start an attempt at `task`, which is in the queue, at `mirror`."""
         location = self.file.at_mirror(mirror)
-        assert location is not None
         attempt = Attempt.of(self.file, task, location)
         self.outcomes.apply(AttemptStarted(attempt, Assignment(task, location, queued=task)))
         return attempt

@@ -12,8 +12,7 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.download.transitions import ChunkEvent
-from modelferry.engine.mirrors import Mirror
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import Digest, FileEntry, Location
 
@@ -28,8 +27,9 @@ def held_up() -> tuple[DownloadState, FileDownload]:
     download = DownloadState(servers, ProgressDeadline(300.0, 0.0))
     file = FileDownload.of(0, ENTRY, OpenedFile(0, False, (0, 1, 2)))
     download.files.append(file)
-    servers.meet(file.locations, 0.0)
-    servers.brought("fast", 1.0, 10_000_000, 1.0)
+    for location in file.locations:
+        servers.register(location.mirror, location.origin, 0.0)
+    servers.record_throughput("fast", 1.0, 10_000_000, 1.0)
     file.advance_chunk(0, ChunkEvent.STARTED)
     file.assemblies[0].mirror = "slow"
     return download, file

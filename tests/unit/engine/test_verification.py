@@ -45,7 +45,7 @@ async def test_the_last_chunk_that_is_committed_while_it_is_reassigned_has_the_d
 async def test_a_chunk_that_is_committed_while_it_is_reassigned_counts_for_its_mirror() -> None:
     download, too_slow = await committing()
     await download.commands.apply(too_slow)
-    assert download.state.mirrors.known["slow"].chunks == 1
+    assert download.state.mirrors.states["slow"].chunks == 1
     assert download.file.locations[0].delivered
     await download.finish()
 

@@ -35,8 +35,7 @@ from modelferry.engine.download.outcomes import OutcomeHandler
 from modelferry.engine.download.state import DownloadState, Phase
 from modelferry.engine.download.tasks import ProbeTask
 from modelferry.engine.download.transfer_stats import TransferStats
-from modelferry.engine.mirrors import Mirror, MirrorLimit
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.errors import ModelferryError
@@ -203,7 +202,9 @@ class DownloadCoordinator:
         times = self._download.wake_times
         if tasks or self._http_client.throttle.paused:
             # What may be fetched already waits for a connection. With no attempt running it came due a moment ago.
-            times = [time for time in (*times, *self._download.mirrors.observe_times()) if time > now] + [now + _TICK]
+            times = [time for time in (*times, *self._download.mirrors.observation_times()) if time > now] + [
+                now + _TICK
+            ]
         elif not times:
             raise AssertionError("no attempt runs and nothing is due, but the download is not complete")
         woken = asyncio.create_task(self._woken.wait())
@@ -230,19 +231,19 @@ class DownloadCoordinator:
         download, throttle = self._download, self._http_client.throttle
         mirrors, free = download.mirrors, self._servers_limit
         self._apply_fact(TimePassed(throttle.paused))
-        mirrors.bound, mirrors.caps = throttle.max_streams, _limits(throttle)
+        mirrors.update_limits(throttle.max_streams, _limits(throttle))
         self._update_load()
         self._end_early(now)
         self._preconnect()
         self._start_assigned(runner, commands, now)
-        if mirrors.observe(now, runner.received, free=free):
+        if mirrors.observe(now, runner.received, unlimited=free):
             self._woken.set()
         if not throttle.paused:
             self._probe(commands, now)
 
     def _update_load(self) -> None:
         download = self._download
-        due = scheduler.due_bytes(download) if len(download.mirrors.known) > 1 else {}
+        due = scheduler.due_bytes(download) if len(download.mirrors.states) > 1 else {}
         download.mirrors.update_load(download.in_flight.loads, due)
 
     def _end_early(self, now: float) -> None:
@@ -250,16 +251,16 @@ class DownloadCoordinator:
         mirrors, in_flight, throttle = self._download.mirrors, self._download.in_flight, self._http_client.throttle
         if throttle.limit is not None:
             in_flight.cancel_excess(keep=throttle.max_streams)
-        for name, cap in mirrors.caps.items():
-            in_flight.cancel_excess(keep=cap.streams, mirror=name)
+        for name, limit in mirrors.limits.mirrors.items():
+            in_flight.cancel_excess(keep=limit.streams, mirror=name)
         if not self._servers_limit:
             return
         in_flight.sample(now)
-        for name in mirrors.silent(now):
+        for name in mirrors.trip_silent(now):
             in_flight.drop_all(name)
-        for name, known in mirrors.known.items():
-            if name not in mirrors.caps or not mirrors.caps[name].felt:
-                in_flight.abort_slow(name, known.concurrency, now)
+        for name, state in mirrors.states.items():
+            if not mirrors.limits.is_limiting(name):
+                in_flight.abort_slow(name, state.concurrency, now)
 
     def _start_assigned(self, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
         """Start what the queue has; and if it has nothing more, what others take too long for."""
@@ -283,7 +284,7 @@ class DownloadCoordinator:
 
     def _probe(self, commands: CommandRunner, now: float) -> None:
         """Probe the mirrors whose turn it is."""
-        for name in self._download.mirrors.probes(now):
+        for name in self._download.mirrors.due_probes(now):
             self._apply_fact(ProbeStarted(name, now + _PROBE_TIMEOUT))
             if (found := scheduler.probe_location(self._download, name)) is not None:
                 file, location = found
@@ -300,7 +301,7 @@ class DownloadCoordinator:
         """While the first request is on its way, open the connections that are needed when it is answered."""
         if (found := scheduler.connections_to_open(self._download)) is not None:
             location, count = found
-            self._download.mirrors.preconnected.add(location.origin)
+            self._download.mirrors.record_preconnect(location.origin)
             self._http_client.preconnect(location.url, location.mirror, count)
 
 

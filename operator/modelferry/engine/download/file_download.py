@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.tasks import RangeTask, StreamTask
+from modelferry.engine.download.tasks import FetchTask, RangeTask, StreamTask
 from modelferry.engine.download.transitions import (
     CHUNK_TRANSITIONS,
     ChunkAction,
@@ -17,7 +17,7 @@ from modelferry.engine.download.transitions import (
     ChunkState,
     FileState,
 )
-from modelferry.engine.mirrors import CorruptionAttribution
+from modelferry.engine.mirrors import CorruptionAttribution, LocationOption, SelectionRequest
 from modelferry.engine.response import Expectation
 from modelferry.errors import Stalled
 from modelferry.http.wire import Origin
@@ -208,9 +208,31 @@ class FileDownload:
         """The mirror whose chunks are being compared with those of others; empty if none is suspected."""
         return self.attribution.suspect if self.attribution is not None and self.attribution.round else ""
 
-    def at_mirror(self, mirror: str) -> LocationState | None:
-        """Its usable location at `mirror`."""
-        return next((location for location in self.usable if location.mirror == mirror), None)
+    @property
+    def options(self) -> tuple[LocationOption, ...]:
+        """The usable locations, as a `MirrorSelector` needs them."""
+        return tuple(
+            LocationOption(one.mirror, one.origin, entire_only=one.entire, has_validator=one.validator is not None)
+            for one in self.usable
+        )
+
+    def selection_request(self, task: FetchTask) -> SelectionRequest:
+        """What a `MirrorSelector` needs to know of `task`."""
+        assembly = self.assemblies.get(task.chunk.index) if isinstance(task, RangeTask) else None
+        return SelectionRequest(
+            self.options,
+            task.chunk.size if isinstance(task, RangeTask) else task.size,
+            has_digest=self.entry.digest is not None,
+            is_stream=isinstance(task, StreamTask),
+            chosen=self.chosen.mirror if self.chosen is not None else "",
+            suspect=self.suspect,
+            begun_by=assembly.mirror if assembly is not None else "",
+            avoid=task.avoid if task.failures else "",
+        )
+
+    def at_mirror(self, mirror: str) -> LocationState:
+        """Its usable location at `mirror`; raises StopIteration if there is none."""
+        return next(location for location in self.usable if location.mirror == mirror)
 
     def expectation(self, location: LocationState, *, plain_http: bool) -> Expectation:
         """What a response from `location` is judged by."""

@@ -81,7 +81,7 @@ class OutcomeHandler:
             StreamCompleted: self._on_stream_completed,
             DigestCompared: lambda event: self._files.digest_compared(event.file, event.result),
             ProbeStarted: self._on_probe_started,
-            ProbeCompleted: lambda event: download.mirrors.probed(event.mirror, clock(), event.message),
+            ProbeCompleted: lambda event: download.mirrors.record_probe(event.mirror, clock(), event.message),
             DownloadOpened: self._on_opened,
             ConnectionOpened: self._on_connected,
             TimePassed: self._on_time_passed,
@@ -109,7 +109,8 @@ class OutcomeHandler:
         for number, (entry, found) in enumerate(zip(event.manifest.files, opened.files, strict=True)):
             file = FileDownload.of(number, entry, found)
             download.files.append(file)
-            download.mirrors.meet(file.locations, self._now())
+            for location in file.locations:
+                download.mirrors.register(location.mirror, location.origin, self._now())
         doubtful = self._files.recall(opened.quarantined)
         for file, found in zip(download.files, opened.files, strict=True):
             if file in doubtful or not can_resume(file.entry, found):
@@ -118,13 +119,13 @@ class OutcomeHandler:
                 self._files.advance(file, FileEvent.INTERRUPTED)
 
     def _on_connected(self, event: ConnectionOpened) -> None:
-        self._download.mirrors.met(event.origin, event.rtt)
+        self._download.mirrors.record_round_trip(event.origin, event.rtt)
         self._wake()
 
     def _on_time_passed(self, event: TimePassed) -> None:
         now = self._now()
         self._download.queue.release(now)
-        self._download.mirrors.resume(now)
+        self._download.mirrors.resume_paused(now)
         if event.paused:
             self._download.record_progress(now)
 
@@ -146,7 +147,7 @@ class OutcomeHandler:
         self._download.stats.begin(attempt.mirror)
 
     def _on_probe_started(self, event: ProbeStarted) -> None:
-        self._download.mirrors.known[event.mirror].asleep = event.until
+        self._download.mirrors.record_probe_started(event.mirror, event.until)
 
     def _on_ended(self, event: AttemptEnded) -> None:
         attempt = event.attempt
@@ -155,13 +156,13 @@ class OutcomeHandler:
         self._download.stats.spend(attempt.mirror, self._now() - attempt.begun)
         if isinstance(attempt.task, RangeTask) and attempt.seconds:
             size = attempt.at - attempt.task.start
-            self._download.mirrors.brought(attempt.mirror, self._now(), size, attempt.seconds)
+            self._download.mirrors.record_throughput(attempt.mirror, self._now(), size, attempt.seconds)
 
     # Facts.
 
     def _on_response(self, event: ResponseAccepted) -> None:
         location = event.location
-        if self._download.mirrors.answered(location, self._now(), event.waited):
+        if self._download.mirrors.record_response(location.mirror, location.origin, self._now(), event.waited):
             self._wake()
         location.redirect_url = event.redirect_url
         location.validator = event.validator or location.validator
@@ -190,7 +191,8 @@ class OutcomeHandler:
     # Outcomes.
 
     def _on_part_written(self, event: PartWritten) -> None:
-        self._download.mirrors.delivered(event.attempt.source, event.attempt.begun)
+        event.attempt.source.deliver()
+        self._download.mirrors.record_success(event.attempt.mirror, event.attempt.begun)
         self._download.record_progress(self._now())
 
     def _on_requeued(self, event: Requeued) -> None:
@@ -232,7 +234,8 @@ class OutcomeHandler:
 
     def _on_stream_completed(self, event: StreamCompleted) -> None:
         file = event.attempt.file
-        self._download.mirrors.delivered(event.attempt.source, event.attempt.begun)
+        event.attempt.source.deliver()
+        self._download.mirrors.record_success(event.attempt.mirror, event.attempt.begun)
         self._download.record_progress(self._now())
         if event.stale:
             self._files.generation_lost(file)
@@ -263,21 +266,21 @@ class OutcomeHandler:
             self._on_no_ranges(event)
         elif self._is_hopeless(event):
             self._refuse(event)
-        elif mirrors.should_switch_location(file, now):
+        elif self._should_switch_location(file, now):
             file.chosen = None
             self._files.advance(file, FileEvent.RESTART)
         elif self._download.deadline.is_exceeded(now):
             raise failure_messages.unavailable(file, location, verdict, self._download.deadline.seconds)
         else:
             if verdict.behavior in _BUSY:
-                mirrors.busy(location, now, verdict.delay)
+                mirrors.record_busy(location.mirror, location.origin, now, verdict.delay)
             self._retry(event)
 
     def _on_no_ranges(self, event: AttemptFailed) -> None:
         """The location does not serve ranges of the file: others do, or it arrives as one stream."""
         file, location = event.attempt.file, event.attempt.source
         location.entire = True
-        if not self._download.mirrors.in_parts(file):
+        if not self._download.mirrors.selector().can_serve_ranges(file.options):
             self._files.stream(file)
         elif file.entry.digest is None:
             self._files.advance(file, FileEvent.RESTART)
@@ -292,13 +295,21 @@ class OutcomeHandler:
         self._download.message = f"{redact_url(location.url)} {verdict.message}; trying again"
         fruitless = verdict.behavior is ServerBehavior.STALLED or not (event.progressed or _kept_bytes(event))
         if isinstance(event.cause, CertificateRefused):
-            mirrors.distrusted(location, self._now(), f"{event.cause.reason}: {verdict.message}")
+            mirrors.record_untrusted(location.mirror, self._now(), f"{event.cause.reason}: {verdict.message}")
         elif (
             fruitless and not attempt.dropped and verdict.behavior not in _NO_FAILURES and not _concerns_one_file(event)
         ):
-            mirrors.failed(location, self._now(), verdict.message)
+            mirrors.record_failure(location.mirror, self._now(), verdict.message)
         if mirrors.all_down:
-            self._download.message = f"all {len(mirrors.known)} mirrors are down; {self._download.message}"
+            self._download.message = f"all {len(mirrors.states)} mirrors are down; {self._download.message}"
+
+    def _should_switch_location(self, file: FileDownload, now: float) -> bool:
+        """Is it time to start a file without a digest again from another location?"""
+        if file.entry.digest is not None or file.chosen is None:
+            return False
+        begun = len(file.missing) < len(file.chunks)
+        selector = self._download.mirrors.selector()
+        return selector.should_switch_location(file.options, file.chosen.mirror, now, begun=begun)
 
     def _is_hopeless(self, event: AttemptFailed) -> bool:
         """Is the location of no more use for this file?"""
@@ -317,7 +328,8 @@ class OutcomeHandler:
         else:
             again = self._stream_again(event)
         delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
-        if verdict.delay is not None and self._download.mirrors.another(file, location):
+        selector, has_digest = self._download.mirrors.selector(), file.entry.digest is not None
+        if verdict.delay is not None and has_digest and selector.has_alternative(file.options, location.mirror):
             delay = 0.0  # another location has time
         ready = self._now() + delay
         if isinstance(again, StreamTask) and file.entry.digest is None and not location.validator:

@@ -9,7 +9,7 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.in_flight import InFlight
 from modelferry.engine.download.task_queue import TaskQueue
 from modelferry.engine.download.transfer_stats import TransferStats
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 
 

@@ -66,12 +66,13 @@ class FileStateMachine:
         attempt, index = committed.attempt, committed.index
         file, location, mirrors = attempt.file, attempt.source, self._download.mirrors
         file.advance_chunk(index, ChunkEvent.COMMITTED)
-        mirrors.delivered(location, attempt.begun)
-        mirrors.mirror(location).chunks += 1
+        location.deliver()
+        mirrors.record_success(location.mirror, attempt.begun)
+        mirrors.record_chunk(location.mirror)
         self._download.record_progress(self._now())
         attribution = file.attribution
         if attribution is not None and index in attribution.round:
-            file.attribution = attribution.arrived(index, location.mirror, committed.changed)
+            file.attribution = attribution.record_chunk(index, location.mirror, committed.changed)
         # A stream may bring more than it should: its end decides.
         if not file.missing and not file.streaming:
             self.advance(file, self._completion(file, committed.changed))
@@ -154,7 +155,7 @@ class FileStateMachine:
     def _next_suspect(self, file: FileDownload) -> FileEvent:
         attribution = file.attribution
         assert attribution is not None
-        suspected = attribution.next([location.mirror for location in file.usable])
+        suspected = attribution.next_round([location.mirror for location in file.usable])
         if suspected is None:
             file.attribution = replace(attribution, round=frozenset(), suspect="")
             return FileEvent.NO_SUSPECT
@@ -171,9 +172,9 @@ class FileStateMachine:
         self._compare(file, chunks)
 
     def _fetch_next_chunk(self, file: FileDownload) -> None:
-        agreed = file.attribution.agreed if file.attribution is not None else frozenset()
+        confirmed = file.attribution.confirmed if file.attribution is not None else frozenset()
         index = file.compared or 0
-        while index in agreed:
+        while index in confirmed:
             index += 1
         if index == len(file.chunks):
             raise failure_messages.mismatch(file)
@@ -227,7 +228,7 @@ class FileStateMachine:
     def _refuse(self, file: FileDownload, found: QuarantinedMirror) -> LocationState | None:
         """Use the location of `file` at a mirror that served corrupt data no more; None if there is none, or no other
         one."""
-        location = file.at_mirror(found.mirror)
+        location = next((one for one in file.usable if one.mirror == found.mirror), None)
         if location is None or len(file.usable) == 1:
             return None
         location.refused = failure_messages.quarantined(location, found.why)
