@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from modelferry.cli.inspect import lines_of
+from modelferry.cli.inspect import text_lines
 from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.inspection import inspect
@@ -277,7 +277,7 @@ async def test_a_quarantine_persists_after_a_restart(serve: Serve, world: World,
         files = [entry(path, content, corrupt.url(path), correct.url(path)) for path, content in contents.items()]
         await pull_until_quarantine(world, corrupt, correct, *files)
         expected = f"  quarantined: m0, which served wrong bytes of a ({corrupt.url('a')})"
-        assert expected in lines_of(inspect(world.directory))
+        assert expected in text_lines(inspect(world.directory))
         await world.pull(*files)
         assert correct.received
         assert not corrupt.received

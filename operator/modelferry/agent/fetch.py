@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="the Unix socket of checkpoint")
     source_route.add_arguments(parser)
     parser.add_argument(
-        "--connections", type=int, metavar="N", help="concurrent connections at most (instead of spec.transfer's)"
+        "--connections", type=int, metavar="N", help="concurrent connections (instead of spec.transfer's)"
     )
     bandwidth_limiter.add_arguments(parser)
     add_outcome_argument(parser)

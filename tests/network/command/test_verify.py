@@ -40,13 +40,13 @@ async def verified(world: World, *options: str) -> Ended:
 async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
     done = await world.pull("--json")
     revision = done.events("result")[0]["revision"]
-    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all whole\n", "")
+    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all intact\n", "")
     [result] = (await verified(world, "--json")).events("result")
     assert (result["ok"], result["revision"], result["bytes"]) == (True, revision, SIZE)
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
-async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -> None:
+async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(world: World) -> None:
     await world.pull("--quiet")
     damaged = world.target / "current" / "asset" / "model.safetensors"
     damaged.chmod(0o644)
@@ -55,7 +55,9 @@ async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -
         file.write(b"damaged")
     done = await verified(world)
     assert (done.code, done.out) == (4, "")
-    said = "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    said = (
+        "1 of 3 files differ from what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    )
     assert said in done.err
     assert "with --repair FILE.yaml" in done.err
     [result] = (await verified(world, "--json")).events("result")
@@ -74,16 +76,16 @@ async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -
     assert world.current() == CONTENTS
 
 
-async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: World) -> None:
+async def test_an_intact_model_is_not_repaired_and_its_source_not_queried(world: World) -> None:
     await world.pull("--quiet")
     world.origin.entries.clear()
     done = await verified(world, *REPAIR)
     assert (done.code, done.err) == (0, "")
-    assert "3 files, 48.0 MiB, all whole" in done.out
+    assert "3 files, 48.0 MiB, all intact" in done.out
     assert not world.origin.entries
 
 
-async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_as_it_was(world: World) -> None:
+async def test_damage_that_cannot_be_repaired_is_reported_with_the_reason_and_not_changed(world: World) -> None:
     await world.pull("--quiet")
     (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
     world.origin.script.add(Rule(status=404))
@@ -97,11 +99,11 @@ async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_
     world.origin.script.clear()
     done = await verified(world, *REPAIR)
     assert done.code == 0
-    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
+    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are intact" in done.out
     assert world.current() == CONTENTS
 
 
-async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_repair_uses_the_mirrors_and_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
 
     async def watched(
