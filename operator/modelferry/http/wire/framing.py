@@ -31,7 +31,7 @@ def framing_of(head: Head) -> Framing:
         if head.version < (1, 1) or coding.strip(" \t").lower() != "chunked":
             raise ProtocolError(
                 ServerBehavior.LENGTH_AND_TRANSFER_ENCODING,
-                "sent a Transfer-Encoding other than chunked",
+                "sent a Transfer-Encoding that is not allowed here",
             )
         return Framing("chunked")
     if not lengths:
