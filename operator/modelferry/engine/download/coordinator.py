@@ -267,7 +267,7 @@ class DownloadCoordinator:
         download = self._download
         while (assignment := scheduler.next_assignment(download, now, steal=False)) is not None:
             self._start_one(assignment, runner, commands, now)
-        if not self._servers_limit:
+        if not self._servers_limit or not scheduler.is_drained(download):
             return
         for attempt in scheduler.stalled_attempts(download, now):
             download.in_flight.drop(attempt)
