@@ -166,7 +166,7 @@ class DownloadCoordinator:
             message=throttle.description if throttle.paused else download.message or throttle.description,
             active=self._runner.disk.active() if self._runner is not None else (),
             mirrors=download.mirrors.progress(),
-            stats=self.stats.costs,
+            stats=self.stats.totals,
             limit=throttle.limit,
         )
 
