@@ -14,7 +14,7 @@ from benchmarks.comparison import Testbed, log
 from benchmarks.measure import Group, Launch
 from benchmarks.stats import OURS, Row, Spread
 from benchmarks.tools import Job, modelferry
-from modelferry.cli.status_client import ask
+from modelferry.cli.status_client import fetch_progress
 
 _TIMEOUT = 60.0
 #: fetch has written content when it has written more than these bytes: more than a line of its log.
@@ -54,7 +54,7 @@ def _interrupted(bed: Testbed, job: Job, share: float) -> float:
     with _Running(bed, job, launch) as (_, fetch):
         deadline = time.monotonic() + _TIMEOUT
         while True:
-            progress = ask(job.scratch / "status")
+            progress = fetch_progress(job.scratch / "status")
             done = progress.done / wanted if progress is not None else 0.0
             if done >= share:
                 os.kill(fetch, signal.SIGKILL)

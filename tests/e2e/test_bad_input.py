@@ -26,4 +26,4 @@ def test_the_kind_of_storage_cannot_be_changed(kit: Kit) -> None:
 
 def test_explain_shows_what_each_field_is_for(quiet: Kit) -> None:
     text = quiet.kubectl("explain", "ma.spec.transfer.tls.allowPlainHTTP")
-    assert "whose bytes anybody on the way can read and change" in " ".join(text.split())
+    assert "whose content anyone on the network path can read and modify" in " ".join(text.split())

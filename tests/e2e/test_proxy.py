@@ -53,9 +53,9 @@ def test_wrong_and_missing_credentials_are_told(kit: Kit, proxied_origin: Proxie
         proxied("dante-wrong", proxied_origin.small, proxied_origin.dante.url, "stale"),
         proxied("dante-unmade", proxied_origin.small, proxied_origin.dante.url, "lost"),
     )
-    assert f"the proxy {proxied_origin.squid.url} does not take" in kit.wait_stalled("squid-wrong", "ProxyDenied")
-    assert "wants a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
-    assert f"the proxy {proxied_origin.dante.url} does not take" in kit.wait_stalled("dante-wrong", "ProxyDenied")
+    assert f"the proxy {proxied_origin.squid.url} does not accept" in kit.wait_stalled("squid-wrong", "ProxyDenied")
+    assert "requires a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
+    assert f"the proxy {proxied_origin.dante.url} does not accept" in kit.wait_stalled("dante-wrong", "ProxyDenied")
     assert "spec.transfer.proxy.auth: there is no Secret 'lost'" in kit.wait_stalled("dante-unmade", "SecretMissing")
     assert len(proxied_origin.nginx.requests()) == seen
 

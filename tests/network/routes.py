@@ -14,5 +14,5 @@ ROUTES = (DIRECT, "squid", "dante")
 
 def through(url: str, username: str = USERNAME, password: str = PASSWORD, *exempt: str) -> Proxies:
     """Use one proxy for all hosts except `exempt`."""
-    proxy = replace(Proxy.of(url), username=username, password=password)
-    return Proxies(proxy, proxy, tuple(map(NoProxy.of, exempt)))
+    proxy = replace(Proxy.parse(url), username=username, password=password)
+    return Proxies(proxy, proxy, tuple(map(NoProxy.parse, exempt)))

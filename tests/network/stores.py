@@ -39,6 +39,6 @@ async def fetched(
     world: World, source: S3Source | OCISource, manifest: Manifest, secret: dict[str, str] | None = None
 ) -> dict[str, bytes]:
     """The files that the fetch pod publishes, by path."""
-    world.credential = routes(world, source, secret).of(SOURCE).credential
+    world.credential = routes(world, source, secret).for_mirror(SOURCE).credential
     await world.pull_manifest(manifest)
     return {file.path: world.read(file.path) for file in manifest.files}

@@ -138,7 +138,7 @@ async def test_the_proxys_certificate_has_the_same_reasons(
     with refusing(untrusted(kind, authority, tmp_path)) as server:
         async with serve({"a": data}) as origin:
             context = client_context(world.ca_file, pins=pins(kind))
-            proxy = replace(Proxy.of(f"https://{server}"), username="u", password="p", context=context)
+            proxy = replace(Proxy.parse(f"https://{server}"), username="u", password="p", context=context)
             world.proxies = Proxies(proxy, proxy)
             reasons = await both_fail(world, CertificateRefused, f"the proxy https://{server}", origin.url("a"), data)
             assert origin.accepted == 0

@@ -93,7 +93,7 @@ async def fetch(world: World, roads: Routes, url: str, data: bytes) -> None:
 
 async def ask(roads: Routes, url: str) -> int:
     """By a source; the status."""
-    async with SourceClient(roads.of(SOURCE), retry=Retry(1.0)) as client:
+    async with SourceClient(roads.for_mirror(SOURCE), retry=Retry(1.0)) as client:
         return (await client.head(url, "a", {"Range": "bytes=0-0"})).status
 
 

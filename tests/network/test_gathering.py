@@ -84,7 +84,7 @@ async def test_a_connection_never_waits_for_bytes_that_will_not_arrive(
                 async with asyncio.timeout(20):
                     left -= len(await connection.take(wanted))
             assert left == 0
-            assert connection.quiet
+            assert connection.is_idle()
         connection.abort()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.cli.inspect import as_json, lines_of
+from modelferry.cli.inspect import json_fields, text_lines
 from modelferry.cli.main import main
 from modelferry.engine.checkpoint.worker import read_boot_id
 from modelferry.engine.maintenance.inspection import Inspection, inspect
@@ -54,12 +54,12 @@ async def test_a_stopped_download_is_shown_by_file_and_chunk(serve: Serve, world
         ("a", "fetching", 3 * CHUNK, "dddppp", (("m0", 3),)),
         ("b", "fetching", 0, "p", ()),
     ]
-    lines = lines_of(seen)
-    assert lines[1] == "  at work: nobody"
-    assert lines[3] == f"revision {revision.revision}: being fetched, 59% of 321 KiB done, 0 of 2 files verified"
+    lines = text_lines(seen)
+    assert lines[1] == "  in use by: no process"
+    assert lines[3] == f"revision {revision.revision}: downloading, 59% of 321 KiB done, 0 of 2 files verified"
     assert lines[4].split() == ["FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS"]
     assert lines[5].split() == ["a", "321", "KiB", "59%", "3/6", "fetching", "0", "m0"]
-    assert as_json(seen)["revisions"][0]["files"][0]["chunks"] == "3d3p"
+    assert json_fields(seen)["revisions"][0]["files"][0]["chunks"] == "3d3p"
 
 
 async def test_a_running_download_is_shown_and_not_disturbed(serve: Serve, world: World, data: bytes) -> None:
@@ -73,7 +73,7 @@ async def test_a_running_download_is_shown_and_not_disturbed(serve: Serve, world
                 seen.append(look(world))
         await pulling
     assert seen[0].holder == os.getpid()
-    assert f"  at work: process {os.getpid()}" in lines_of(seen[0])
+    assert f"  in use by: process {os.getpid()}" in text_lines(seen[0])
     assert world.read("a") == data
     assert look(world).holder is None
 
@@ -88,7 +88,7 @@ async def test_a_published_revision_says_when_and_that_it_is_current(serve: Serv
     assert current.published is not None
     assert previous.published is not None
     assert current.published > previous.published
-    [_, _, _, line, *_] = lines_of(look(world))
+    [_, _, _, line, *_] = text_lines(look(world))
     assert line.startswith(f"revision {current.revision}: current, published 20")
     assert line.endswith(" UTC, 100% of 321 KiB done, 1 of 1 file verified")
 
@@ -106,9 +106,9 @@ async def test_what_it_cost_is_shown_over_all_its_runs(serve: Serve, world: Worl
     assert costs["streams", "m0"].times == 4 + 2 + 4
     assert costs["streams", "m0"].seconds > 0
     assert {what for what, mirror in costs if not mirror} >= {"recovering", "recording", "publishing"}
-    lines = lines_of(look(world))
+    lines = text_lines(look(world))
     assert any(line.startswith("  m0: 10 requests, ") for line in lines)
-    assert "  retries: 2 by m0 (RetryAfter), 1 by m0 (NotAvailable)" in lines
+    assert "  retries: 2 at m0 (RetryAfter), 1 at m0 (NotAvailable)" in lines
     assert any(line.startswith("  on the disk: ") for line in lines)
 
 
@@ -131,13 +131,13 @@ async def test_chunks_that_a_boot_damaged_are_shown_as_bad(serve: Serve, world: 
     world.corrupt(world.incoming("a"), CHUNK)
     world.boot_id = "boot-2"
     assert look(world).rehash
-    assert any("hashes every chunk again" in line for line in lines_of(look(world)))
+    assert any("hashes every chunk again" in line for line in text_lines(look(world)))
     async with serve({"a": data, "b": b"hello"}) as origin:
         origin.script.add(Rule(status=404))
         with pytest.raises(NotFound):
             await world.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
     assert look(world).revisions[0].files[0].letters == "dbdppp"
-    assert any("2/6 (1 bad)" in line for line in lines_of(look(world)))
+    assert any("2/6 (1 bad)" in line for line in text_lines(look(world)))
 
 
 async def test_what_was_left_behind_is_named_with_its_size(serve: Serve, world: World, data: bytes) -> None:
@@ -145,7 +145,7 @@ async def test_what_was_left_behind_is_named_with_its_size(serve: Serve, world: 
     left = world.directory / ".modelferry" / "incoming" / "0123456789ab"
     left.mkdir()
     (left / "file").write_bytes(bytes(8192))
-    assert any(line.startswith("  left behind: .modelferry/incoming/0123456789ab, ") for line in lines_of(look(world)))
+    assert any(line.startswith("  leftover: .modelferry/incoming/0123456789ab, ") for line in text_lines(look(world)))
 
 
 async def test_without_a_database_the_revisions_on_the_disk_are_shown(serve: Serve, world: World, data: bytes) -> None:
@@ -155,7 +155,7 @@ async def test_without_a_database_the_revisions_on_the_disk_are_shown(serve: Ser
     seen = look(world)
     assert (seen.database, len(seen.revisions)) == ("missing", 1)
     assert not (world.directory / ".modelferry" / "chunks.db").exists()
-    assert any(line.endswith("no rows in chunks.db") for line in lines_of(seen))
+    assert any(line.endswith("no rows in chunks.db") for line in text_lines(seen))
 
 
 @pytest.mark.parametrize("damage", ["garbage", "version", "another program's"])

@@ -79,7 +79,7 @@ async def test_a_low_limit_is_no_stall_and_needs_no_retry(
     serve: Serve, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A floor of 32 KiB/s beside a limit of 16 KiB/s.
-    monkeypatch.setattr(module, "_LEAST_WINDOW", 8 << 10)
+    monkeypatch.setattr(module, "_MIN_WINDOW", 8 << 10)
     content, throttle = bytes(40 << 10), CountingThrottle()
     throttle.set(16 << 10)
     async with serve({"a": content}) as origin:
@@ -164,4 +164,4 @@ async def test_a_lower_limit_reduces_the_receive_windows_of_open_connections(
 
 def receive_buffers(http_client: HTTPClient) -> list[int]:
     """SO_RCVBUF of each open connection, as Linux reports it."""
-    return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in http_client._open]
+    return [one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in http_client._pool.connections]

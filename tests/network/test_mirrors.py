@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from modelferry.cli.inspect import lines_of
+from modelferry.cli.inspect import text_lines
 from modelferry.engine.checkpoint.api import QuarantinedMirror
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.inspection import inspect
@@ -277,7 +277,7 @@ async def test_a_quarantine_persists_after_a_restart(serve: Serve, world: World,
         files = [entry(path, content, corrupt.url(path), correct.url(path)) for path, content in contents.items()]
         await pull_until_quarantine(world, corrupt, correct, *files)
         expected = f"  quarantined: m0, which served wrong bytes of a ({corrupt.url('a')})"
-        assert expected in lines_of(inspect(world.directory))
+        assert expected in text_lines(inspect(world.directory))
         await world.pull(*files)
         assert correct.received
         assert not corrupt.received
@@ -406,7 +406,7 @@ async def test_missing_proxy_credentials_are_reported_with_the_mirrors_own_field
     serve: Serve, world: World, data: bytes, request: pytest.FixtureRequest, kind: str
 ) -> None:
     url = request.getfixturevalue(kind).url
-    proxy = replace(Proxy.of(url), asked_by="spec.mirrors[m0].proxy")
+    proxy = replace(Proxy.parse(url), spec_field="spec.mirrors[m0].proxy")
     world.mirror_proxies = {"m0": Proxies(proxy, proxy)}
     async with serve({"a": data}) as origin:
         with pytest.raises(ProxyDenied, match=r"give them by a Secret that spec\.mirrors\[m0\]\.proxy\.auth names"):

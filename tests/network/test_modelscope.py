@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from modelferry.errors import Denied, InvalidSpec, ModelferryError, NotFound
-from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped, session
+from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped, modelscope_session
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Manifest
@@ -90,7 +90,7 @@ async def test_each_refusal_has_its_reason_and_a_way_out(
 
 async def test_a_token_is_shown_as_both_kinds_of_servers_want_it() -> None:
     async with served(Model(FILES, private=True, readers=frozenset({"ms_planted"}))) as server:
-        guarded = HostScoped(session("ms_planted"), frozenset({server.authority}), plain_http=True)
+        guarded = HostScoped(modelscope_session("ms_planted"), frozenset({server.authority}), plain_http=True)
         assert len((await resolved(server, guarded)).files) == 3
         fields = server.log[0].request.fields
     assert (fields["authorization"], fields["cookie"]) == ("Bearer ms_planted", "m_session_id=ms_planted")

@@ -132,14 +132,14 @@ async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
 
 async def _hold_a_token(world: World, registry: RegistryStore) -> None:
     wanted = source(registry)
-    async with SourceClient(Route(routes(world, wanted, None).of(SOURCE).context, world.credential)) as client:
+    async with SourceClient(Route(routes(world, wanted, None).for_mirror(SOURCE).context, world.credential)) as client:
         await client.head(f"{wanted.base}/tags/list", "a")
 
 
 async def _until_refused(world: World, registry: RegistryStore, shown: dict[str, str]) -> None:
     """Ask with the old token until the registry has had enough of it: its clock, not ours, decides."""
     wanted = source(registry)
-    async with SourceClient(Route(routes(world, wanted, None).of(SOURCE).context)) as client:
+    async with SourceClient(Route(routes(world, wanted, None).for_mirror(SOURCE).context)) as client:
         for _ in range(10_000):
             try:
                 await client.head(f"{wanted.base}/tags/list", "a", shown)

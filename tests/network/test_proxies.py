@@ -123,7 +123,7 @@ async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
 
 
 @pytest.mark.parametrize(
-    ("credentials", "says"), [((USERNAME, "wrong"), "does not take the user"), (("", ""), "wants a user")]
+    ("credentials", "says"), [((USERNAME, "wrong"), "does not accept the user"), (("", ""), "requires a user")]
 )
 async def test_wrong_and_missing_credentials_are_told(
     serve: Serve, world: World, data: bytes, proxy: AnyProxy, credentials: tuple[str, str], says: str
@@ -140,22 +140,22 @@ async def test_a_407_to_a_forwarded_request_is_the_proxys(
 ) -> None:
     world.proxies, world.allow_plain_http = through(squid.url, USERNAME, "wrong"), True
     async with serve({"a": data}, tls=None) as origin:
-        await both_fail(world, ProxyDenied, r"does not take the user name or password.*407", origin.url("a"), data)
+        await both_fail(world, ProxyDenied, r"does not accept the user name or password.*407", origin.url("a"), data)
         assert origin.accepted == 0
 
 
 async def test_what_the_proxy_forbids_is_refused_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
     world.proxies, world.allow_plain_http = through(proxy.url), True
     url = f"https://127.0.0.1:{BLOCKED_PORT}/a"
-    await both_fail(world, ProxyRefused, f"proxy {proxy.url} does not let us to 127.0.0.1:{BLOCKED_PORT}", url, data)
+    await both_fail(world, ProxyRefused, f"proxy {proxy.url} denied access to 127.0.0.1:{BLOCKED_PORT}", url, data)
     if isinstance(proxy, Squid):
         plain = url.replace("https", "http")
-        await both_fail(world, ProxyRefused, "does not let us to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
+        await both_fail(world, ProxyRefused, "denied access to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
 
 
 async def test_a_server_that_the_proxy_cannot_reach_is_waited_for(world: World, data: bytes, proxy: AnyProxy) -> None:
     world.proxies = through(proxy.url)
-    says = f"proxy {proxy.url} does not reach 127.0.0.1:1 .*(503|refused)"
+    says = f"proxy {proxy.url} cannot reach 127.0.0.1:1 .*(503|refused)"
     assert await both_fail(world, ProxyRefused, says, "https://127.0.0.1:1/a", data) == ["ProxyRefused"] * 2
 
 
@@ -165,7 +165,7 @@ async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
     world.proxies = through(proxy.url)
     proxy.kill()
     async with serve({"a": data}) as origin:
-        says = f"cannot be reached by way of the proxy {proxy.url}: Connection refused"
+        says = f"cannot be reached through the proxy {proxy.url}: Connection refused"
         assert await both_fail(world, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
         assert origin.accepted == 0
     assert issubclass(ProxyUnreachable, SourceUnavailable)
@@ -340,14 +340,14 @@ async def saying(answer: bytes, *, wait: bool = False) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("scheme", "answer", "kind", "says"),
     [
-        ("http", b"SSH-2.0-OpenSSH\r\n", ProxyRefused, "answers CONNECT by no HTTP response"),
-        ("http", b"HTTP/1.1 200 OK\r\n\r\nHello", ProxyRefused, "bytes before anything was asked for"),
-        ("http", b"", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
-        ("http", b"HTTP/1.1 200 OK\r\nA: ", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
-        ("http", b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n", ProxyDenied, "takes NTLM alone"),
+        ("http", b"SSH-2.0-OpenSSH\r\n", ProxyRefused, "answers CONNECT with no HTTP response"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\nHello", ProxyRefused, "bytes before any request"),
+        ("http", b"", ProxyUnreachable, "closed the connection before the tunnel was open|reset"),
+        ("http", b"HTTP/1.1 200 OK\r\nA: ", ProxyUnreachable, "closed the connection before the tunnel was open|reset"),
+        ("http", b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n", ProxyDenied, "accepts only NTLM"),
         ("socks5h", b"HTTP/1.1 400 Bad Request\r\n\r\n", ProxyRefused, "does not speak SOCKS5"),
-        ("socks5h", b"\x05\x80", ProxyRefused, "a method that it was not offered"),
-        ("socks5h", b"\x05", ProxyUnreachable, "closed the connection before the tunnel stood|reset"),
+        ("socks5h", b"\x05\x80", ProxyRefused, "a method that was not offered"),
+        ("socks5h", b"\x05", ProxyUnreachable, "closed the connection before the tunnel was open|reset"),
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", CertificateRefused, "does not speak TLS on this port"),
     ],
 )
@@ -355,7 +355,7 @@ async def test_what_is_no_proxy_is_told(
     serve: Serve, world: World, data: bytes, scheme: str, answer: bytes, kind: type[ModelferryError], says: str
 ) -> None:
     async with saying(answer) as address, serve({"a": data}) as origin:
-        proxy = Proxy.of(f"{scheme}://{address}")
+        proxy = Proxy.parse(f"{scheme}://{address}")
         proxy = replace(proxy, context=client_context(world.ca_file)) if scheme == "https" else proxy
         world.proxies = Proxies(proxy, proxy)
         await both_fail(world, kind, f"the proxy {scheme}://{address}.*({says})", origin.url("a"), data)
@@ -366,7 +366,7 @@ async def test_what_is_no_proxy_is_told(
 async def test_a_proxy_that_never_answers_is_named(world: World, data: bytes, scheme: str) -> None:
     world.limits, world.progress_deadline = replace(world.limits, connect=0.2), 0.5
     async with saying(b"", wait=True) as address:
-        proxy = Proxy.of(f"{scheme}://{address}")
+        proxy = Proxy.parse(f"{scheme}://{address}")
         world.proxies = Proxies(proxy, proxy)
-        with pytest.raises(SourceUnavailable, match=f"by way of the proxy {scheme}://{address}"):
+        with pytest.raises(SourceUnavailable, match=f"through the proxy {scheme}://{address}"):
             await world.pull(entry("a", data, "https://127.0.0.1:1/a"))

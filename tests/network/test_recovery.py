@@ -1,4 +1,4 @@
-"""What a stopped, damaged or replaced download goes on from."""
+"""A download continues after it was stopped, and after its files or its database were damaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 @pytest.fixture
 async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
-    """An origin from which the first three chunks of ``a`` were fetched, when it said 404."""
+    """An origin from which the first three chunks of ``a`` were fetched before it answered 404."""
     origin = serve({"a": data})
     async with origin:
         world.connections = 1
@@ -32,43 +32,45 @@ async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
 
 
 def digest_of(data: bytes) -> str:
-    """As a READY marker has it."""
+    """The digest as in a READY marker."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def spans(origin: HostileOrigin) -> list[int]:
-    """Which chunks were asked for."""
+def requested_chunks(origin: HostileOrigin) -> list[int]:
+    """Indices of the chunks that were requested."""
     return sorted(entry.span[0] // CHUNK for entry in origin.entries if entry.span)
 
 
-async def test_a_stopped_download_goes_on_where_it_was(half: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_stopped_download_continues_with_the_missing_chunks(
+    half: HostileOrigin, world: World, data: bytes
+) -> None:
     async with half:
         result = await world.pull(entry("a", data, half.url("a")))
-    assert spans(half) == [3, 4, 5]
+    assert requested_chunks(half) == [3, 4, 5]
     assert result.rehashed == 0
     assert world.read("a") == data
 
 
-async def test_after_a_boot_all_chunks_are_hashed_and_a_lost_one_fetched_alone(
+async def test_after_a_boot_all_chunks_are_hashed_and_only_a_lost_one_is_fetched(
     half: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.incoming("a"), CHUNK + 5)
     world.boot_id = "boot-2"
     async with half:
         result = await world.pull(entry("a", data, half.url("a")))
-    assert spans(half) == [1, 3, 4, 5]
+    assert requested_chunks(half) == [1, 3, 4, 5]
     assert result.rehashed == 3
     assert "1 of 3 chunks did not survive" in result.notes[0]
     assert world.read("a") == data
 
 
-async def test_without_a_boot_damage_at_rest_is_found_by_the_whole_digest_and_fetched_alone(
+async def test_without_a_boot_a_damaged_chunk_is_found_by_the_digest_of_the_file(
     half: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.incoming("a"), CHUNK + 5)
     async with half:
         await world.pull(entry("a", data, half.url("a")))
-    assert spans(half) == [1, 3, 4, 5]
+    assert requested_chunks(half) == [1, 3, 4, 5]
     assert world.read("a") == data
 
 
@@ -76,7 +78,7 @@ async def test_a_file_that_was_lost_is_fetched_again(half: HostileOrigin, world:
     world.incoming("a").unlink()
     async with half:
         result = await world.pull(entry("a", data, half.url("a")))
-    assert spans(half) == [0, 1, 2, 3, 4, 5]
+    assert requested_chunks(half) == [0, 1, 2, 3, 4, 5]
     assert "was lost" in result.notes[0]
 
 
@@ -98,7 +100,7 @@ async def test_a_database_that_cannot_be_read_is_set_aside(
     assert world.read("a") == data
 
 
-async def test_without_a_database_what_verifies_as_a_whole_is_kept(serve: Serve, world: World, data: bytes) -> None:
+async def test_without_a_database_files_with_the_right_digest_are_kept(serve: Serve, world: World, data: bytes) -> None:
     async with serve({"a": data, "b": b"x" * CHUNK}) as origin:
         origin.script.add(Rule(path="b", status=404))
         files = entry("a", data, origin.url("a")), entry("b", b"x" * CHUNK, origin.url("b"))
@@ -114,7 +116,7 @@ async def test_without_a_database_what_verifies_as_a_whole_is_kept(serve: Serve,
 
 
 @pytest.fixture
-async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+async def published_origin(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     """An origin from which ``a`` was fetched and published."""
     origin = serve({"a": data})
     async with origin:
@@ -124,63 +126,65 @@ async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
 
 
 async def test_a_published_revision_is_hashed_again_after_a_boot(
-    whole: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.boot_id = "boot-2"
-    async with whole:
-        result = await world.pull(entry("a", data, whole.url("a")))
-    assert not whole.entries
+    async with published_origin:
+        result = await world.pull(entry("a", data, published_origin.url("a")))
+    assert not published_origin.entries
     assert result.rehashed == 6
 
 
 async def test_a_published_revision_that_a_boot_damaged_is_repaired(
-    whole: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
     world.boot_id = "boot-2"
-    async with whole:
-        result = await world.pull(entry("a", data, whole.url("a")))
-    assert spans(whole) == [4]
-    assert "withdrawn" in " ".join(result.notes)
+    async with published_origin:
+        result = await world.pull(entry("a", data, published_origin.url("a")))
+    assert requested_chunks(published_origin) == [4]
+    assert "unpublished" in " ".join(result.notes)
     assert world.read("a") == data
 
 
-async def test_a_published_file_that_is_gone_is_fetched_by_the_next_pull(
-    whole: HostileOrigin, world: World, data: bytes
+async def test_the_next_pull_fetches_a_published_file_that_is_missing(
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     (world.directory / "current" / "a").unlink()
-    async with whole:
-        await world.pull(entry("a", data, whole.url("a")))
-    assert spans(whole) == [0, 1, 2, 3, 4, 5]
+    async with published_origin:
+        await world.pull(entry("a", data, published_origin.url("a")))
+    assert requested_chunks(published_origin) == [0, 1, 2, 3, 4, 5]
     assert world.read("a") == data
 
 
-async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_is_who_finds_damage(
-    whole: HostileOrigin, world: World, data: bytes
+async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_finds_damage(
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    async with whole:
-        await world.pull(entry("a", data, whole.url("a")))
-    assert not whole.entries
+    async with published_origin:
+        await world.pull(entry("a", data, published_origin.url("a")))
+    assert not published_origin.entries
     assert not verify(world.directory).ok
 
 
-async def test_a_revision_without_its_marker_is_recovered_without_the_origin(
-    whole: HostileOrigin, world: World, data: bytes
+async def test_a_revision_without_its_marker_is_published_again_without_requests(
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     (world.directory / "current" / ".modelferry-ready.json").unlink()
-    async with whole:
-        await world.pull(entry("a", data, whole.url("a")))
-    assert not whole.entries
+    async with published_origin:
+        await world.pull(entry("a", data, published_origin.url("a")))
+    assert not published_origin.entries
     assert world.read("a") == data
     assert verify(world.directory).ok
 
 
-async def test_a_switch_that_a_crash_prevented_is_made_up_for(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_missing_current_link_is_created_by_the_next_pull(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     (world.directory / "current").unlink()
-    async with whole:
-        await world.pull(entry("a", data, whole.url("a")))
-    assert not whole.entries
+    async with published_origin:
+        await world.pull(entry("a", data, published_origin.url("a")))
+    assert not published_origin.entries
     assert world.read("a") == data
 
 
@@ -195,30 +199,34 @@ async def test_the_current_and_the_previous_revision_stay(serve: Serve, world: W
     assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
 
 
-async def test_going_back_to_the_previous_revision_fetches_nothing(serve: Serve, world: World) -> None:
+async def test_a_pull_of_the_previous_revision_fetches_nothing(serve: Serve, world: World) -> None:
     async with serve({"a": b"one", "b": b"two"}) as origin:
         await world.pull(entry("x", b"one", origin.url("a")))
         await world.pull(entry("x", b"two", origin.url("b")))
-        asked = len(origin.entries)
+        requested = len(origin.entries)
         await world.pull(entry("x", b"one", origin.url("a")))
-        assert len(origin.entries) == asked
+        assert len(origin.entries) == requested
     assert world.read("x") == b"one"
 
 
-async def test_verify_names_the_bad_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_verify_reports_the_bad_chunk(published_origin: HostileOrigin, world: World, data: bytes) -> None:
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
     assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
 
 
-async def test_verify_without_the_database_goes_by_the_marker(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_verify_without_the_database_uses_the_digests_of_the_marker(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
     assert verify(world.directory).ok
     world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
     assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
 
 
-async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOrigin, world: World) -> None:
+async def test_verify_reports_a_file_that_is_missing_or_has_another_size(
+    published_origin: HostileOrigin, world: World
+) -> None:
     file = world.directory / "current" / "a"
     with file.open("ab") as opened:
         opened.write(b"more")
@@ -227,6 +235,6 @@ async def test_verify_tells_what_is_missing_or_has_another_size(whole: HostileOr
     assert verify(world.directory).files[0].state == "missing"
 
 
-def test_verify_of_an_empty_directory_says_so(tmp_path: Path) -> None:
+def test_verify_of_an_empty_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no published model"):
         verify(tmp_path)

@@ -1,4 +1,4 @@
-"""A published model that was damaged on the disk: found, and put right by fetching the damaged chunks alone."""
+"""A published model that was damaged on the disk is repaired by fetching only the damaged chunks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.directory_lock import acquire
+from modelferry.engine.checkpoint.directory_lock import acquire_lock
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.repair import RepairResult, locked, repair
 from modelferry.engine.maintenance.revision_check import verify
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
@@ -29,7 +29,7 @@ OTHER = bytes(range(256)) * 600  # three chunks, the last one short
 
 
 @pytest.fixture
-async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+async def published_origin(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     """An origin from which ``a`` and ``deep/b`` were fetched and published."""
     origin = serve({"a": data, "deep/b": OTHER})
     async with origin:
@@ -38,19 +38,19 @@ async def whole(serve: Serve, world: World, data: bytes) -> HostileOrigin:
     return origin
 
 
-async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> Repaired:
-    """Verify and repair, from an artifact that names what `origin` has (or `contents`)."""
-    named = contents or origin.contents
-    source = content_addressed(tuple(entry(path, content, origin.url(path)) for path, content in named.items()))
-    with held(world.directory):
+async def repaired(world: World, origin: HostileOrigin, **contents: bytes) -> RepairResult:
+    """Verify and repair, from a source that lists what `origin` has (or `contents`)."""
+    listed = contents or origin.contents
+    source = content_addressed(tuple(entry(path, content, origin.url(path)) for path, content in listed.items()))
+    with locked(world.directory):
         report = verify(world.directory)
         http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
         settings = Settings(world.connections, progress_deadline=world.progress_deadline)
         return await repair(world.directory, report, source, http_client, settings, jitter=lambda: -0.98)
 
 
-def asked(origin: HostileOrigin) -> list[tuple[str, int]]:
-    """Which chunks of which file were asked for."""
+def requested(origin: HostileOrigin) -> list[tuple[str, int]]:
+    """(path, chunk index) of the requests."""
     return sorted((entry.path, entry.span[0] // CHUNK) for entry in origin.entries if entry.span)
 
 
@@ -58,117 +58,125 @@ def published(world: World, path: str) -> Path:
     return world.directory / "current" / path
 
 
-async def test_a_flipped_byte_costs_one_chunk(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_flipped_byte_costs_one_chunk(published_origin: HostileOrigin, world: World, data: bytes) -> None:
     world.corrupt(published(world, "a"), 4 * CHUNK + 17)
-    async with whole:
-        assert await repaired(world, whole) == Repaired(("a",), CHUNK, 0)
-    assert asked(whole) == [("/a", 4)]
+    async with published_origin:
+        assert await repaired(world, published_origin) == RepairResult(("a",), CHUNK, 0)
+    assert requested(published_origin) == [("/a", 4)]
     assert world.read("a") == data
     assert verify(world.directory).ok
     assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
 
 
 async def test_two_chunks_of_two_files_are_fetched_and_nothing_else(
-    whole: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(published(world, "a"), 0)
     world.corrupt(published(world, "deep/b"), len(OTHER) - 1)
-    async with whole:
-        await repaired(world, whole)
-    assert asked(whole) == [("/a", 0), ("/deep/b", 2)]
+    async with published_origin:
+        await repaired(world, published_origin)
+    assert requested(published_origin) == [("/a", 0), ("/deep/b", 2)]
     assert (world.read("a"), world.read("deep/b")) == (data, OTHER)
 
 
-async def test_who_has_the_file_open_never_sees_it_change(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_file_that_a_consumer_has_open_does_not_change(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     world.corrupt(published(world, "a"), 4 * CHUNK)
     damaged = world.read("a")
     with published(world, "a").open("rb") as reader:
-        async with whole:
-            await repaired(world, whole)
+        async with published_origin:
+            await repaired(world, published_origin)
         assert reader.read() == damaged
     assert world.read("a") == data
     assert published(world, "a").stat().st_mode & 0o777 == 0o644
 
 
-async def test_a_missing_file_is_fetched_whole_into_its_place(whole: HostileOrigin, world: World) -> None:
+async def test_a_missing_file_is_fetched(published_origin: HostileOrigin, world: World) -> None:
     shutil.rmtree(published(world, "deep"))
-    async with whole:
-        await repaired(world, whole)
-    assert asked(whole) == [("/deep/b", 0), ("/deep/b", 1), ("/deep/b", 2)]
+    async with published_origin:
+        await repaired(world, published_origin)
+    assert requested(published_origin) == [("/deep/b", 0), ("/deep/b", 1), ("/deep/b", 2)]
     assert world.read("deep/b") == OTHER
 
 
 @pytest.mark.parametrize("size", [2 * CHUNK + 100, 7 * CHUNK])
-async def test_of_a_file_with_another_size_the_whole_chunks_are_kept(
-    whole: HostileOrigin, world: World, data: bytes, size: int
+async def test_intact_chunks_of_a_file_with_another_size_are_kept(
+    published_origin: HostileOrigin, world: World, data: bytes, size: int
 ) -> None:
     os.truncate(published(world, "a"), size)
-    async with whole:
-        await repaired(world, whole)
-    assert asked(whole) == ([("/a", 2), ("/a", 3), ("/a", 4), ("/a", 5)] if size < len(data) else [])
+    async with published_origin:
+        await repaired(world, published_origin)
+    assert requested(published_origin) == ([("/a", 2), ("/a", 3), ("/a", 4), ("/a", 5)] if size < len(data) else [])
     assert world.read("a") == data
 
 
-async def test_without_chunk_digests_the_damaged_file_is_fetched_whole(
-    whole: HostileOrigin, world: World, data: bytes
+async def test_without_chunk_digests_the_entire_damaged_file_is_fetched(
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     (world.directory / ".modelferry" / "chunks.db").unlink()
     world.corrupt(published(world, "a"), 0)
-    async with whole:
-        await repaired(world, whole)
-    assert [path for path, _ in asked(whole)] == ["/a"] * 6
+    async with published_origin:
+        await repaired(world, published_origin)
+    assert [path for path, _ in requested(published_origin)] == ["/a"] * 6
     assert world.read("a") == data
 
 
-async def test_a_source_that_is_gone_is_told_and_nothing_is_lost(whole: HostileOrigin, world: World) -> None:
+async def test_a_source_that_is_gone_is_reported_and_nothing_is_lost(
+    published_origin: HostileOrigin, world: World
+) -> None:
     world.corrupt(published(world, "a"), 0)
     world.corrupt(published(world, "deep/b"), 0)
     before = world.read("a")
-    whole.script.add(Rule(path="a", status=404))
-    async with whole:
+    published_origin.script.add(Rule(path="a", status=404))
+    async with published_origin:
         with pytest.raises(NotFound, match="a: https"):
-            await repaired(world, whole)
+            await repaired(world, published_origin)
     assert world.read("a") == before
-    whole.script.clear()
-    async with whole:
-        await repaired(world, whole)
+    published_origin.script.clear()
+    async with published_origin:
+        await repaired(world, published_origin)
     assert verify(world.directory).ok
 
 
-async def test_a_repair_goes_on_where_another_one_was_stopped(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_repair_continues_where_another_one_was_stopped(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     world.connections = 1
     for index in range(4):
         world.corrupt(published(world, "a"), index * CHUNK)
-    whole.script.add(Rule(path="a", covers=2 * CHUNK, status=404))
-    async with whole:
+    published_origin.script.add(Rule(path="a", covers=2 * CHUNK, status=404))
+    async with published_origin:
         with pytest.raises(NotFound):
-            await repaired(world, whole)
-        whole.script.clear()
-        whole.entries.clear()
-        await repaired(world, whole)
-    assert asked(whole) == [("/a", 2), ("/a", 3)]
+            await repaired(world, published_origin)
+        published_origin.script.clear()
+        published_origin.entries.clear()
+        await repaired(world, published_origin)
+    assert requested(published_origin) == [("/a", 2), ("/a", 3)]
     assert world.read("a") == data
 
 
-async def test_a_chunk_that_comes_wrong_once_is_fetched_again(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_chunk_that_arrives_corrupt_once_is_fetched_again(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     world.corrupt(published(world, "a"), CHUNK)
-    whole.script.add(Rule(path="a", covers=CHUNK, corrupt=CHUNK + 1, times=1))
-    async with whole:
-        await repaired(world, whole)
-    assert asked(whole) == [("/a", 1), ("/a", 1)]
-    assert whole.entries[-1].no_cache
+    published_origin.script.add(Rule(path="a", covers=CHUNK, corrupt=CHUNK + 1, times=1))
+    async with published_origin:
+        await repaired(world, published_origin)
+    assert requested(published_origin) == [("/a", 1), ("/a", 1)]
+    assert published_origin.entries[-1].no_cache
     assert world.read("a") == data
 
 
 async def test_a_source_with_other_bytes_of_the_same_size_changes_nothing(
-    whole: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, world: World, data: bytes
 ) -> None:
     world.corrupt(published(world, "a"), 0)
     before = world.read("a")
-    whole.contents["a"] = bytes(len(data))
-    async with whole:
+    published_origin.contents["a"] = bytes(len(data))
+    async with published_origin:
         with pytest.raises(SourceChanged, match="the source has another file now"):
-            await repaired(world, whole, a=data)
+            await repaired(world, published_origin, a=data)
     assert world.read("a") == before
 
 
@@ -179,19 +187,19 @@ async def test_a_source_with_other_bytes_of_the_same_size_changes_nothing(
         ({"a": b"short"}, SourceChanged),
         ({"a": bytes(5 * CHUNK + 1234)}, SourceChanged),
     ],
-    ids=["not named", "another size", "another digest"],
+    ids=["not listed", "another size", "another digest"],
 )
-async def test_an_artifact_that_does_not_have_the_file_is_told_before_anything_is_asked(
-    whole: HostileOrigin, world: World, contents: dict[str, bytes], error: type[ModelferryError]
+async def test_a_source_without_the_file_is_reported_before_any_request(
+    published_origin: HostileOrigin, world: World, contents: dict[str, bytes], error: type[ModelferryError]
 ) -> None:
     world.corrupt(published(world, "a"), 0)
-    async with whole:
+    async with published_origin:
         with pytest.raises(error, match=r"a is damaged|a: the source has another file now"):
-            await repaired(world, whole, **contents)
-    assert not whole.entries
+            await repaired(world, published_origin, **contents)
+    assert not published_origin.entries
 
 
-async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_was_computed(
+async def test_a_file_without_a_declared_digest_is_repaired_with_the_computed_one(
     serve: Serve, world: World, data: bytes
 ) -> None:
     async with serve({"a": data}) as origin:
@@ -199,29 +207,33 @@ async def test_what_was_published_without_a_declared_digest_is_repaired_by_what_
         await world.pull(plain)
         world.corrupt(published(world, "a"), 0)
         origin.entries.clear()
-        with held(world.directory):
+        with locked(world.directory):
             report = verify(world.directory)
             http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), world.limits)
             await repair(world.directory, report, content_addressed((plain,)), http_client, Settings())
-    assert asked(origin) == [("/a", 0)]
+    assert requested(origin) == [("/a", 0)]
     assert world.read("a") == data
 
 
-def test_a_directory_that_somebody_works_in_is_not_repaired(tmp_path: Path) -> None:
+def test_a_directory_that_a_process_works_in_is_not_repaired(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.make_directories(".modelferry")
-    lock = acquire(tree)
-    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), held(tmp_path):
+    lock = acquire_lock(tree)
+    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} is working in it"), locked(tmp_path):
         pass
     os.close(lock)
     tree.close()
 
 
-async def test_a_pull_after_a_repair_finds_everything_whole(whole: HostileOrigin, world: World, data: bytes) -> None:
+async def test_a_pull_after_a_repair_fetches_nothing(
+    published_origin: HostileOrigin, world: World, data: bytes
+) -> None:
     world.corrupt(published(world, "a"), 0)
-    async with whole:
-        await repaired(world, whole)
-        whole.entries.clear()
+    async with published_origin:
+        await repaired(world, published_origin)
+        published_origin.entries.clear()
         world.boot_id = "boot-2"
-        await world.pull(entry("a", data, whole.url("a")), entry("deep/b", OTHER, whole.url("deep/b")))
-    assert not whole.entries
+        await world.pull(
+            entry("a", data, published_origin.url("a")), entry("deep/b", OTHER, published_origin.url("deep/b"))
+        )
+    assert not published_origin.entries

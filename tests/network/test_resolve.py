@@ -146,7 +146,7 @@ async def test_a_declared_size_that_differs_is_told_with_both_numbers(origin: Ho
     [
         (Rule(status=404), NotFound, "404 Not Found; check the url"),
         (Rule(status=410), NotFound, "410 Gone"),
-        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it wants"),
+        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it requires"),
         (Rule(status=403), Denied, "403 Forbidden"),
         (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
         (Rule(status=204), ServerMisbehaves, "204 No Content"),

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from modelferry.engine.download.coordinator import Result
 from modelferry.errors import Denied, ModelferryError, SourceChanged, SourceUnavailable
-from modelferry.http.auth.aws import Signed
-from modelferry.http.auth.credentials import HostScoped, hosts_of
+from modelferry.http.auth.aws import SigV4Credential
+from modelferry.http.auth.credentials import HostScoped, parse_hosts
 from modelferry.http.auth.presigned import Presigner, SigV4URLs, StoredURLs
-from modelferry.http.auth.sigv4 import Keys, presigned
+from modelferry.http.auth.sigv4 import Keys, presign
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
 from modelferry.http.transport.throttle import Throttle
@@ -178,10 +178,10 @@ async def test_the_action_that_is_missing_is_named(
 
 async def test_a_clock_that_is_wrong_is_told_with_the_servers_time(store: MinioStore, world: World) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
-    late = Signed(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
+    late = SigV4Credential(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
     context = client_context(world.ca_file)
     with pytest.raises(Denied, match=r"the server's clock says .* GMT; set this machine's clock") as caught:
-        await resolve(source(store), Routes(Route(context, HostScoped(late, hosts_of(store.authority)))))
+        await resolve(source(store), Routes(Route(context, HostScoped(late, parse_hosts(store.authority)))))
     assert caught.value.reason == "ClockSkew"
 
 
@@ -191,7 +191,7 @@ async def test_a_presigned_url_is_all_that_a_reader_needs_until_it_expires(store
     plain = Routes(Route(client_context(world.ca_file)))
 
     async def size(began: datetime) -> int:
-        fresh = presigned(url, keys, region=REGION, now=began, expires=60)
+        fresh = presign(url, keys, region=REGION, now=began, expires=60)
         return (await resolve(HTTPSource((HTTPFile("a", fresh),)), plain)).size
 
     now = datetime.now(UTC)

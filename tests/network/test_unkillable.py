@@ -1,5 +1,5 @@
-"""The agents as real processes that are ended by SIGKILL at their n-th call to the disk, or stopped for a while, and a
-real file system that fills up: the right bytes, and no chunk marked done that is not there."""
+"""Real agent processes that are killed at their n-th disk operation, or stopped for a while, and a real file system
+that fills up. The downloaded bytes are right, and every chunk that is recorded as done is on the disk."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ from network.pod import DEADLINE, Pod, until
 from network.world import CHUNK
 from origin.certs import Authority, Leaf
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and file systems as Linux has them")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the signals and file systems of Linux")
 
 TESTS = Path(__file__).parents[1]
 MIB = 1 << 20
-#: Kills at random places, beyond those that are part of the suite.
+#: Kills at random operations, in addition to those of the suite.
 MORE = int(os.environ.get("MODELFERRY_KILLS", "0"))
 
 
 @dataclass
 class Scene:
-    """An origin in a process of its own, and a pod that fetches ``a`` from it."""
+    """An origin process, and a pod that fetches ``a`` from it."""
 
     origin: subprocess.Popen[str]
     pod: Pod
     data: bytes
 
     @property
-    def whole(self) -> bool:
+    def is_published(self) -> bool:
+        """Is the right file published?"""
         return (self.pod.data / "current" / "a").read_bytes() == self.data
 
     def check(self) -> None:
-        """Each chunk that is marked done is on the disk."""
+        """Assert that every done chunk is on the disk."""
         database = self.pod.data / ".modelferry" / "chunks.db"
         if not database.exists():
             return
@@ -67,7 +68,7 @@ Stage = Callable[..., Scene]
 
 @pytest.fixture
 def stage(tmp_path: Path, authority: Authority, leaf: Leaf) -> Iterator[Stage]:
-    """Makes scenes; ends all their processes."""
+    """Creates scenes, and ends their processes."""
     with ExitStack() as stack:
 
         def make(size: int, rate: int | None = None) -> Scene:
@@ -106,26 +107,26 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def self_killing(call: int) -> tuple[str, ...]:
-    """The command, killed at that call to the disk; 0: never."""
+    """The command, which kills itself at disk operation number `call`; 0: never."""
     path = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from network.self_killing import run; sys.exit(run())"
     return sys.executable, "-c", path, str(call), str(CHUNK)
 
 
 def kills(role: str) -> list[int]:
-    """At which call each life of `role` ends, one life after the other."""
+    """At which disk operation each process of `role` is killed, one process after the other."""
     random = Random(role)
-    # What checkpoint does at its start takes 30 calls; fetch writes 20 times in all.
-    lives = [3, 11, 19, 27, 31, 34, 37, 40, 43, 46, 30, 35] if role == "checkpoint" else [1, 2, 3, 4, 5, 6]
-    return [*lives, *(random.randint(1, 50 if role == "checkpoint" else 4) for _ in range(MORE))]
+    # The start of checkpoint takes 30 operations; fetch writes 20 times in total.
+    operations = [3, 11, 19, 27, 31, 34, 37, 40, 43, 46, 30, 35] if role == "checkpoint" else [1, 2, 3, 4, 5, 6]
+    return [*operations, *(random.randint(1, 50 if role == "checkpoint" else 4) for _ in range(MORE))]
 
 
-def over(*processes: subprocess.Popen[bytes]) -> bool:
+def any_ended(*processes: subprocess.Popen[bytes]) -> bool:
     """Has any of them ended?"""
     return any(process.poll() is not None for process in processes)
 
 
 @pytest.mark.parametrize("role", ["checkpoint", "fetch"])
-def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage: Stage, role: str) -> None:
+def test_a_kill_at_any_disk_operation_loses_no_committed_chunk(stage: Stage, role: str) -> None:
     scene = stage(20 * CHUNK + 1234)
     pod = scene.pod
     surviving = self_killing(0)
@@ -134,7 +135,7 @@ def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage
     for call in kills(role):
         start = pod.checkpoint if role == "checkpoint" else pod.fetch
         one = start(program=self_killing(call))
-        until(partial(over, one, *([other] if role == "checkpoint" else [])), "one to end")
+        until(partial(any_ended, one, *([other] if role == "checkpoint" else [])), "one to end")
         if one.poll() != -signal.SIGKILL:
             break
         killed += 1
@@ -145,12 +146,12 @@ def test_killed_at_any_call_to_the_disk_nothing_is_lost_that_was_committed(stage
     elif other.poll() is None:
         pod.checkpoint(program=surviving)
         assert other.wait(DEADLINE) == 0
-    assert scene.whole
+    assert scene.is_published
     scene.check()
 
 
 @pytest.mark.parametrize("who", ["fetch", "checkpoint", "origin"])
-def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_chunk(stage: Stage, who: str) -> None:
+def test_a_process_that_is_stopped_for_a_while_costs_only_time(stage: Stage, who: str) -> None:
     scene = stage(64 * MIB, rate=8 * MIB)
     checkpoint, fetch = scene.pod.checkpoint(), scene.pod.fetch()
     pid = {"fetch": fetch.pid, "checkpoint": checkpoint.pid, "origin": scene.origin.pid}[who]
@@ -160,14 +161,14 @@ def test_a_process_that_is_stopped_for_a_while_costs_that_while_and_no_chunk(sta
     until(lambda: time.monotonic() > since + 1.5, "a while")
     os.kill(pid, signal.SIGCONT)
     assert fetch.wait(DEADLINE) == 0
-    assert scene.whole
-    # No chunk came twice; what was on its way in a stream that was cut for being slow may have.
+    assert scene.is_published
+    # No chunk was fetched twice, but perhaps the bytes in flight of a stream that was cancelled because it was slow.
     assert len(scene.data) <= scene.pod.outcome.fetched < len(scene.data) + 4 * MIB
 
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a new ext4 of 96 MiB."""
+    """Mounts a new ext4 file system of 96 MiB."""
     if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
         pytest.skip("needs root and mkfs.ext4 for a small file system")
     mounted: list[Path] = []
@@ -190,7 +191,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def fill(directory: Path) -> Path:
-    """Take all the room that there is."""
+    """Use all free space."""
     filler = directory / ".modelferry" / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(4096)):
@@ -199,7 +200,7 @@ def fill(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("extents", [True, False], ids=["preallocated", "cannot preallocate"])
-def test_a_disk_that_fills_up_is_told_and_with_room_again_the_download_goes_on(
+def test_a_full_disk_is_reported_and_with_free_space_again_the_download_continues(
     stage: Stage, mount: Callable[..., Path], extents: bool
 ) -> None:
     scene = stage(40 * MIB, rate=8 * MIB)
@@ -208,7 +209,7 @@ def test_a_disk_that_fills_up_is_told_and_with_room_again_the_download_goes_on(
     checkpoint, fetch = pod.checkpoint(), pod.fetch(connections=1)
     until(lambda: pod.progress().done > 0, "a chunk")
     filler = fill(pod.data)
-    # Even what was preallocated cannot be recorded any more.
+    # The preallocated chunks can be written, but not recorded.
     assert fetch.wait(DEADLINE) == 4
     assert pod.outcome.reason == "InsufficientSpace"
     assert "the disk is full" in pod.outcome.message
@@ -216,5 +217,5 @@ def test_a_disk_that_fills_up_is_told_and_with_room_again_the_download_goes_on(
     filler.unlink()
     assert pod.fetch().wait(DEADLINE) == 0
     assert pod.outcome.fetched < len(scene.data)
-    assert scene.whole
+    assert scene.is_published
     assert checkpoint.poll() is None

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="the Unix socket of checkpoint")
     source_route.add_arguments(parser)
     parser.add_argument(
-        "--connections", type=int, metavar="N", help="concurrent connections at most (instead of spec.transfer's)"
+        "--connections", type=int, metavar="N", help="concurrent connections (instead of spec.transfer's)"
     )
     bandwidth_limiter.add_arguments(parser)
     add_outcome_argument(parser)
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         )
         limits = bandwidth_limiter.configured_limits(args.bandwidth, spec)
     except ModelferryError as error:
-        write_outcome(Outcome.of(error), args.outcome)
+        write_outcome(Outcome.from_error(error), args.outcome)
         raise
     connections, plain_http = args.connections or transfer.connections, transfer.tls.allow_plain_http
     settings = Settings(connections, plain_http, transfer.progress_deadline, engine_mirrors(spec))
@@ -116,7 +116,7 @@ async def run(
             "retries": coordinator.retries,
             "mirrors": _mirrors(coordinator),
         }
-        outcome = Outcome.of(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
+        outcome = Outcome.from_error(error, revision=manifest.revision, seconds=time.monotonic() - start, **fields)
         _write(outcome, outcome_path)
         with suppress(ModelferryError, TimeoutError):
             async with asyncio.timeout(_REPORT_TIMEOUT):

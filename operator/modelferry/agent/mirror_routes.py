@@ -17,7 +17,7 @@ from modelferry.engine import mirrors as engine
 from modelferry.errors import InvalidSpec
 from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped
 from modelferry.http.auth.presigned import Presigner, SigV4URLs, StoredURLs
-from modelferry.http.auth.sigv4 import encoded_key
+from modelferry.http.auth.sigv4 import object_path
 from modelferry.http.proxy.selection import Proxies
 from modelferry.http.routes import ClientIdentity, Route
 from modelferry.manifest import FileEntry, Location, Manifest
@@ -65,7 +65,7 @@ def mirror_routes(spec: Spec, default: Route, ca_files: Sequence[Path], secrets:
             credential=_credential(mirror, secrets, plain_http=spec.transfer.tls.allow_plain_http),
             presigner=_presigner(mirror, secrets, manifest),
             identity=_identity(mirror, default, ca_files, secrets, bundles),
-            where=_tls_field(mirror) if mirror.tls else default.where,
+            tls_field=_tls_field(mirror) if mirror.tls else default.tls_field,
         )
         for mirror in spec.mirrors
         if mirror.name != SOURCE
@@ -79,7 +79,7 @@ def _unsigned_urls(mirror: Mirror, manifest: Manifest, secrets: Secrets) -> dict
             return {path: _without_query(url) for path, url in _secret_urls(mirror, manifest.files, secrets).items()}
         case S3Keys() as s3:
             bucket = _bucket_url(s3)
-            return {file.path: f"{bucket}/{encoded_key(s3.prefix + file.path)}" for file in manifest.files}
+            return {file.path: f"{bucket}/{object_path(s3.prefix + file.path)}" for file in manifest.files}
     revision = quote(manifest.revision, safe="")
     return {file.path: _with_path(mirror.url, file.path).replace("{revision}", revision) for file in manifest.files}
 

@@ -22,7 +22,7 @@ def run_and_write_outcome(path: Path, work: Callable[[], Outcome]) -> int:
     try:
         outcome = work()
     except ModelferryError as error:
-        write_outcome(Outcome.of(error), path)
+        write_outcome(Outcome.from_error(error), path)
         raise
     write_outcome(outcome, path)
     return 0

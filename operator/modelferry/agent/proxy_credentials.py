@@ -18,12 +18,12 @@ def proxies_from_spec(
     spec: transfer.Proxy, secrets: Secrets, tls_context: ContextFactory, field: str = "spec.transfer.proxy"
 ) -> Proxies:
     """The proxy in the field `field`, for all URLs. Raises InvalidSpec if its Secret is missing."""
-    proxy = replace(Proxy.of(spec.url), asked_by=field)
+    proxy = replace(Proxy.parse(spec.url), spec_field=field)
     if spec.auth is not None:
         proxy = _with_secret(proxy, secrets, spec.auth.name, f"{field}.auth")
     if proxy.scheme == "https":
         proxy = replace(proxy, context=tls_context(spec.pins))
-    return Proxies(proxy, proxy, tuple(map(NoProxy.of, spec.no_proxy)))
+    return Proxies(proxy, proxy, tuple(map(NoProxy.parse, spec.no_proxy)))
 
 
 def proxies_from_environment(

@@ -34,11 +34,11 @@ class Secret:
     @property
     def hosts(self) -> frozenset[str]:
         """The hosts in its key ``allowedHosts``, to which alone it is sent; empty without that key."""
-        return credentials.hosts_of(self.data.get("allowedHosts", ""))
+        return credentials.parse_hosts(self.data.get("allowedHosts", ""))
 
     def credential(self) -> Credential:
         """Its token, or user and password. Raises InvalidSpec (reason SecretMissing) if it has neither."""
-        found = credentials.of_secret(self.data)
+        found = credentials.credential_from_secret(self.data)
         if found is None:
             raise self.missing_keys("token, or username and password")
         return found

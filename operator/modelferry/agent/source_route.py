@@ -76,7 +76,7 @@ def source_routes(
 
 def add_mirrors(routes: Routes, spec: Spec, args: argparse.Namespace, manifest: Manifest) -> tuple[Routes, Manifest]:
     """`routes` and `manifest`, with the mirrors of `spec` added. Raises InvalidSpec, like `source_routes`."""
-    secrets, source = Secrets(args.secrets), routes.of(SOURCE)
+    secrets, source = Secrets(args.secrets), routes.for_mirror(SOURCE)
     mirrors = mirror_routes.mirror_routes(spec, source, args.ca_file, secrets, dict(args.mirror_ca), manifest)
     return Routes(source, mirrors), mirror_routes.add_locations(manifest, spec, secrets)
 
@@ -101,7 +101,7 @@ def _unscoped_credential(spec: Spec, secret: Secret | None) -> Credential:
     if secret is None:
         return ANONYMOUS
     if isinstance(spec.source, ModelScopeSource) and (token := secret.data.get("token")):
-        return credentials.session(token)
+        return credentials.modelscope_session(token)
     return secret.credential()
 
 

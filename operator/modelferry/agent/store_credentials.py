@@ -8,9 +8,9 @@ from pathlib import Path
 
 from modelferry.agent.secrets import Secret
 from modelferry.errors import InvalidSpec
-from modelferry.http.auth.aws import Role, Signed, WebIdentity
+from modelferry.http.auth.aws import Role, SigV4Credential, WebIdentity
 from modelferry.http.auth.credentials import ANONYMOUS, Credential, StaticCredential, basic
-from modelferry.http.auth.registry_token import RegistryToken, login_in
+from modelferry.http.auth.registry_token import RegistryToken, docker_login
 from modelferry.http.auth.sigv4 import Keys
 from modelferry.resource.object_stores import OCISource, S3Source
 
@@ -25,7 +25,7 @@ def bucket_credential(source: S3Source, secret: Secret | None) -> Credential:
     Raises InvalidSpec if the Secret has no access keys.
     """
     if secret is not None:
-        return Signed(access_keys(secret), source.region, utc_now)
+        return SigV4Credential(access_keys(secret), source.region, utc_now)
     arn, file = os.environ.get("AWS_ROLE_ARN"), os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if not arn or not file:
         return ANONYMOUS
@@ -55,7 +55,7 @@ def _login(source: OCISource, secret: Secret) -> StaticCredential:
     if _DOCKER_CONFIG not in data:
         raise secret.missing_keys(f"username and password, or {_DOCKER_CONFIG}")
     try:
-        login = login_in(data[_DOCKER_CONFIG], source.host)
+        login = docker_login(data[_DOCKER_CONFIG], source.host)
     except ValueError as error:
         cause = "is not JSON" if isinstance(error, UnicodeError) or type(error) is not ValueError else str(error)
         raise InvalidSpec(f"spec.auth: key {_DOCKER_CONFIG!r} of the Secret {cause}", reason="SecretMissing") from None

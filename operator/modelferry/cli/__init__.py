@@ -1,1 +1,1 @@
-"""The ``modelferry`` command: what a person types, and the one entry point of every container."""
+"""The ``modelferry`` command: for users on the command line, and the entry point of every container."""

@@ -1,8 +1,8 @@
-"""How ``pull`` starts an agent: ``python -m modelferry.cli.child_process PEAK PARENT agent …``.
+"""The process in which ``pull`` runs an agent: ``python -m modelferry.cli.child_process PEAK_FILE PARENT agent …``.
 
-The agent is the very one that a pod runs. Around it stands what Kubernetes does for a pod: it ends with the process
-that started it, is stopped by that process and not by the terminal's Ctrl-C, and leaves its peak memory in PEAK.
-(wait4's ru_maxrss would not do: it counts the parent's memory too, from between fork and exec.)
+The agent is the same as in a pod. This process adds what Kubernetes does for a pod: it ends when its parent ends, only
+the parent stops it (not the terminal's Ctrl-C), and it writes its peak memory to PEAK_FILE. (wait4's ru_maxrss is not
+usable: it includes the parent's memory, from between fork and exec.)
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from modelferry.cli.main import main
 _PR_SET_PDEATHSIG = 1
 
 
-def run(peak: Path, parent: int, words: list[str]) -> int:
-    """Run the command in `words` as a child of process `parent`, leave its peak in bytes at `peak`, return its code."""
-    # Blocked, not ignored: a handler that the agent installs for itself would undo that.
+def run(peak_file: Path, parent: int, argv: list[str]) -> int:
+    """Run the command `argv` as a child of process `parent`, and return its exit code. Write its peak memory in bytes
+    to `peak_file`."""
+    # Blocked instead of ignored: the agent installs a handler, which would undo SIG_IGN.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    _end_with(parent)
+    _end_with_parent(parent)
     try:
-        return main(words)
+        return main(argv)
     finally:
-        peak.write_text(str(_peak_memory()))
+        peak_file.write_text(str(_peak_memory()))
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        raise SystemExit(128 + signal.SIGTERM)  # it died before we asked
+        raise SystemExit(128 + signal.SIGTERM)  # the parent ended before the call
 
 
 def _peak_memory() -> int:

@@ -1,6 +1,6 @@
-"""``modelferry COMMAND``: chooses the command, prints its error, and turns it into the exit code.
+"""``modelferry COMMAND``: runs the command, and turns its error into a message and the exit code.
 
-A command is a module with ``add_arguments(parser)`` and ``main(args) -> int``; imported only when it is chosen, so that
+A command is a module with ``add_arguments(parser)`` and ``main(args) -> int``. Only the chosen one is imported, so that
 a download pod does not load the operator's libraries.
 """
 
@@ -25,10 +25,10 @@ _BROKEN_PIPE = 141
 
 _EXIT_CODES = """\
 exit codes:
-  0    done; for pull: every file is whole and verified
-  2    the request must change: arguments, the YAML, the target directory
-  3    the source, or the way to it, must change: not found, denied, wrong digest, no connection
-  4    this machine must change: disk full or faulty, directory in use, model not ready in time
+  0    success; for pull: every file is complete and verified
+  2    fix the request: arguments, the YAML, the target directory
+  3    fix the source or the network path to it: not found, denied, wrong digest, no connection
+  4    fix this machine: disk full or faulty, directory in use, model not ready in time
   130  interrupted; the same command resumes
   1    a bug in Modelferry, with a traceback
 """
@@ -36,25 +36,25 @@ exit codes:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is typed after ``modelferry``, the module behind it, and its line of help."""
+    """``name`` is what follows ``modelferry`` on the command line, ``module`` implements it."""
 
-    words: str
+    name: str
     module: str
     help: str
 
 
 COMMANDS = (
-    Command("pull", "modelferry.cli.pull", "download a ModelArtifact into a directory of this machine"),
-    Command("verify", "modelferry.cli.verify", "check every file of a pulled model, and repair it"),
-    Command("inspect", "modelferry.cli.inspect", "show what a directory holds, also while it is filled"),
-    Command("wait", "modelferry.agent.wait", "wait until a directory holds a whole, verified model"),
+    Command("pull", "modelferry.cli.pull", "download a ModelArtifact onto this machine, without a cluster"),
+    Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
+    Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
+    Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete, verified model"),
     Command("operator", "modelferry.cli.operator", "run the operator"),
-    Command("agent resolve", "modelferry.agent.resolve", "ask a source what there is, and print the manifest"),
-    Command("agent prepare", "modelferry.agent.prepare", "make an artifact's directory on a node"),
+    Command("agent resolve", "modelferry.agent.resolve", "resolve a source, and print the manifest"),
+    Command("agent prepare", "modelferry.agent.prepare", "create an artifact's directory on a node"),
     Command("agent remove", "modelferry.agent.remove", "remove an artifact's directory from a node"),
-    Command("agent fetch", "modelferry.agent.fetch", "fetch a manifest's files"),
+    Command("agent fetch", "modelferry.agent.fetch", "fetch the files of a manifest"),
     Command(
-        "agent checkpoint", "modelferry.agent.checkpoint_sidecar", "verify and record the chunks that fetch writes"
+        "agent checkpoint", "modelferry.agent.checkpoint_sidecar", "verify and commit the chunks that fetch writes"
     ),
 )
 
@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's own) and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words).parse_args(words)
-    # As a container's process 1, Python would ignore SIGTERM, and every pod's end would take its grace period.
-    signal.signal(signal.SIGTERM, _terminated)
-    if args.command.words != "operator":
-        level = logging.INFO if args.command.words.startswith("agent ") else logging.WARNING
+    # As process 1 of a container, Python ignores SIGTERM by default: every pod would use up its grace period.
+    signal.signal(signal.SIGTERM, _on_terminate)
+    if args.command.name != "operator":
+        level = logging.INFO if args.command.name.startswith("agent ") else logging.WARNING
         logging.basicConfig(level=level, format="modelferry: %(message)s")
     try:
         return int(args.run(args))
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("modelferry: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left. Python would complain once more when it flushes at exit.
+        # The reader of the output is gone. Without this, Python reports it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
 
@@ -85,30 +85,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="modelferry",
-        description="Puts model files where they are needed: resumable, and verified to the last byte.",
+        description="Downloads model files: resumable, and verified to the last byte.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"modelferry {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    agents = commands.add_parser("agent", help="what runs in the operator's pods").add_subparsers(
+    agents = commands.add_parser("agent", help="run in the operator's pods").add_subparsers(
         metavar="AGENT", required=True
     )
     for command in COMMANDS:
-        group, _, word = command.words.rpartition(" ")
-        one = (agents if group else commands).add_parser(
+        group, _, word = command.name.rpartition(" ")
+        subparser = (agents if group else commands).add_parser(
             word,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",
             epilog=_EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if command.words.split() == list(words[: len(command.words.split())]):
+        if command.name.split() == list(words[: len(command.name.split())]):
             module = import_module(command.module)
-            module.add_arguments(one)
-            one.set_defaults(run=module.main, command=command)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.main, command=command)
     return parser
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _on_terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)

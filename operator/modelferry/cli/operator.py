@@ -6,14 +6,14 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The operator's settings come by the environment, MODELFERRY_* (`modelferry.controller.settings`)."""
+    """None: the settings are environment variables, MODELFERRY_* (`modelferry.controller.settings`)."""
     del parser
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run until SIGTERM. Raises InvalidSpec where the settings are wrong."""
+    """Run until SIGTERM. Raises InvalidSpec if a setting is invalid."""
     del args
-    from modelferry.controller import app  # kopf and the API client are only needed here
+    from modelferry.controller import app  # only this command needs kopf and the API client
 
     app.run()
     return 0

@@ -1,4 +1,4 @@
-"""Where progress goes: a live picture on a terminal, a line now and then elsewhere, JSON for machines, or nowhere."""
+"""Shows progress: a live view on a terminal, otherwise a line at intervals, as JSON for programs, or not at all."""
 
 from __future__ import annotations
 
@@ -12,119 +12,120 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
-from modelferry.cli.display import line_of, map_of, picture_of
+from modelferry.cli.display import chunk_map_view, progress_line, progress_view
 from modelferry.messages import ChunkMap, Progress
 
-_LINE_EVERY = 5.0
-_JSON_EVERY = _MAP_EVERY = 1.0
+#: Seconds between two lines, JSON events and updates of the map.
+_LINE_INTERVAL = 5.0
+_JSON_INTERVAL = _MAP_INTERVAL = 1.0
 
 
 class Reporter:
-    """Shows nothing; the base of those that do. What it shows is gone or complete after `close`."""
+    """Shows nothing; the base class of the others."""
 
-    def begin(self, what: str) -> None:
-        """Called once, with a line that says what will be fetched."""
+    def begin(self, description: str) -> None:
+        """Called once, with a line that describes the download."""
 
     def show(self, progress: Progress) -> None:
         """Called several times a second."""
 
     def close(self) -> None:
-        """Called once, however the download ended."""
+        """Called once at the end, also after an error."""
 
 
-class Picture(Reporter):
-    """On a terminal: redrawn in place, wiped at the end."""
+class LiveReporter(Reporter):
+    """For a terminal: a view that is redrawn in place, and erased at the end."""
 
     def __init__(self, console: Console, chunks: Callable[[], ChunkMap | None] | None = None) -> None:
-        """`chunks` is asked once a second for what is drawn as a map above; there is none without."""
+        """`chunks` is called once a second for the map above the view. If it is None, there is no map."""
         self._console = console
-        self._ask, self._chunks, self._every = chunks, ChunkMap(), _Every(_MAP_EVERY)
-        # Not redirected: standard output may be a pipe that wants its JSON lines.
+        self._fetch_chunks, self._chunks, self._map_timer = chunks, ChunkMap(), _Timer(_MAP_INTERVAL)
+        # Not redirected: standard output may be a pipe that reads the JSON lines.
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
 
-    def begin(self, what: str) -> None:
-        """Print, and begin to draw below."""
-        self._console.print(what, markup=False, highlight=False, soft_wrap=True)
+    def begin(self, description: str) -> None:
+        """Print the description, and start the view below it."""
+        self._console.print(description, markup=False, highlight=False, soft_wrap=True)
         self._live.start()
 
     def show(self, progress: Progress) -> None:
-        """Draw."""
-        if self._ask is not None and self._every.due():
-            self._chunks = self._ask() or self._chunks
+        """Redraw the view."""
+        if self._fetch_chunks is not None and self._map_timer.due():
+            self._chunks = self._fetch_chunks() or self._chunks
         width, height = self._console.size
         if not self._chunks.cells:
-            self._live.update(picture_of(progress, height), refresh=True)
+            self._live.update(progress_view(progress, height), refresh=True)
             return
-        # Two thirds for the map, as far as it needs them.
+        # The map gets two thirds of the height at most.
         lines = min(max(height * 2 // 3, 2), -(-len(self._chunks.cells) // width) + 1)
-        picture = picture_of(progress, height - lines)
-        self._live.update(Group(map_of(self._chunks, width, lines), picture), refresh=True)
+        view = progress_view(progress, height - lines)
+        self._live.update(Group(chunk_map_view(self._chunks, width, lines), view), refresh=True)
 
     def close(self) -> None:
-        """Wipe."""
+        """Erase the view."""
         self._live.stop()
 
 
-class Lines(Reporter):
-    """Elsewhere: a line every few seconds."""
+class LineReporter(Reporter):
+    """Without a terminal: a line every few seconds."""
 
     def __init__(self) -> None:
-        self._every = _Every(_LINE_EVERY)
+        self._timer = _Timer(_LINE_INTERVAL)
 
-    def begin(self, what: str) -> None:
-        """Print."""
-        print(f"modelferry: {what}", file=sys.stderr, flush=True)
-        self._every.due()
-
-    def show(self, progress: Progress) -> None:
-        """Print, when it is time."""
-        if self._every.due():
-            print(f"modelferry: {line_of(progress)}", file=sys.stderr, flush=True)
-
-
-class JSONLines(Reporter):
-    """``{"event": "progress", …}`` on standard output, once a second, beside what `beside` shows to people."""
-
-    def __init__(self, beside: Reporter) -> None:
-        self._every = _Every(_JSON_EVERY)
-        self._beside = beside
-
-    def begin(self, what: str) -> None:
-        """For people only."""
-        self._beside.begin(what)
+    def begin(self, description: str) -> None:
+        """Print the description."""
+        print(f"modelferry: {description}", file=sys.stderr, flush=True)
+        self._timer.due()
 
     def show(self, progress: Progress) -> None:
-        """Print, when it is time, and how it ended."""
-        self._beside.show(progress)
-        if self._every.due() or progress.phase in ("published", "failed"):
+        """Print a line, if one is due."""
+        if self._timer.due():
+            print(f"modelferry: {progress_line(progress)}", file=sys.stderr, flush=True)
+
+
+class JSONReporter(Reporter):
+    """For programs: ``{"event": "progress", …}`` on standard output once a second, beside the reporter `text`."""
+
+    def __init__(self, text: Reporter) -> None:
+        self._timer = _Timer(_JSON_INTERVAL)
+        self._text = text
+
+    def begin(self, description: str) -> None:
+        """Call `text`: there is no event for this."""
+        self._text.begin(description)
+
+    def show(self, progress: Progress) -> None:
+        """Print an event, if one is due, and always the last one."""
+        self._text.show(progress)
+        if self._timer.due() or progress.phase in ("published", "failed"):
             print_event("progress", asdict(progress))
 
     def close(self) -> None:
-        """Ends what is beside."""
-        self._beside.close()
+        """Close `text`."""
+        self._text.close()
 
 
-def choose(*, as_json: bool, quiet: bool, chunks: Callable[[], ChunkMap | None] | None = None) -> Reporter:
-    """The reporter for this process's standard output and error; with `chunks`, the picture has their map."""
-    beside = Reporter()
+def choose_reporter(*, as_json: bool, quiet: bool, chunks: Callable[[], ChunkMap | None] | None = None) -> Reporter:
+    """The reporter for this process's standard output and standard error. `chunks` is for the map of a live view."""
+    reporter = Reporter()
     if not quiet and sys.stderr.isatty():
-        # One terminal cannot hold a picture and JSON lines.
-        beside = beside if as_json and sys.stdout.isatty() else Picture(Console(stderr=True), chunks)
+        # A terminal cannot show a live view and JSON lines together.
+        reporter = reporter if as_json and sys.stdout.isatty() else LiveReporter(Console(stderr=True), chunks)
     elif not quiet and not as_json:
-        beside = Lines()
-    if chunks is not None and not quiet and not isinstance(beside, Picture):
-        print("modelferry: --map is for a terminal; there is none to draw on", file=sys.stderr, flush=True)
-    return JSONLines(beside) if as_json else beside
+        reporter = LineReporter()
+    if chunks is not None and not quiet and not isinstance(reporter, LiveReporter):
+        print("modelferry: --map needs a terminal, and standard error is not one", file=sys.stderr, flush=True)
+    return JSONReporter(reporter) if as_json else reporter
 
 
 def print_event(event: str, fields: dict[str, Any]) -> None:
-    """One line of JSON on standard output."""
+    """Print an event as a line of JSON on standard output."""
     print(json.dumps({"event": event} | fields, separators=(",", ":")), flush=True)
 
 
-class _Every:
+class _Timer:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._next = 0.0

@@ -1,4 +1,4 @@
-"""Asking the checkpoint how the download stands, over its Unix socket."""
+"""Requests the state of the download from the checkpoint, over its Unix socket."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TypeVar
 
 from modelferry.messages import ChunkMap, Progress
 
+#: Seconds for a request.
 _TIMEOUT = 2.0
 
-
-Answer = TypeVar("Answer")
-
-
-def ask(path: Path) -> Progress | None:
-    """How far the download is, of the checkpoint behind the socket at `path`; None while it does not answer."""
-    return _ask(path, "/v1/progress", Progress.decode)
+Message = TypeVar("Message")
 
 
-def ask_chunks(path: Path) -> ChunkMap | None:
-    """How each chunk stands; the same."""
-    return _ask(path, "/v1/chunks", ChunkMap.decode)
+def fetch_progress(path: Path) -> Progress | None:
+    """The progress from the checkpoint on the socket `path`; None while it does not answer."""
+    return _fetch(path, "/v1/progress", Progress.decode)
 
 
-def _ask(path: Path, what: str, decode: Callable[[bytes], Answer]) -> Answer | None:
+def fetch_chunk_map(path: Path) -> ChunkMap | None:
+    """The state of each chunk, from the same checkpoint; None while it does not answer."""
+    return _fetch(path, "/v1/chunks", ChunkMap.decode)
+
+
+def _fetch(path: Path, target: str, decode: Callable[[bytes], Message]) -> Message | None:
     connection = _UnixConnection(path)
     try:
-        connection.request("GET", what)
+        connection.request("GET", target)
         response = connection.getresponse()
         body = response.read()
         return decode(body) if response.status == 200 else None

@@ -1,4 +1,4 @@
-"""The two agents of a download pod as child processes of ``pull``: started, watched, restarted, and always ended."""
+"""Runs the two agents of a download pod as child processes of ``pull``: starts, watches, restarts and stops them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from modelferry.messages import Progress
 
 FETCH, CHECKPOINT = "fetch", "checkpoint"
 
-#: Deaths by a signal in a row, without a byte more on the disk between them, after which it is not tried again.
-MOST_DEATHS = 3
+#: Restarts in a row after an agent was killed by a signal, without progress on the disk between them.
+MAX_RESTARTS = 3
 
-#: Seconds that an agent has for ending on SIGTERM, before SIGKILL. Its state survives either.
-_GRACE = 10.0
+#: Seconds between SIGTERM and SIGKILL. The state on the disk survives both.
+_GRACE_PERIOD = 10.0
 _TERMINATED = 128 + signal.SIGTERM
-_TAIL = 4000
+#: Characters of a log that an error message shows.
+_LOG_TAIL = 4000
 
 
 class Interrupted(Exception):
-    """SIGINT, SIGTERM or SIGHUP; everything has been ended. ``progress`` is where it stood, None before the start."""
+    """A SIGINT, SIGTERM or SIGHUP arrived, and the agents were stopped. ``progress`` is the last one known, or None."""
 
     def __init__(self, progress: Progress | None) -> None:
         super().__init__()
@@ -37,105 +38,105 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An agent's process is gone; ``code`` is negative for a signal."""
+class ProcessExited:
+    """The process of the agent `role` exited. ``code`` is negative for a signal."""
 
     role: str
     code: int
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupt:
-    """A signal asked this process to end."""
+class InterruptReceived:
+    """This process received a signal to stop."""
 
 
-Events = SimpleQueue[Ended | Interrupt]
+Events = SimpleQueue[ProcessExited | InterruptReceived]
 
 
 @dataclass(frozen=True, slots=True)
 class RestartBudget:
-    """Deaths by a signal, counted from the last one before which the download had come further."""
+    """``kills``: how often agents were killed since the last progress. ``done``: bytes on the disk by then."""
 
-    count: int = 0
+    kills: int = 0
     done: int = -1
 
-    def another(self, done: int) -> RestartBudget:
-        """One more, with `done` bytes on the disk."""
-        return RestartBudget(1 if done > self.done else self.count + 1, max(done, self.done))
+    def after_kill(self, done: int) -> RestartBudget:
+        """After one more kill, with `done` bytes on the disk."""
+        return RestartBudget(1 if done > self.done else self.kills + 1, max(done, self.done))
 
 
 class Supervisor:
-    """``fetch`` and ``checkpoint``. `commands` are their arguments by role; `run` is a directory for their logs."""
+    """Supervises ``fetch`` and ``checkpoint``. `commands`: arguments by role; `run`: the directory for logs."""
 
     def __init__(self, commands: Mapping[str, Sequence[str]], run: Path) -> None:
         self._commands, self._run = commands, run
         self._events: Events = SimpleQueue()
         self._pids: dict[str, int] = {}
         self._peaks: dict[str, int] = {}
-        self._deaths = RestartBudget()
+        self._budget = RestartBudget()
         self._progress: Progress | None = None
 
-    def work(self, ask: Callable[[], Progress | None], show: Callable[[Progress], None], interval: float) -> int:
-        """Run until ``fetch`` has ended by itself, and return its exit code.
+    def run(self, poll: Callable[[], Progress | None], show: Callable[[Progress], None], interval: float) -> int:
+        """Run the agents until ``fetch`` exits by itself, and return its exit code.
 
-        Every `interval` seconds what `ask` answers is given to `show`. Raises Interrupted, and MachineError where an
-        agent keeps dying. No process is left behind, however it ends.
+        Every `interval` seconds, `show` gets the progress that `poll` returns. Raises Interrupted, and MachineError if
+        an agent is killed repeatedly. All agents are stopped in any case.
         """
-        with _signals_to(self._events):
+        with _signals_as_events(self._events):
             try:
                 for role in (CHECKPOINT, FETCH):
                     self._start(role)
-                return self._watch(ask, show, interval)
+                return self._watch(poll, show, interval)
             finally:
                 for role in (FETCH, CHECKPOINT):
-                    self._end(role)
+                    self._stop(role)
 
     def peak(self, role: str) -> int:
-        """Peak memory of `role` in bytes, over all its lives that ended in peace; 0 where there was none."""
+        """The peak memory of `role` in bytes, over its processes that were not killed; 0 if there was none."""
         return self._peaks.get(role, 0)
 
     def log(self, role: str) -> str:
-        """The end of what `role` printed."""
+        """The end of the log of `role`."""
         with suppress(OSError):
-            return self._log(role).read_text(errors="replace")[-_TAIL:].strip()
+            return self._log(role).read_text(errors="replace")[-_LOG_TAIL:].strip()
         return ""
 
-    def _watch(self, ask: Callable[[], Progress | None], show: Callable[[Progress], None], interval: float) -> int:
+    def _watch(self, poll: Callable[[], Progress | None], show: Callable[[Progress], None], interval: float) -> int:
         while True:
-            match self._next(interval):
-                case Interrupt():
+            match self._next_event(interval):
+                case InterruptReceived():
                     raise Interrupted(self._progress)
-                case Ended(role, code) if code < 0:
-                    self._died(role, code)
-                case Ended(role, code) if role == FETCH and code != _TERMINATED:
-                    self._look(ask, show)
+                case ProcessExited(role, code) if code < 0:
+                    self._restart_killed(role, code)
+                case ProcessExited(role, code) if role == FETCH and code != _TERMINATED:
+                    self._update_progress(poll, show)
                     return code
-                case Ended(_, code) if code in (0, _TERMINATED):
-                    # Whoever ended one of them (a service manager, a shutdown) means us all.
+                case ProcessExited(_, code) if code in (0, _TERMINATED):
+                    # What stopped one of them (a service manager, a shutdown) stops all.
                     raise Interrupted(self._progress)
-                case Ended(role, code):
-                    raise MachineError(f"the {role} ended with exit code {code}: {self.log(role)}")
+                case ProcessExited(role, code):
+                    raise MachineError(f"{role} ended with exit code {code}: {self.log(role)}")
                 case None:
-                    self._look(ask, show)
+                    self._update_progress(poll, show)
 
-    def _look(self, ask: Callable[[], Progress | None], show: Callable[[Progress], None]) -> None:
-        if (progress := ask()) is not None:
+    def _update_progress(self, poll: Callable[[], Progress | None], show: Callable[[Progress], None]) -> None:
+        if (progress := poll()) is not None:
             self._progress = progress
             show(progress)
 
-    def _died(self, role: str, code: int) -> None:
-        self._deaths = self._deaths.another(self._progress.done if self._progress else 0)
-        if self._deaths.count > MOST_DEATHS:
+    def _restart_killed(self, role: str, code: int) -> None:
+        self._budget = self._budget.after_kill(self._progress.done if self._progress else 0)
+        if self._budget.kills > MAX_RESTARTS:
             raise MachineError(
-                f"{role} was ended by {signal.Signals(-code).name} {self._deaths.count} times without getting further; "
-                "see whether the machine is short of memory, then run the same command again",
+                f"{role} was killed by {signal.Signals(-code).name} {self._budget.kills} times without progress;"
+                " check whether the machine is short of memory, then run the same command again",
                 reason="Killed",
             )
         self._start(role)
 
     def _start(self, role: str) -> None:
         peak = self._run / f"{role}.peak"
-        # -P: a file in the current directory is not taken for one of our modules.
+        # -P: do not import modules from the current directory.
         child = [sys.executable, "-P", "-m", "modelferry.cli.child_process", str(peak), str(os.getpid())]
         with self._log(role).open("ab") as log:
             process = subprocess.Popen(
@@ -145,30 +146,30 @@ class Supervisor:
         threading.Thread(target=self._reap, args=(role, process), name=f"wait for {role}", daemon=True).start()
 
     def _reap(self, role: str, process: subprocess.Popen[bytes]) -> None:
-        self._events.put(Ended(role, process.wait()))
+        self._events.put(ProcessExited(role, process.wait()))
 
-    def _next(self, timeout: float) -> Ended | Interrupt | None:
+    def _next_event(self, timeout: float) -> ProcessExited | InterruptReceived | None:
         try:
             event = self._events.get(timeout=timeout)
         except Empty:
             return None
-        if isinstance(event, Ended):
+        if isinstance(event, ProcessExited):
             del self._pids[event.role]
             with suppress(OSError, ValueError):
                 peak = int((self._run / f"{event.role}.peak").read_text())
                 self._peaks[event.role] = max(peak, self.peak(event.role))
         return event
 
-    def _end(self, role: str) -> None:
-        """Ask it to end; a second Ctrl-C, or the grace period's end, makes it."""
-        deadline = time.monotonic() + _GRACE
+    def _stop(self, role: str) -> None:
+        """Send SIGTERM, and SIGKILL after the grace period or a second Ctrl-C."""
+        deadline = time.monotonic() + _GRACE_PERIOD
         self._send(role, signal.SIGTERM)
         while role in self._pids and (left := deadline - time.monotonic()) > 0:
-            if isinstance(self._next(left), Interrupt):
+            if isinstance(self._next_event(left), InterruptReceived):
                 break
         self._send(role, signal.SIGKILL)
         while role in self._pids:
-            self._next(_GRACE)
+            self._next_event(_GRACE_PERIOD)
 
     def _send(self, role: str, number: signal.Signals) -> None:
         if role in self._pids:
@@ -180,11 +181,11 @@ class Supervisor:
 
 
 @contextmanager
-def _signals_to(events: Events) -> Iterator[None]:
-    """While inside, signals become events. Those that the caller ignores (nohup, a shell's background) stay ignored."""
-    asked = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
-    # SimpleQueue.put is the one that may be called in a signal handler.
-    before = {number: signal.signal(number, lambda *_: events.put(Interrupt())) for number in asked}
+def _signals_as_events(events: Events) -> Iterator[None]:
+    """Turn signals into events. Signals that the caller ignores (nohup, a background job) stay ignored."""
+    handled = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is not signal.SIG_IGN]
+    # SimpleQueue.put is reentrant, so a signal handler may call it.
+    before = {number: signal.signal(number, lambda *_: events.put(InterruptReceived())) for number in handled}
     try:
         yield
     finally:

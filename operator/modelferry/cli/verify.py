@@ -1,5 +1,5 @@
-"""``modelferry verify DIR``: is every file of the published model still what was verified? With ``--repair`` what is
-not is put right, by fetching the damaged chunks alone."""
+"""``modelferry verify DIR``: verify every file of the published model again. With ``--repair``, fetch the damaged
+chunks and replace the damaged files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from modelferry.agent import bandwidth_limiter, source_route
 from modelferry.agent.bandwidth_limiter import BandwidthLimiter
 from modelferry.agent.mirror_routes import engine_mirrors
 from modelferry.agent.resolve import resolve_manifest
-from modelferry.cli.display import counted
 from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, held, repair
+from modelferry.engine.maintenance.repair import RepairResult, locked, repair
 from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, ModelferryError
@@ -29,14 +28,14 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
-from modelferry.values.quantities import size_text
+from modelferry.values.quantities import count_text, size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="what was given to pull as --to")
     parser.add_argument(
-        "--repair", type=Path, metavar="FILE.yaml", help="fetch damaged chunks again as this ModelArtifact has it"
+        "--repair", type=Path, metavar="FILE.yaml", help="fetch the damaged chunks again with this ModelArtifact"
     )
     bandwidth_limiter.add_bandwidth_argument(parser)
     source_route.add_arguments(parser)
@@ -44,30 +43,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run; returns 0 where all is whole (or was repaired). Raises MachineError where a file is damaged, UserError where
-    nothing is published, and what keeps it from being repaired."""
+    """Run the command. Returns 0 if all files are intact, or were repaired.
+
+    Raises MachineError if a file is damaged, UserError if nothing is published, and the error that stopped a repair.
+    """
     if args.repair is not None:
         return _verify_and_repair(args)
-    report = _verified(args.directory)
+    report = _verify(args.directory)
     if args.json:
         print_event("result", _fields(report))
     if not report.ok:
         raise MachineError(_damage(args.directory, report), reason="Damaged")
     if not args.json:
-        print(_whole(report))
+        print(_intact(report))
     return 0
 
 
 def _verify_and_repair(args: argparse.Namespace) -> int:
-    # A wrong file is told before gigabytes are read.
+    # Report an invalid file before reading gigabytes.
     artifact = load_artifact(args.repair)
     bandwidth_limiter.configured_limits(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
-        _verified(args.directory)  # says so, before the lock makes anything there
-    with held(args.directory):
-        report = _verified(args.directory)
+        _verify(args.directory)  # reports it, before the lock creates anything there
+    with locked(args.directory):
+        report = _verify(args.directory)
         try:
-            repaired = asyncio.run(_repaired(args, artifact.spec, report)) if not report.ok else Repaired((), 0, 0)
+            repaired = asyncio.run(_repair(args, artifact.spec, report)) if not report.ok else RepairResult((), 0, 0)
         except ModelferryError:
             if args.json:
                 print_event("result", _fields(report))
@@ -75,16 +76,16 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
     if args.json:
         print_event("result", _fields(report) | {"ok": True, "repaired": asdict(repaired)})
     elif report.ok:
-        print(_whole(report))
+        print(_intact(report))
     else:
         print(
-            f"modelferry: {report.revision}: {counted(len(repaired.files), 'file')} repaired, fetched"
-            f" {size_text(repaired.fetched)}: {_listed(report)}; now all {size_text(report.bytes)} are whole"
+            f"modelferry: {report.revision}: {count_text(len(repaired.files), 'file')} repaired, fetched"
+            f" {size_text(repaired.fetched)}: {_damaged_files(report)}; now all {size_text(report.bytes)} are intact"
         )
     return 0
 
 
-async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Repaired:
+async def _repair(args: argparse.Namespace, spec: Spec, report: Report) -> RepairResult:
     transfer = spec.transfer
     routes = source_route.routes_from_arguments(spec, args)
     routes, source = source_route.add_mirrors(routes, spec, args, await resolve_manifest(spec, routes))
@@ -96,40 +97,42 @@ async def _repaired(args: argparse.Namespace, spec: Spec, report: Report) -> Rep
         return await repair(args.directory, report, source, http_client, settings)
 
 
-def _verified(directory: Path) -> Report:
-    # Only for the bar: what the marker says is read again, and judged, by `verify`.
+def _verify(directory: Path) -> Report:
+    # Only for the progress bar: `verify` reads the marker again, and checks it.
     total = None
     with suppress(OSError, ValueError):
         total = ReadyMarker.decode((directory / layout.CURRENT / layout.READY_NAME).read_bytes()).bytes
-    columns = (TextColumn("checking"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checking", total=total)
-        return verify(directory, seen=lambda count: bar.advance(task, count))
+        task = bar.add_task("verifying", total=total)
+        return verify(directory, on_bytes=lambda count: bar.advance(task, count))
 
 
 def _fields(report: Report) -> dict[str, Any]:
     return {"ok": report.ok, "bytes": report.bytes} | asdict(report)
 
 
-def _whole(report: Report) -> str:
-    return f"modelferry: {report.revision}: {counted(len(report.files), 'file')}, {size_text(report.bytes)}, all whole"
+def _intact(report: Report) -> str:
+    files = count_text(len(report.files), "file")
+    return f"modelferry: {report.revision}: {files}, {size_text(report.bytes)}, all intact"
 
 
 def _damage(directory: Path, report: Report) -> str:
     return (
-        f"{directory}: {len(report.damaged)} of {counted(len(report.files), 'file')} are not what was verified:"
-        f" {_listed(report)}. Check the disk, then fetch what is damaged again with --repair FILE.yaml"
+        f"{directory}: {len(report.damaged)} of {count_text(len(report.files), 'file')} differ from what was verified:"
+        f" {_damaged_files(report)}. Check the disk, then fetch the damaged chunks again with --repair FILE.yaml"
     )
 
 
-def _listed(report: Report) -> str:
+def _damaged_files(report: Report) -> str:
     bad = report.damaged
-    return "; ".join(_line(file) for file in bad[:10]) + (f"; and {len(bad) - 10} more" if len(bad) > 10 else "")
+    files = [_damaged_file(file) for file in bad[:10]]
+    return "; ".join(files + ([f"and {len(bad) - 10} more"] if len(bad) > 10 else []))
 
 
-def _line(file: FileReport) -> str:
+def _damaged_file(file: FileReport) -> str:
     if not file.bad_chunks:
         return f"{file.path} is {file.state}"
     numbers = ", ".join(map(str, file.bad_chunks[:5])) + (", …" if len(file.bad_chunks) > 5 else "")
-    return f"{file.path} is {file.state} in {counted(len(file.bad_chunks), 'chunk')} of 16 MiB (number {numbers})"
+    return f"{file.path} is {file.state} in {count_text(len(file.bad_chunks), 'chunk')} of 16 MiB (number {numbers})"

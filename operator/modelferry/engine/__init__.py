@@ -1,16 +1,16 @@
-"""Fetches a Manifest onto a disk: whole, verified and durable, or not at all.
+"""Downloads a Manifest to a disk: complete, verified and durable, or not at all.
 
 ::
 
-    fetcher ──▶ plan        which chunk next; what a stopped download may keep (pure)
-            ──▶ wire        what a response means: head in, verdict out (sans-IO)
-            ──▶ pace        how many connections, how long to wait, when to give up (pure)
-            ──▶ transport   bytes from a socket
-            ──▶ storage     bytes to a file
-            ──▶ checkpoint  what is on the disk for certain; in this process or behind a socket
-    verify                  is what was published still what was verified?
-    repair                  what is not: its damaged chunks, fetched again into a new file that takes its place
-    inspection              what a directory holds, read without disturbing anybody
+    maintenance   verifies, repairs and inspects published revisions
+    download      requests byte ranges, and decides what follows from the responses
+    mirrors       the health of mirrors, which of them to use, and which one served corrupt data
+    checkpoint    records what is on the disk for certain, in this process or behind a socket
+    pacing        how many connections, how long to wait, when to give up (pure)
+    response      what a response means: from its head to a verdict (pure)
+    storage       the layout of the directory, and durable file operations
 
-The fetching side imports neither SQLite nor a hash: it must stay small (48 MB with 16 TLS connections).
+`modelferry.http` has the connections. The fetching side (download, mirrors, pacing, response) imports only the
+interface of the checkpoint, ``checkpoint.api``, and so neither SQLite nor a hash: its process must stay small (48 MB
+with 16 TLS connections).
 """

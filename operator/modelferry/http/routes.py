@@ -1,4 +1,4 @@
-"""How the servers of each mirror are reached: whom to trust, what to show them, and through which proxy."""
+"""How the servers of each mirror are reached: which certificates to trust, which credential to send, which proxy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NONE: Mapping[str, Route] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientIdentity:
-    """A client certificate: ``context`` shows it to whoever asks for one, and is for ``hosts`` alone (as HostScoped has
-    them)."""
+    """A client certificate: ``context`` presents it to a server that asks for one, and is used for ``hosts`` alone (as
+    in `HostScoped`)."""
 
     context: ssl.SSLContext
     hosts: frozenset[str]
@@ -26,9 +26,11 @@ class ClientIdentity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """The way to one mirror; two are the same only if they are one object, so connections are kept apart by it.
-    ``presigner``: gives permission to its places' URLs, where they need it. ``identity``: who we are by TLS, where
-    somebody wants to know. ``where``: the field of the spec that says how it is trusted."""
+    """How one mirror is reached. Two are equal only if they are one object, so connections are kept apart by it.
+
+    ``presigner``: makes presigned URLs of its locations, if it needs them. ``identity``: the client certificate, if
+    there is one. ``tls_field``: the field of the spec with its TLS settings, for errors.
+    """
 
     context: ssl.SSLContext
     credential: Credential = ANONYMOUS
@@ -36,22 +38,22 @@ class Route:
     address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     presigner: Presigner | None = None
     identity: ClientIdentity | None = None
-    where: str = "spec.transfer.tls"
+    tls_field: str = "spec.transfer.tls"
 
     def trust(self, url: str) -> ssl.SSLContext:
-        """What verifies the server behind `url`; with the client certificate only where that is meant for it, so a
-        redirect to another host does not bring it there."""
+        """What verifies the server of `url`; with the client certificate only where that is meant for it, so a redirect
+        to another host does not take it there."""
         if self.identity is not None and hosts_allow(self.identity.hosts, url):
             return self.identity.context
         return self.context
 
 
 class Routes:
-    """The way to each mirror by its name; a mirror without one of its own is reached as the source is."""
+    """The route to each mirror by its name; a mirror without one of its own is reached as the source is."""
 
     def __init__(self, default: Route, others: Mapping[str, Route] = _NONE) -> None:
         self._default, self._others = default, dict(others)
 
-    def of(self, mirror: str) -> Route:
-        """The way to `mirror`."""
+    def for_mirror(self, mirror: str) -> Route:
+        """The route to `mirror`."""
         return self._others.get(mirror, self._default)

@@ -1,4 +1,4 @@
-"""What an agent in a pod tells the controller: its outcome, and its progress while it runs. Pure data and its JSON."""
+"""What an agent in a pod reports to the controller: progress and outcome, as pure data and its JSON."""
 
 from modelferry.messages.chunk_map import ChunkMap
 from modelferry.messages.outcome import Outcome

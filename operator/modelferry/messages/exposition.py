@@ -1,6 +1,6 @@
-"""Metrics as Prometheus reads them (text exposition format 0.0.4). Pure.
+"""Metrics in the Prometheus text exposition format 0.0.4. Pure.
 
-Written here: the library costs the sidecar more memory than the page of text that it would save; decision 22.
+Not with prometheus_client: the library would cost the sidecar more memory than this page of code; decision 22.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What one metric is: ``kind`` is counter, gauge or histogram; ``labels`` are those of each sample, in order."""
+    """A metric family: ``kind`` is counter, gauge or histogram; ``labels`` are the label names, in order."""
 
     name: str
     kind: str
@@ -23,7 +23,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A value of a family, with one value for each of its labels. ``suffix`` is a histogram's."""
+    """A value of a family, with one value for each of its labels. ``suffix`` and ``bucket`` are for histograms."""
 
     family: Family
     value: float
@@ -33,7 +33,7 @@ class Sample:
 
 
 def exposition(families: Sequence[Family], samples: Iterable[Sample]) -> str:
-    """All families in order, with their samples; one without a sample is left out."""
+    """All families in order, with their samples; a family without samples is omitted."""
     by_family: dict[str, list[Sample]] = {}
     for sample in samples:
         by_family.setdefault(sample.family.name, []).append(sample)
@@ -46,7 +46,7 @@ def exposition(families: Sequence[Family], samples: Iterable[Sample]) -> str:
 
 
 def histogram(family: Family, buckets: Mapping[float, int], total: float, count: int) -> list[Sample]:
-    """The samples of a histogram without labels: `buckets` are cumulative counts by upper bound."""
+    """The samples of a histogram without labels; `buckets` are cumulative counts by upper bound."""
     found = [Sample(family, value, suffix="_bucket", bucket=f"{bound:g}") for bound, value in buckets.items()]
     found.append(Sample(family, count, suffix="_bucket", bucket="+Inf"))
     return [*found, Sample(family, total, suffix="_sum"), Sample(family, count, suffix="_count")]

@@ -1,4 +1,4 @@
-"""An agent's result, left in the container's termination message (which Kubernetes caps at 4096 bytes)."""
+"""An agent's result, in the container's termination message (which Kubernetes truncates to 4096 bytes)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 from modelferry.errors import ModelferryError
 from modelferry.messages.progress import MirrorProgress
 
-_LIMIT = 4096
-#: Characters of a message that are kept: JSON escapes take up to 6 bytes for one, and the other fields need 500.
-_MESSAGE = 590
+_MAX_BYTES = 4096
+#: Characters of a message that are kept: a JSON escape takes up to 6 bytes, and the other fields need 500.
+_MAX_MESSAGE = 590
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an agent ended. ``ok``: its work is whole. Otherwise ``reason``, ``kind`` (transient, waiting, stalled) and
-    ``message`` say why. ``fetched`` counts bytes that came over the network, ``retries`` the chunks tried again,
-    ``rehashed`` the chunks hashed again after an unclean boot. ``mirrors``: how each ended, where there are several."""
+    """The result of an agent. ``ok``: it completed its work. Otherwise ``reason``, ``kind`` (transient, waiting or
+    stalled) and ``message`` say why not. ``fetched`` counts bytes received over the network, ``retries`` chunks that
+    were retried, ``rehashed`` chunks hashed again after an unclean boot. ``mirrors``: the last state of each, if the
+    spec has mirrors."""
 
     ok: bool
     reason: str = ""
@@ -37,18 +38,18 @@ class Outcome:
         """JSON of at most 4096 bytes."""
         fields = {key: value for key, value in asdict(self).items() if value not in ("", 0, 0.0, ()) or key == "ok"}
         if self.mirrors:
-            told = [asdict(mirror).items() for mirror in self.mirrors]
-            fields["mirrors"] = [{key: value for key, value in mirror if value not in ("", 0)} for mirror in told]
-        if len(self.message) > _MESSAGE:
-            fields["message"] = self.message[: _MESSAGE - 1] + "…"
+            mirrors = [asdict(mirror).items() for mirror in self.mirrors]
+            fields["mirrors"] = [{key: value for key, value in mirror if value not in ("", 0)} for mirror in mirrors]
+        if len(self.message) > _MAX_MESSAGE:
+            fields["message"] = self.message[: _MAX_MESSAGE - 1] + "…"
         text = json.dumps(fields, separators=(",", ":"))
-        if len(text) <= _LIMIT:
+        if len(text) <= _MAX_BYTES:
             return text
         return json.dumps(fields | {"file": "", "mirrors": [], "message": fields.get("message", "")[:300]})
 
     @classmethod
     def decode(cls, text: str) -> Outcome | None:
-        """The outcome in a termination message; None where there is none (the process was killed, say)."""
+        """The outcome in a termination message; None if it has none (the process was killed, for example)."""
         try:
             body: Any = json.loads(text)
             known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
@@ -58,6 +59,6 @@ class Outcome:
             return None
 
     @classmethod
-    def of(cls, error: ModelferryError, **fields: Any) -> Outcome:
-        """The outcome that an error makes."""
+    def from_error(cls, error: ModelferryError, **fields: Any) -> Outcome:
+        """The outcome of an agent that failed with `error`."""
         return cls(False, error.reason, error.kind, error.message, error.file or "", **fields)

@@ -1,4 +1,4 @@
-"""What the checkpoint sidecar answers on ``GET /v1/progress``."""
+"""The checkpoint sidecar's response to ``GET /v1/progress``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 #: The sidecar's port for progress, health and metrics.
 PORT = 9440
 
-#: Files listed at most; those being worked on come first. A person cannot read more, and the status stays small.
+#: The maximum number of listed files, active ones first: more would be unreadable, and make the message large.
 MAX_FILES = 32
 
 
@@ -24,16 +24,16 @@ class FileProgress:
 
 
 UP, RECOVERING, DOWN, QUARANTINED = "Up", "Recovering", "Down", "Quarantined"
-#: What a mirror may be, from the best to the worst.
+#: The states of a mirror's circuit breaker, the best first.
 MIRROR_STATES = (UP, RECOVERING, DOWN, QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorProgress:
     """One mirror: ``state`` is Up, Down, Recovering or Quarantined; ``speed`` in bytes per second over the last
-    seconds; ``fetched`` bytes and ``chunks`` that came from it, ``retries``: tries at it that brought nothing;
-    ``fallbacks``: how often the work came to it since every mirror that is preferred was down; ``message``: why it is
-    not Up, as the end of a sentence; ``untried``: it is held to be Up, but has not answered this download yet."""
+    seconds; ``fetched`` bytes and ``chunks`` received from it; ``retries``: failed attempts at it; ``fallbacks``: how
+    often the download fell back to it because all preferred mirrors were down; ``message``: why it is not Up, as the
+    end of a sentence; ``untried``: it is considered Up, but has not answered this download yet."""
 
     name: str
     state: str = UP
@@ -48,15 +48,16 @@ class MirrorProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A download as it stands.
+    """The current state of a download.
 
     ``phase``: starting, recovering (chunks are hashed again), fetching, paused, verifying, repairing, published or
     failed.
-    ``done``/``total``: bytes that are verified on disk, and all of them; ``received`` adds those in flight.
-    ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while nobody can tell.
+    ``done``/``total``: bytes that are verified on disk, and all bytes; ``received`` adds those in flight.
+    ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while unknown.
     ``limit``: bytes per second that may be received now, 0 while nothing may, None where there is no limit.
-    ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes that
-    came over the network, ``chunks`` those that are done. ``mirrors``: the source and its mirrors, by preference.
+    ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes
+    received over the network; ``chunks``: the number of done chunks. ``mirrors``: the source and its mirrors, by
+    preference.
     """
 
     phase: str
@@ -80,12 +81,12 @@ class Progress:
     mirrors: tuple[MirrorProgress, ...] = ()
 
     def encode(self) -> str:
-        """JSON, one line."""
+        """JSON in one line."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str | bytes) -> Progress:
-        """The progress in an answer; raises ValueError where it is none."""
+        """The progress in a response; raises ValueError if it has none."""
         try:
             body: Any = json.loads(text)
             known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}

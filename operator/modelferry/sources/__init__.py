@@ -39,7 +39,7 @@ async def resolve(
     if spared and (declared := http_files.declared(spared)):
         return declared
     try:
-        async with SourceClient(routes.of(SOURCE), allow_plain_http=allow_plain_http) as client:
+        async with SourceClient(routes.for_mirror(SOURCE), allow_plain_http=allow_plain_http) as client:
             return await _RESOLVERS[type(source)](source, client)
     except (SourceUnavailable, UnknownHost) as error:
         if not spared:

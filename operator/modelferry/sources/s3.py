@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from modelferry.errors import InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
-from modelferry.http.auth.sigv4 import encoded_key
+from modelferry.http.auth.sigv4 import object_path
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.manifest.paths import path_error
@@ -83,7 +83,7 @@ async def _page(source: S3Source, token: str, client: SourceClient) -> Page:
 
 
 async def _entry(source: S3Source, path: str, item: Listed, client: SourceClient) -> FileEntry:
-    url = f"{source.base}/{encoded_key(item.key)}"
+    url = f"{source.base}/{object_path(item.key)}"
 
     def explain(head: Head, _: bytes) -> ModelferryError | None:
         return object_error(source, path, head)

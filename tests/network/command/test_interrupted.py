@@ -112,7 +112,7 @@ async def test_an_agent_that_keeps_being_killed_is_given_up_with_the_likely_caus
             await asyncio.sleep(0.01)
         done = await ended(process)
     assert done.code == 4
-    said = "modelferry: Killed: fetch was ended by SIGKILL 4 times without getting further; see whether the machine is"
+    said = "modelferry: Killed: fetch was killed by SIGKILL 4 times without progress; check whether the machine is"
     assert done.err.splitlines()[-1].startswith(said)
     assert len(killed) == 4
 

@@ -27,7 +27,7 @@ async def test_the_model_stands_whole_in_current(world: World) -> None:
     done = await world.pull()
     assert done.code == 0
     assert world.current() == CONTENTS
-    assert "3 files, 48.0 MiB, whole and verified in" in done.out
+    assert "3 files, 48.0 MiB, complete and verified in" in done.out
     assert done.err.endswith(f": 3 files, 48.0 MiB, to {world.target}\n")
     marker = ReadyMarker.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
     assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
@@ -39,7 +39,7 @@ async def test_a_second_pull_fetches_nothing(world: World) -> None:
     before = world.origin.sent()
     done = await world.pull()
     assert done.code == 0
-    assert f"stands in {world.target}/current already" in done.out
+    assert f"is already in {world.target}/current" in done.out
     assert world.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
 
 

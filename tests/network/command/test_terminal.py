@@ -84,7 +84,7 @@ async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json:
         assert json.loads(out.splitlines()[-1])["event"] == "result"
         assert "event" not in drawn
     else:
-        assert "3 files, 48.0 MiB, whole and verified in" in last
+        assert "3 files, 48.0 MiB, complete and verified in" in last
 
 
 async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
@@ -105,4 +105,4 @@ async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
 async def test_without_a_terminal_map_is_passed_over_with_a_word(world: World) -> None:
     done = await world.pull("--map")
     assert done.code == 0
-    assert "modelferry: --map is for a terminal; there is none to draw on\n" in done.err
+    assert "modelferry: --map needs a terminal, and standard error is not one\n" in done.err

@@ -11,7 +11,7 @@ import pytest
 
 from modelferry.cli import verify
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import Repaired, repair
+from modelferry.engine.maintenance.repair import RepairResult, repair
 from modelferry.engine.maintenance.revision_check import Report
 from modelferry.http.client import HTTPClient
 from modelferry.manifest import CHUNK_SIZE, Manifest
@@ -40,7 +40,7 @@ async def verified(world: World, *options: str) -> Ended:
 async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
     done = await world.pull("--json")
     revision = done.events("result")[0]["revision"]
-    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all whole\n", "")
+    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all intact\n", "")
     [result] = (await verified(world, "--json")).events("result")
     assert (result["ok"], result["revision"], result["bytes"]) == (True, revision, SIZE)
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
@@ -55,7 +55,9 @@ async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -
         file.write(b"damaged")
     done = await verified(world)
     assert (done.code, done.out) == (4, "")
-    said = "1 of 3 files are not what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    said = (
+        "1 of 3 files differ from what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
+    )
     assert said in done.err
     assert "with --repair FILE.yaml" in done.err
     [result] = (await verified(world, "--json")).events("result")
@@ -79,7 +81,7 @@ async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: Wor
     world.origin.entries.clear()
     done = await verified(world, *REPAIR)
     assert (done.code, done.err) == (0, "")
-    assert "3 files, 48.0 MiB, all whole" in done.out
+    assert "3 files, 48.0 MiB, all intact" in done.out
     assert not world.origin.entries
 
 
@@ -97,7 +99,7 @@ async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_
     world.origin.script.clear()
     done = await verified(world, *REPAIR)
     assert done.code == 0
-    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are whole" in done.out
+    assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are intact" in done.out
     assert world.current() == CONTENTS
 
 
@@ -106,9 +108,9 @@ async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, m
 
     async def watched(
         directory: Path, report: Report, source: Manifest, http_client: HTTPClient, settings: Settings
-    ) -> Repaired:
+    ) -> RepairResult:
         standings = tuple(mirror.name for mirror in settings.mirrors)
-        limits = http_client.throttle.limit, http_client.throttle.of("near").limit
+        limits = http_client.throttle.limit, http_client.throttle.for_mirror("near").limit
         seen.append((*limits, standings, settings.progress_deadline))
         return await repair(directory, report, source, http_client, settings)
 

@@ -38,7 +38,7 @@ def test_what_the_files_say_of_mirrors_holds_from_the_next_update_on(tmp_path: P
     ):
         (tmp_path / "limits").write_text(text)
         limiter.update()
-        assert (throttle.limit, throttle.of("lab").limit, throttle.of("b").limit) == limits
+        assert (throttle.limit, throttle.for_mirror("lab").limit, throttle.for_mirror("b").limit) == limits
 
 
 def test_files_that_cannot_be_read_leave_every_limit_as_it_is(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_files_that_cannot_be_read_leave_every_limit_as_it_is(tmp_path: Path) ->
     limiter = BandwidthLimiter(throttle, configured_limits(None, spec(bandwidth="2MB")), tmp_path)
     (tmp_path / "limits").write_text('{"mirrors":{"lab":"fast"}}')
     limiter.update()
-    assert (throttle.limit, throttle.of("lab").limit) == (2_000_000, 1_000_000)
+    assert (throttle.limit, throttle.for_mirror("lab").limit) == (2_000_000, 1_000_000)

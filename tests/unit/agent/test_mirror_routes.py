@@ -162,10 +162,10 @@ def test_a_mirror_with_its_own_proxy_goes_through_that_and_the_others_through_th
     keys = secret(tmp_path, "egress", username="me", password="planted-hush")
     own = LAB | {"name": "own", "proxy": {"url": "http://own:3128", "auth": {"secretRef": {"name": "egress"}}}}
     found = spec(LAB, own)
-    through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
+    through = replace(DEFAULT, proxies=Proxies(Proxy.parse("http://all:1"), Proxy.parse("http://all:1")))
     routes = mirror_routes.mirror_routes(found, through, (), keys, {}, MANIFEST)
-    assert str(routes["lab"].proxies.of("https://lab/x")) == "http://all:1"
-    proxy = routes["own"].proxies.of("https://lab/x")
+    assert str(routes["lab"].proxies.for_url("https://lab/x")) == "http://all:1"
+    proxy = routes["own"].proxies.for_url("https://lab/x")
     assert proxy is not None
     assert (str(proxy), proxy.username, proxy.password) == ("http://own:3128", "me", "planted-hush")
     assert secrets_of(found) == ("egress",)
@@ -173,9 +173,9 @@ def test_a_mirror_with_its_own_proxy_goes_through_that_and_the_others_through_th
 
 def test_a_mirror_with_no_proxy_for_anything_is_reached_directly() -> None:
     direct = LAB | {"proxy": {"url": "http://all:1", "noProxy": ["*"]}}
-    through = replace(DEFAULT, proxies=Proxies(Proxy.of("http://all:1"), Proxy.of("http://all:1")))
+    through = replace(DEFAULT, proxies=Proxies(Proxy.parse("http://all:1"), Proxy.parse("http://all:1")))
     assert (
-        mirror_routes.mirror_routes(spec(direct), through, (), Secrets(None), {}, MANIFEST)["lab"].proxies.of(
+        mirror_routes.mirror_routes(spec(direct), through, (), Secrets(None), {}, MANIFEST)["lab"].proxies.for_url(
             "https://lab/x"
         )
         is None
@@ -187,12 +187,12 @@ def test_a_mirrors_proxy_with_tls_is_trusted_as_the_mirror_is_and_by_its_own_pin
     route = mirror_routes.mirror_routes(
         spec(LAB | {"tls": {"minVersion": "1.2"}, "proxy": proxy}), DEFAULT, (), Secrets(None), {}, None
     )
-    found = route["lab"].proxies.of("https://lab/x")
+    found = route["lab"].proxies.for_url("https://lab/x")
     assert found is not None
     assert found.context is not None
     assert found.context.minimum_version.name == "TLSv1_2"
     assert found.context is not route["lab"].context
-    assert found.asked_by == "spec.mirrors[lab].proxy"
+    assert found.spec_field == "spec.mirrors[lab].proxy"
 
 
 def test_a_mirrors_proxy_without_its_secret_names_the_field() -> None:

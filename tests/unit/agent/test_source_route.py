@@ -29,7 +29,7 @@ def secrets(tmp_path: Path, **keys: str) -> Secrets:
 
 
 async def shown(found: Secrets, url: str, *urls: str) -> dict[str, str]:
-    return dict(await source_routes(spec(*urls), (), found).of("source").credential.headers(url))
+    return dict(await source_routes(spec(*urls), (), found).for_mirror("source").credential.headers(url))
 
 
 async def test_a_token_goes_to_the_sources_host_and_port_alone(tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_a_secret_without_a_usable_key_is_told_by_its_keys(tmp_path: Path) -> No
 async def test_a_hubs_token_goes_to_its_endpoint_alone(tmp_path: Path) -> None:
     found = secrets(tmp_path, token="t")
     hub = Spec(HuggingFaceSource("a/b", endpoint="https://hf-mirror.com/hf"), auth=SecretReference("hub"))
-    credential = source_routes(hub, (), found).of("source").credential
+    credential = source_routes(hub, (), found).for_mirror("source").credential
     assert await credential.headers("https://hf-mirror.com/a/b/resolve/0/c") == (("Authorization", "Bearer t"),)
     assert await credential.headers("https://huggingface.co/a/b/resolve/0/c") == ()
 
 
 async def test_model_scope_gets_its_token_as_a_cookie_too(tmp_path: Path) -> None:
     spec = Spec(ModelScopeSource("a/b"), auth=SecretReference("hub"))
-    credential = source_routes(spec, (), secrets(tmp_path, token="t")).of("source").credential
+    credential = source_routes(spec, (), secrets(tmp_path, token="t")).for_mirror("source").credential
     assert await credential.headers("https://modelscope.cn/x") == (
         ("Authorization", "Bearer t"),
         ("Cookie", "m_session_id=t"),
@@ -92,7 +92,7 @@ def proxied(
 
 def test_the_specs_proxy_comes_with_its_secrets_credentials(tmp_path: Path) -> None:
     found = secrets(tmp_path, username="me", password="planted-secret\n")
-    proxy = source_routes(proxied(), (), found, environment=ENVIRONMENT).of("source").proxies.of(URL)
+    proxy = source_routes(proxied(), (), found, environment=ENVIRONMENT).for_mirror("source").proxies.for_url(URL)
     assert proxy is not None
     assert (str(proxy), proxy.username, proxy.password) == ("http://p:3128", "me", "planted-secret")
     assert "planted-secret" not in repr(proxy)
@@ -101,14 +101,14 @@ def test_the_specs_proxy_comes_with_its_secrets_credentials(tmp_path: Path) -> N
 
 def test_the_specs_list_of_exempt_hosts_replaces_the_environments() -> None:
     spec = proxied(auth="", no_proxy=("x.example",))
-    proxies = source_routes(spec, (), Secrets(None), environment=ENVIRONMENT).of("source").proxies
-    assert proxies.of(URL) is not None
-    assert proxies.of("https://x.example/1") is None
+    proxies = source_routes(spec, (), Secrets(None), environment=ENVIRONMENT).for_mirror("source").proxies
+    assert proxies.for_url(URL) is not None
+    assert proxies.for_url("https://x.example/1") is None
 
 
 def test_a_proxy_by_tls_is_verified_as_servers_are_with_pins_of_its_own() -> None:
     own = proxied(url="https://p:8443", auth="", pins=("sha256/" + "A" * 43 + "=",))
-    proxy = source_routes(own, (), Secrets(None)).of("source").proxies.of(URL)
+    proxy = source_routes(own, (), Secrets(None)).for_mirror("source").proxies.for_url(URL)
     assert proxy is not None
     assert proxy.context is not None
     assert proxy.context.verify_mode is ssl.CERT_REQUIRED
@@ -119,10 +119,12 @@ def test_without_one_in_the_spec_the_environment_decides_with_the_operators_secr
     found = secrets(tmp_path, username="me", password="p")
     bare = Spec(HTTPSource((HTTPFile("f", URL),)))
     told = {"https_proxy": "socks5h://p:1"}
-    proxy = source_routes(bare, (), found, environment=told, proxy_secret="hub").of("source").proxies.of(URL)
+    proxy = (
+        source_routes(bare, (), found, environment=told, proxy_secret="hub").for_mirror("source").proxies.for_url(URL)
+    )
     assert proxy is not None
     assert (str(proxy), proxy.username) == ("socks5h://p:1", "me")
-    assert source_routes(bare, (), found, environment=ENVIRONMENT).of("source").proxies.of(URL) is None
+    assert source_routes(bare, (), found, environment=ENVIRONMENT).for_mirror("source").proxies.for_url(URL) is None
     with pytest.raises(InvalidSpec, match=r"proxy\.secretName: there is no Secret 'lost'"):
         source_routes(bare, (), found, environment=told, proxy_secret="lost")
 

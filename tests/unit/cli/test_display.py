@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from modelferry.cli.display import counted, duration, line_of, map_of, percent, picture_of
+from modelferry.cli.display import chunk_map_view, elapsed_text, percent, progress_line, progress_view
 from modelferry.messages import ChunkMap, FileProgress, Progress
 
 MIB = 1 << 20
@@ -36,23 +36,25 @@ HALF = Progress(
 def drawn(progress: Progress, width: int = 100, height: int = 24) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(picture_of(progress, height))
+        console.print(progress_view(progress, height))
     return capture.get().splitlines()
 
 
 def test_a_line_says_how_far_how_fast_and_how_long() -> None:
     assert (
-        line_of(HALF) == "42% of 1 GiB, 212 MiB/s, 3 s left, 16 connections, 400 MiB verified, 2 retries, 2 of 9 files"
+        progress_line(HALF)
+        == "42% of 1 GiB, 212 MiB/s, 3 s left, 16 connections, 400 MiB verified, 2 retries, 2 of 9 files"
     )
 
 
 def test_before_anything_is_known_it_says_that_it_starts() -> None:
-    assert line_of(Progress("starting")) == "starting"
+    assert progress_line(Progress("starting")) == "starting"
     assert [line.strip() for line in drawn(Progress("starting"))] == ["starting"]
 
 
 def test_a_line_says_what_is_done_instead_of_fetching() -> None:
-    assert line_of(replace(HALF, phase="recovering")).startswith("checking what is on the disk after an unclean stop")
+    line = progress_line(replace(HALF, phase="recovering"))
+    assert line.startswith("checking what is on the disk after an unclean stop")
 
 
 def test_the_picture_has_a_line_for_each_file_at_work_and_the_total() -> None:
@@ -98,20 +100,13 @@ def test_it_is_complete_only_when_every_byte_is_there() -> None:
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (187, "3:07 min"), (725, "12:05 min"), (3729, "1:02:09 h")],
 )
 def test_a_duration_reads_as_people_say_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "noun", "text"), [(1, "file", "1 file"), (0, "retry", "0 retries"), (1, "retry", "1 retry")]
-)
-def test_a_count_has_its_plural(count: int, noun: str, text: str) -> None:
-    assert counted(count, noun) == text
+    assert elapsed_text(seconds) == text
 
 
 def mapped(letters: str, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(map_of(ChunkMap.of("r", letters), width, height))
+        console.print(chunk_map_view(ChunkMap.from_letters("r", letters), width, height))
     return capture.get().splitlines()
 
 

@@ -48,18 +48,18 @@ def test_the_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
-    assert all(command.help in out for command in COMMANDS if not command.words.startswith("agent "))
+    assert all(command.help in out for command in COMMANDS if not command.name.startswith("agent "))
     assert re.findall(r"^  (\d+)  ", out, re.MULTILINE) == ["0", "2", "3", "4", "130", "1"]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.words))
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
 def test_every_command_has_its_module_and_its_help(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     module = import_module(command.module)
     assert callable(module.main)
     with pytest.raises(SystemExit) as ended:
-        main([*command.words.split(), "--help"])
+        main([*command.name.split(), "--help"])
     assert ended.value.code == 0
-    assert f"usage: modelferry {command.words}" in capsys.readouterr().out
+    assert f"usage: modelferry {command.name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [[], ["agent"], ["sink"], ["agent", "sink"], ["wait"]])

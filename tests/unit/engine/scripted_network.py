@@ -12,13 +12,14 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
+from modelferry.http.transport.connection_pool import ConnectionPool
 from origin.rules import ReceivedRequest, Reply, Rule, Served, reply_to
 from origin.server import parse
 
 #: What a connection attempt may meet with, in the stead of an answer.
 REFUSED = "connection refused"
 
-#: Nothing here shakes hands.
+#: There is no TLS here.
 _UNUSED = Routes(Route(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)))
 
 
@@ -26,17 +27,11 @@ class ScriptedNetwork(HTTPClient):
     """Answers request number n (from 0) by ``script[n]``, and honestly where it has nothing for it."""
 
     def __init__(self, contents: Mapping[str, bytes], script: Mapping[int, Rule] = {}, *, digest: bool = False) -> None:
-        super().__init__(_UNUSED, Timeouts(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
+        super().__init__(_UNUSED, pool=_ScriptedPool(self))
         self.asked: list[ReceivedRequest] = []
         self._contents = contents
         self._script = script
         self._digest = digest
-
-    async def _connect(self, line: ConnectionKey) -> Connection:
-        await asyncio.sleep(0.01)
-        connection = _Scripted(self)
-        self._open[connection] = None
-        return connection
 
     def answer(self, head: bytes) -> Reply:
         """The reply to a request."""
@@ -57,6 +52,20 @@ class ScriptedNetwork(HTTPClient):
         for flip in reply.flips:
             body[flip - reply.start] ^= 0xFF
         return bytes(body) + bytes(reply.extra)
+
+
+class _ScriptedPool(ConnectionPool):
+    """Opens connections to `network`."""
+
+    def __init__(self, network: ScriptedNetwork) -> None:
+        super().__init__(Timeouts(connect=5.0, head=5.0, stall=5.0, floor=1), connections=64)
+        self._network = network
+
+    async def connect(self, key: ConnectionKey) -> Connection:
+        await asyncio.sleep(0.01)
+        connection = _Scripted(self._network)
+        self.connections.add(connection)
+        return connection
 
 
 class _Scripted(Connection):

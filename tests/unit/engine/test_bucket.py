@@ -57,6 +57,6 @@ def test_an_hour_of_rest_saves_up_no_more_than_its_depth() -> None:
 
 
 def test_another_rate_holds_from_its_moment_on() -> None:
-    bucket = TokenBucket.empty(1000, 0.0).paced(2000, 0.01)
+    bucket = TokenBucket.empty(1000, 0.0).with_rate(2000, 0.01)
     assert bucket.take(0.02, 10_000)[1] == 10 + 20
-    assert TokenBucket.empty(1000, 0.0).paced(100, 10.0).take(10.0, 10_000)[1] == 5
+    assert TokenBucket.empty(1000, 0.0).with_rate(100, 10.0).take(10.0, 10_000)[1] == 5

@@ -14,13 +14,13 @@ import pytest
 from modelferry.engine.download.coordinator import Settings
 from modelferry.engine.download.file_download import CHUNK_TRIES, IGNORED, IGNORED_AT_FIRST, STRIKES, STRIKES_AT_FIRST
 from modelferry.engine.response import Action, Verdict, ended, judge
-from modelferry.engine.response.judge import MAX_HOPS
 from modelferry.http import wire
 from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
 from modelferry.http.wire import ServerBehavior
 from modelferry.http.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
 from modelferry.http.wire.framing import MAX_TRAILERS
 from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
+from modelferry.http.wire.redirects import MAX_REDIRECTS
 from network.catalogue import CASES
 from unit.engine.test_wire_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
 
@@ -142,7 +142,7 @@ def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
         f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields per head, {MAX_INTERIM} interim responses",
         f"{MAX_TRAILERS // 1024} KiB of trailers",
         f"at least {MIN_RETRY_AFTER:.0f} s and at most {MAX_RETRY_AFTER / 60:.0f} min",
-        f"redirect loop, or more than {MAX_HOPS}",
+        f"redirect loop, or more than {MAX_REDIRECTS}",
     ):
         assert said_there in text
 

@@ -124,26 +124,26 @@ async def test_what_comes_behind_an_answer_is_given_to_the_next(wire: Wire) -> N
 
 
 def test_a_server_that_closes_after_a_hundred_requests_is_trusted_all_the_same() -> None:
-    trust = PipeliningPolicy()
+    policy = PipeliningPolicy()
     for _ in range(1000):
         for _ in range(89):
-            trust.answered()
-        trust.lost(11)
-    assert trust.given
+            policy.answered()
+        policy.unanswered(11)
+    assert policy.allowed
 
 
 def test_a_server_that_answers_one_request_a_connection_is_soon_asked_so() -> None:
-    trust = PipeliningPolicy()
+    policy = PipeliningPolicy()
     rounds = 0
-    while trust.given:
-        trust.lost(11)
+    while policy.allowed:
+        policy.unanswered(11)
         rounds += 1
     assert rounds == 2
 
 
 def test_an_answer_to_something_else_is_enough() -> None:
-    trust = PipeliningPolicy()
+    policy = PipeliningPolicy()
     for _ in range(1000):
-        trust.answered()
-    trust.spoil()
-    assert not trust.given
+        policy.answered()
+    policy.stop()
+    assert not policy.allowed

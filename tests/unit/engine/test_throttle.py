@@ -98,11 +98,11 @@ async def test_one_who_leaves_the_line_lets_the_next_one_pay() -> None:
 
 async def test_the_limit_is_felt_while_somebody_waits_for_it() -> None:
     throttle = limited(1000)
-    assert not throttle.felt
+    assert not throttle.is_bottleneck
     await throttle.acquire(1000)
-    assert throttle.felt
+    assert throttle.is_bottleneck
     await asyncio.sleep(2)
-    assert not throttle.felt
+    assert not throttle.is_bottleneck
 
 
 def test_a_small_limit_is_for_few_connections() -> None:
@@ -111,7 +111,7 @@ def test_a_small_limit_is_for_few_connections() -> None:
 
 
 def limited_streams(rate: int | None) -> int:
-    return limited_throttle(rate).streams
+    return limited_throttle(rate).max_streams
 
 
 def limited_throttle(rate: int | None) -> Throttle:
@@ -123,33 +123,33 @@ def limited_throttle(rate: int | None) -> Throttle:
 def test_room_grows_with_the_round_trip_so_that_the_window_does_not_bound_the_rate() -> None:
     throttle = Throttle(8, lambda: 0.0)
     throttle.set(5_000_000)
-    near = throttle.room
-    throttle.answered(0.24)
-    far = throttle.room
+    near = throttle.receive_window
+    throttle.observe_round_trip(0.24)
+    far = throttle.receive_window
     assert near is not None
     assert far is not None
-    assert far.socket * 8 >= 5_000_000 * 0.24
+    assert far.socket_buffer * 8 >= 5_000_000 * 0.24
     assert not near.fits(far)
     assert not near.fits(None)
     assert near.fits(near)
-    assert 2 * near.socket <= near.window
+    assert 2 * near.socket_buffer <= near.size
 
 
 @pytest.mark.parametrize("rate", [32_000, 37_500, 625_000, 5_000_000, 125_000_000])
 def test_what_may_be_under_way_is_less_than_a_tenth_of_a_second(rate: int) -> None:
     throttle = limited_throttle(rate)
-    room = throttle.room
+    room = throttle.receive_window
     assert room is not None
     # A server that stopped for a moment may send that at once; of small limits it is the least window.
-    assert room.window * throttle.streams <= max(0.1 * rate, 4096)
-    assert 512 <= throttle.step <= room.window // 4
+    assert room.size * throttle.max_streams <= max(0.1 * rate, 4096)
+    assert 512 <= throttle.read_size <= room.size // 4
 
 
 @pytest.mark.parametrize(("whole_rate", "rate"), [(4000, 1000), (1000, 4000), (1000, 1000)])
 async def test_a_single_stream_gets_the_smaller_of_both_limits(whole_rate: int, rate: int) -> None:
     whole = limited(whole_rate)
     whole.set_mirrors({"m": rate})
-    assert await whole.of("m").acquire(5000) == 5000
+    assert await whole.for_mirror("m").acquire(5000) == 5000
     assert now() == pytest.approx(5.0, rel=0.02)
 
 
@@ -159,7 +159,7 @@ async def test_two_mirrors_never_bring_more_than_the_download_may_have() -> None
 
     async def stream(mirror: str) -> None:
         while True:
-            given = await whole.of(mirror).acquire(10)
+            given = await whole.for_mirror(mirror).acquire(10)
             paid[mirror] += given
 
     streams = [asyncio.create_task(stream(mirror)) for mirror in paid]
@@ -174,10 +174,10 @@ async def test_two_mirrors_never_bring_more_than_the_download_may_have() -> None
 async def test_a_mirror_that_waits_for_its_own_limit_keeps_the_others_from_nothing() -> None:
     whole = limited(1000)
     whole.set_mirrors({"slow": 1})
-    waiting = asyncio.create_task(whole.of("slow").acquire(100))
+    waiting = asyncio.create_task(whole.for_mirror("slow").acquire(100))
     await asyncio.sleep(1)
     before = now()
-    await whole.of("other").acquire(2000)
+    await whole.for_mirror("other").acquire(2000)
     assert now() - before == pytest.approx(2.0, rel=0.1)
     waiting.cancel()
 
@@ -185,7 +185,7 @@ async def test_a_mirror_that_waits_for_its_own_limit_keeps_the_others_from_nothi
 async def test_a_mirror_that_is_not_in_the_list_any_more_has_no_limit() -> None:
     whole = limited(None)
     whole.set_mirrors({"slow": 1})
-    payment = asyncio.create_task(whole.of("slow").acquire(1000))
+    payment = asyncio.create_task(whole.for_mirror("slow").acquire(1000))
     await asyncio.sleep(1)
     whole.set_mirrors({})
     await payment
@@ -195,12 +195,12 @@ async def test_a_mirror_that_is_not_in_the_list_any_more_has_no_limit() -> None:
 def test_a_connection_is_built_for_the_smaller_of_both_limits() -> None:
     whole = Throttle(16, lambda: 0.0)
     whole.set(100_000_000)
-    assert whole.of("m").room == whole.room
+    assert whole.for_mirror("m").receive_window == whole.receive_window
     whole.set_mirrors({"m": 1_000_000})
-    room = whole.of("m").room
+    room = whole.for_mirror("m").receive_window
     assert room is not None
-    assert whole.room is not None
-    assert room.window < whole.room.window
+    assert whole.receive_window is not None
+    assert room.size < whole.receive_window.size
     whole.set(None)
-    assert whole.of("m").room == room
-    assert whole.of("other").room is None
+    assert whole.for_mirror("m").receive_window == room
+    assert whole.for_mirror("other").receive_window is None

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from modelferry.engine.response import Action, Expectation, Verdict, ended, judge
-from modelferry.engine.response.judge import MAX_HOPS
 from modelferry.errors import (
     Denied,
     NotFound,
@@ -20,6 +19,7 @@ from modelferry.errors import (
     Stalled,
 )
 from modelferry.http.wire import Framing, Head, Request
+from modelferry.http.wire.redirects import MAX_REDIRECTS
 
 URL = "https://example.com/model.bin?token=secret"
 ASK = Request(URL, 100, 200)
@@ -164,7 +164,7 @@ REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
         43,
         ASK,
         said(302, ("location", "https://example.com/next")),
-        replace(PINNED, hops=tuple(f"https://example.com/{n}" for n in range(MAX_HOPS))),
+        replace(PINNED, hops=tuple(f"https://example.com/{n}" for n in range(MAX_REDIRECTS))),
         Action.SUSPECT,
         ServerMisbehaves,
     ),

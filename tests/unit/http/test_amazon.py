@@ -11,7 +11,7 @@ import pytest
 
 from modelferry.errors import ConnectionFailed, Denied
 from modelferry.http.auth.aws import Role, WebIdentity
-from modelferry.http.auth.credentials import HeaderFields, Refusal
+from modelferry.http.auth.credentials import HeaderFields, Rejection
 
 URL = "https://bucket.s3.amazonaws.com/a"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,31 +50,31 @@ def key_id(fields: HeaderFields) -> str:
 
 async def test_the_first_refusal_brings_keys_that_sign(identity: WebIdentity, service: Service) -> None:
     assert await identity.headers(URL) == ()
-    assert await identity.refused(Refusal(URL, ""), service)
+    assert await identity.renew(Rejection(URL, ""), service)
     assert key_id(await identity.headers(URL)) == "A1"
     (form,) = service.asked
     assert (form["WebIdentityToken"], form["RoleArn"]) == (["pod-token"], ["arn:aws:iam::1:role/r"])
 
 
 async def test_many_refusals_at_once_ask_once(identity: WebIdentity, service: Service) -> None:
-    assert all(await asyncio.gather(*(identity.refused(Refusal(URL, ""), service) for _ in range(16))))
+    assert all(await asyncio.gather(*(identity.renew(Rejection(URL, ""), service) for _ in range(16))))
     assert len(service.asked) == 1
 
 
 async def test_keys_are_renewed_before_they_run_out(identity: WebIdentity, service: Service) -> None:
-    await identity.refused(Refusal(URL, ""), service)
+    await identity.renew(Rejection(URL, ""), service)
     service.now += timedelta(minutes=57)
     assert key_id(await identity.headers(URL)) == "A1"
     service.now += timedelta(minutes=2)
     assert await identity.headers(URL) == ()
-    await identity.refused(Refusal(URL, ""), service)
+    await identity.renew(Rejection(URL, ""), service)
     assert key_id(await identity.headers(URL)) == "A2"
 
 
 async def test_keys_that_may_not_read_are_not_asked_for_again(identity: WebIdentity, service: Service) -> None:
-    await identity.refused(Refusal(URL, ""), service)
+    await identity.renew(Rejection(URL, ""), service)
     shown = await identity.headers(URL)
-    assert not await identity.refused(Refusal(URL, "", shown), service)
+    assert not await identity.renew(Rejection(URL, "", shown), service)
     assert len(service.asked) == 1
 
 
@@ -84,10 +84,10 @@ async def test_a_service_that_gives_none_is_told(
 ) -> None:
     service.status = status
     with pytest.raises(kind, match=rf"sts\.example.*{status}"):
-        await identity.refused(Refusal(URL, ""), service)
+        await identity.renew(Rejection(URL, ""), service)
 
 
 async def test_a_pod_without_a_token_is_told(service: Service, tmp_path: Path) -> None:
     role = Role("arn:aws:iam::1:role/r", tmp_path / "none", "https://sts.example")
     with pytest.raises(Denied, match="No such file or directory"):
-        await WebIdentity(role, "us-east-1", lambda: BEGIN).refused(Refusal(URL, ""), service)
+        await WebIdentity(role, "us-east-1", lambda: BEGIN).renew(Rejection(URL, ""), service)

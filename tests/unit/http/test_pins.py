@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from modelferry.http.tls.contexts import client_context, refused
+from modelferry.http.tls.contexts import certificate_error, client_context
 from modelferry.http.tls.pinning import PinMismatch, pins_of
 from modelferry.values.pins import pin_error
 from origin.certs import Authority, Leaf
@@ -57,7 +57,7 @@ def test_a_certificate_that_is_not_pinned_fails_in_the_handshake_and_tells_what_
     leaf = authority.leaf("127.0.0.1")
     with pytest.raises(PinMismatch) as mismatch:
         shake(client_context(authority.ca_file, pins=[pin(b"another")]), leaf)
-    error = refused("models.example.com", mismatch.value)
+    error = certificate_error("models.example.com", mismatch.value)
     assert error is not None
     assert error.reason == "PinMismatch"
     assert all(seen in error.message for seen in pins_of(certificate(leaf).public_bytes(Encoding.DER)))

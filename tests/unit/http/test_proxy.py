@@ -42,8 +42,8 @@ from modelferry.values.proxy_urls import no_proxy_error, proxy_error
 )
 def test_what_an_entry_of_noproxy_stands_for(entry: str, url: str, direct: bool) -> None:
     assert no_proxy_error(entry) is None
-    proxy = Proxy.of("http://p:3128")
-    assert (Proxies(proxy, proxy, (NoProxy.of(entry),)).of(url) is None) == direct
+    proxy = Proxy.parse("http://p:3128")
+    assert (Proxies(proxy, proxy, (NoProxy.parse(entry),)).for_url(url) is None) == direct
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_what_is_no_entry_of_noproxy(entry: str) -> None:
     ],
 )
 def test_a_proxy_is_shown_without_its_credentials(url: str, shown: str) -> None:
-    assert str(Proxy.of(url)) == shown
-    assert "p@ss" not in repr(Proxy.of(url))
+    assert str(Proxy.parse(url)) == shown
+    assert "p@ss" not in repr(Proxy.parse(url))
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_a_proxy_is_shown_without_its_credentials(url: str, shown: str) -> None:
 def test_what_names_no_proxy(url: str) -> None:
     assert proxy_error(url)
     with pytest.raises(ValueError, match=r".") as caught:
-        Proxy.of(url)
+        Proxy.parse(url)
     assert "secret" not in str(caught.value)
 
 
 def test_credentials_go_to_the_proxy_as_basic() -> None:
-    proxy = with_credentials(Proxy.of("http://p:3128"), "me", "secret", "spec.transfer.proxy.auth")
+    proxy = with_credentials(Proxy.parse("http://p:3128"), "me", "secret", "spec.transfer.proxy.auth")
     assert proxy.fields == (("Proxy-Authorization", "Basic bWU6c2VjcmV0"),)
-    assert Proxy.of("http://p").fields == ()
+    assert Proxy.parse("http://p").fields == ()
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_credentials_go_to_the_proxy_as_basic() -> None:
 )
 def test_credentials_that_cannot_be_sent_are_refused(url: str, username: str, password: str) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.transfer\.proxy\.auth: .*RFC"):
-        with_credentials(Proxy.of(url), username, password, "spec.transfer.proxy.auth")
+        with_credentials(Proxy.parse(url), username, password, "spec.transfer.proxy.auth")
 
 
 def shown_by(environment: dict[str, str], url: str) -> str:
-    return str(from_environment(environment).of(url) or "direct")
+    return str(from_environment(environment).for_url(url) or "direct")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,6 @@ def test_a_wrong_variable_is_named_without_what_it_holds() -> None:
 
 
 def test_credentials_of_the_environment_are_decoded() -> None:
-    proxy = from_environment({"https_proxy": "http://me:p%40s%3As@p:1"}).of("https://h/")
+    proxy = from_environment({"https_proxy": "http://me:p%40s%3As@p:1"}).for_url("https://h/")
     assert proxy is not None
     assert (proxy.username, proxy.password, proxy.host) == ("me", "p@s:s", "p")

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from modelferry.errors import ConnectionFailed, Denied
-from modelferry.http.auth.credentials import HeaderFields, Refusal, basic
-from modelferry.http.auth.registry_token import RegistryToken, challenges_of, login_in
+from modelferry.http.auth.credentials import HeaderFields, Rejection, basic
+from modelferry.http.auth.registry_token import RegistryToken, docker_login, parse_challenges
 
 URL = "https://registry.example.com/v2/m/blobs/sha256:0"
 CHALLENGE = 'Bearer realm="https://auth.example.com/token?a=b",service="reg",scope="repository:m:pull,push"'
@@ -49,13 +49,13 @@ class Tokens:
     ],
 )  # fmt: skip
 def test_challenges_are_read(header: str, expected: dict[str, dict[str, str]]) -> None:
-    assert challenges_of(header) == expected
+    assert parse_challenges(header) == expected
 
 
 async def test_a_token_is_asked_for_as_the_challenge_says() -> None:
     tokens, credential = Tokens(), RegistryToken(LOGIN)
     assert await credential.headers(URL) == ()
-    assert await credential.refused(Refusal(URL, CHALLENGE), tokens)
+    assert await credential.renew(Rejection(URL, CHALLENGE), tokens)
     assert await credential.headers(URL) == (("Authorization", "Bearer t1"),)
     ((url, fields),) = tokens.asked
     assert url.startswith("https://auth.example.com/token?a=b&")
@@ -66,26 +66,26 @@ async def test_a_token_is_asked_for_as_the_challenge_says() -> None:
 async def test_nobody_asks_for_a_token_without_a_login() -> None:
     tokens = Tokens(body={"access_token": "anonymous"})
     credential = RegistryToken(None)
-    assert await credential.refused(Refusal(URL, CHALLENGE), tokens)
+    assert await credential.renew(Rejection(URL, CHALLENGE), tokens)
     assert dict(await credential.headers(URL)) == {"Authorization": "Bearer anonymous"}
     assert "Authorization" not in dict(tokens.asked[0][1])
 
 
 async def test_sixteen_streams_whose_token_ran_out_bring_one() -> None:
     tokens, credential = Tokens(), RegistryToken(LOGIN)
-    await credential.refused(Refusal(URL, CHALLENGE), tokens)
-    refusal = Refusal(URL, CHALLENGE, await credential.headers(URL))
-    assert all(await asyncio.gather(*(credential.refused(refusal, tokens) for _ in range(16))))
+    await credential.renew(Rejection(URL, CHALLENGE), tokens)
+    refusal = Rejection(URL, CHALLENGE, await credential.headers(URL))
+    assert all(await asyncio.gather(*(credential.renew(refusal, tokens) for _ in range(16))))
     assert len(tokens.asked) == 2
 
 
 async def test_a_registry_without_tokens_is_shown_the_password_once() -> None:
     tokens, credential = Tokens(), RegistryToken(LOGIN)
-    assert await credential.refused(Refusal(URL, 'Basic realm="r"'), tokens)
+    assert await credential.renew(Rejection(URL, 'Basic realm="r"'), tokens)
     shown = await credential.headers(URL)
     assert shown == (("Authorization", LOGIN.authorization),)
-    assert not await credential.refused(Refusal(URL, 'Basic realm="r"', shown), tokens)
-    assert not await RegistryToken(None).refused(Refusal(URL, 'Basic realm="r"'), tokens)
+    assert not await credential.renew(Rejection(URL, 'Basic realm="r"', shown), tokens)
+    assert not await RegistryToken(None).renew(Rejection(URL, 'Basic realm="r"'), tokens)
     assert tokens.asked == []
 
 
@@ -94,17 +94,17 @@ async def test_a_registry_without_tokens_is_shown_the_password_once() -> None:
 )
 async def test_a_token_server_without_tls_gets_nothing(realm: str) -> None:
     tokens = Tokens()
-    with pytest.raises(Denied, match="token server that cannot be asked"):
-        await RegistryToken(LOGIN).refused(Refusal(URL, f'Bearer realm="{realm}",service="s"'), tokens)
+    with pytest.raises(Denied, match="token server that may not be used"):
+        await RegistryToken(LOGIN).renew(Rejection(URL, f'Bearer realm="{realm}",service="s"'), tokens)
     assert tokens.asked == []
 
 
 async def test_a_token_server_outside_the_list_gets_no_password() -> None:
     tokens = Tokens()
     with pytest.raises(Denied, match="which the Secret's key allowedHosts does not list"):
-        await RegistryToken(LOGIN, hosts=frozenset({"registry.example.com"})).refused(Refusal(URL, CHALLENGE), tokens)
+        await RegistryToken(LOGIN, hosts=frozenset({"registry.example.com"})).renew(Rejection(URL, CHALLENGE), tokens)
     assert tokens.asked == []
-    assert await RegistryToken(LOGIN, hosts=frozenset({"auth.example.com"})).refused(Refusal(URL, CHALLENGE), tokens)
+    assert await RegistryToken(LOGIN, hosts=frozenset({"auth.example.com"})).renew(Rejection(URL, CHALLENGE), tokens)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_a_token_server_that_brings_none_is_told(
     status: int, body: object, kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
-        await RegistryToken(LOGIN).refused(Refusal(URL, CHALLENGE), Tokens(status, body))
+        await RegistryToken(LOGIN).renew(Rejection(URL, CHALLENGE), Tokens(status, body))
 
 
 AUTH = {"auth": base64.b64encode(b"u:p").decode()}
@@ -139,11 +139,11 @@ AUTH = {"auth": base64.b64encode(b"u:p").decode()}
 @pytest.mark.parametrize("entry", [AUTH, {"username": "u", "password": "p"}])
 def test_a_docker_config_names_its_registries_in_several_ways(key: str, host: str, entry: dict[str, str]) -> None:
     config = json.dumps({"auths": {"other.example.com": {}, key: entry}})
-    assert login_in(config, host) == LOGIN
-    assert login_in(config, "elsewhere.example.com") is None
+    assert docker_login(config, host) == LOGIN
+    assert docker_login(config, "elsewhere.example.com") is None
 
 
 @pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"auths": {"h": {"auth": "%%%"}}})])
 def test_what_is_no_docker_config_is_refused(config: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        login_in(config, "h")
+        docker_login(config, "h")

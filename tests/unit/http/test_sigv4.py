@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from modelferry.http.auth.sigv4 import LONGEST_EXPIRY, Keys, presigned, signed
+from modelferry.http.auth.sigv4 import MAX_EXPIRY, Keys, presign, sign
 
 KEYS = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 THEN = datetime(2013, 5, 24)
@@ -15,7 +15,7 @@ BUCKET = "https://examplebucket.s3.amazonaws.com"
 
 
 def signature(url: str, *fields: tuple[str, str], keys: Keys = KEYS, method: str = "GET") -> str:
-    shown = dict(signed(url, keys, region="us-east-1", now=THEN, method=method, fields=fields))
+    shown = dict(sign(url, keys, region="us-east-1", now=THEN, method=method, fields=fields))
     return shown["Authorization"].rpartition("Signature=")[2]
 
 
@@ -37,7 +37,7 @@ def test_the_examples_of_the_reference(target: str, fields: tuple[tuple[str, str
 
 
 def test_the_presigned_example_of_the_reference() -> None:
-    assert presigned(f"{BUCKET}/test.txt", KEYS, region="us-east-1", now=THEN, expires=86400) == (
+    assert presign(f"{BUCKET}/test.txt", KEYS, region="us-east-1", now=THEN, expires=86400) == (
         f"{BUCKET}/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256"
         "&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request"
         "&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
@@ -47,22 +47,22 @@ def test_the_presigned_example_of_the_reference() -> None:
 
 def test_a_session_token_is_signed_and_travels_along() -> None:
     keys = Keys(KEYS.id, KEYS.secret, "session/token+=")
-    fields = dict(signed(f"{BUCKET}/a", keys, region="us-east-1", now=THEN))
+    fields = dict(sign(f"{BUCKET}/a", keys, region="us-east-1", now=THEN))
     assert fields["x-amz-security-token"] == "session/token+="
     assert "x-amz-security-token," in fields["Authorization"]
-    query = parse_qs(urlsplit(presigned(f"{BUCKET}/a", keys, region="us-east-1", now=THEN, expires=1)).query)
+    query = parse_qs(urlsplit(presign(f"{BUCKET}/a", keys, region="us-east-1", now=THEN, expires=1)).query)
     assert query["X-Amz-Security-Token"] == ["session/token+="]
 
 
 def test_a_presigned_url_keeps_its_version() -> None:
-    url = presigned(f"{BUCKET}/a?versionId=v%2B1", KEYS, region="us-east-1", now=THEN, expires=60)
+    url = presign(f"{BUCKET}/a?versionId=v%2B1", KEYS, region="us-east-1", now=THEN, expires=60)
     assert parse_qs(urlsplit(url).query)["versionId"] == ["v+1"]
 
 
-@pytest.mark.parametrize("expires", [0, LONGEST_EXPIRY + 1])
+@pytest.mark.parametrize("expires", [0, MAX_EXPIRY + 1])
 def test_a_presigned_url_lives_a_second_to_seven_days(expires: int) -> None:
     with pytest.raises(ValueError, match="1 to 604800 seconds"):
-        presigned(f"{BUCKET}/a", KEYS, region="us-east-1", now=THEN, expires=expires)
+        presign(f"{BUCKET}/a", KEYS, region="us-east-1", now=THEN, expires=expires)
 
 
 def test_one_key_has_one_signature_however_its_url_is_spelt() -> None:

@@ -14,8 +14,8 @@ from modelferry.http.proxy.selection import Proxy
 from modelferry.http.proxy.socks5 import Socks5Tunnel
 from modelferry.http.transport.sockets import Handshake
 
-HTTP = Proxy.of("http://p:3128")
-SOCKS = Proxy.of("socks5h://p:1080")
+HTTP = Proxy.parse("http://p:3128")
+SOCKS = Proxy.parse("socks5h://p:1080")
 
 
 def known(proxy: Proxy) -> Proxy:
@@ -51,20 +51,20 @@ def test_a_tunnel_stands_however_its_answer_is_cut(answer: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "says"),
     [
-        (b"407 No\r\nProxy-Authenticate: Basic realm=x", ProxyDenied, "does not take the user name or password"),
-        (b"407 No\r\nProxy-Authenticate: Negotiate, NTLM", ProxyDenied, "takes NTLM, Negotiate alone"),
+        (b"407 No\r\nProxy-Authenticate: Basic realm=x", ProxyDenied, "does not accept the user name or password"),
+        (b"407 No\r\nProxy-Authenticate: Negotiate, NTLM", ProxyDenied, "accepts only NTLM, Negotiate"),
         (b'407 No\r\nProxy-Authenticate: NTLM, Basic realm="a, b"', ProxyDenied, "correct the Secret"),
         (b"403 No\r\nX-Squid-Error: ERR_ACCESS_DENIED 0", ProxyRefused, r"h\.test:443 \(403 Forbidden, ERR_ACC"),
-        (b"405 No", ProxyRefused, "does not let us to"),
+        (b"405 No", ProxyRefused, "denied access to"),
         (b"302 Found\r\nLocation: http://login/", ProxyRefused, "302 Found"),
         (b"503 No\r\nX-Squid-Error: ERR_DNS_FAIL 0", UnknownHost, r"cannot resolve h\.test:443"),
         (b"503 No\r\nX-Squid-Error: <b>\x01", ConnectionFailed, r"\(503 Service Unavailable\)$"),
-        (b"502 No", ConnectionFailed, r"does not reach h\.test:443 \(502 Bad Gateway\)"),
+        (b"502 No", ConnectionFailed, r"cannot reach h\.test:443 \(502 Bad Gateway\)"),
         (b"599 No", ConnectionFailed, r"\(599\)"),
         (b"429 No", ConnectionFailed, "429"),
         (b"101 No", ProxyRefused, "101"),
         (b"abc No", ProxyRefused, "no HTTP response"),
-        (b"200 OK\r\n\r\nX", ProxyRefused, "bytes before anything was asked for"),
+        (b"200 OK\r\n\r\nX", ProxyRefused, "bytes before any request"),
         (b"200 OK\r\nA: " + b"a" * MAX_HEAD, ProxyRefused, "bytes of header"),
     ],
 )
@@ -128,9 +128,9 @@ def test_a_socks_tunnel_stands_however_its_answers_are_cut(reply: bytes) -> None
 @pytest.mark.parametrize(
     ("proxy", "answer", "kind", "says"),
     [
-        (SOCKS, b"\x05\xff", ProxyDenied, "wants a user name and password"),
-        (known(SOCKS), b"\x05\xff", ProxyDenied, "takes no user name and password"),
-        (known(SOCKS), b"\x05\x02\x01\x01", ProxyDenied, "does not take the user name or password"),
+        (SOCKS, b"\x05\xff", ProxyDenied, "requires a user name and password"),
+        (known(SOCKS), b"\x05\xff", ProxyDenied, "does not accept a user name and password"),
+        (known(SOCKS), b"\x05\x02\x01\x01", ProxyDenied, "does not accept the user name or password"),
         (SOCKS, b"\x05\x02", ProxyRefused, "not offered"),
         (SOCKS, b"\x04\x00", ProxyRefused, "does not speak SOCKS5"),
         (SOCKS, b"H", ProxyRefused, "does not speak SOCKS5"),
@@ -140,7 +140,7 @@ def test_a_socks_tunnel_stands_however_its_answers_are_cut(reply: bytes) -> None
             SOCKS,
             b"\x05\x00\x05\x02",
             ProxyRefused,
-            r"let us to h\.test:443 \(SOCKS reply 2, not allowed by its rules\)",
+            r"denied access to h\.test:443 \(SOCKS reply 2, not allowed by its rules\)",
         ),
         (SOCKS, b"\x05\x00\x05\x03", ConnectionFailed, "network unreachable"),
         (SOCKS, b"\x05\x00\x05\x04", ConnectionFailed, r"not reach h\.test:443 \(SOCKS reply 4, host unreachable\)"),
@@ -149,8 +149,8 @@ def test_a_socks_tunnel_stands_however_its_answers_are_cut(reply: bytes) -> None
         (SOCKS, b"\x05\x00\x05\x07", ProxyRefused, "command not supported"),
         (SOCKS, b"\x05\x00\x05\x08", ProxyRefused, "address type not supported"),
         (SOCKS, b"\x05\x00\x05\x99", ProxyRefused, "unknown reply"),
-        (SOCKS, b"\x05\x00\x05\x00\x00\x02\x00", ProxyRefused, "address of no known kind"),
-        (SOCKS, b"\x05\x00\x05\0\0\x01\0\0\0\0\0\0X", ProxyRefused, "bytes before anything was asked for"),
+        (SOCKS, b"\x05\x00\x05\x00\x00\x02\x00", ProxyRefused, "address of an unknown type"),
+        (SOCKS, b"\x05\x00\x05\0\0\x01\0\0\0\0\0\0X", ProxyRefused, "bytes before any request"),
     ],
 )
 def test_an_answer_that_makes_no_socks_tunnel(
@@ -195,5 +195,5 @@ def outcome(tunnel: Handshake, *pieces: bytes) -> object:
             elif piece:
                 return "surplus"
     except ModelferryError as error:
-        return "surplus" if "before anything was asked for" in error.message else (type(error), error.message)
+        return "surplus" if "before any request" in error.message else (type(error), error.message)
     return tunnel.done, sent

@@ -1,4 +1,4 @@
-"""A manifest on its way through a pod's log."""
+"""A manifest in a pod's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_line_stays_below_the_length_at_which_the_runtime_splits_it() -> None:
     assert max(map(len, LINES)) < 16 * 1024
 
 
-def test_other_lines_before_between_and_after_are_passed_over() -> None:
+def test_other_lines_before_between_and_after_are_skipped() -> None:
     noisy = [
         "WARNING: retrying",
         LINES[0],
@@ -49,7 +49,7 @@ def test_a_log_that_was_cut_in_a_line_is_not_read(kept: int) -> None:
     assert read_manifest("\n".join(LINES)[:-kept]) is None
 
 
-def test_an_altered_part_is_not_read() -> None:
+def test_an_altered_part_is_rejected() -> None:
     altered = LINES[0].replace("A", "B", 1)
     assert altered != LINES[0]
     assert read_manifest("\n".join([altered, *LINES[1:]])) is None

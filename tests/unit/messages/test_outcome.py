@@ -22,7 +22,7 @@ def test_an_outcome_survives_its_encoding() -> None:
     ],
 )
 def test_an_error_becomes_its_reason_kind_and_message(error: DigestMismatch, reason: str, kind: str) -> None:
-    outcome = Outcome.of(error, revision="r")
+    outcome = Outcome.from_error(error, revision="r")
     assert (outcome.ok, outcome.reason, outcome.kind, outcome.message) == (False, reason, kind, error.message)
     assert outcome.file == (error.file or "")
 
@@ -41,7 +41,7 @@ def test_the_encoding_never_exceeds_what_kubernetes_keeps(letter: str, length: i
     assert decoded.message.startswith(letter * 200)
 
 
-def test_a_message_that_was_cut_says_so() -> None:
+def test_a_truncated_message_ends_with_an_ellipsis() -> None:
     decoded = Outcome.decode(Outcome(False, "X", "stalled", "m" * 1000).encode())
     assert decoded is not None
     assert decoded.message.endswith("…")
@@ -50,11 +50,11 @@ def test_a_message_that_was_cut_says_so() -> None:
 @pytest.mark.parametrize(
     "text", ["", "Killed", "[]", "7", "null", "{}", '{"ok": "yes"}', '{"ok": true', '{"reason": "X"}']
 )
-def test_what_is_no_outcome_is_none(text: str) -> None:
+def test_an_invalid_outcome_is_none(text: str) -> None:
     assert Outcome.decode(text) is None
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_later_version_are_skipped() -> None:
     assert Outcome.decode('{"ok": true, "later": 1}') == Outcome(True)
 
 

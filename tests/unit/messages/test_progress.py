@@ -1,4 +1,4 @@
-"""What the checkpoint answers about a running download."""
+"""The progress of a running download, as JSON."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def test_a_progress_survives_its_encoding_in_one_line() -> None:
     assert Progress.decode(encoded.encode()) == progress
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_later_version_are_skipped() -> None:
     assert Progress.decode('{"phase": "fetching", "later": 1}') == Progress("fetching")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"phase": "fetching", "files": [{"path": "a"}]}', "<html>"])
-def test_what_is_no_progress_is_a_value_error(text: str) -> None:
+def test_an_invalid_progress_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Progress.decode(text)

@@ -39,7 +39,7 @@ def test_a_rate_is_a_size_per_second() -> None:
 
 def test_a_noun_is_in_the_plural_unless_there_is_one() -> None:
     assert [count_text(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
-    assert count_text(2, "retry") == "2 retries"
+    assert [count_text(count, "retry") for count in (0, 1, 2)] == ["0 retries", "1 retry", "2 retries"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One process at a time works in a directory."""
+"""The lock of a target directory: one process at a time works in it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DirectoryBusy
 
 
-def acquire(tree: Tree) -> int:
-    """Take the directory's lock: a descriptor that holds it until it is closed or the process ends.
+def acquire_lock(tree: Tree) -> int:
+    """Take the lock, and return a file descriptor that holds it until it is closed or the process ends.
 
-    Raises DirectoryBusy naming the process that has it.
+    Raises DirectoryBusy with the pid of the process that holds it.
     """
     fd = tree.open(layout.LOCK, os.O_RDWR | os.O_CREAT)
     try:
@@ -28,7 +28,7 @@ def acquire(tree: Tree) -> int:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     except BaseException:
-        # On a full disk, say: kept open, it would lock this very process out of its next try.
+        # For example on a full disk. If the descriptor stayed open, this process could not take the lock again.
         os.close(fd)
         raise
     return fd

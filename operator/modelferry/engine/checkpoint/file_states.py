@@ -1,18 +1,19 @@
-"""What the checkpoint knows of the files at work, in memory: a mirror of chunks.db, changed only after it."""
+"""The state of each file of the manifest, in memory. It repeats chunks.db, and changes only after it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.checkpoint.chunk_store import ChunkRow, FileRow
+from modelferry.engine.checkpoint.chunk_store_reader import ChunkRow, FileRow
 from modelferry.engine.checkpoint.digests import RunningDigest
 from modelferry.manifest import Chunk, FileEntry
 
 
 @dataclass(slots=True)
 class FileState:
-    """One file of the manifest. ``done`` counts bytes; ``phase`` is as in messages.FileProgress."""
+    """One file of the manifest. ``id``: of its row. ``done``: bytes of the chunks that are done. ``phase``: as in
+    messages.FileProgress. ``mismatch``: all chunks are done, but the digest differs from the declared one."""
 
     number: int
     entry: FileEntry
@@ -24,20 +25,20 @@ class FileState:
     done: int = 0
     phase: str = "pending"
     mismatch: bool = False
-    #: Chunks that were done once and are fetched again, to find the wrong one.
-    reopened: set[int] = field(default_factory=set)
-    #: Chunks that were not done when a sync of the file failed: what had been written of them may be lost.
-    doubted: set[int] = field(default_factory=set)
+    #: Chunks that were done and are fetched again, to find the one that differs.
+    refetched: set[int] = field(default_factory=set)
+    #: Chunks that were not done when a sync of the file failed: their bytes in the page cache may be lost.
+    unsynced: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, number: int, entry: FileEntry, row: FileRow, rows: list[ChunkRow]) -> FileState:
-        """As chunks.db has it."""
+        """The state that chunks.db has."""
         state = cls(number, entry, row.id, row.generation, row.verified, rows, RunningDigest.of(entry))
         state.recount()
         return state
 
     def recount(self) -> None:
-        """Bring ``done`` and ``phase`` in line with the rows."""
+        """Compute ``done`` and ``phase`` from the rows."""
         self.done = sum(row.end - row.start for row in self.rows if row.done)
         self.phase = "verified" if self.verified else "fetching" if self.done else "pending"
 
@@ -55,7 +56,7 @@ class FileState:
         if not self.rows[row.index].done:
             self.done += row.end - row.start
         self.rows[row.index] = row
-        self.reopened.discard(row.index)
+        self.refetched.discard(row.index)
         if not self.verified and self.phase != "repairing":
             self.phase = "fetching"
 
@@ -70,22 +71,22 @@ class FileState:
             self.running_digest.reset()
 
     def mark_restarted(self, generation: int) -> None:
-        """After `generation` was committed: nothing is done."""
+        """After a new `generation` was committed, with all chunks pending."""
         self.generation = generation
         self.verified = False
         self.rows = [replace(row, done=False, etag="", mirror="", digest=None) for row in self.rows]
-        self.reopened.clear()
-        self.doubted.clear()
+        self.refetched.clear()
+        self.unsynced.clear()
         self.running_digest.reset()
         self.recount()
 
     def mark_verified(self) -> None:
-        """After the whole digest was committed."""
+        """After the digest of the file was committed."""
         self.verified = True
         self.mismatch = False
         self.phase = "verified"
 
     def opened(self) -> OpenedFile:
-        """As the fetching side is told."""
+        """The state as the fetching side gets it."""
         validators = sorted({(row.mirror, row.etag) for row in self.rows if row.done})
         return OpenedFile(self.generation, self.verified, self.missing(), tuple(validators))

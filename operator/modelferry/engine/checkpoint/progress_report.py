@@ -1,4 +1,4 @@
-"""How far a download is, for people and for the controller. Pure."""
+"""The progress of a download, for people and for the controller. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modelferry.engine.checkpoint.api import Telemetry
 from modelferry.engine.checkpoint.file_states import FileState
 from modelferry.engine.pacing.rate_meter import RateMeter
 from modelferry.messages import FileProgress, Progress
-from modelferry.messages.chunk_map import BAD, DONE, FLYING, PENDING
+from modelferry.messages.chunk_map import BAD, DONE, IN_FLIGHT, PENDING
 from modelferry.messages.progress import MAX_FILES
 
 #: Seconds that the speed is taken over: long enough to even out 16 MiB commits at 10 MB/s, short enough to follow a
@@ -20,11 +20,11 @@ _ORDER = {"repairing": 0, "verifying": 1, "fetching": 2, "pending": 3, "verified
 
 
 def speed_meter() -> RateMeter:
-    """Measures the speed that `progress_of` reports."""
+    """Measures the speed that `progress_report` has."""
     return RateMeter(WINDOW)
 
 
-def progress_of(
+def progress_report(
     revision: str,
     states: Sequence[FileState],
     telemetry: Telemetry,
@@ -35,7 +35,7 @@ def progress_of(
     rehashed: int,
     message: str,
 ) -> Progress:
-    """The progress message over the files' states; ``received`` bytes are there, committed or not."""
+    """The progress message for the states of the files. `received`: bytes that arrived, committed or not."""
     total = sum(state.entry.size for state in states)
     done = sum(state.done for state in states)
     received = min(total, received)
@@ -65,8 +65,8 @@ def progress_of(
     )
 
 
-def letters_of(states: Sequence[FileState], active: Iterable[Sequence[Any]]) -> str:
-    """A letter of messages.chunks for each chunk, in the manifest's order; `active` is a Telemetry's."""
+def chunk_letters(states: Sequence[FileState], active: Iterable[Sequence[Any]]) -> str:
+    """A letter of messages.chunk_map for each chunk, in the manifest's order. `active`: as in Telemetry."""
     offsets: dict[str, set[int]] = {}
     for path, offset in active:
         offsets.setdefault(path, set()).add(offset)
@@ -74,9 +74,9 @@ def letters_of(states: Sequence[FileState], active: Iterable[Sequence[Any]]) -> 
     for state in states:
         rows = state.rows
         flying = {offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows}
-        # A pending chunk whose digest is known was done once.
+        # A pending chunk with a digest was done before.
         letters += [
-            DONE if row.done else FLYING if row.index in flying else BAD if row.digest is not None else PENDING
+            DONE if row.done else IN_FLIGHT if row.index in flying else BAD if row.digest is not None else PENDING
             for row in rows
         ]
     return "".join(letters)

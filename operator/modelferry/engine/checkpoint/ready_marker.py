@@ -1,10 +1,9 @@
-"""The READY marker of a published revision, and which revisions stay."""
+"""The READY marker of a published revision, and the symbolic link ``current``."""
 
 from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +13,8 @@ from modelferry.engine.storage.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class ReadyFile:
-    """``digest``: algorithm:hex over the whole file, as computed here. ``checksum``: verified, or unknown where the
-    source declares no digest to compare it with."""
+    """One file of the revision. ``digest``: algorithm:hex of the entire file, as computed on this machine.
+    ``checksum``: "verified", or "unknown" if the source declares no digest to compare with."""
 
     path: str
     size: int
@@ -25,7 +24,8 @@ class ReadyFile:
 
 @dataclass(frozen=True, slots=True)
 class ReadyMarker:
-    """``manifest``: the manifest's digest. ``bytes`` of all files. ``published``: seconds since 1970."""
+    """The content of the marker. ``manifest``: digest of the manifest. ``bytes``: of all files. ``published``: seconds
+    since 1970."""
 
     revision: str
     manifest: str
@@ -34,12 +34,12 @@ class ReadyMarker:
     files: tuple[ReadyFile, ...]
 
     def encode(self) -> builtins.bytes:
-        """JSON, as it stands in the marker."""
+        """The marker as JSON."""
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: builtins.bytes) -> ReadyMarker:
-        """Raises ValueError where `data` is no marker."""
+        """The reverse of `encode`. Raises ValueError if `data` is not a marker."""
         try:
             body: dict[str, Any] = json.loads(data)
             files = tuple(ReadyFile(**item) for item in body.pop("files"))
@@ -48,8 +48,8 @@ class ReadyMarker:
             raise ValueError(f"not a READY marker: {error}") from error
 
 
-def read(tree: Tree, revision: str) -> ReadyMarker | None:
-    """The marker of `revision`, or None where there is none that can be read."""
+def read_marker(tree: Tree, revision: str) -> ReadyMarker | None:
+    """The marker of `revision`, or None if there is none that can be read."""
     data = tree.read(layout.marker_path(revision))
     try:
         return ReadyMarker.decode(data) if data is not None else None
@@ -57,17 +57,7 @@ def read(tree: Tree, revision: str) -> ReadyMarker | None:
         return None
 
 
-def current(tree: Tree) -> str | None:
+def current_revision(tree: Tree) -> str | None:
     """The revision that ``current`` points at, or None."""
     directory, _, revision = (tree.readlink(layout.CURRENT) or "").partition("/")
     return revision if directory == layout.REVISIONS and revision and "/" not in revision else None
-
-
-def retired(revision: str, previous: str | None, published: Mapping[str, float]) -> list[str]:
-    """Which of the `published` revisions (name to time) go, now that ``current`` moved from `previous` to `revision`.
-
-    The previous one stays, for those who still read it; where it is not known, the newest of the others.
-    """
-    others = sorted((name for name in published if name != revision), key=lambda name: published[name], reverse=True)
-    kept = previous if previous in others else next(iter(others), None)
-    return sorted(name for name in others if name != kept)

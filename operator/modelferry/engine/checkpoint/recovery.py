@@ -1,33 +1,34 @@
-"""From whatever a crash left to a directory that may be worked in. Blocking; the order is explained in the package."""
+"""Makes a target directory ready for work, whatever state a crash left it in. Blocking; the package describes the
+order. Raises OSError, sqlite3.Error, and what the docstrings say."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from dataclasses import replace as copy
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from blake3 import blake3
 
 from modelferry.engine.checkpoint import ready_marker
 from modelferry.engine.checkpoint.chunk_store import ChunkStore, DamagedDatabase
-from modelferry.engine.checkpoint.digests import Reader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.engine.checkpoint.file_states import FileState
 from modelferry.engine.storage import file_io, layout
-from modelferry.engine.storage.space import check_space
+from modelferry.engine.storage.space import allocated_bytes, check_space
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DamagedState, DiskError, ForeignDirectory
 from modelferry.manifest import Manifest
 
-#: Where a file of the revision lies: published, or still incoming.
-_Where = Callable[[str], str]
+#: From a file's path in the revision to its path in the target directory, which is published or incoming.
+_Locate = Callable[[str], str]
 
 
 @dataclass(slots=True)
 class Recovered:
-    """An open directory. ``published``: the manifest's revision is ready, and ``current`` points at it."""
+    """The recovered directory. ``published``: the manifest's revision is complete, and ``current`` points at it. The
+    other fields are as in api.OpenResult."""
 
     chunk_store: ChunkStore
     files: list[FileState]
@@ -36,20 +37,21 @@ class Recovered:
     notes: list[str] = field(default_factory=list)
 
 
-def claim(tree: Tree) -> None:
-    """Make `tree` ours; raises ForeignDirectory, with nothing touched, where it is somebody else's."""
+def claim_directory(tree: Tree) -> None:
+    """Create Modelferry's state directory. Raises ForeignDirectory, and changes nothing, if there are other files."""
     if (name := layout.foreign_entry(tree.list_names())) is not None:
         raise ForeignDirectory(
-            f"{tree.root} holds {name!r} and no {layout.STATE}: it is not Modelferry's; give an empty directory"
+            f"{tree.root} contains {name!r} and no {layout.STATE}, so it is not Modelferry's; use an empty directory"
         )
     tree.make_directories(layout.STATE)
 
 
-def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[str]]:
-    """chunks.db, and notes: one that cannot be used is set aside under another name. Raises DamagedState."""
+def open_chunk_store(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[str]]:
+    """Open or create chunks.db; returns it, and notes for a person. One that cannot be used is renamed and replaced.
+    `now` in seconds since 1970. Raises DamagedState."""
     path = tree.root / layout.DATABASE
     try:
-        # A link in its place would make SQLite write somewhere else; an open that follows none finds it.
+        # SQLite follows a symbolic link, and would write to its target. Tree.open does not, and reports it.
         os.close(tree.open(layout.DATABASE, os.O_RDWR))
     except FileNotFoundError:
         pass
@@ -57,51 +59,52 @@ def open_ledger(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[
         raise DamagedState(f"{path}: {error.strerror or error}; move it away") from error
     try:
         return ChunkStore(path, boot_id=boot_id, now=now), []
-    except DamagedDatabase as fault:
-        name = _set_aside(tree)
-        note = f"chunks.db {fault}; it was set aside as {name}"
+    except DamagedDatabase as error:
+        name = _set_database_aside(tree)
+        note = f"chunks.db {error}; it was set aside as {name}"
         return ChunkStore(path, boot_id=boot_id, now=now), [note]
     except sqlite3.Error as error:
         raise DamagedState(f"{path}: {error}; check the disk, or remove {tree.root / layout.STATE}") from error
 
 
 def recover(
-    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, boot_id: str, progress: Callable[[list[FileState]], None]
+    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, boot_id: str, on_states: Callable[[list[FileState]], None]
 ) -> Recovered:
-    """Bring the directory and its ledger into agreement about `manifest`, hashing what is in doubt.
+    """Make the directory and its chunk store agree about `manifest`, and hash what is in doubt.
 
-    ``progress`` is handed the files' states as soon as they are known. Raises MachineError where the disk fails.
+    `on_states` gets the states of the files as soon as they are known; they change later. Raises MachineError if the
+    disk fails.
     """
     revision = manifest.revision
-    marker = ready_marker.read(tree, revision)
+    marker = ready_marker.read_marker(tree, revision)
     is_ready = marker is not None and marker.manifest == manifest.digest
     if not is_ready:
-        _move_back(tree, chunk_store, revision)
-    fresh = not chunk_store.files(revision)
-    states = _states(chunk_store, manifest)
-    progress(states)
-    where = partial(layout.published_path if is_ready else layout.incoming_path, revision)
+        _unpublish(tree, chunk_store, revision)
+    has_rows = bool(chunk_store.files(revision))
+    states = _file_states(chunk_store, manifest)
+    on_states(states)
+    locate = partial(layout.published_path if is_ready else layout.incoming_path, revision)
     recovered = Recovered(chunk_store, states)
-    _forget_lost(tree, recovered, where)
-    if fresh:
-        known = {file.path: file.digest for file in marker.files} if marker and is_ready else {}
-        _adopt(tree, recovered, where, known)
+    _restart_lost_files(tree, recovered, locate)
+    if not has_rows:
+        digests = {file.path: file.digest for file in marker.files} if marker and is_ready else {}
+        _adopt_files(tree, recovered, locate, digests)
     elif chunk_store.boot_id != boot_id:
-        _rehash(tree, recovered, where)
+        _rehash(tree, recovered, locate)
     if chunk_store.boot_id != boot_id:
-        chunk_store.drop((), boot_id=boot_id)
+        chunk_store.record_boot(boot_id)
     if is_ready:
         if all(state.verified for state in states):
-            _point(tree, revision)
+            _switch_current(tree, revision)
             recovered.published = True
         else:
-            recovered.notes.append(f"revision {revision} is damaged on this disk; it was withdrawn, to be repaired")
-            _move_back(tree, chunk_store, revision)
+            recovered.notes.append(f"revision {revision} is damaged on this disk; it was unpublished and is repaired")
+            _unpublish(tree, chunk_store, revision)
     return recovered
 
 
 def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None:
-    """Give every file its place, size and space, durably; remove what no manifest speaks of any more.
+    """Create every file with its size and disk space, durably, and remove incoming files of other manifests.
 
     Raises InsufficientSpace before anything is allocated, and DiskError.
     """
@@ -115,7 +118,7 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
     for state in states:
         status = tree.lstat(layout.incoming_path(manifest.revision, state.entry.path))
         if status is not None and status.st_size == state.entry.size:
-            allocated += min(state.entry.size, status.st_blocks * 512)
+            allocated += min(state.entry.size, allocated_bytes(status))
         else:
             lacking.append(state)
     free, capacity = tree.disk_space()
@@ -123,8 +126,8 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
     for parent in sorted({layout.incoming_path(manifest.revision, name) for name in directories(manifest)}):
         tree.make_directories(parent)
     for state in lacking:
-        _place(tree, layout.incoming_path(manifest.revision, state.entry.path), state.entry.size)
-    # Also those that were there: whoever made them may have been killed before it synced their directory.
+        _replace_file(tree, layout.incoming_path(manifest.revision, state.entry.path), state.entry.size)
+    # All of them: the process that created one may have been killed before it synced the parent.
     for directory in ("", layout.STATE, layout.INCOMING):
         tree.sync_directory(directory)
     for directory in sorted(directories(manifest)):
@@ -132,7 +135,7 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
 
 
 def directories(manifest: Manifest) -> set[str]:
-    """Every directory within a revision, relative to it; "" is the revision's own."""
+    """All directories of a revision, relative to its own, which is ""."""
     found = {""}
     for entry in manifest.files:
         segments = entry.path.split("/")[:-1]
@@ -140,49 +143,46 @@ def directories(manifest: Manifest) -> set[str]:
     return found
 
 
-def create(tree: Tree, path: str, size: int) -> None:
-    """A new, preallocated file at `path`, in an inode of its own, and its directories. The caller syncs the last one.
+def create_file(tree: Tree, path: str, size: int) -> None:
+    """Create a preallocated file at `path`, with a new inode, and its directories. The caller syncs the parent.
 
-    The file itself is not synced: that of its first chunk makes its size durable, and until then a crash may leave
-    one of another size, which is made anew.
+    The file itself is not synced: the sync of its first chunk makes its size durable. If a crash before that leaves
+    another size, recovery creates the file again.
     """
     tree.make_directories(path.rpartition("/")[0])
-    _place(tree, path, size)
+    _replace_file(tree, path, size)
 
 
-def _place(tree: Tree, path: str, size: int) -> None:
+def _replace_file(tree: Tree, path: str, size: int) -> None:
     tree.remove(path)
-    fd = tree.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    try:
+    with tree.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
         file_io.preallocate(fd, size)
-    finally:
-        os.close(fd)
 
 
-def _states(chunk_store: ChunkStore, manifest: Manifest) -> list[FileState]:
-    rows = chunk_store.enter(manifest)
+def _file_states(chunk_store: ChunkStore, manifest: Manifest) -> list[FileState]:
+    rows = chunk_store.add_manifest(manifest)
     return [
         FileState.of(number, entry, row, chunk_store.chunks(row.id))
         for number, (entry, row) in enumerate(zip(manifest.files, rows, strict=True))
     ]
 
 
-def _set_aside(tree: Tree) -> str:
+def _set_database_aside(tree: Tree) -> str:
     names = tree.list_names(layout.STATE)
     number = next(n for n in range(1, len(names) + 2) if f"chunks.db.damaged-{n}" not in names)
-    # The log goes first and is not kept: beside a new database it would be taken for that one's.
+    # The WAL is removed first: SQLite would apply it to the new database.
     for suffix in ("-wal", "-shm"):
         tree.remove(f"{layout.DATABASE}{suffix}")
     tree.rename(layout.DATABASE, f"{layout.DATABASE}.damaged-{number}")
     return f"chunks.db.damaged-{number}"
 
 
-def _move_back(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
-    """A revision that is not (or no more) ready becomes incoming again; nobody is pointed at it meanwhile."""
+def _unpublish(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
+    """Move a revision that is not complete, if it is in `revisions/`, back to incoming. ``current`` goes first."""
     location = layout.published_path(revision)
     if tree.lstat(location) is None:
         return
-    if ready_marker.current(tree) == revision:
+    if ready_marker.current_revision(tree) == revision:
         tree.remove(layout.CURRENT)
         tree.sync_directory()
     tree.remove(layout.marker_path(revision))
@@ -190,34 +190,31 @@ def _move_back(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
     tree.make_directories(layout.INCOMING)
     tree.remove(layout.incoming_path(revision))
     tree.rename(location, layout.incoming_path(revision))
-    chunk_store.withdraw(revision)
+    chunk_store.mark_unpublished(revision)
 
 
-def _forget_lost(tree: Tree, recovered: Recovered, where: _Where) -> None:
-    """A file that is gone or has another size has no chunks, whatever the rows say."""
+def _restart_lost_files(tree: Tree, recovered: Recovered, locate: _Locate) -> None:
+    """A file that is missing or has another size has no chunks, whatever its rows say."""
     for state in recovered.files:
-        status = tree.lstat(where(state.entry.path))
-        lost = status is None or status.st_size != state.entry.size
-        if lost and (state.done or state.verified):
-            recovered.chunk_store.restart(state.id, state.generation + 1)
+        status = tree.lstat(locate(state.entry.path))
+        is_lost = status is None or status.st_size != state.entry.size
+        if is_lost and (state.done or state.verified):
+            recovered.chunk_store.restart_file(state.id, state.generation + 1)
             state.mark_restarted(state.generation + 1)
             recovered.notes.append(f"{state.entry.path} was lost from the disk; it is fetched again")
 
 
-def _rehash(tree: Tree, recovered: Recovered, where: _Where) -> None:
-    """After an unclean boot: hash every chunk that is marked done; those that differ are pending again."""
-    reader = Reader()
+def _rehash(tree: Tree, recovered: Recovered, locate: _Locate) -> None:
+    """After an unclean boot: hash every chunk that is done, and make those that differ pending."""
+    reader = ChunkReader()
     for state in recovered.files:
         done = [row for row in state.rows if row.done]
         if not done:
             continue
-        fd = tree.open(where(state.entry.path), os.O_RDONLY)
-        try:
-            bad = [row.index for row in done if not intact(reader, fd, state, row.index)]
-        finally:
-            os.close(fd)
+        with tree.opened(locate(state.entry.path), os.O_RDONLY) as fd:
+            bad = [row.index for row in done if not reader.is_intact(fd, state.chunk(row.index), row.digest)]
         recovered.rehashed += len(done)
-        recovered.chunk_store.drop((state.id, index) for index in bad)
+        recovered.chunk_store.mark_pending((state.id, index) for index in bad)
         for index in bad:
             state.mark_pending(index)
         if bad:
@@ -227,49 +224,40 @@ def _rehash(tree: Tree, recovered: Recovered, where: _Where) -> None:
             )
 
 
-def intact(reader: Reader, fd: int, state: FileState, index: int) -> bool:
-    """Does chunk `index` on the disk have the digest of its row?"""
-    try:
-        return reader.digest(fd, state.chunk(index)) == state.rows[index].digest
-    except (ShortRead, DiskError):
-        return False
-
-
-def _adopt(tree: Tree, recovered: Recovered, where: _Where, known: Mapping[str, str]) -> None:
-    """Files without rows (chunks.db was lost or set aside): one whose whole digest holds is taken as it is."""
-    reader = Reader()
+def _adopt_files(tree: Tree, recovered: Recovered, locate: _Locate, digests: Mapping[str, str]) -> None:
+    """Without rows, because chunks.db was lost or set aside: take over every file that has the right digest, which is
+    declared or among `digests` of the READY marker."""
+    reader = ChunkReader()
     for state in recovered.files:
-        expected = str(state.entry.digest or "") or known.get(state.entry.path, "")
-        status = tree.lstat(where(state.entry.path))
-        if not expected or status is None or status.st_size != state.entry.size or not _allocated(status):
+        expected = str(state.entry.digest or "") or digests.get(state.entry.path, "")
+        status = tree.lstat(locate(state.entry.path))
+        if not expected or status is None or status.st_size != state.entry.size or _is_empty(status):
             continue
-        fd = tree.open(where(state.entry.path), os.O_RDONLY)
+        running_digest, rows = RunningDigest.of(state.entry), []
         try:
-            running_digest, rows = RunningDigest.of(state.entry), []
-            for row in state.rows:
-                hasher = blake3()
-                reader.feed(fd, state.chunk(row.index), (0, hasher), (0, running_digest))
-                rows.append(copy(row, done=True, digest=hasher.digest()))
-            file_io.fdatasync(fd)
+            with tree.opened(locate(state.entry.path), os.O_RDONLY) as fd:
+                for row in state.rows:
+                    hasher = blake3()
+                    reader.feed(fd, state.chunk(row.index), (0, hasher), (0, running_digest))
+                    rows.append(replace(row, done=True, digest=hasher.digest()))
+                file_io.fdatasync(fd)
         except (ShortRead, DiskError):
             continue
-        finally:
-            os.close(fd)
         if str(running_digest) == expected:
-            recovered.chunk_store.commit(rows)
-            recovered.chunk_store.verify(state.id, expected)
+            recovered.chunk_store.commit_chunks(rows)
+            recovered.chunk_store.mark_verified(state.id, expected)
             for row in rows:
                 state.mark_done(row)
             state.mark_verified()
             recovered.rehashed += len(rows)
 
 
-def _allocated(status: os.stat_result) -> bool:
-    # A preallocated file that nothing was written to reads as zeros: not worth hashing where it has no blocks at all.
-    return status.st_size == 0 or status.st_blocks > 0
+def _is_empty(status: os.stat_result) -> bool:
+    # Without a single block the file reads as zeros, and hashing it takes long.
+    return status.st_size > 0 and status.st_blocks == 0
 
 
-def _point(tree: Tree, revision: str) -> None:
-    """``current`` points at a revision that is ready: the last step of publishing, if a crash came before it."""
-    if ready_marker.current(tree) != revision:
+def _switch_current(tree: Tree, revision: str) -> None:
+    """The last step of publishing, if a crash prevented it."""
+    if ready_marker.current_revision(tree) != revision:
         tree.symlink(layout.published_path(revision), layout.CURRENT)

@@ -1,20 +1,15 @@
-"""The checkpoint's work itself: blocking, and always in one thread. `local` is its asynchronous face."""
+"""The checkpoint's work on the disk: blocking, and always in one thread. `local` is its asynchronous interface."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
-from blake3 import blake3
-
-from modelferry.engine.checkpoint import ready_marker, recovery
+from modelferry.engine.checkpoint import publishing, recovery
 from modelferry.engine.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -24,23 +19,21 @@ from modelferry.engine.checkpoint.api import (
     VerifyResult,
     WrittenChunk,
 )
-from modelferry.engine.checkpoint.batch import Batch, Checked
 from modelferry.engine.checkpoint.chunk_store import ChunkStore
-from modelferry.engine.checkpoint.digests import Bounded, Hasher, Reader, ShortRead
-from modelferry.engine.checkpoint.directory_lock import acquire
+from modelferry.engine.checkpoint.commit_batch import CommitBatch
+from modelferry.engine.checkpoint.digests import ChunkReader, ShortRead
+from modelferry.engine.checkpoint.directory_lock import acquire_lock
+from modelferry.engine.checkpoint.disk_errors import disk_errors
 from modelferry.engine.checkpoint.file_states import FileState
 from modelferry.engine.storage import file_io, layout
 from modelferry.engine.storage.syncer import Syncer
 from modelferry.engine.storage.tree import Tree
-from modelferry.errors import DiskError, MachineError
+from modelferry.errors import DiskError
 from modelferry.manifest import SMALL_CHUNK, Manifest
-
-#: Files that are open at once while a revision is synced.
-_SYNCED_AT_ONCE = 64
 
 
 def read_boot_id() -> str:
-    """The kernel's name for this boot; empty on systems that have none, where no boot is told from another."""
+    """The kernel's identifier of this boot; "" on systems without one, on which boots cannot be distinguished."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -48,11 +41,11 @@ def read_boot_id() -> str:
 
 
 class CheckpointWorker:
-    """Owns one target directory from `open` to `close`."""
+    """Owns one target directory from `open` to `close`. The methods of `api.Checkpoint` do what is described there."""
 
     def __init__(self, root: Path, *, boot_id: str, clock: Callable[[], float]) -> None:
-        """`root` or its parent exists (in a claim, several models have a directory each). `clock` gives seconds since
-        1970, for the records alone."""
+        """`root`: the target directory; it is created if only its parent exists, because in a claim several models have
+        one directory each. `clock` gives seconds since 1970, which are only recorded."""
         self.root = root
         self.states: list[FileState] = []
         self.rehashed = 0
@@ -61,9 +54,9 @@ class CheckpointWorker:
         self._clock = clock
         self._tree: Tree | None = None
         self._lock = -1
-        self._ledger: ChunkStore | None = None
+        self._chunk_store: ChunkStore | None = None
         self._manifest: Manifest | None = None
-        self._reader = Reader()
+        self._reader = ChunkReader()
         self._syncer = Syncer()
 
     @property
@@ -75,111 +68,110 @@ class CheckpointWorker:
     @property
     def chunk_store(self) -> ChunkStore:
         """The open chunks.db."""
-        assert self._ledger is not None
-        return self._ledger
+        assert self._chunk_store is not None
+        return self._chunk_store
 
     @property
     def manifest(self) -> Manifest:
-        """What is being fetched."""
+        """The manifest that is being fetched."""
         assert self._manifest is not None
         return self._manifest
 
     def open(self, manifest: Manifest) -> OpenResult:
-        """See api.Checkpoint.open. May be called again, after the fetching side was started anew."""
-        with _disk_errors():
-            notes = self._enter()
+        """See api.Checkpoint. May be called again, after the fetching side restarted."""
+        with self._disk_errors():
+            notes = self._open_directory()
             self._manifest = manifest
-            recovered = recovery.recover(self.tree, self.chunk_store, manifest, self._boot_id, self._show)
+            recovered = recovery.recover(self.tree, self.chunk_store, manifest, self._boot_id, self._set_states)
             self.published = recovered.published
             self.rehashed += recovered.rehashed
             if not recovered.published:
                 recovery.preallocate(self.tree, manifest, recovered.files)
-            opened = tuple(state.opened() for state in recovered.files)
-            notes += recovered.notes
-            quarantined_mirrors = self.chunk_store.quarantined(manifest.revision)
             return OpenResult(
-                str(self.root), recovered.published, opened, recovered.rehashed, tuple(notes), quarantined_mirrors
+                str(self.root),
+                recovered.published,
+                tuple(state.opened() for state in recovered.files),
+                recovered.rehashed,
+                (*notes, *recovered.notes),
+                self.chunk_store.quarantined(manifest.revision),
             )
 
     def record_stats(self, stats: StatTotals) -> None:
-        """Add to what the manifest's revision has cost."""
-        if self._ledger is not None and self._manifest is not None:
-            self._ledger.record_stats(self._manifest.revision, stats)
+        """Add to the stats of the manifest's revision."""
+        if self._chunk_store is not None and self._manifest is not None:
+            self._chunk_store.record_stats(self._manifest.revision, stats)
 
     def flush_stats(self) -> None:
-        """Write down what was spent; a disk that does not let us costs no more than that."""
+        """Write the recorded stats. They are lost if the disk fails: no download ends because of them."""
         with suppress(sqlite3.Error):
-            if self._ledger is not None:
-                self._ledger.flush_stats()
+            if self._chunk_store is not None:
+                self._chunk_store.flush_stats()
 
     def close(self) -> None:
-        """Let go of everything; may be called more than once."""
+        """Close the directory and release its lock. May be called more than once."""
         try:
             self.flush_stats()
         finally:
-            if self._ledger is not None:
-                self._ledger.close()
+            if self._chunk_store is not None:
+                self._chunk_store.close()
             if self._lock >= 0:
                 os.close(self._lock)
             if self._tree is not None:
                 self._tree.close()
             self._syncer.close()
-            self._ledger, self._lock, self._tree = None, -1, None
+            self._chunk_store, self._lock, self._tree = None, -1, None
 
-    def is_small(self, report: WrittenChunk) -> bool:
-        """Is it of a file that many others may come beside?"""
-        return self.states[report.file].entry.size <= SMALL_CHUNK
+    def is_small(self, chunk: WrittenChunk) -> bool:
+        """Is it of a small file, beside which many others are probably fetched?"""
+        return self.states[chunk.file].entry.size <= SMALL_CHUNK
 
-    def commit_chunks(self, reports: list[WrittenChunk]) -> list[CommitResult]:
-        """Sync several chunks while they are read back and hashed, then commit them, and with them the whole digests of
-        files that they complete; the receipts are in the order of the reports."""
-        receipts: dict[int, CommitResult] = {}
-        order = sorted(range(len(reports)), key=lambda i: (reports[i].file, reports[i].index))
-        with _disk_errors(), ExitStack() as stack:
-            batches = [
-                self._batch(self.states[file], {i: reports[i] for i in group}, receipts, stack)
-                for file, group in groupby(order, key=lambda i: reports[i].file)
-            ]
-            current = [batch for batch in batches if batch.reports]
-            # Chunks are reported when they are written, so a sync that begins now has all of them.
-            with self._syncer.syncing([batch.fd for batch in current], file_io.fdatasync) as synced:
-                for batch in current:
-                    self._read_back_all(batch, receipts)
-                self._take_faults(current, synced(), receipts)
-            whole = [batch.state for batch in batches if batch.completes]
-            rows = [item.row for batch in batches for item in batch.passed.values()]
-            self.chunk_store.commit(rows, [(state.id, str(state.running_digest)) for state in whole])
+    def commit_chunks(self, chunks: list[WrittenChunk]) -> list[CommitResult]:
+        """Commit several chunks in one transaction, and with them the digests of the files that they complete. The
+        chunks are synced while they are read back and hashed. The results are in the order of `chunks`."""
+        order = sorted(range(len(chunks)), key=lambda i: (chunks[i].file, chunks[i].index))
+        batches: list[CommitBatch] = []
+        with self._disk_errors(), ExitStack() as stack:
+            for file, numbers in groupby(order, key=lambda i: chunks[i].file):
+                state = self.states[file]
+                batch = CommitBatch(state, stack.enter_context(self._opened(state)), {i: chunks[i] for i in numbers})
+                batch.reject_stale()
+                batch.start_writeback()
+                batches.append(batch)
+            self._sync_and_read_back([batch for batch in batches if batch.written])
+            completed = [batch.state for batch in batches if batch.completes_file]
+            rows = [item.row for batch in batches for item in batch.checked.values()]
+            self.chunk_store.commit_chunks(rows, [(state.id, str(state.running_digest)) for state in completed])
+        results: dict[int, CommitResult] = {}
         for batch in batches:
-            for i, item in batch.passed.items():
-                batch.state.mark_done(item.row)
-                receipts[i] = CommitResult(True, changed=item.changed)
-        for state in whole:
+            batch.mark_done()
+            results |= batch.results
+        for state in completed:
             state.mark_verified()
-        return [receipts[i] for i in range(len(reports))]
+        return [results[i] for i in range(len(chunks))]
 
     def mark_pending(self, file: int, index: int) -> None:
-        """See api.Checkpoint.mark_pending."""
+        """See api.Checkpoint."""
         state = self.states[file]
-        with _disk_errors():
-            self.chunk_store.drop([(state.id, index)])
+        with self._disk_errors():
+            self.chunk_store.mark_pending([(state.id, index)])
         state.mark_pending(index)
-        state.reopened.add(index)
+        state.refetched.add(index)
         state.phase = "repairing"
 
     def restart_file(self, file: int, generation: int) -> OpenedFile:
-        """See api.Checkpoint.restart_file."""
+        """See api.Checkpoint."""
         state = self.states[file]
         if state.generation == generation:
-            with _disk_errors():
-                self.chunk_store.restart(state.id, generation + 1)
-                path = self._incoming(state)
-                recovery.create(self.tree, path, state.entry.size)
+            with self._disk_errors():
+                self.chunk_store.restart_file(state.id, generation + 1)
+                path = self._incoming_path(state)
+                recovery.create_file(self.tree, path, state.entry.size)
                 self.tree.sync_directory(path.rpartition("/")[0])
             state.mark_restarted(generation + 1)
         return state.opened()
 
     def verify_file(self, file: int) -> VerifyResult:
-        """See api.Checkpoint.verify_file."""
+        """See api.Checkpoint."""
         state = self.states[file]
         if missing := state.missing():
             return VerifyResult(False, missing=missing)
@@ -187,16 +179,18 @@ class CheckpointWorker:
             return VerifyResult(True)
         if state.phase != "repairing":
             state.phase = "verifying"
-        with _disk_errors(), self._opened(state) as fd:
-            self._advance(state, fd, len(state.rows))
+        with self._disk_errors(), self._opened(state) as fd:
+            self._advance_digest(state, fd, len(state.rows))
             actual = str(state.running_digest)
             if state.entry.digest is None or actual == str(state.entry.digest):
-                self.chunk_store.verify(state.id, actual)
+                self.chunk_store.mark_verified(state.id, actual)
                 state.mark_verified()
                 return VerifyResult(True)
             state.running_digest.reset()
-            bad = tuple(row.index for row in state.rows if not recovery.intact(self._reader, fd, state, row.index))
-            self.chunk_store.drop((state.id, index) for index in bad)
+            bad = tuple(
+                row.index for row in state.rows if not self._reader.is_intact(fd, state.chunk(row.index), row.digest)
+            )
+            self.chunk_store.mark_pending((state.id, index) for index in bad)
         for index in bad:
             state.mark_pending(index)
         state.mismatch = not bad
@@ -206,136 +200,61 @@ class CheckpointWorker:
         return VerifyResult(False, str(state.entry.digest), actual, mirrors=mirrors)
 
     def quarantine(self, found: QuarantinedMirror) -> None:
-        """See api.Checkpoint.quarantine."""
-        with _disk_errors():
+        """See api.Checkpoint."""
+        with self._disk_errors():
             self.chunk_store.quarantine(self.manifest.revision, found)
 
     def catch_up(self) -> bool:
-        """Take one more chunk into the whole digest of a file whose order has reached it; False where there is none."""
+        """Add one chunk that is done to the running digest of its file; False if there is none to add."""
         for state in self.states:
             index = state.running_digest.next
             if not state.verified and state.phase == "fetching" and index < len(state.rows) and state.rows[index].done:
-                with _disk_errors(), self._opened(state) as fd:
-                    self._advance(state, fd, index + 1)
+                with self._disk_errors(), self._opened(state) as fd:
+                    self._advance_digest(state, fd, index + 1)
                 return True
         return False
 
     def publish(self) -> None:
-        """See api.Checkpoint.publish; the order is the package's point 5."""
-        manifest, tree = self.manifest, self.tree
+        """See api.Checkpoint."""
         if not all(state.verified for state in self.states):
             raise AssertionError("publish before every file is verified")
         if self.published:
             return
-        with _disk_errors():
-            for start in range(0, len(self.states), _SYNCED_AT_ONCE):
-                self._sync_whole(self.states[start : start + _SYNCED_AT_ONCE])
-            for directory in sorted(recovery.directories(manifest)):
-                tree.sync_directory(layout.incoming_path(manifest.revision, directory))
-            tree.make_directories(layout.REVISIONS)
-            tree.rename(layout.incoming_path(manifest.revision), layout.published_path(manifest.revision))
-            now = self._clock()
-            self.chunk_store.publish(manifest, now)
-            tree.write_atomically(layout.marker_path(manifest.revision), self._marker(now).encode())
-            previous = ready_marker.current(tree)
-            tree.symlink(layout.published_path(manifest.revision), layout.CURRENT)
+        with self._disk_errors():
+            publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
+            previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, self._clock())
             self.published = True
-            self._retire(previous)
+            publishing.remove_old_revisions(self.tree, self.chunk_store, self.manifest.revision, previous)
 
-    def _enter(self) -> list[str]:
+    def _open_directory(self) -> list[str]:
+        """Open, lock and prepare the directory if that is not done yet; returns notes for a person."""
         if self._tree is not None:
             return []
         self.root.mkdir(exist_ok=True)
         self._tree, self._syncer = Tree(self.root), Syncer()
         try:
-            recovery.claim(self._tree)
-            self._lock = acquire(self._tree)
-            self._ledger, notes = recovery.open_ledger(self._tree, self._boot_id, self._clock())
+            recovery.claim_directory(self._tree)
+            self._lock = acquire_lock(self._tree)
+            self._chunk_store, notes = recovery.open_chunk_store(self._tree, self._boot_id, self._clock())
         except BaseException:
             self.close()
             raise
         return notes
 
-    def _show(self, states: list[FileState]) -> None:
+    def _set_states(self, states: list[FileState]) -> None:
         self.states = states
 
-    def _batch(
-        self, state: FileState, reports: dict[int, WrittenChunk], receipts: dict[int, CommitResult], stack: ExitStack
-    ) -> Batch:
-        """Open the file for as long as `stack` does, and have what is reported of it on its way to the disk."""
-        fd = stack.enter_context(self._opened(state))
-        batch = Batch(state, fd, reports)
-        current = (state.generation, os.fstat(fd).st_ino)
-        for i, report in list(reports.items()):
-            if (report.generation, report.inode) != current:
-                receipts[i] = CommitResult(False, "stale")
-            elif report.index in state.doubted:
-                state.doubted.remove(report.index)
-                receipts[i] = CommitResult(False, "disk")
-            else:
-                continue
-            del reports[i]
-        for report in reports.values():
-            chunk = state.chunk(report.index)
-            file_io.start_writeback(fd, chunk.start, chunk.end)
-        return batch
+    def _sync_and_read_back(self, batches: list[CommitBatch]) -> None:
+        # Chunks are reported after they are written, so a sync that starts now includes them.
+        with self._syncer.syncing([batch.fd for batch in batches], file_io.fdatasync) as sync_errors:
+            for batch in batches:
+                batch.read_back(self._reader)
+            for batch, error in zip(batches, sync_errors(), strict=True):
+                if error is not None:
+                    batch.discard_unsynced()
 
-    def _read_back_all(self, batch: Batch, receipts: dict[int, CommitResult]) -> None:
-        for i, report in batch.reports.items():
-            row = self._read_back(batch.state, batch.fd, report)
-            if isinstance(row, CommitResult):
-                receipts[i] = row
-            else:
-                batch.passed[i] = row
-
-    def _take_faults(
-        self, batches: list[Batch], faults: list[MachineError | None], receipts: dict[int, CommitResult]
-    ) -> None:
-        for batch, fault in zip(batches, faults, strict=True):
-            if fault is not None:
-                # Not tried again: the kernel has marked the pages clean, and the next sync would lie. Nor does it say
-                # whose they were: they may be those of a chunk that is still on its way.
-                reported = {report.index for report in batch.reports.values()}
-                batch.state.doubted |= set(batch.state.missing()) - reported
-                batch.state.running_digest.reset()
-                receipts |= dict.fromkeys(batch.passed, CommitResult(False, "disk"))
-                batch.passed.clear()
-
-    def _read_back(self, state: FileState, fd: int, report: WrittenChunk) -> Checked | CommitResult:
-        chunk = state.chunk(report.index)
-        digest = blake3()
-        hashers: list[tuple[int, Hasher]] = [(0, digest)]
-        declared = [(start, Bounded(hashlib.sha256(), end - start), want) for start, end, want in report.digests]
-        hashers += [(start, hasher) for start, hasher, _ in declared]
-        in_order = report.index == state.running_digest.next and state.phase != "repairing"
-        if in_order:
-            hashers.append((0, state.running_digest))
-        why = ""
-        try:
-            self._reader.feed(fd, chunk, *hashers)
-        except (ShortRead, DiskError):
-            why = "disk"
-        if not why and any(hasher.hexdigest() != want for _, hasher, want in declared):
-            why = "digest"
-        if why:
-            if in_order:
-                state.running_digest.reset()
-            return CommitResult(False, why)
-        if in_order:
-            state.running_digest.next += 1
-        before = state.rows[report.index]
-        changed = report.index in state.reopened and before.digest != digest.digest()
-        row = replace(
-            before,
-            done=True,
-            etag=report.validator,
-            mirror=report.mirror,
-            generation=report.generation,
-            digest=digest.digest(),
-        )
-        return Checked(row, changed)
-
-    def _advance(self, state: FileState, fd: int, until: int) -> None:
+    def _advance_digest(self, state: FileState, fd: int, until: int) -> None:
+        """Add chunks to the running digest, up to index `until` (exclusive)."""
         running_digest = state.running_digest
         while running_digest.next < until:
             try:
@@ -347,51 +266,11 @@ class CheckpointWorker:
                 raise
             running_digest.next += 1
 
-    def _sync_whole(self, states: list[FileState]) -> None:
-        with ExitStack() as stack:
-            fds = [stack.enter_context(self._opened(state)) for state in states]
-            for fault in self._syncer.sync(fds, file_io.fsync):
-                if fault is not None:
-                    raise fault
-
-    def _retire(self, previous: str | None) -> None:
-        names = self.tree.list_names(layout.REVISIONS)
-        times = {name: marker.published if (marker := ready_marker.read(self.tree, name)) else 0.0 for name in names}
-        for name in ready_marker.retired(self.manifest.revision, previous, times):
-            self.tree.remove(layout.marker_path(name))
-            self.tree.remove(layout.published_path(name))
-            self.chunk_store.forget(name)
-
-    def _marker(self, now: float) -> ready_marker.ReadyMarker:
-        rows = {row.path: row for row in self.chunk_store.files(self.manifest.revision)}
-        listed = tuple(
-            ready_marker.ReadyFile(
-                entry.path, entry.size, rows[entry.path].digest, "verified" if entry.digest else "unknown"
-            )
-            for entry in self.manifest.files
-        )
-        return ready_marker.ReadyMarker(self.manifest.revision, self.manifest.digest, self.manifest.size, now, listed)
-
-    def _incoming(self, state: FileState) -> str:
+    def _incoming_path(self, state: FileState) -> str:
         return layout.incoming_path(self.manifest.revision, state.entry.path)
 
-    @contextmanager
-    def _opened(self, state: FileState) -> Iterator[int]:
-        fd = self.tree.open(self._incoming(state), os.O_RDWR)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def _opened(self, state: FileState) -> AbstractContextManager[int]:
+        return self.tree.opened(self._incoming_path(state), os.O_RDWR)
 
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """What the operating system and SQLite say of the disk, as MachineError."""
-    try:
-        yield
-    except OSError as error:
-        raise file_io.disk_error("keeping the model's records", error) from error
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise file_io.disk_error("writing chunks.db", OSError(errno.ENOSPC, str(error))) from error
-        raise DiskError(f"chunks.db: {error}; check the disk") from error
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(f"writing to {self.root}")

@@ -85,7 +85,7 @@ class AttemptRunner:
             plain
             and told
             and not location.redirect_url
-            and self.http_client.shares(location.request_url, location.mirror)
+            and self.http_client.can_pipeline(location.request_url, location.mirror)
         )
 
     async def part(
@@ -95,7 +95,7 @@ class AttemptRunner:
         file, task = attempt.file, attempt.remaining
         try:
             if task.reopen:
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
                 await self.checkpoint.mark_pending(file.number, task.chunk.index)
             async with self.disk.open(file.entry.path) as sink:
                 return await self._part(location, attempt, task, sink)
@@ -236,7 +236,7 @@ class AttemptRunner:
         again, mirror = False, location.mirror
         # Where a redirect led an earlier request. Other tries may have forgotten it, or know a newer one, by now.
         routed = request.url != location.url
-        address = "" if routed else await self.http_client.address(location.url, mirror)
+        address = "" if routed else await self.http_client.presigned_url(location.url, mirror)
         request = replace(request, url=address or request.url)
         while True:
             answer = await self._dial(request, mirror, again, pipelined)
@@ -249,13 +249,13 @@ class AttemptRunner:
                 await answer.skip()
             finally:
                 answer.close()  # else who stands behind would wait for ever
-            if answer.behind and verdict.action not in (Action.FOLLOW, Action.WAIT):
+            if answer.pipelined and verdict.action not in (Action.FOLLOW, Action.WAIT):
                 # It may be another one's answer, and is nothing to hold against this place.
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
                 raise Unanswered
             if pipelined and verdict.action is Action.FOLLOW:
                 # So will the other small files be, and each asks two servers, or one twice: nothing is saved.
-                self.http_client.pipelines.trust.spoil()
+                self.http_client.stop_pipelining()
             pipelined = False
             if verdict.action is Action.FOLLOW:
                 expectation = replace(expectation, hops=(*expectation.hops, request.url))
@@ -267,7 +267,7 @@ class AttemptRunner:
                 # Row 38: where a redirect led may have expired; the place itself is asked once more.
                 routed = False
                 location.redirect_url = ""
-                address = await self.http_client.address(location.url, mirror)
+                address = await self.http_client.presigned_url(location.url, mirror)
                 request = replace(request, url=address)
             elif verdict.action is Action.REFUSE and verdict.fault is Denied and address not in ("", location.url):
                 # Row 38: the permission ran out on its way, or whoever keeps it up to date is late: asked again.
@@ -285,7 +285,7 @@ class AttemptRunner:
     async def _dial(self, request: Request, mirror: str, fresh: bool, pipelined: bool) -> Response:
         """Any answer; raises _Fault where the way to the server says what is wrong."""
         try:
-            return await self.http_client.ask(request, mirror, fresh_connection=fresh, pipelined=pipelined)
+            return await self.http_client.send(request, mirror, fresh_connection=fresh, pipelined=pipelined)
         except UnknownHost as error:
             raise _Fault(
                 Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable), error
@@ -310,7 +310,7 @@ class AttemptRunner:
         self.received[attempt.mirror] += count
 
     def _end(self, answer: Response, verdict: Verdict, taken: int) -> None:
-        if (fault := ended(taken, verdict, answer.whole, answer.surplus)) is not None:
+        if (fault := ended(taken, verdict, answer.complete, answer.surplus)) is not None:
             raise _Fault(fault)
 
 

@@ -107,8 +107,8 @@ class DownloadCoordinator:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
         if not self._settings.allow_plain_http:
             failure_messages.refuse_plain_http(self._manifest)
-        self._dialer.met = self._on_met
-        self._download.in_flight.pipes = self._dialer.pipelines.count
+        self._dialer.observe_connections(self._on_met)
+        self._download.in_flight.pipes = self._dialer.pipelined_connections
         self._begin()
         try:
             opened = await self._checkpoint.open(self._manifest)
@@ -149,7 +149,7 @@ class DownloadCoordinator:
             retries=self.retries,
             fetched=self._exchange.fetched if self._exchange is not None else 0,
             phase="paused" if throttle.paused else "repairing" if repairing else "fetching",
-            message=throttle.note if throttle.paused else self._download.message or throttle.note,
+            message=throttle.description if throttle.paused else self._download.message or throttle.description,
             active=self._exchange.disk.active() if self._exchange is not None else (),
             mirrors=self._download.mirrors.progress(),
             stats=self.stats.costs,
@@ -205,19 +205,19 @@ class DownloadCoordinator:
     @property
     def _free(self) -> bool:
         """Is it the servers that bound the rates of the streams? Where a limit does, those say nothing of them."""
-        return not self._dialer.throttle.paused and not self._dialer.throttle.felt
+        return not self._dialer.throttle.paused and not self._dialer.throttle.is_bottleneck
 
     def _dispatch(self, exchange: AttemptRunner, now: float) -> None:
         download = self._download
         mirrors, in_flight, throttle = download.mirrors, download.in_flight, self._dialer.throttle
         mirrors.resume_paused(now)
         caps = _caps(throttle)
-        mirrors.update_limits(throttle.streams, caps)
+        mirrors.update_limits(throttle.max_streams, caps)
         mirrors.update_load(in_flight.loads)
         if throttle.paused:
             download.progress(now)  # patience does not run out
         if throttle.limit is not None:
-            in_flight.cancel_excess(keep=throttle.streams)
+            in_flight.cancel_excess(keep=throttle.max_streams)
         for name, cap in caps.items():
             in_flight.cancel_excess(keep=cap.streams, mirror=name)
         free = self._free
@@ -311,4 +311,8 @@ class DownloadCoordinator:
 
 def _caps(throttle: Throttle) -> dict[str, MirrorLimit]:
     """Of the mirrors that have a limit of their own."""
-    return {name: MirrorLimit(one.limit, one.streams, one.felt) for name, one in throttle.mirrors.items() if one.limit}
+    return {
+        name: MirrorLimit(one.limit, one.max_streams, one.is_bottleneck)
+        for name, one in throttle.mirrors.items()
+        if one.limit
+    }

@@ -1,1 +1,1 @@
-"""A published revision: checked, repaired, and inspected."""
+"""Verification, repair and inspection of published revisions. Blocking, but for `repair`."""

@@ -1,20 +1,19 @@
-"""Put published files right that are not what was verified any more, by fetching the damaged chunks alone.
+"""Repairs published files that differ from what was verified, by fetching only the damaged chunks.
 
-A published file is never written to, not even here: each damaged file is put together anew beside the others, as
-``incoming/<revision>/<path>``, from the chunks that are whole and those that are fetched; when every chunk and the
-whole digest are right, one rename puts it in the damaged one's place. Writing the 16 MiB in place would spare the copy,
-but
+A published file is never written to, not even here. Each damaged file is assembled as ``incoming/<revision>/<path>``,
+from its intact chunks and from those that are fetched. When the digests of all chunks and of the entire file are right,
+one rename replaces the damaged file. Writing the 16 MiB in place would save the copy, but
 
-- consumers map these files, and would see weights change under a running inference, page by page;
-- a crash in the middle would leave a chunk that is neither the old nor the new one, in a file that everybody reads;
-- the damage may be the medium's: other blocks are better than the same ones again, and an unreadable block may not let
-  itself be overwritten at all.
+- consumers map these files, so the weights would change under a running inference, page by page;
+- a crash in the middle would leave a chunk that is neither the old nor the new one, in a file that consumers read;
+- the storage medium may be damaged: other blocks are better than the same ones, and an unreadable block may refuse to
+  be overwritten.
 
-The copy costs one file's room for as long as it takes (none where the file system shares blocks between files, XFS and
-Btrfs). Who has the old file open keeps the old bytes until it opens the file again.
+The copy takes the disk space of one file during the repair (none on file systems that share blocks between files, such
+as XFS and Btrfs). A consumer that has the old file open keeps the old bytes until it opens the file again.
 
-Nothing is written to chunks.db: its rows say what the chunks shall be, before and after. So there is nothing for a
-crash to bring out of step, and what a stopped repair has put together is found by its digests and used again.
+Nothing is written to chunks.db: its rows say what the chunks must be, before and after the repair. So a crash cannot
+make them wrong, and the next repair finds by their digests the chunks that a stopped repair has assembled.
 """
 
 from __future__ import annotations
@@ -38,9 +37,10 @@ from modelferry.engine.checkpoint.api import (
     VerifyResult,
     WrittenChunk,
 )
-from modelferry.engine.checkpoint.directory_lock import acquire
+from modelferry.engine.checkpoint.directory_lock import acquire_lock
+from modelferry.engine.checkpoint.disk_errors import disk_errors
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
-from modelferry.engine.maintenance.repair_files import Repairer, disk_errors
+from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report
 from modelferry.engine.storage import layout
 from modelferry.engine.storage.tree import Tree
@@ -52,14 +52,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, so that nothing is published or removed meanwhile; raises DirectoryBusy."""
-    with disk_errors(directory):
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock while the block runs, so that nothing is published or removed meanwhile. Raises
+    DirectoryBusy, MachineError."""
+    doing = f"locking {directory}"
+    with disk_errors(doing):
         tree = Tree(directory)
     try:
-        with disk_errors(directory):
+        with disk_errors(doing):
             tree.make_directories(layout.STATE)
-            lock = acquire(tree)
+            lock = acquire_lock(tree)
         try:
             yield
         finally:
@@ -68,34 +70,36 @@ def held(directory: Path) -> Iterator[None]:
         tree.close()
 
 
-def plan(report: Report, source: Manifest) -> Manifest:
-    """What is to be fetched: the damaged files of `report`, as they were published, from the places of `source`.
+def plan_repair(report: Report, source: Manifest) -> Manifest:
+    """What to fetch: the damaged files of `report`, as they were published, from the locations in `source`. Pure.
 
-    Pure. Raises InvalidSpec where `source` does not name a damaged file, and SourceChanged where it has another one.
+    Raises InvalidSpec if `source` lacks a damaged file, and SourceChanged if it has another one.
     """
-    known = {entry.path: entry for entry in source.files}
+    entries_by_path = {entry.path: entry for entry in source.files}
     entries = []
     for file in report.damaged:
-        entry = known.get(file.path)
+        entry = entries_by_path.get(file.path)
         if entry is None:
-            raise InvalidSpec(f"{file.path} is {file.state}, and no place of it is named; add it to the source's files")
+            raise InvalidSpec(
+                f"{file.path} is {file.state}, and the source does not list it; add it to the source's files"
+            )
         digest = Digest.parse(file.digest)
-        same = entry.digest is None or entry.digest.algorithm != digest.algorithm or entry.digest == digest
-        if entry.size != file.size or not same:
+        is_same = entry.digest is None or entry.digest.algorithm != digest.algorithm or entry.digest == digest
+        if entry.size != file.size or not is_same:
             raise SourceChanged(
                 f"{file.path}: the source has another file now than revision {report.revision} ({entry.size} bytes,"
-                f" {entry.digest or 'no digest'}, where {file.size} bytes, {digest} were published); pull it as a new"
+                f" {entry.digest or 'no digest'}; published were {file.size} bytes, {digest}); pull it as a new"
                 " revision",
                 file=file.path,
             )
-        # What was published decides, not what a server says of it now: its digest is known in every case.
+        # The published digest, which is always known, and not the one that the server declares now.
         entries.append(FileEntry(file.path, file.size, digest, entry.locations))
     return Manifest(report.revision, tuple(sorted(entries, key=lambda entry: entry.path)))
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """``files``: paths that were put right. ``fetched`` bytes came over the network for them."""
+class RepairResult:
+    """``files``: paths that were repaired. ``fetched``: bytes received over the network. ``retries``: of requests."""
 
     files: tuple[str, ...]
     fetched: int
@@ -103,8 +107,7 @@ class Repaired:
 
 
 class RepairCheckpoint:
-    """Implements api.Checkpoint for the fetcher: a `Repairer` in a thread of its own, instead of the one that keeps
-    chunks.db."""
+    """Implements api.Checkpoint with a `Repairer` in a thread of its own. It does not change chunks.db."""
 
     def __init__(self, repairer: Repairer) -> None:
         self._repairer = repairer
@@ -112,44 +115,44 @@ class RepairCheckpoint:
 
     async def open(self, manifest: Manifest) -> OpenResult:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.open, manifest)
+        return await self._run(self._repairer.open, manifest)
 
     async def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.commit_chunk, chunk)
+        return await self._run(self._repairer.commit_chunk, chunk)
 
     async def mark_pending(self, file: int, index: int) -> None:
         """See api.Checkpoint."""
-        await self._do(self._repairer.mark_pending, file, index)
+        await self._run(self._repairer.mark_pending, file, index)
 
     async def restart_file(self, file: int, generation: int) -> OpenedFile:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.restart_file, file, generation)
+        return await self._run(self._repairer.restart_file, file, generation)
 
     async def verify_file(self, file: int) -> VerifyResult:
         """See api.Checkpoint."""
-        return await self._do(self._repairer.verify_file, file)
+        return await self._run(self._repairer.verify_file, file)
 
     async def quarantine(self, found: QuarantinedMirror) -> None:
-        """See api.Checkpoint; nothing is written to chunks.db, so it holds for this repair."""
+        """See api.Checkpoint. Not recorded: the quarantine ends with this repair."""
 
     async def publish(self) -> None:
         """See api.Checkpoint."""
-        await self._do(self._repairer.publish)
+        await self._run(self._repairer.publish)
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
-        """See api.Checkpoint; a few chunks are soon there."""
+        """See api.Checkpoint. Not shown: a repair fetches few chunks."""
 
     async def report_failure(self, error: ModelferryError) -> None:
-        """See api.Checkpoint; the error is raised to the one who shows it."""
+        """See api.Checkpoint. Not shown here: the command shows the error, which is raised to it."""
 
     async def close(self) -> None:
-        """Let go of the directory. What is not finished stays, for the next repair."""
-        await self._do(self._repairer.close)
+        """Close the directory. Incomplete copies stay, for the next repair."""
+        await self._run(self._repairer.close)
         self._thread.shutdown(wait=False)
 
-    async def _do(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments))
+    async def _run(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*arguments))
 
 
 async def repair(
@@ -160,17 +163,18 @@ async def repair(
     settings: Settings,
     *,
     jitter: Callable[[], float] = random.random,
-) -> Repaired:
-    """Put right what `report` found damaged in `directory`, with chunks from the places of `source`.
+) -> RepairResult:
+    """Repair the damaged files of `report` in `directory`, with chunks from the locations in `source`.
 
-    The caller holds the directory's lock; `http_client` is closed. Raises InvalidSpec or SourceChanged where `source`
-    does not have a damaged file, and what the fetcher raises; files that were repaired by then stay so, and nothing is
-    worse than before.
+    The caller holds the directory's lock (`locked`). Closes `http_client`. Raises what `plan_repair` and the download
+    raise. After an error, the files that were repaired before it are in place, and the others are as before.
     """
     repairer = Repairer(directory, report)
     checkpoint = RepairCheckpoint(repairer)
     try:
-        result = await DownloadCoordinator(plan(report, source), checkpoint, http_client, settings, jitter=jitter).run()
-        return Repaired(tuple(repairer.repaired), result.fetched, result.retries)
+        result = await DownloadCoordinator(
+            plan_repair(report, source), checkpoint, http_client, settings, jitter=jitter
+        ).run()
+        return RepairResult(tuple(repairer.repaired), result.fetched, result.retries)
     finally:
         await checkpoint.close()

@@ -1,51 +1,64 @@
-"""The disk's side of a repair: copies of the damaged files, put together, judged and put in place. Blocking."""
+"""The disk side of a repair: copies of the damaged files are assembled, verified, and put in place. Blocking."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelferry.engine.checkpoint import recovery
 from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, OpenResult, VerifyResult, WrittenChunk
-from modelferry.engine.checkpoint.chunk_store import read_digests, read_quarantined
-from modelferry.engine.checkpoint.digests import BUFFER, Reader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.chunk_store_reader import read_digests, read_quarantined
+from modelferry.engine.checkpoint.digests import BUFFER, ChunkReader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.disk_errors import disk_errors
 from modelferry.engine.maintenance.revision_check import FileReport, Report
 from modelferry.engine.storage import file_io, layout
-from modelferry.engine.storage.space import check_space
+from modelferry.engine.storage.space import allocated_bytes, check_space
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, SourceChanged
 from modelferry.manifest import Chunk, FileEntry, Manifest, chunks_of
 
-#: Deliveries of one chunk as another one than was published, before the source is said to have changed.
-_WRONG = 3
-#: copy_file_range(2) where it is not there, or not between these files: then the bytes go through this process.
-_CANNOT = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
+#: How often a chunk may arrive with other bytes than were published, before the source counts as changed.
+_MAX_MISMATCHES = 3
+#: Errors of copy_file_range(2) if it is missing, or impossible between these files. Then this process copies.
+_CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 
 
 @dataclass(slots=True)
-class _File:
-    """A file at work. ``digests``: BLAKE3 of each chunk as it was published, or None where nobody knows any more;
-    ``arrived``: of each chunk's last delivery; ``wrong``: how often a chunk came as another one."""
+class _DamagedFile:
+    """A file that is repaired. ``digests``: BLAKE3 of each chunk as it was published, or None if they are unknown.
+    ``missing``: chunks that the copy lacks. ``received``: BLAKE3 of each chunk that arrived, the last time.
+    ``mismatches``: how often each chunk arrived with another BLAKE3 than was published."""
 
     entry: FileEntry
     report: FileReport
     chunks: list[Chunk]
     digests: list[bytes] | None
     missing: set[int] = field(default_factory=set)
-    arrived: dict[int, bytes] = field(default_factory=dict)
-    wrong: dict[int, int] = field(default_factory=dict)
+    received: dict[int, bytes] = field(default_factory=dict)
+    mismatches: dict[int, int] = field(default_factory=dict)
     generation: int = 0
     verified: bool = False
 
+    @classmethod
+    def of(cls, entry: FileEntry, report: FileReport, digests: list[bytes | None] | None) -> _DamagedFile:
+        """`digests`: as in chunks.db, which is used only if it has those of all chunks."""
+        chunks = list(chunks_of(0, entry.size))
+        known = [digest for digest in digests or () if digest is not None]
+        return cls(entry, report, chunks, known if len(known) == len(chunks) else None)
+
+    def opened(self) -> OpenedFile:
+        """The state as the fetching side gets it."""
+        return OpenedFile(self.generation, self.verified, tuple(sorted(self.missing)))
+
 
 class Repairer:
-    """Owns the copies of the damaged files that `report` tells of, in a directory whose lock is held. Blocking.
+    """Owns the copies of the damaged files in `report`, in a directory whose lock the caller holds. Blocking. The
+    methods of `api.Checkpoint` do what is described there.
 
-    A file is put in place as soon as it is whole, whatever becomes of the others.
+    A file is put in place as soon as it is complete, independently of the others.
     """
 
     def __init__(self, directory: Path, report: Report) -> None:
@@ -53,8 +66,8 @@ class Repairer:
         self._directory = directory
         self._report = report
         self._tree: Tree | None = None
-        self._files: list[_File] = []
-        self._reader = Reader()
+        self._files: list[_DamagedFile] = []
+        self._reader = ChunkReader()
 
     @property
     def tree(self) -> Tree:
@@ -63,39 +76,43 @@ class Repairer:
         return self._tree
 
     def close(self) -> None:
-        """Let go of the directory. What is not finished stays, for the next repair."""
+        """Close the directory. Incomplete copies stay, for the next repair."""
         if self._tree is not None:
             self._tree.close()
             self._tree = None
 
     def open(self, manifest: Manifest) -> OpenResult:
-        """See api.Checkpoint: a copy of each damaged file, its damaged chunks missing."""
-        with disk_errors(self._directory):
+        """See api.Checkpoint. Creates a copy of each damaged file; its damaged chunks are missing."""
+        database = self._directory / layout.DATABASE
+        with self._disk_errors():
             self._tree = Tree(self._directory)
-            digests = read_digests(self._directory / layout.DATABASE, manifest.revision)
+            digests = read_digests(database, manifest.revision)
             reports = {file.path: file for file in self._report.files}
-            self._files = [_file_of(entry, reports[entry.path], digests.get(entry.path)) for entry in manifest.files]
-            self._make_room(manifest)
+            self._files = [
+                _DamagedFile.of(entry, reports[entry.path], digests.get(entry.path)) for entry in manifest.files
+            ]
+            self._check_space(manifest)
             for file in self._files:
                 self._assemble(file)
-        opened = tuple(OpenedFile(0, False, tuple(sorted(file.missing))) for file in self._files)
-        quarantined_mirrors = read_quarantined(self._directory / layout.DATABASE, manifest.revision)
-        return OpenResult(str(self._directory), False, opened, quarantined=quarantined_mirrors)
+        opened = tuple(file.opened() for file in self._files)
+        return OpenResult(
+            str(self._directory), False, opened, quarantined=read_quarantined(database, manifest.revision)
+        )
 
     def commit_chunk(self, chunk: WrittenChunk) -> CommitResult:
-        """See api.Checkpoint: the chunk is compared with what was published."""
+        """See api.Checkpoint. Compares the chunk with what was published. Raises SourceChanged."""
         file = self._files[chunk.file]
-        with disk_errors(self._directory), self._opened(file) as fd:
+        with self._disk_errors(), self._opened(file) as fd:
             if (chunk.generation, chunk.inode) != (file.generation, os.fstat(fd).st_ino):
                 return CommitResult(False, "stale")
             try:
                 digest = self._reader.digest(fd, file.chunks[chunk.index])
             except (ShortRead, DiskError):
                 return CommitResult(False, "disk")
-            before = file.arrived.get(chunk.index)
-            file.arrived[chunk.index] = digest
+            before = file.received.get(chunk.index)
+            file.received[chunk.index] = digest
             if file.digests is not None and digest != file.digests[chunk.index]:
-                self._count_wrong(file, chunk.index, chunk.mirror)
+                self._count_mismatch(file, chunk.index, chunk.mirror)
                 return CommitResult(False, "digest")
             file_io.fdatasync(fd)
         file.missing.discard(chunk.index)
@@ -106,146 +123,119 @@ class Repairer:
         self._files[file].missing.add(index)
 
     def restart_file(self, file: int, generation: int) -> OpenedFile:
-        """See api.Checkpoint: everything that had to be fetched is missing again."""
-        state = self._files[file]
-        if state.generation == generation:
-            with disk_errors(self._directory):
-                self.tree.remove(self._copy_of(state))
-                self._assemble(state)
-            state.generation += 1
-        return OpenedFile(state.generation, state.verified, tuple(sorted(state.missing)))
+        """See api.Checkpoint. The damaged chunks are missing again; the intact ones are copied again."""
+        damaged = self._files[file]
+        if damaged.generation == generation:
+            with self._disk_errors():
+                self.tree.remove(self._copy_path(damaged))
+                self._assemble(damaged)
+            damaged.generation += 1
+        return damaged.opened()
 
     def verify_file(self, file: int) -> VerifyResult:
-        """See api.Checkpoint: a file whose whole digest is right takes the damaged one's place."""
-        state = self._files[file]
-        if state.missing:
-            return VerifyResult(False, missing=tuple(sorted(state.missing)))
-        if state.verified:
+        """See api.Checkpoint. A copy with the right digest replaces the damaged file."""
+        damaged = self._files[file]
+        if damaged.missing:
+            return VerifyResult(False, missing=tuple(sorted(damaged.missing)))
+        if damaged.verified:
             return VerifyResult(True)
-        with disk_errors(self._directory):
-            with self._opened(state) as fd:
-                running_digest = RunningDigest.of(state.entry)
-                for chunk in state.chunks:
+        with self._disk_errors():
+            with self._opened(damaged) as fd:
+                running_digest = RunningDigest.of(damaged.entry)
+                for chunk in damaged.chunks:
                     self._reader.feed(fd, chunk, (0, running_digest))
-                expected, actual = str(state.entry.digest), str(running_digest)
+                expected, actual = str(damaged.entry.digest), str(running_digest)
                 if actual != expected:
-                    state.missing = set(self._wrong(state, fd))
-                    missing = tuple(sorted(state.missing))
+                    damaged.missing = set(self._bad_chunks(damaged, fd))
+                    missing = tuple(sorted(damaged.missing))
                     return VerifyResult(False, missing=missing) if missing else VerifyResult(False, expected, actual)
                 os.fsync(fd)
-            self._put_in_place(state)
-        state.verified = True
-        self.repaired.append(state.entry.path)
+            self._put_in_place(damaged)
+        damaged.verified = True
+        self.repaired.append(damaged.entry.path)
         return VerifyResult(True)
 
     def publish(self) -> None:
-        """See api.Checkpoint: everything stands in its place already."""
-        with disk_errors(self._directory):
+        """See api.Checkpoint. All files are in place already; only the directory of the copies is removed."""
+        with self._disk_errors():
             self.tree.remove(layout.incoming_path(self._report.revision))
 
-    def _count_wrong(self, file: _File, index: int, mirror: str) -> None:
-        times = file.wrong[index] = file.wrong.get(index, 0) + 1
-        if times >= _WRONG:
+    def _count_mismatch(self, file: _DamagedFile, index: int, mirror: str) -> None:
+        count = file.mismatches[index] = file.mismatches.get(index, 0) + 1
+        if count >= _MAX_MISMATCHES:
             raise SourceChanged(
-                f"{file.entry.path}: chunk {index} came {times} times from {mirror} with other bytes than were"
-                " published; the source has another file now (pull it as a new revision), or something on the way"
-                " spoils it",
+                f"{file.entry.path}: chunk {index} arrived {count} times from {mirror} with other bytes than were"
+                " published: the source has another file now, or something on the network path corrupts it; pull the"
+                " model as a new revision, or check proxies and caches",
                 file=file.entry.path,
             )
 
-    def _make_room(self, manifest: Manifest) -> None:
+    def _check_space(self, manifest: Manifest) -> None:
         """Raise InsufficientSpace before anything is written."""
-        there = 0
+        allocated = 0
         for file in self._files:
-            status = self.tree.lstat(self._copy_of(file))
-            there += min(status.st_blocks * 512, file.entry.size) if status is not None else 0
-        check_space(str(self._directory), manifest.size, there, *self.tree.disk_space())
+            status = self.tree.lstat(self._copy_path(file))
+            allocated += min(allocated_bytes(status), file.entry.size) if status is not None else 0
+        check_space(str(self._directory), manifest.size, allocated, *self.tree.disk_space())
 
-    def _assemble(self, file: _File) -> None:
-        """Make the copy of `file`, or go on with the one that a stopped repair left; ``missing`` is what it lacks."""
-        status = self.tree.lstat(self._copy_of(file))
-        left = status is not None and status.st_size == file.entry.size and file.digests is not None
-        if not left:
-            recovery.create(self.tree, self._copy_of(file), file.entry.size)
+    def _assemble(self, file: _DamagedFile) -> None:
+        """Create the copy of `file`, or continue with the one that a stopped repair left. Sets ``missing``."""
+        status = self.tree.lstat(self._copy_path(file))
+        is_left = status is not None and status.st_size == file.entry.size and file.digests is not None
+        if not is_left:
+            recovery.create_file(self.tree, self._copy_path(file), file.entry.size)
         with self._opened(file) as fd:
-            file.missing = set(self._wrong(file, fd)) if left else {chunk.index for chunk in file.chunks}
+            file.missing = set(self._bad_chunks(file, fd)) if is_left else {chunk.index for chunk in file.chunks}
             if file.report.state != "missing" and file.digests is not None and file.missing:
-                self._copy_whole_chunks(file, fd)
+                self._copy_intact_chunks(file, fd)
             file_io.fdatasync(fd)
 
-    def _copy_whole_chunks(self, file: _File, fd: int) -> None:
-        published = self.tree.open(layout.published_path(self._report.revision, file.entry.path), os.O_RDONLY)
-        try:
-            # Of a file that has another size, nobody has looked at the chunks yet.
-            bad = self._wrong(file, published) if file.report.state == "resized" else file.report.bad_chunks
+    def _copy_intact_chunks(self, file: _DamagedFile, fd: int) -> None:
+        path = layout.published_path(self._report.revision, file.entry.path)
+        with self.tree.opened(path, os.O_RDONLY) as published:
+            # The verification does not check the chunks of a file that has another size.
+            bad = self._bad_chunks(file, published) if file.report.state == "resized" else file.report.bad_chunks
             for index in sorted(file.missing - set(bad)):
                 _copy(published, fd, file.chunks[index])
                 file.missing.discard(index)
-        finally:
-            os.close(published)
 
-    def _wrong(self, file: _File, fd: int) -> list[int]:
-        """Chunks of the copy that are not what was published; none where nobody knows what the chunks were."""
+    def _bad_chunks(self, file: _DamagedFile, fd: int) -> list[int]:
+        """Chunks of the open file that differ from what was published; none if that is unknown."""
         return [
             chunk.index
             for chunk, digest in zip(file.chunks, file.digests or (), strict=False)
-            if not self._is(fd, chunk, digest)
+            if not self._reader.is_intact(fd, chunk, digest)
         ]
 
-    def _is(self, fd: int, chunk: Chunk, digest: bytes) -> bool:
-        try:
-            return self._reader.digest(fd, chunk) == digest
-        except (ShortRead, DiskError):
-            return False
+    def _put_in_place(self, file: _DamagedFile) -> None:
+        path = layout.published_path(self._report.revision, file.entry.path)
+        self.tree.make_directories(path.rpartition("/")[0])
+        self.tree.rename(self._copy_path(file), path)
 
-    def _put_in_place(self, file: _File) -> None:
-        location = layout.published_path(self._report.revision, file.entry.path)
-        self.tree.make_directories(location.rpartition("/")[0])
-        self.tree.rename(self._copy_of(file), location)
-
-    def _copy_of(self, file: _File) -> str:
+    def _copy_path(self, file: _DamagedFile) -> str:
         return layout.incoming_path(self._report.revision, file.entry.path)
 
-    @contextmanager
-    def _opened(self, file: _File) -> Iterator[int]:
-        fd = self.tree.open(self._copy_of(file), os.O_RDWR)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def _opened(self, file: _DamagedFile) -> AbstractContextManager[int]:
+        return self.tree.opened(self._copy_path(file), os.O_RDWR)
 
-
-def _file_of(entry: FileEntry, report: FileReport, digests: list[bytes | None] | None) -> _File:
-    chunks = list(chunks_of(0, entry.size))
-    known = [digest for digest in digests or () if digest is not None]
-    return _File(entry, report, chunks, known if len(known) == len(chunks) else None)
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(f"repairing {self._directory}")
 
 
 def _copy(source: int, target: int, chunk: Chunk) -> None:
-    """Copy `chunk` from one file to the other, by the file system alone where it can do that."""
-    at = chunk.start
-    while at < chunk.end:
+    """Copy `chunk` from one file to the other, inside the file system if it can."""
+    offset = chunk.start
+    while offset < chunk.end:
         try:
-            count = os.copy_file_range(source, target, chunk.end - at, at, at)
+            count = os.copy_file_range(source, target, chunk.end - offset, offset, offset)
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in _CANNOT_COPY:
                 raise
             break
         if count == 0:
             break
-        at += count
+        offset += count
     buffer = memoryview(bytearray(BUFFER))
-    for piece in file_io.read_range(source, at, chunk.end, buffer):
-        file_io.write_at(target, piece, at)
-        at += len(piece)
-
-
-@contextmanager
-def disk_errors(directory: Path) -> Iterator[None]:
-    """What the operating system says of the disk while `directory` is repaired, as MachineError."""
-    try:
-        yield
-    except OSError as error:
-        raise file_io.disk_error(f"repairing {directory}", error) from error
-    except ShortRead as error:
-        raise DiskError(f"{directory}: a file became shorter while it was read; check the disk") from error
+    for piece in file_io.read_range(source, offset, chunk.end, buffer):
+        file_io.write_at(target, piece, offset)
+        offset += len(piece)

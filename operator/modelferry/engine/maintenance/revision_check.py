@@ -1,20 +1,20 @@
-"""Is what was published still what was verified? Reads everything, changes nothing. Blocking.
+"""Verifies that published files are still what was verified before. Reads everything, and changes nothing. Blocking.
 
-Each chunk is compared with the BLAKE3 that chunks.db has of it, so that damage is told by its place; where chunks.db
-does not help (it was lost, or the revision was copied here), each file is compared with the whole digest in the READY
-marker.
+Each chunk is compared with its BLAKE3 in chunks.db, which shows the damaged chunks. Without them (chunks.db was lost,
+or the revision was copied from another machine), each file is compared with its digest in the READY marker.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelferry.engine.checkpoint import ready_marker
-from modelferry.engine.checkpoint.chunk_store import read_digests
-from modelferry.engine.checkpoint.digests import Reader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.chunk_store_reader import read_digests
+from modelferry.engine.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
+from modelferry.engine.checkpoint.ready_marker import ReadyFile
 from modelferry.engine.storage import layout
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DiskError, UserError
@@ -23,8 +23,8 @@ from modelferry.manifest import Chunk, Digest, chunks_of
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file; ``state`` is ok, damaged, missing or resized. ``bad_chunks`` are those whose bytes are not what was
-    verified (empty where only the whole digest is known). ``digest``: algorithm:hex of the whole file, when it was
+    """One file. ``state``: ok, damaged, missing or resized. ``bad_chunks``: indices of the chunks that differ from what
+    was verified; empty if only the digest of the file is known. ``digest``: algorithm:hex of the file as it was
     published."""
 
     path: str
@@ -43,12 +43,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Is every file what was verified?"""
+        """Are all files what was verified?"""
         return not self.damaged
 
     @property
     def damaged(self) -> tuple[FileReport, ...]:
-        """Files that are not."""
+        """Files that differ, or are missing."""
         return tuple(file for file in self.files if file.state != "ok")
 
     @property
@@ -57,26 +57,27 @@ class Report:
         return sum(file.size for file in self.files)
 
 
-def verify(directory: Path, *, seen: Callable[[int], None] = lambda count: None) -> Report:
-    """Hash every file of the revision that is current in `directory`; `seen` is told of every so many bytes.
+def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: None) -> Report:
+    """Hash every file of the current revision in `directory`. `on_bytes` gets the number of bytes after every chunk.
 
-    Raises UserError where nothing is published there, and DiskError where the directory cannot be read.
+    Raises UserError if nothing is published there, and DiskError if the directory cannot be read.
     """
     try:
         tree = Tree(directory)
     except OSError as error:
         raise UserError(f"{directory}: {error.strerror or error}", reason="NotPublished") from error
     try:
-        revision = ready_marker.current(tree)
-        marker = ready_marker.read(tree, revision) if revision else None
+        revision = ready_marker.current_revision(tree)
+        marker = ready_marker.read_marker(tree, revision) if revision else None
         if revision is None or marker is None:
             raise UserError(
-                f"{directory} holds no published model; pull one there, or give the directory above current",
+                f"{directory} holds no published model; pull one there, or use the directory that contains the link"
+                " current",
                 reason="NotPublished",
             )
         digests = read_digests(directory / layout.DATABASE, revision)
-        reader = Reader()
-        files = tuple(_verify_file(tree, reader, revision, file, digests.get(file.path), seen) for file in marker.files)
+        verifier = _Verifier(tree, revision, on_bytes)
+        files = tuple(verifier.verify_file(file, digests.get(file.path)) for file in marker.files)
         return Report(revision, files)
     except OSError as error:
         raise DiskError(f"{directory}: {error.strerror or error}; check the disk") from error
@@ -84,53 +85,42 @@ def verify(directory: Path, *, seen: Callable[[int], None] = lambda count: None)
         tree.close()
 
 
-def _verify_file(
-    tree: Tree,
-    reader: Reader,
-    revision: str,
-    file: ready_marker.ReadyFile,
-    digests: list[bytes | None] | None,
-    seen: Callable[[int], None],
-) -> FileReport:
-    def found(state: str, bad: tuple[int, ...] = ()) -> FileReport:
-        return FileReport(file.path, file.size, state, bad, file.digest)
+@dataclass(frozen=True, slots=True)
+class _Verifier:
+    tree: Tree
+    revision: str
+    on_bytes: Callable[[int], None]
+    reader: ChunkReader = field(default_factory=ChunkReader)
 
-    location = layout.published_path(revision, file.path)
-    status = tree.lstat(location)
-    if status is None:
-        return found("missing")
-    if status.st_size != file.size:
-        return found("resized")
-    chunks = list(chunks_of(0, file.size))
-    fd = tree.open(location, os.O_RDONLY)
-    try:
-        if digests is not None and len(digests) == len(chunks) and None not in digests:
+    def verify_file(self, file: ReadyFile, digests: list[bytes | None] | None) -> FileReport:
+        """`digests`: BLAKE3 of each chunk, as far as they are known."""
+        state, bad_chunks = self._state(file, digests)
+        return FileReport(file.path, file.size, state, bad_chunks, file.digest)
+
+    def _state(self, file: ReadyFile, digests: list[bytes | None] | None) -> tuple[str, tuple[int, ...]]:
+        path = layout.published_path(self.revision, file.path)
+        status = self.tree.lstat(path)
+        if status is None:
+            return "missing", ()
+        if status.st_size != file.size:
+            return "resized", ()
+        chunks = list(chunks_of(0, file.size))
+        with self.tree.opened(path, os.O_RDONLY) as fd:
+            if digests is None or len(digests) != len(chunks) or None in digests:
+                return "ok" if self._has_digest(fd, chunks, file) else "damaged", ()
             bad = []
             for chunk, digest in zip(chunks, digests, strict=True):
-                if not _same(reader, fd, chunk, digest):
+                if not self.reader.is_intact(fd, chunk, digest):
                     bad.append(chunk.index)
-                seen(chunk.size)
-            return found("damaged" if bad else "ok", tuple(bad))
-        return found("ok" if _same_whole(reader, fd, chunks, file, seen) else "damaged")
-    finally:
-        os.close(fd)
+                self.on_bytes(chunk.size)
+            return "damaged" if bad else "ok", tuple(bad)
 
-
-def _same(reader: Reader, fd: int, chunk: Chunk, digest: bytes | None) -> bool:
-    try:
-        return reader.digest(fd, chunk) == digest
-    except (ShortRead, DiskError):
-        return False
-
-
-def _same_whole(
-    reader: Reader, fd: int, chunks: list[Chunk], file: ready_marker.ReadyFile, seen: Callable[[int], None]
-) -> bool:
-    running_digest = RunningDigest(Digest.parse(file.digest).algorithm, file.size)
-    try:
-        for chunk in chunks:
-            reader.feed(fd, chunk, (0, running_digest))
-            seen(chunk.size)
-    except (ShortRead, DiskError):
-        return False
-    return str(running_digest) == file.digest
+    def _has_digest(self, fd: int, chunks: list[Chunk], file: ReadyFile) -> bool:
+        running_digest = RunningDigest(Digest.parse(file.digest).algorithm, file.size)
+        try:
+            for chunk in chunks:
+                self.reader.feed(fd, chunk, (0, running_digest))
+                self.on_bytes(chunk.size)
+        except (ShortRead, DiskError):
+            return False
+        return str(running_digest) == file.digest

@@ -7,7 +7,6 @@ connection (31 to 33, 46 to 50) belong to `transport`.
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import urljoin
 
 from modelferry.engine.response.verdict import Action, Expectation, Verdict
 from modelferry.errors import (
@@ -22,10 +21,7 @@ from modelferry.errors import (
 from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request, ServerBehavior
 from modelferry.http.wire.fields import ContentRange, content_range, content_sha256, retry_after, validator
 from modelferry.http.wire.framing import framing_of
-from modelferry.values.urls import url_error
-
-#: Redirects followed from a place to its bytes.
-MAX_HOPS = 5
+from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 
 #: What a body that ends early is, by how its end was to be known.
 _CUT_SHORT = {
@@ -50,7 +46,7 @@ def judge(request: Request, head: Head, expectation: Expectation) -> Verdict:
         return _partial(request, head, framing, expectation)
     if head.status == 200:
         return _whole(request, head, framing, expectation)
-    if head.status in (301, 302, 303, 307, 308):
+    if head.status in REDIRECTS:
         return _redirect(request, head, expectation)
     return _status(head, expectation)
 
@@ -218,17 +214,16 @@ def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: 
 
 def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict:
     """Rows 41 to 44 (RFC 9110 section 15.4)."""
-    target = head.get("location")
-    location = urljoin(request.url, target).partition("#")[0] if target else ""
-    if not target or url_error(location):
+    location = redirect_target(request.url, head.get("location"))
+    if location is None:
         return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
     if Origin.of(location).scheme == "http" and not expectation.plain_http:
         message = "redirects to plain http://, which is refused unless spec.transfer.tls.allowPlainHTTP is true"
         return Verdict(Action.REFUSE, ServerBehavior.REDIRECT_TO_PLAIN_HTTP, message, PlainHTTPRefused)
     if location in (request.url, *expectation.hops):
         return _suspect(ServerBehavior.REDIRECT_LOOP, "redirects in a circle")
-    if len(expectation.hops) >= MAX_HOPS:
-        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_HOPS} times")
+    if len(expectation.hops) >= MAX_REDIRECTS:
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times")
     return Verdict(Action.FOLLOW, ServerBehavior.REDIRECTED, location=location)
 
 

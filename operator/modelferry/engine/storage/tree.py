@@ -78,6 +78,15 @@ class Tree:
                 os.fchmod(opened, FILE_MODE)
             return opened
 
+    @contextlib.contextmanager
+    def opened(self, path: str, flags: int) -> Iterator[int]:
+        """As `open`, while the block runs."""
+        fd = self.open(path, flags)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
     def lstat(self, path: str) -> os.stat_result | None:
         """The status of `path` (of a link itself, not of its target), or None if it does not exist."""
         try:

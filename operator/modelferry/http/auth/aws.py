@@ -1,4 +1,4 @@
-"""Credentials of S3: keys, and the web identity of a pod that Amazon's token service gives temporary keys for."""
+"""Credentials of S3: keys, and the web identity of a pod, for which Amazon's token service issues temporary keys."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from urllib.parse import urlencode
 
 from modelferry.errors import ConnectionFailed, Denied
 from modelferry.http.auth import sigv4
-from modelferry.http.auth.credentials import HeaderFields, Refusal, SendRequest
+from modelferry.http.auth.credentials import HeaderFields, Rejection, SendRequest
 from modelferry.http.auth.sigv4 import Keys
 from modelferry.values.urls import redact_url
 
-#: Tells the time, in UTC.
+#: Returns the time, in UTC.
 Clock = Callable[[], datetime]
 
-#: Keys are renewed when they have this left: more than a request may wait for its answer.
+#: Keys are renewed when they are valid for less than this: more than a request may wait for its response.
 _RESERVE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """Signs each request by `keys` (net.sigv4)."""
+class SigV4Credential:
+    """Signs each request with `keys` (`auth.sigv4`)."""
 
     keys: Keys
     region: str
@@ -33,16 +33,16 @@ class Signed:
 
     async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
-        return sigv4.signed(url, self.keys, region=self.region, now=self.clock(), method=method, fields=fields)
+        return sigv4.sign(url, self.keys, region=self.region, now=self.clock(), method=method, fields=fields)
 
-    async def refused(self, refusal: Refusal, ask: SendRequest) -> bool:
+    async def renew(self, rejection: Rejection, send: SendRequest) -> bool:
         """See Credential."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a pod is given by IRSA and its kin: ``arn`` of the role, the file of its token, the token service's URL."""
+    """What IRSA and similar webhooks give a pod: ``arn`` of the role, its token's file, the token service's URL."""
 
     arn: str
     token_file: Path
@@ -50,9 +50,9 @@ class Role:
 
 
 class WebIdentity:
-    """Signs by temporary keys of `role` (STS AssumeRoleWithWebIdentity), which are asked for when they are missed.
+    """Signs with temporary keys of `role` (STS AssumeRoleWithWebIdentity), which are requested when they are needed.
 
-    Without keys, or with those that have run out, a request goes unsigned; its refusal brings the next ones.
+    Without keys, or with expired ones, a request is sent unsigned; after its rejection new keys are requested.
     """
 
     def __init__(self, role: Role, region: str, clock: Clock) -> None:
@@ -63,30 +63,31 @@ class WebIdentity:
 
     async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
-        if not self._keys or not self._lasting:
+        if not self._keys or not self._valid:
             return ()
-        return sigv4.signed(url, self._keys, region=self._region, now=self._clock(), method=method, fields=fields)
+        return sigv4.sign(url, self._keys, region=self._region, now=self._clock(), method=method, fields=fields)
 
-    async def refused(self, refusal: Refusal, ask: SendRequest) -> bool:
-        """See Credential. Raises Denied where the token service gives no keys, ConnectionFailed where it is down."""
-        if refusal.shown:
+    async def renew(self, rejection: Rejection, send: SendRequest) -> bool:
+        """See Credential. Raises Denied where the token service issues no keys, ConnectionFailed where it is down."""
+        if rejection.sent:
             return False
         async with self._lock:
-            if not self._lasting:
-                await self._renew(ask)
+            if not self._valid:
+                await self._request_keys(send)
         return True
 
     @property
-    def _lasting(self) -> bool:
+    def _valid(self) -> bool:
         return self._expires is not None and self._clock() < self._expires - _RESERVE
 
-    async def _renew(self, ask: SendRequest) -> None:
+    async def _request_keys(self, send: SendRequest) -> None:
         role = self._role
         try:
             token = await asyncio.to_thread(role.token_file.read_text)
         except OSError as error:
             raise Denied(
-                f"web identity: {role.token_file}: {error.strerror}; the service account's role needs its webhook"
+                f"web identity: {role.token_file}: {error.strerror}; check that the cluster's webhook mounts the"
+                " service account's token"
             ) from error
         query = {
             "Action": "AssumeRoleWithWebIdentity",
@@ -95,13 +96,13 @@ class WebIdentity:
             "RoleSessionName": "modelferry",
             "WebIdentityToken": token.strip(),
         }
-        status, body = await ask(f"{role.service}/", (("Accept", "application/xml"),), urlencode(query).encode())
+        status, body = await send(f"{role.service}/", (("Accept", "application/xml"),), urlencode(query).encode())
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token service {redact_url(role.service)} answered {status}")
         if status != 200:
             raise Denied(
                 f"web identity: {redact_url(role.service)} gives {role.arn} no keys ({status} {_text(body, 'Code')}):"
-                " let the role trust this service account"
+                " allow this service account in the role's trust policy"
             )
         try:
             self._expires = datetime.fromisoformat(_text(body, "Expiration"))
@@ -113,7 +114,7 @@ class WebIdentity:
 
 
 def _text(body: bytes, name: str) -> str:
-    """The text of the first element `name`; empty where there is none. Not by a parser: what is looked for holds no
-    markup, and the fetching process shall not carry one for it."""
+    """The text of the first element `name`; empty where there is none. Without an XML parser: the text has no markup,
+    and a parser would cost the fetching process memory."""
     match = re.search(rf"<{name}>([^<&]*)</{name}>", body.decode(errors="replace"))
     return match[1] if match else ""

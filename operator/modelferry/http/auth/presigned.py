@@ -1,7 +1,7 @@
-"""URLs that carry their own permission and expire. What is asked is made or read anew for every request, so a download
-that takes hours has no moment at which its URLs run out.
+"""Presigned URLs, which carry their own permission and expire. The URL is made or read again for each request, so a
+download that takes hours never uses one that has expired meanwhile.
 
-A place of such a mirror has a URL without the permission, which stands for it in messages and rows.
+A location of such a mirror has a URL without the permission, which names it in messages and in chunks.db.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from modelferry.http.auth.sigv4 import Keys, presigned
+from modelferry.http.auth.sigv4 import Keys, presign
 
-#: Seconds for which a Secret that was read is taken to be what it is.
+#: Seconds for which the content of a Secret is cached.
 _FRESH = 1.0
 
 
 class Presigner(Protocol):
-    """Gives permission to a place's URL. It never shows its secret in `repr`."""
+    """Makes presigned URLs. Its `repr` never contains its secret."""
 
     async def url(self, location: str) -> str:
-        """What is to be asked now in the place of `location`. Raises KeyError where there is nothing for it."""
+        """The URL to request now for the URL `location`. Raises KeyError where there is none for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigV4URLs:
-    """URLs made from `keys`, each for `expires` seconds from the time that `clock` tells (UTC)."""
+    """URLs signed with `keys`, each valid for `expires` seconds from the time of `clock` (UTC)."""
 
     keys: Keys
     region: str
@@ -36,13 +36,13 @@ class SigV4URLs:
 
     async def url(self, location: str) -> str:
         """See Presigner."""
-        return presigned(location, self.keys, region=self.region, now=self.clock(), expires=self.expires)
+        return presign(location, self.keys, region=self.region, now=self.clock(), expires=self.expires)
 
 
 @dataclass(slots=True)
 class StoredURLs:
-    """URLs that somebody keeps up to date: `read` gives them by place, and blocks (it reads files). `clock` gives
-    seconds."""
+    """URLs that are kept up to date in a Secret: `read` returns them by location, and blocks (it reads files). `clock`
+    gives seconds."""
 
     read: Callable[[], Mapping[str, str]] = field(repr=False)
     clock: Callable[[], float]

@@ -1,7 +1,7 @@
-"""AWS Signature Version 4 for requests without a body, as S3 wants it. Pure: the time is an argument.
+"""AWS Signature Version 4 for requests without a body, as S3 requires it. Pure: the time is an argument.
 
-Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". Written here, and not taken from botocore,
-which costs the fetching process more memory than all its connections; decision 20.
+Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". Not by botocore, which costs the
+fetching process more memory than all its connections; decision 20.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from modelferry.http.auth.credentials import HeaderFields
 from modelferry.values.urls import DEFAULT_PORTS
 
 #: Seconds that a presigned URL may live (API Reference, X-Amz-Expires).
-LONGEST_EXPIRY = 7 * 24 * 3600
+MAX_EXPIRY = 7 * 24 * 3600
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -31,10 +31,10 @@ class Keys:
     token: str = field(default="", repr=False)
 
 
-def signed(
+def sign(
     url: str, keys: Keys, *, region: str, now: datetime, method: str = "GET", fields: HeaderFields = ()
 ) -> HeaderFields:
-    """The fields that sign a request for `url` at `now` (UTC). `fields`: what it carries besides; signed too."""
+    """The fields that sign a request for `url` at `now` (UTC). `fields`: what else it carries, which is signed too."""
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     ours = [("x-amz-content-sha256", _EMPTY), ("x-amz-date", stamp)]
     ours += [("x-amz-security-token", keys.token)] if keys.token else []
@@ -42,17 +42,17 @@ def signed(
     request = _canonical(method, url, parse_qsl(urlsplit(url).query, keep_blank_values=True), headers, _EMPTY)
     scope = _scope(region, stamp)
     signature = _signature(keys, scope, stamp, request)
-    told = f"Credential={keys.id}/{scope},SignedHeaders={';'.join(sorted(headers))},Signature={signature}"
-    return (*ours, ("Authorization", f"{_ALGORITHM} {told}"))
+    values = f"Credential={keys.id}/{scope},SignedHeaders={';'.join(sorted(headers))},Signature={signature}"
+    return (*ours, ("Authorization", f"{_ALGORITHM} {values}"))
 
 
-def presigned(url: str, keys: Keys, *, region: str, now: datetime, expires: int) -> str:
-    """`url` with a query that lets whoever has it GET it from `now` (UTC) for `expires` seconds, 1 to LONGEST_EXPIRY.
+def presign(url: str, keys: Keys, *, region: str, now: datetime, expires: int) -> str:
+    """`url` with a query that allows anyone to GET it from `now` (UTC) for `expires` seconds, 1 to MAX_EXPIRY.
 
-    Raises ValueError where `expires` is none of those.
+    Raises ValueError where `expires` is outside of that.
     """
-    if not 1 <= expires <= LONGEST_EXPIRY:
-        raise ValueError(f"a presigned URL lives 1 to {LONGEST_EXPIRY} seconds, not {expires}")
+    if not 1 <= expires <= MAX_EXPIRY:
+        raise ValueError(f"a presigned URL lives 1 to {MAX_EXPIRY} seconds, not {expires}")
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     scope = _scope(region, stamp)
     query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
@@ -65,17 +65,17 @@ def presigned(url: str, keys: Keys, *, region: str, now: datetime, expires: int)
     ]
     query += [("X-Amz-Security-Token", keys.token)] if keys.token else []
     request = _canonical("GET", url, query, {"host": _host(url)}, "UNSIGNED-PAYLOAD")
-    whole = f"{_encoded(query)}&X-Amz-Signature={_signature(keys, scope, stamp, request)}"
-    return urlsplit(url)._replace(query=whole, fragment="").geturl()
+    signed = f"{_encoded(query)}&X-Amz-Signature={_signature(keys, scope, stamp, request)}"
+    return urlsplit(url)._replace(query=signed, fragment="").geturl()
 
 
-def encoded_key(key: str) -> str:
-    """An object's key as a URL's path, in the one spelling that signatures are made of."""
+def object_path(key: str) -> str:
+    """An object's key as a URL's path, in the one encoding that signatures are computed over."""
     return quote(key, safe="/-_.~")
 
 
 def _canonical(method: str, url: str, query: list[tuple[str, str]], headers: dict[str, str], payload: str) -> str:
-    path = encoded_key(unquote(urlsplit(url).path)) or "/"
+    path = object_path(unquote(urlsplit(url).path)) or "/"
     lines = [f"{name}:{headers[name]}\n" for name in sorted(headers)]
     return "\n".join((method, path, _encoded(query), "".join(lines), ";".join(sorted(headers)), payload))
 

@@ -1,1 +1,1 @@
-"""Which proxy a URL goes through, and what is exchanged with it until a tunnel is open."""
+"""Which proxy a URL is requested through, and what is exchanged with it until a tunnel is open."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
+from modelferry.http.proxy.http_connect import proxy_error
 from modelferry.http.proxy.selection import Proxies
-from modelferry.http.transport.sockets import check_forwarded
 from modelferry.http.wire import Head, Request
 
 
-def addressed(request: Request, proxies: Proxies) -> Request:
-    """`request` as it is sent on the way that `proxies` say: in absolute form, with what the proxy wants to see, where
+def request_for_proxy(request: Request, proxies: Proxies) -> Request:
+    """`request` as it is sent by the route that `proxies` choose: in absolute form, with the proxy's credentials, where
     the proxy forwards it; else as it is."""
-    proxy = proxies.of(request.url)
+    proxy = proxies.for_url(request.url)
     if proxy is None or not proxy.forwards(request.url):
         return request
-    return replace(request, absolute=True, fields=(*request.fields, *proxy.fields))
+    return replace(request, absolute=True, credential=(*request.credential, *proxy.fields))
 
 
-def check(request: Request, proxies: Proxies, head: Head) -> None:
-    """Raise what `head` says, where it is the proxy's own answer: see `net.reach.check_forwarded`."""
-    if request.absolute and (proxy := proxies.of(request.url)) is not None:
-        check_forwarded(request.url, proxy, head.status, dict(head.fields))
+def check_forwarded(request: Request, proxies: Proxies, head: Head) -> None:
+    """Raise what `head` means, where it is the proxy's own response to a forwarded request and not the server's; as
+    `proxy_error`."""
+    proxy = proxies.for_url(request.url) if request.absolute else None
+    if proxy is not None and (head.status == 407 or (head.status >= 400 and head.get("x-squid-error"))):
+        raise proxy_error(proxy, urlsplit(request.url).netloc, head.status, dict(head.fields))

@@ -1,4 +1,4 @@
-"""A tunnel through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), without any I/O."""
+"""A tunnel through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), without I/O."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, Pr
 from modelferry.http.proxy.selection import Proxy
 from modelferry.values.urls import host_port
 
-#: Bytes of an answer's head; what else the answer holds is a page for a browser.
+#: Bytes of a response's head; its body is a page for a browser.
 MAX_HEAD = 32 * 1024
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?", re.ASCII)
 
 
 class ConnectTunnel:
-    """Asks `proxy` for a tunnel to `host` at `port`. It is shown its own credentials and nothing of the request."""
+    """Asks `proxy` for a tunnel to `host` at `port`. It receives its own credentials and nothing of the request."""
 
     def __init__(self, proxy: Proxy, host: str, port: int) -> None:
         self.done = False
@@ -33,16 +33,16 @@ class ConnectTunnel:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
     def receive(self, data: bytes) -> bytes:
-        """Take what came; nothing more is ever sent. `done` when the tunnel stands. Raises what `refusal` returns, and
-        ProxyRefused where it is no answer."""
+        """Take what was received; nothing more is sent. `done` when the tunnel is open. Raises what `proxy_error`
+        returns, and ProxyRefused where it is not a response."""
         self._received += data
         while not self.done:
             head, end, rest = self._received.partition(b"\r\n\r\n")
             if len(head) > MAX_HEAD:
-                raise self._nonsense(f"more than {MAX_HEAD} bytes of header")
+                raise self._invalid(f"more than {MAX_HEAD} bytes of header")
             line = _STATUS.fullmatch(head.partition(b"\r\n")[0])
             if line is None and (end or b"\r\n" in head or not b"HTTP/1.".startswith(head[:7])):
-                raise self._nonsense("no HTTP response")
+                raise self._invalid("no HTTP response")
             if not end:
                 break
             assert line is not None
@@ -51,20 +51,20 @@ class ConnectTunnel:
             if 100 <= status < 200 and status != 101:
                 continue
             if not 200 <= status < 300:
-                raise refusal(self._proxy, self._target, status, _fields(head))
+                raise proxy_error(self._proxy, self._target, status, _fields(head))
             if rest:
-                raise self._nonsense("bytes before anything was asked for")
+                raise self._invalid("bytes before any request")
             self.done = True
         return b""
 
-    def _nonsense(self, what: str) -> ProxyRefused:
-        return ProxyRefused(f"the proxy {self._proxy} answers CONNECT by {what}; check the proxy's scheme and port")
+    def _invalid(self, what: str) -> ProxyRefused:
+        return ProxyRefused(f"the proxy {self._proxy} answers CONNECT with {what}; check the proxy's scheme and port")
 
 
-def refusal(proxy: Proxy, target: str, status: int, fields: Mapping[str, str]) -> ModelferryError:
-    """What `status` of `proxy` (not 2xx) means for the way to `target`. `fields`: its fields by lower-case name.
+def proxy_error(proxy: Proxy, target: str, status: int, fields: Mapping[str, str]) -> ModelferryError:
+    """What `status` of `proxy` (not 2xx) means for a request to `target`. `fields`: its fields by lower-case name.
 
-    ConnectionFailed where that may pass; else ProxyDenied, ProxyRefused or UnknownHost.
+    ConnectionFailed where that may change by itself; else ProxyDenied, ProxyRefused or UnknownHost.
     """
     said = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     squid = fields.get("x-squid-error", "").partition(" ")[0]
@@ -74,10 +74,10 @@ def refusal(proxy: Proxy, target: str, status: int, fields: Mapping[str, str]) -
     if squid == "ERR_DNS_FAIL":
         return UnknownHost(f"the proxy {proxy} cannot resolve {target} ({said}); check the name and the proxy's DNS")
     if status >= 500 or status in (408, 429):
-        message = f"the proxy {proxy} does not reach {target} ({said})"
+        message = f"the proxy {proxy} cannot reach {target} ({said})"
         return ConnectionFailed(message, becomes=ProxyRefused)
     return ProxyRefused(
-        f"the proxy {proxy} does not let us to {target} ({said}); have it allowed there, or name a proxy that may"
+        f"the proxy {proxy} denied access to {target} ({said}); allow it in the proxy's rules, or use another proxy"
     )
 
 
@@ -85,14 +85,15 @@ def _denied(proxy: Proxy, challenge: str) -> str:
     offered = sorted(set(re.findall(r"(?:^|,)\s*([A-Za-z][A-Za-z-]*)(?= |,|$)", challenge)))
     if offered and "basic" not in map(str.lower, offered):
         return (
-            f"the proxy {proxy} takes {', '.join(offered)} alone (407); let it take Basic, which is what is spoken here"
+            f"the proxy {proxy} accepts only {', '.join(offered)} (407); enable Basic in the proxy, which is what"
+            " Modelferry supports"
         )
     if not proxy.username:
         return (
-            f"the proxy {proxy} wants a user name and password (407); give them by a Secret that"
-            f" {proxy.asked_by}.auth names"
+            f"the proxy {proxy} requires a user name and password (407); give them by a Secret that"
+            f" {proxy.spec_field}.auth names"
         )
-    return f"the proxy {proxy} does not take the user name or password that it was given (407); correct the Secret"
+    return f"the proxy {proxy} does not accept the user name or password (407); correct the Secret"
 
 
 def _fields(head: bytes) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Which proxy stands on the way to a URL. Pure: what is done about it is in `net.reach`.
+"""Which proxy a URL is requested through. Pure: `transport.sockets` connects.
 
-Once a proxy is chosen there is no other way: where it fails, the request fails.
+Once a proxy is chosen there is no other route: where it fails, the request fails.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from modelferry.values.urls import host_port, server_of
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy. ``context`` verifies one that is spoken to by TLS. ``asked_by`` is the field of the spec that has it.
-    As text it is what a person may see."""
+    """One proxy. ``context`` verifies a proxy that is connected to by TLS. ``spec_field`` is the field of the spec that
+    has it, for errors. As text it has no user name and password."""
 
     scheme: str
     host: str
@@ -28,16 +28,16 @@ class Proxy:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     context: ssl.SSLContext | None = field(default=None, repr=False)
-    asked_by: str = "spec.transfer.proxy"
+    spec_field: str = "spec.transfer.proxy"
 
     @classmethod
-    def of(cls, url: str) -> Proxy:
+    def parse(cls, url: str) -> Proxy:
         """The proxy that `url` names. Raises ValueError, with the end of a sentence, where it names none."""
         before, at, after = url.rpartition("@")
         scheme, _, userinfo = before.rpartition("://")
         bare = f"{scheme}://{after}" if at else url
-        if fault := proxy_error(bare):
-            raise ValueError(fault)
+        if error := proxy_error(bare):
+            raise ValueError(error)
         parts = urlsplit(bare)
         username, _, password = userinfo.partition(":") if at else ("", "", "")
         port = parts.port or PORTS[parts.scheme]
@@ -48,19 +48,19 @@ class Proxy:
 
     @property
     def speaks_http(self) -> bool:
-        """Whether it is asked by HTTP, not by SOCKS."""
+        """Whether it speaks HTTP, not SOCKS."""
         return self.scheme in ("http", "https")
 
     @property
     def fields(self) -> HeaderFields:
-        """What the proxy wants to see (RFC 9110 section 11.7.2); never for the server behind it."""
+        """The proxy's own credentials (RFC 9110 section 11.7.2); never for the server behind it."""
         if not self.username:
             return ()
         return (("Proxy-Authorization", basic(self.username, self.password).authorization),)
 
     def forwards(self, url: str) -> bool:
         """Whether a request for `url` goes to the proxy itself, in absolute form, rather than through a tunnel: squid
-        and others let tunnels lead to port 443 alone."""
+        and others allow tunnels to port 443 alone."""
         return self.speaks_http and urlsplit(url).scheme == "http"
 
 
@@ -68,8 +68,8 @@ class Proxy:
 class NoProxy:
     """One entry of a noProxy list.
 
-    ``name`` stands for the host and all below it, ``.name`` for those below alone, ``*`` for every host; an address or
-    ``network`` for a URL that names an address in it, since names are not resolved for this. ``port``: for it alone.
+    ``name`` matches the host and its subdomains, ``.name`` the subdomains alone, ``*`` every host; an address or
+    ``network`` a URL that has an address in it, since names are not resolved for this. ``port``: only this port.
     """
 
     name: str = ""
@@ -77,8 +77,8 @@ class NoProxy:
     port: int | None = None
 
     @classmethod
-    def of(cls, entry: str) -> NoProxy:
-        """What `entry` stands for; it has no `no_proxy_error`."""
+    def parse(cls, entry: str) -> NoProxy:
+        """`entry`, which has no `no_proxy_error`."""
         if "/" in entry:
             return cls(network=ipaddress.ip_network(entry, strict=False))
         host, port = split_port(entry)
@@ -105,8 +105,8 @@ class Proxies:
     https: Proxy | None = None
     exempt: tuple[NoProxy, ...] = ()
 
-    def of(self, url: str) -> Proxy | None:
-        """The proxy on the way to `url`, an absolute http or https URL; None where the way is direct."""
+    def for_url(self, url: str) -> Proxy | None:
+        """The proxy for `url`, an absolute http or https URL; None where its server is reached directly."""
         proxy = self.https if urlsplit(url).scheme == "https" else self.http
         if proxy is None or any(entry.covers(*server_of(url)) for entry in self.exempt):
             return None
@@ -115,15 +115,15 @@ class Proxies:
 
 DIRECT = Proxies()
 
-_LOOPBACK = tuple(map(NoProxy.of, ("localhost", "127.0.0.0/8", "::1")))
+_LOOPBACK = tuple(map(NoProxy.parse, ("localhost", "127.0.0.0/8", "::1")))
 
 
 def from_environment(environment: Mapping[str, str]) -> Proxies:
-    """What http_proxy, https_proxy, all_proxy and no_proxy say, lower case before upper case.
+    """The proxies in http_proxy, https_proxy, all_proxy and no_proxy, lower case before upper case.
 
-    This machine itself (localhost and loopback addresses) is reached directly: what the environment says is meant for
-    the world outside. In a CGI program HTTP_PROXY may be a client's header field ("httpoxy"), so it is passed over
-    where REQUEST_METHOD is set. Raises InvalidSpec that names the variable where it names no proxy.
+    This machine itself (localhost and loopback addresses) is reached directly: the environment means other machines. In
+    a CGI program HTTP_PROXY may be a client's header field ("httpoxy"), so it is ignored where REQUEST_METHOD is set.
+    Raises InvalidSpec that names the variable where it does not name a proxy.
     """
 
     def value(name: str) -> tuple[str, str]:
@@ -137,19 +137,19 @@ def from_environment(environment: Mapping[str, str]) -> Proxies:
         if not url:
             return None
         try:
-            return Proxy.of(url if "://" in url else f"http://{url}")
+            return Proxy.parse(url if "://" in url else f"http://{url}")
         except ValueError as error:
             raise InvalidSpec(f"the environment's {variable} {error}; correct it, or unset it") from None
 
     every = proxy("all_proxy")
     entries = value("no_proxy")[1].replace(",", " ").split()
-    # Other programs' own words (<local>) are passed over.
-    exempt = tuple(NoProxy.of(entry) for entry in entries if no_proxy_error(entry) is None)
+    # Keywords of other programs (<local>) are ignored.
+    exempt = tuple(NoProxy.parse(entry) for entry in entries if no_proxy_error(entry) is None)
     return Proxies(proxy("http_proxy") or every, proxy("https_proxy") or every, (*_LOOPBACK, *exempt))
 
 
 def with_credentials(proxy: Proxy, username: str, password: str, where: str) -> Proxy:
-    """`proxy` as it is spoken to with `username` and `password`, which the field `where` led to."""
+    """`proxy` with `username` and `password`, which the field `where` of the spec names. Raises InvalidSpec."""
     if not proxy.speaks_http and not (0 < len(username.encode()) < 256 and 0 < len(password.encode()) < 256):
         raise InvalidSpec(f"{where}: a SOCKS5 user name and password have 1 to 255 bytes each (RFC 1929)")
     if proxy.speaks_http and (":" in username or not username):

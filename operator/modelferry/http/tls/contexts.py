@@ -1,4 +1,4 @@
-"""TLS as Modelferry speaks it: 1.3 or newer unless told otherwise, the host name and the chain always verified."""
+"""TLS contexts: 1.3 or newer unless configured otherwise, host name and chain always verified; certificate errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _VERIFY_REASONS = {
     64: "HostMismatch",  # the same for an IP address
 }
 
-#: Alerts by which a server says what it thinks of our own certificate (RFC 8446 section 6.2), as OpenSSL names them.
+#: Alerts by which a server reports what is wrong with the client certificate (RFC 8446 section 6.2), as OpenSSL names
+#: them.
 _ALERTS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "ClientCertificateRequired",
     "TLSV1_ALERT_UNKNOWN_CA": "ClientCertificateRefused",
@@ -33,39 +34,39 @@ _ALERTS = {
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "ClientCertificateRefused",
 }
 
-#: nginx, and what is built on it, lets the handshake pass and says it in a page of status 400 (its own 496 and 495).
+#: nginx, and what is built on it, accepts the handshake and reports it in a page of status 400 (its own 496 and 495).
 _PAGES = {
     b"No required SSL certificate was sent": "ClientCertificateRequired",
     b"The SSL certificate error": "ClientCertificateRefused",
 }
 
-_WAYS_OUT = {
+_REMEDIES = {
     "ClockSkew": "check this machine's clock",
     "CertificateExpired": "renew the server's certificate",
     "UnknownAuthority": "add the authority to the trusted CA bundle",
     "HostMismatch": "use a host name that the certificate lists",
-    "TLSVersion": 'enable TLS 1.3 on the server, or set {where}.minVersion to "1.2"',
+    "TLSVersion": 'enable TLS 1.3 on the server, or set {field}.minVersion to "1.2"',
     "CertificateRefused": "check the server's certificate",
-    "PinMismatch": "where the server's certificate was renewed, add its pin to {pins}",
-    "ClientCertificateRequired": "name a Secret with one in {where}.clientCertificate (it is shown to the source's host"
+    "PinMismatch": "if the server's certificate was renewed, add its pin to {pins_field}",
+    "ClientCertificateRequired": "name a Secret with one in {field}.clientCertificate (it is sent to the source's host"
     " alone, or to those in the Secret's key allowedHosts)",
-    "ClientCertificateRefused": "put one that it takes, and its chain, into the Secret of {where}.clientCertificate",
+    "ClientCertificateRefused": "put one that it accepts, and its chain, into the Secret of {field}.clientCertificate",
 }
 
 _CAUSES = {
-    "ClientCertificateRequired": "it wants a client certificate, and was shown none",
-    "ClientCertificateRefused": "it does not take our client certificate",
+    "ClientCertificateRequired": "it requires a client certificate, and received none",
+    "ClientCertificateRefused": "it does not accept the client certificate",
 }
 
-#: What `client_context` takes for the oldest version that is spoken.
+#: Values of `client_context`'s `oldest`.
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 def client_context(*ca_files: Path, oldest: str = "1.3", pins: Sequence[str] = ()) -> ssl.SSLContext:
     """A verifying context for TLS `oldest` or newer that trusts the system's authorities and those in `ca_files` (PEM).
 
-    With `pins`, a server must also show a certificate or key that is one of them (`net.pins`). SSL_CERT_FILE, which
-    OpenSSL reads itself, replaces the system's authorities. Raises InvalidSpec where a file is no bundle.
+    With `pins`, a server's certificate or key must also be one of them (`tls.pinning`). SSL_CERT_FILE, which OpenSSL
+    reads itself, replaces the system's authorities. Raises InvalidSpec where a file is not a bundle.
     """
     context = ssl.create_default_context()
     context.minimum_version = VERSIONS[oldest]
@@ -79,13 +80,13 @@ def client_context(*ca_files: Path, oldest: str = "1.3", pins: Sequence[str] = (
     return context
 
 
-def refused(
-    host: str, error: ssl.SSLError, *, where: str = "spec.transfer.tls", pins: str = ""
+def certificate_error(
+    host: str, error: ssl.SSLError, *, field: str = "spec.transfer.tls", pins_field: str = ""
 ) -> CertificateRefused | None:
-    """What a failed handshake with `host` says of its certificate, its version, or ours; None where it says nothing (a
-    reset).
+    """What a failed handshake with `host` says about its certificate, its version, or the client's certificate; None
+    where it says nothing (a reset).
 
-    `where`: the field that says how it is trusted; `pins`: the one that lists what is pinned, where that is elsewhere.
+    `field`: the field of the spec with the TLS settings; `pins_field`: the one with the pins, where that is elsewhere.
     """
     if isinstance(error, PinMismatch):
         reason, cause = "PinMismatch", str(error.args[0])
@@ -101,15 +102,15 @@ def refused(
         cause = _CAUSES[reason] + f" (its alert: {error.reason.partition('ALERT_')[2].replace('_', ' ').lower()})"
     else:
         return None
-    return _told(host, reason, cause, where, pins)
+    return _refused(host, reason, cause, field, pins_field)
 
 
-def turned_away(host: str, page: bytes, *, where: str = "spec.transfer.tls") -> CertificateRefused | None:
-    """What the `page` of an answer 400 of `host` says of our certificate; None where it says nothing of it."""
+def client_certificate_error(host: str, page: bytes, *, field: str = "spec.transfer.tls") -> CertificateRefused | None:
+    """What the `page` of a response 400 of `host` says about the client certificate; None where it says nothing."""
     reason = next((reason for words, reason in _PAGES.items() if words in page), None)
-    return _told(host, reason, f"{_CAUSES[reason]} (it answered 400)", where) if reason else None
+    return _refused(host, reason, f"{_CAUSES[reason]} (it answered 400)", field) if reason else None
 
 
-def _told(host: str, reason: str, cause: str, where: str, pins: str = "") -> CertificateRefused:
-    way_out = _WAYS_OUT[reason].format(where=where, pins=pins or f"{where}.pins")
-    return CertificateRefused(f"{host}: {cause}; {way_out}", reason=reason)
+def _refused(host: str, reason: str, cause: str, field: str, pins_field: str = "") -> CertificateRefused:
+    remedy = _REMEDIES[reason].format(field=field, pins_field=pins_field or f"{field}.pins")
+    return CertificateRefused(f"{host}: {cause}; {remedy}", reason=reason)

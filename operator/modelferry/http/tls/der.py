@@ -1,4 +1,4 @@
-"""What is read of a certificate beside its verification, DER as it stands there (RFC 5280 section 4.1)."""
+"""The parts of a certificate that pins and validity checks need, read from its DER (RFC 5280 section 4.1)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def public_key_info(certificate: bytes) -> bytes:
 
 
 def validity(certificate: bytes) -> tuple[datetime, datetime]:
-    """From when and until when it is valid. Raises ValueError where these are no times."""
+    """From when and until when it is valid. Raises ValueError where these are not times."""
     at, _ = _contents(certificate, _element(certificate, _VALIDITY))
     return _time(certificate, at), _time(certificate, _end(certificate, at))
 
 
 def first_pem(text: str) -> str | None:
-    """The first certificate of a PEM bundle, whatever stands around it."""
+    """The first certificate of a PEM bundle, whatever else it contains; None where there is none."""
     found = _PEM.search(text)
     return found[0] if found else None
 

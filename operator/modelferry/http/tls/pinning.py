@@ -1,7 +1,7 @@
-"""Pinned certificates: beside the ordinary verification, never instead of it, and before any request byte is sent.
+"""Pinned certificates: in addition to the usual verification, and before any request byte is sent.
 
 A pin is ``sha256/`` and the base64 of a SHA-256, over the certificate (DER) or over its SubjectPublicKeyInfo, as RFC
-7469 section 2.4 and ``curl --pinnedpubkey`` write it. The second outlives a renewal with the same key. One match is
+7469 section 2.4 and ``curl --pinnedpubkey`` write it. The second survives a renewal with the same key. One match is
 enough, so the next certificate's pin can be listed before it is used.
 """
 
@@ -17,26 +17,26 @@ from modelferry.values.pins import PREFIX
 
 
 class PinMismatch(ssl.SSLError):
-    """The server's certificate is verified, but is none of those that are pinned."""
+    """The server's certificate is verified, but neither it nor its key is pinned."""
 
 
 def pins_of(certificate: bytes) -> tuple[str, str]:
-    """The pins that a certificate (DER) satisfies: of itself, and of its public key."""
+    """The pins that a certificate (DER) satisfies: its own, and its public key's."""
     return _pin(certificate), _pin(public_key_info(certificate) if certificate else b"")
 
 
 def pinned_class(pins: Iterable[str]) -> type[ssl.SSLObject]:
-    """For `SSLContext.sslobject_class`: a handshake that ends well only with a pinned certificate."""
+    """For `SSLContext.sslobject_class`: a handshake that succeeds only with a pinned certificate."""
     allowed = frozenset(pins)
 
     class PinnedObject(ssl.SSLObject):
-        """Checks the pins within the handshake, so that everybody who uses the context is bound by them."""
+        """Checks the pins within the handshake, so that they hold for whatever uses the context."""
 
         def do_handshake(self) -> None:
             super().do_handshake()
-            seen = pins_of(self.getpeercert(binary_form=True) or b"")
-            if not allowed.intersection(seen):
-                raise PinMismatch(f"the certificate is {seen[0]}, its key {seen[1]}, and neither is pinned")
+            found = pins_of(self.getpeercert(binary_form=True) or b"")
+            if not allowed.intersection(found):
+                raise PinMismatch(f"the certificate is {found[0]}, its key {found[1]}, and neither is pinned")
 
     return PinnedObject
 

@@ -1,8 +1,8 @@
-"""TLS to a proxy, out of sight of what runs within it.
+"""TLS to a proxy, invisible to whatever runs within it.
 
-The one who asked gets an ordinary socket, one end of a pair; two tasks carry what passes between the other end and the
-proxy, under TLS. So a tunnel through an https:// proxy is used like any other connection, TLS within TLS included, by
-whatever takes a socket.
+The caller gets an ordinary socket, one end of a pair; two tasks relay between the other end and the proxy, under TLS.
+So a tunnel through an https:// proxy is used like any other connection, with TLS within TLS, by whatever takes a
+socket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import socket
 import ssl
 from contextlib import suppress
 
-#: Bytes that are carried at a time: four records.
+from modelferry.http.tls.session import TLSSession
+
+#: Bytes that are relayed at a time: four records.
 _PIECE = 64 * 1024
 
 #: Tasks that the event loop alone would not keep alive.
@@ -20,69 +22,65 @@ _running: set[asyncio.Task[None]] = set()
 
 
 async def wrap_tls(outer: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
-    """A socket whose bytes go through `outer` under TLS with `host`, whom `context` verifies.
+    """A socket whose bytes go through `outer` under TLS with `host`, whose certificate `context` verifies.
 
-    `outer` belongs to it from now on, and is closed when it fails. Raises ssl.SSLError and OSError.
+    Takes over `outer`, and closes it where the handshake fails. Raises ssl.SSLError and OSError.
     """
-    veil = _TLSRelay(outer, context, host)
+    relay = _TLSRelay(outer, context, host)
     try:
-        await veil.handshake()
+        await relay.handshake()
     except BaseException:
         outer.close()
         raise
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    task = asyncio.create_task(veil.carry(ours))
+    inner, returned = socket.socketpair()
+    inner.setblocking(False)
+    returned.setblocking(False)
+    task = asyncio.create_task(relay.run(inner))
     _running.add(task)
     task.add_done_callback(_running.discard)
-    return theirs
+    return returned
 
 
 class _TLSRelay:
     def __init__(self, outer: socket.socket, context: ssl.SSLContext, host: str) -> None:
         self._outer = outer
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._session = TLSSession(context, host)
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Lock()
 
     async def handshake(self) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
+        try:
+            while not self._session.handshake():
                 await self._flush()
                 if not await self._fill():
-                    raise ConnectionResetError("closed the connection within the TLS handshake") from None
-            except ssl.SSLError:
-                with suppress(OSError):
-                    await self._flush()  # the alert that tells the proxy why
-                raise
-            else:
-                return await self._flush()
+                    raise ConnectionResetError("closed the connection within the TLS handshake")
+        except ssl.SSLError:
+            with suppress(OSError):
+                await self._flush()  # the alert that tells the proxy why
+            raise
+        await self._flush()
 
-    async def carry(self, inner: socket.socket) -> None:
-        """Both ways, until either side ends; then both are closed."""
-        routes = {asyncio.create_task(self._out(inner)), asyncio.create_task(self._in(inner))}
+    async def run(self, inner: socket.socket) -> None:
+        """Relay in both directions until either side ends; then close both."""
+        directions = {asyncio.create_task(self._encrypt(inner)), asyncio.create_task(self._decrypt(inner))}
         try:
-            await asyncio.wait(routes, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for route in routes:
-                route.cancel()
-            await asyncio.gather(*routes, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
             inner.close()
             self._outer.close()
 
-    async def _out(self, inner: socket.socket) -> None:
+    async def _encrypt(self, inner: socket.socket) -> None:
         while data := await self._loop.sock_recv(inner, _PIECE):
-            self._tls.write(data)
+            self._session.write(data)
             await self._flush()
 
-    async def _in(self, inner: socket.socket) -> None:
+    async def _decrypt(self, inner: socket.socket) -> None:
         while True:
             try:
-                data = self._tls.read(_PIECE)
+                data = self._session.read(_PIECE)
             except ssl.SSLWantReadError:
                 await self._flush()
                 if not await self._fill():
@@ -94,10 +92,10 @@ class _TLSRelay:
 
     async def _fill(self) -> bool:
         data = await self._loop.sock_recv(self._outer, _PIECE)
-        self._incoming.write(data)
+        self._session.feed(data)
         return bool(data)
 
     async def _flush(self) -> None:
         async with self._sending:
-            if self._outgoing.pending:
-                await self._loop.sock_sendall(self._outer, self._outgoing.read())
+            if data := self._session.outgoing():
+                await self._loop.sock_sendall(self._outer, data)

@@ -1,8 +1,8 @@
-"""One connection, pulled from: a socket that is read when somebody wants its bytes, into one buffer of its own.
+"""One connection, read on demand: its socket is read when bytes are wanted, into one buffer of its own.
 
-What comes is written to the disk before more is asked for, so one buffer is enough, and while a slow disk is waited
-for, the kernel's buffers fill and push back on the peer. Nothing is copied between the socket (or OpenSSL) and the
-write to the file, and where the line is fast no task sleeps: bytes that are there already are given at once (`ready`).
+What is received is written to the disk before more is read, so one buffer is enough, and while the disk is slow the
+kernel's buffers fill and push back on the peer. Nothing is copied between the socket (or OpenSSL) and the write to the
+file, and on a fast network path no task sleeps: bytes that have arrived are returned at once (`ready`).
 """
 
 from __future__ import annotations
@@ -13,88 +13,88 @@ import socket
 from contextlib import suppress
 
 from modelferry.errors import ConnectionFailed
+from modelferry.http.transport.throttle import ReceiveWindow
 
-#: Bytes of all connections' buffers together, of the 48 MB that the process may have: OpenSSL's may grow as large.
+#: Bytes of all connections' buffers together, of the 48 MB that the process may use: OpenSSL's may grow as large.
 _ALL_BUFFERS = 4 * 1024 * 1024
 #: Bytes of one buffer: from one TLS record to what makes the calls for it (some 30 us) cost less than 10 % of the time
 #: in which it is received, decrypted and written.
-_LEAST, _MOST = 16 * 1024, 256 * 1024
-#: Bytes that are waited for in the kernel: to wake up for each packet took 4 of 19 CPU seconds for each GB on a line of
-#: 180 ms. No more, so that the peer's window stays open.
-_GATHERED = 32 * 1024
+_MIN_BUFFER, _MAX_BUFFER = 16 * 1024, 256 * 1024
+#: Bytes that the kernel collects before it wakes us: to wake up for each packet took 4 of 19 CPU seconds for each GB on
+#: a network path of 180 ms. No more, so that the peer's window stays open.
+_LOW_WATER = 32 * 1024
 
 
 def buffer_size(connections: int) -> int:
     """Bytes of a connection's buffer, where there are `connections` at once."""
-    return min(max(_ALL_BUFFERS // max(1, connections), _LEAST), _MOST)
+    return min(max(_ALL_BUFFERS // max(1, connections), _MIN_BUFFER), _MAX_BUFFER)
 
 
 class Connection:
-    """An open TCP connection, whose `dialled` socket it owns from here on. Used by one task at a time."""
+    """An open TCP connection, which owns its `connected` socket. Used by one task at a time."""
 
-    def __init__(self, size: int, dialled: socket.socket) -> None:
+    def __init__(self, size: int, connected: socket.socket) -> None:
         """`size`: bytes of the buffer."""
         self.size = size
+        #: Under which limit it was opened; None: under none.
+        self.window: ReceiveWindow | None = None
         self._loop = asyncio.get_running_loop()
-        self._socket = dialled
-        dialled.setblocking(False)
-        # Its pages take memory when they are written to: a slow line never fills the large ones.
+        self._socket = connected
+        connected.setblocking(False)
+        # Its pages take memory when they are written to: a slow connection never fills the large ones.
         self._buffer = memoryview(mmap.mmap(-1, size))
         self._filled = 0
-        self._given = False
+        #: The bytes in the buffer were returned; all but the last `_unread` of them are used up.
+        self._returned = False
         self._unread = 0
         self._unsent = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-        #: The kernel tells of so many bytes (SO_RCVLOWAT), or of the end.
-        self._told_at = 1
-        #: Bytes that came and are neither in the buffer nor given out, at most.
+        #: Bytes for which the kernel wakes us (SO_RCVLOWAT); it also does at the end.
+        self._low_water = 1
+        #: Bytes that were received and are neither in the buffer nor returned, at most.
         self._held = 0
         self.ended = False
         #: The address at the other end; empty where it is a socket of this process.
-        self.peer = _peer_of(dialled)
-        #: Requests that this connection has carried.
-        self.used = 0
-        #: Bytes that came from the socket since its last request, TLS and all.
+        self.peer = _peer_of(connected)
+        #: Bytes that were read from the socket since its last request, with TLS's own.
         self.received = 0
         #: How many more may be read from the socket; None: as many as there are.
         self.allowance: int | None = None
 
-    @property
-    def quiet(self) -> bool:
-        """Still open, and nothing came that nobody asked for (RFC 9112 section 11.2)."""
-        self._forget()
+    def is_idle(self) -> bool:
+        """Whether it is still open and received nothing that was not requested (RFC 9112 section 11.2)."""
+        self._free_returned()
         self.allowance = None
         self._pull(1)
-        self._held = 0  # what is there is of no answer
+        self._held = 0  # what is there belongs to no response
         return not self.ended and self._filled == 0
 
     async def handshake(self) -> None:
-        """Nothing to agree on, over plain TCP."""
+        """Nothing to negotiate, over plain TCP."""
 
     def send(self, data: bytes) -> None:
-        """Send a request head: small, so there is nothing to wait for."""
+        """Send a request: small, so there is nothing to wait for."""
         self._begin()
         self._send(data)
 
     def _begin(self) -> None:
-        self.used += 1
         self.received, self.allowance = 0, None
 
     def ready(self, wanted: int) -> memoryview | None:
-        """What `take` gives, without waiting; None where fewer than `wanted` bytes are there and more may come."""
-        self._forget()
+        """What `take` returns, without waiting; None where fewer than `wanted` bytes are there and more may arrive."""
+        self._free_returned()
         wanted = min(wanted, self.size)
         self._pull(wanted)
         if self._filled < wanted and not self.ended:
             return None
         if not self._filled and self._failure is not None:
             raise ConnectionFailed(f"the connection broke: {reason_of(self._failure)}") from self._failure
-        self._given = True
+        self._returned = True
         return self._buffer[: self._filled]
 
     async def take(self, wanted: int) -> memoryview:
-        """At least `wanted` bytes (or a whole buffer), or fewer where the peer ended; empty where nothing is left.
+        """At least `wanted` bytes (or a full buffer), or fewer where the peer ended; empty where nothing is left.
 
         The view is good until the next call. Raises ConnectionFailed where the connection broke and nothing is left.
         """
@@ -103,17 +103,17 @@ class Connection:
         return view
 
     def unread(self, count: int) -> None:
-        """The last `count` bytes of what was given out are not used, and are given again."""
+        """The last `count` bytes of what was returned were not used, and are returned again."""
         self._unread = count
 
     async def more(self, wanted: int) -> None:
-        """Wait until `ready` gives `wanted` bytes, or all of the allowance is read."""
+        """Wait until `ready` returns `wanted` bytes, or all of the allowance is read."""
         await self._readable(min(wanted, self.size))
 
-    def narrow(self, receive: int) -> None:
-        """Have the kernel hold at most about twice `receive` bytes; those that it holds already stay."""
+    def limit_receive_buffer(self, size: int) -> None:
+        """Have the kernel hold at most about twice `size` bytes; those that it holds already stay."""
         with suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def abort(self) -> None:
         """Close at once. What was received already can still be taken."""
@@ -124,16 +124,16 @@ class Connection:
         self.ended = True
         self._wake()
 
-    def _forget(self) -> None:
-        """What was given out is used up, but for what is to be given again."""
-        if self._given:
+    def _free_returned(self) -> None:
+        """What was returned is used up, except for what is to be returned again."""
+        if self._returned:
             rest = self._unread
             if rest:
                 self._buffer[:rest] = self._buffer[self._filled - rest : self._filled]
-            self._given, self._filled, self._unread = False, rest, 0
+            self._returned, self._filled, self._unread = False, rest, 0
 
     def _pull(self, wanted: int) -> None:
-        """Bring what is there into the buffer, at least until `wanted` bytes are in it."""
+        """Read what has arrived into the buffer, at least until `wanted` bytes are in it."""
         while self._filled < wanted and not self.ended:
             count = self._receive(self._buffer[self._filled :])
             if count <= 0:
@@ -141,7 +141,8 @@ class Connection:
             self._filled += count
 
     def _receive(self, into: memoryview) -> int:
-        """Bytes that came from the socket; -1 where none are there yet, or none are allowed, 0 where the peer ended."""
+        """How many bytes were read from the socket; -1 where none are there yet, or none are allowed, 0 where the peer
+        ended."""
         if self.allowance is not None:
             if not self.allowance:
                 return -1
@@ -165,8 +166,8 @@ class Connection:
         if self.ended:
             return
         self._waiter = self._loop.create_future()
-        self._gather(wanted)
-        # By its number: a socket that the loop does not know yet would be asked for all it is, for an error's message.
+        self._set_low_water(wanted)
+        # By its number: for a socket that the loop does not know yet, asyncio would format an error message first.
         number = self._socket.fileno()
         self._loop.add_reader(number, self._on_readable, wanted)
         try:
@@ -181,15 +182,16 @@ class Connection:
         if self._filled >= wanted or self.ended or self.allowance == 0:
             self._wake()
         else:
-            self._gather(wanted)
+            self._set_low_water(wanted)
 
-    def _gather(self, wanted: int) -> None:
-        """Be woken up not before so many bytes are there as are missing to `wanted`. A limit counts what comes."""
-        missing = min(wanted - self._filled - self._held, _GATHERED)
+    def _set_low_water(self, wanted: int) -> None:
+        """Have the kernel wake us when the bytes that are missing to `wanted` are there. Not under a limit, which
+        counts each byte that arrives."""
+        missing = min(wanted - self._filled - self._held, _LOW_WATER)
         at = missing if missing > 1 and self.allowance is None else 1
-        if at != self._told_at:
-            self._told_at = at
-            with suppress(OSError):  # it is a saving, no more
+        if at != self._low_water:
+            self._low_water = at
+            with suppress(OSError):  # it only saves time
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, at)
 
     def _send(self, data: bytes) -> None:
@@ -206,7 +208,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return 0
         except (BrokenPipeError, ConnectionResetError):
-            return len(data)  # Reading tells the end, after what the peer said before it left: a TLS alert, say.
+            return len(data)  # Reading reports the end, after what the peer sent before: a TLS alert, for example.
         except OSError as error:
             self._fail(error)
             return len(data)
@@ -232,9 +234,9 @@ def reason_of(error: BaseException) -> str:
     return str(strerror or error or type(error).__name__)
 
 
-def _peer_of(dialled: socket.socket) -> str:
+def _peer_of(connected: socket.socket) -> str:
     try:
-        name = dialled.getpeername()
+        name = connected.getpeername()
     except OSError:
         return ""
     return str(name[0]) if isinstance(name, tuple) else ""

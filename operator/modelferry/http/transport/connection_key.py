@@ -1,4 +1,4 @@
-"""What a connection is good for, and how long a server may take."""
+"""What identifies the requests that a connection may serve, and how long a server may take."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from modelferry.http.wire import Origin
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a server may take, in seconds. ``floor`` is the least number of bytes that ``stall`` seconds must bring
-    to a stream; a slower one is aborted."""
+    """How long a server may take, in seconds: to establish a connection (with proxy and TLS), for a response head, and
+    without progress. ``floor``: bytes that a stream must receive in ``stall`` seconds; a slower one is closed."""
 
     connect: float = 15.0
     head: float = 30.0
@@ -22,7 +22,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionKey:
-    """What a connection is good for: one server, reached in one way, under one limit."""
+    """Requests with equal keys may share a connection: one server, reached by one route, under one limit."""
 
     origin: Origin
     route: Route

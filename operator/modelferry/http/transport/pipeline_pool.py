@@ -1,96 +1,59 @@
-"""Which connections requests share, and with which servers they may."""
+"""The pipelined connections of a pool, and the servers that requests may be pipelined to. Opens nothing itself."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import Protocol
 
-from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.connection_key import ConnectionKey
 from modelferry.http.transport.pipelining import DEPTH, PipelinedConnection, PipeliningPolicy
-from modelferry.http.transport.response import ConnectionOwner
 from modelferry.http.wire import Head, Origin
 
 
-class Stock(ConnectionOwner, Protocol):
-    """Whose connections they are."""
-
-    async def borrow(self, key: ConnectionKey) -> Connection:
-        """A connection to share."""
-
-    def drop(self, connection: Connection) -> None:
-        """Close `connection`."""
-
-
 class PipelinePool:
-    """The pipes to each server. ``trust``: in servers that are sent requests behind others."""
+    """The pipelined connections to each server. ``policy``: whether servers are still sent pipelined requests."""
 
-    def __init__(self, stock: Stock) -> None:
-        self.trust = PipeliningPolicy()
-        self._stock = stock
+    def __init__(self) -> None:
+        self.policy = PipeliningPolicy()
         self._pipes: dict[ConnectionKey, list[PipelinedConnection]] = {}
-        self._framed: set[ConnectionKey] = set()
+        #: Servers that kept a connection open behind a response, so that it said where it ended.
+        self._persistent: set[ConnectionKey] = set()
 
-    def see(self, key: ConnectionKey, head: Head) -> None:
-        """A server kept a connection behind the answer with `head`, which said where it ended."""
-        proxy = key.route.proxies.of(key.origin.url)
-        # A proxy that forwards requests has a mind of its own.
+    def observe(self, key: ConnectionKey, head: Head) -> None:
+        """A server kept a connection open behind the response with `head`."""
+        proxy = key.route.proxies.for_url(key.origin.url)
+        # A proxy that forwards requests answers by rules of its own.
         if head.version >= (1, 1) and (proxy is None or not proxy.forwards(key.origin.url)):
-            self._framed.add(key)
+            self._persistent.add(key)
 
     def allows(self, key: ConnectionKey) -> bool:
-        """May requests to a server share a connection? A limit pays for what each connection may bring beforehand, and
-        a presigned URL may be at another server."""
-        return key in self._framed and key.route.presigner is None and not key.throttle.limited and self.trust.given
+        """Whether requests to a server may be pipelined. Not under a limit, which is paid for each connection before
+        the bytes arrive; and not to a presigned URL, which may be at another server."""
+        return (
+            key in self._persistent and key.route.presigner is None and not key.throttle.limited and self.policy.allowed
+        )
 
     def count(self, origin: Origin) -> int:
-        """Connections to `origin` that requests share."""
+        """Pipelined connections to `origin`."""
         return sum(not pipe.ended for key, pipes in self._pipes.items() if key.origin == origin for pipe in pipes)
 
-    def pipe(self, key: ConnectionKey) -> PipelinedConnection:
-        """The one that fewest wait for; a new one where none has room, so that there are no more than necessary."""
+    def least_loaded(self, key: ConnectionKey) -> PipelinedConnection | None:
+        """The one with the fewest requests; None where each is full, or there is none."""
         pipes = self._pipes[key] = [pipe for pipe in self._pipes.get(key, ()) if not pipe.ended]
         least = min(pipes, key=lambda pipe: pipe.requests, default=None)
-        if least is not None and least.requests < DEPTH:
-            return least
-        pipes.append(PipelinedConnection(partial(self._stock.borrow, key), self._stock.drop))
-        return pipes[-1]
+        return least if least is not None and least.requests < DEPTH else None
 
-    def lender(self, pipe: PipelinedConnection) -> ConnectionOwner:
-        """Whose the connection of `pipe` is for one answer."""
-        return _Turn(self, pipe, self._stock)
+    def add(self, key: ConnectionKey, pipe: PipelinedConnection) -> PipelinedConnection:
+        """Take in a new one, and return it."""
+        self._pipes.setdefault(key, []).append(pipe)
+        return pipe
 
     def end(self, pipe: PipelinedConnection, *, keep: bool = False) -> None:
-        """Nothing more is read from `pipe`; its connection is closed, unless it is to `keep`."""
-        self.trust.lost(pipe.end(keep=keep))
+        """Nothing more is read from `pipe`; its connection is closed, unless it is to be kept."""
+        self.policy.unanswered(pipe.end(keep=keep))
 
     async def close(self) -> None:
-        """Open no more connections."""
+        """Stop opening connections."""
         opening = [pipe.opening for pipes in self._pipes.values() for pipe in pipes]
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
-
-
-class _Turn:
-    """Lends the connection of a pipe to an answer whose turn it is."""
-
-    def __init__(self, pipelines: PipelinePool, pipe: PipelinedConnection, stock: Stock) -> None:
-        self._sharing, self._pipe, self._stock = pipelines, pipe, stock
-
-    def followed(self) -> bool:
-        return self._pipe.requests > 1
-
-    def window(self, key: ConnectionKey, connection: Connection) -> int:
-        return self._stock.window(key, connection)
-
-    def release(self, key: ConnectionKey, connection: Connection, kept: Head | None) -> None:
-        if self._pipe.ended:
-            return
-        if kept is not None and self.followed():
-            self._pipe.next()
-            return
-        self._sharing.end(self._pipe, keep=kept is not None)
-        if kept is not None:
-            self._stock.release(key, connection, kept)

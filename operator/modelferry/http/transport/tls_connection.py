@@ -1,6 +1,6 @@
 """A connection that speaks TLS itself, over OpenSSL's memory buffers, and decrypts straight into its own buffer.
 
-Why not asyncio's: it keeps a buffer of 256 KiB and up to 512 KiB of ciphertext for each connection (47.5 MB of RSS
+Why not asyncio's TLS: it keeps a buffer of 256 KiB and up to 512 KiB of ciphertext for each connection (47.5 MB of RSS
 with 16 of them, measured; 35.5 MB like this), and when a peer closes while reading is paused it drops what it has not
 passed on yet. Why not `ssl.SSLSocket`: OpenSSL reads a socket twice for each record of 16 KiB.
 """
@@ -10,55 +10,53 @@ from __future__ import annotations
 import socket
 import ssl
 
+from modelferry.http.tls.session import TLSSession
 from modelferry.http.transport.connection import Connection
 
 #: What a record adds to its 16 KiB of content at most (RFC 8446 section 5.2), rounded up.
 _RECORD, _RECORD_OVERHEAD = 16 * 1024, 256
 #: What it adds at least: a header, the content's type, and the tag of the shortest cipher (RFC 8446 section 5.2).
 _LEAST_OVERHEAD = 5 + 1 + 8
-#: Bytes of a buffer that is meant for a fast line.
+#: Bytes of a buffer that is meant for a fast network path.
 _FAST = 8 * _RECORD
-#: Ciphertext as it comes from the socket. One buffer for all connections: it is emptied in the call that fills it.
+#: Ciphertext as it is received. One buffer for all connections: it is emptied in the call that fills it.
 _CIPHERTEXT = memoryview(bytearray(16 * (_RECORD + _RECORD_OVERHEAD)))
 
 
 class TLSConnection(Connection):
-    """TLS with the server called `host`, whose certificate `context` verifies. `handshake` comes before anything
+    """TLS with the server called `host`, whose certificate `context` verifies. Call `handshake` before anything
     else."""
 
-    def __init__(self, size: int, dialled: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(size, dialled)
-        # What comes at once fills the buffer about once, so that little has to wait within OpenSSL; that of a weak line
-        # by the record, since OpenSSL keeps as much memory as it was ever given at once.
+    def __init__(self, size: int, connected: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(size, connected)
+        # What is received at once fills the buffer about once, so that little has to wait within OpenSSL; on a slow
+        # path one record, since OpenSSL keeps as much memory as it was ever given at once.
         at_once = size if size >= _FAST else _RECORD
         self._ciphertext = _CIPHERTEXT[: at_once + _RECORD_OVERHEAD]
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._session = TLSSession(context, host)
 
     async def handshake(self) -> None:
-        """Raises ssl.SSLError where no agreement is reached, OSError where the server leaves."""
+        """Raises ssl.SSLError where the handshake fails, OSError where the server closes the connection."""
         while True:
             try:
-                self._tls.do_handshake()
-                return
-            except ssl.SSLWantReadError:
-                pass
+                if self._session.handshake():
+                    return
             finally:
                 self._flush()  # in case of an error, the alert that tells the server why
-            await self._ciphertext_came()
+            await self._receive_ciphertext()
 
     def send(self, data: bytes) -> None:
         self._begin()
-        self._tls.write(data)
+        self._session.write(data)
         self._flush()
 
-    async def _ciphertext_came(self) -> None:
+    async def _receive_ciphertext(self) -> None:
         while (count := super()._receive(self._ciphertext)) < 0:
-            # Nothing can be wanted of the plaintext yet: any byte from the socket ends the wait.
+            # No plaintext can be waited for yet: any byte from the socket ends the wait.
             await self._readable(0)
         if count == 0:
             raise self._failure or ConnectionResetError("closed the connection within the TLS handshake")
-        self._incoming.write(self._ciphertext[:count])
+        self._session.feed(self._ciphertext[:count])
 
     def _receive(self, into: memoryview) -> int:
         """Plaintext: what OpenSSL holds, and where it holds none, from the socket."""
@@ -66,14 +64,14 @@ class TLSConnection(Connection):
             received = super()._receive(self._ciphertext)
             if received <= 0:
                 return received
-            self._incoming.write(self._ciphertext[:received])
+            self._session.feed(self._ciphertext[:received])
             self._held += received
         return count
 
     def _decrypt(self, into: memoryview) -> int:
-        """As many records as there are, and have room in `into`; -1 where there is none, 0 where no more will come."""
+        """As many records as there are and fit into `into`; -1 where there is none, 0 where no more will arrive."""
         count, room = 0, len(into)
-        read = self._tls.read
+        read, pending = self._session.read, self._session.pending
         try:
             while count < room:
                 # With a buffer it returns a count; its type only knows the other form.
@@ -83,7 +81,7 @@ class TLSConnection(Connection):
                     break
                 count += got
                 # Of the record nothing is left: its header and tag are gone too.
-                self._held -= got if self._tls.pending() else got + _LEAST_OVERHEAD
+                self._held -= got if pending() else got + _LEAST_OVERHEAD
         except ssl.SSLWantReadError:
             # All but part of a record was given out.
             self._held = min(max(0, self._held), _RECORD + _RECORD_OVERHEAD)
@@ -91,10 +89,10 @@ class TLSConnection(Connection):
                 count = -1
         except ssl.SSLError as error:
             self._fail(error)
-        if self._outgoing.pending:
+        if self._session.has_outgoing:
             self._flush()
         return count
 
     def _flush(self) -> None:
-        if not self.ended and self._outgoing.pending:
-            self._send(self._outgoing.read())
+        if not self.ended and self._session.has_outgoing:
+            self._send(self._session.outgoing())

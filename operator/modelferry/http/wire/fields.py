@@ -1,4 +1,4 @@
-"""Values of the header fields that a verdict depends on. Each reader returns None for what it cannot understand."""
+"""Values of the header fields that decisions depend on. Each reader returns None for what it cannot read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.head import Head
 from modelferry.http.wire.ratelimit import until_reset
 
-#: Seconds that a Retry-After is held to: a busy server is left alone at least one, and never obeyed beyond five
-#: minutes, after which asking again is cheap.
+#: Seconds that a Retry-After is clamped to: a busy server is left alone for at least one, and never for more than five
+#: minutes, after which another request is cheap.
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 300.0
 
 #: More decimal digits than any file's size has; longer ones are refused before they become a number.
@@ -55,7 +55,7 @@ def validator(head: Head) -> tuple[str, ServerBehavior]:
     """
     etag = head.get("etag")
     if etag is not None:
-        if _STRONG_ETAG.fullmatch(etag):
+        if is_strong_etag(etag):
             return etag, ServerBehavior.WELL_BEHAVED
         return "", ServerBehavior.WEAK_VALIDATOR
     modified, date = http_date(head.get("last-modified")), http_date(head.get("date"))
@@ -64,6 +64,11 @@ def validator(head: Head) -> tuple[str, ServerBehavior]:
     if date is None or date - modified < 1:
         return "", ServerBehavior.LAST_MODIFIED_TOO_RECENT
     return f"Last-Modified: {head.get('last-modified')}", ServerBehavior.WELL_BEHAVED
+
+
+def is_strong_etag(text: str) -> bool:
+    """Whether `text` is a well-formed ETag that is not weak (RFC 9110 section 8.8.3)."""
+    return _STRONG_ETAG.fullmatch(text) is not None
 
 
 def http_date(text: str | None) -> float | None:
@@ -79,7 +84,7 @@ def http_date(text: str | None) -> float | None:
 
 
 def retry_after(head: Head) -> float | None:
-    """Seconds that the server asks us to wait, clamped: by Retry-After (RFC 9110 section 10.2.3), or else by RateLimit.
+    """Seconds that the server asks to wait, clamped: by Retry-After (RFC 9110 section 10.2.3), or else by RateLimit.
 
     A date is taken relative to the response's own Date, so that our clock does not matter.
     """

@@ -7,13 +7,13 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from modelferry import __version__
-from modelferry.http.auth.credentials import FORM
+from modelferry.http.auth.credentials import FORM_TYPE, HeaderFields
 from modelferry.values.urls import DEFAULT_PORTS, ascii_url, host_port, server_of
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A server as a connection sees it."""
+    """A server: scheme, host and port."""
 
     scheme: str
     host: str
@@ -38,46 +38,50 @@ class Origin:
 
 @lru_cache(maxsize=256)
 def _origin_of(url: str) -> Origin:
-    # Asked several times for each request, and told in a tenth of the time.
+    # Needed several times for each request; the cache takes a tenth of the time.
     url = ascii_url(url)
     return Origin(urlsplit(url).scheme, *server_of(url))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """GET of the bytes from `start` to `end` (exclusive) of `url`; of the whole file where `end` is None.
+    """A request for `url`: for the bytes from `start` to `end` (exclusive), or for all of it where `end` is None.
 
-    ``fresh`` asks caches on the way to fetch anew: set after they handed out wrong bytes. ``fields``: what this URL's
-    server wants to see besides; secrets may be among them. ``form``: is POSTed instead, URL-encoded, where it is not
-    empty. ``absolute``: for a proxy that forwards it (RFC 9112 section 3.2.2).
+    ``fresh`` asks caches on the way to fetch it again: set after they served corrupt data. ``method``: GET, HEAD or
+    POST. ``fields``: further header fields; one called Accept replaces the default. ``credential``: the fields that
+    authenticate the request. ``form``: the body of a POST, URL-encoded. ``absolute``: in absolute form, for a proxy
+    that forwards it (RFC 9112 section 3.2.2).
     """
 
     url: str
     start: int = 0
     end: int | None = None
     fresh: bool = False
-    fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    method: str = "GET"
+    fields: HeaderFields = field(default=(), repr=False)
+    credential: HeaderFields = field(default=(), repr=False)
     form: bytes = field(default=b"", repr=False)
     absolute: bool = False
 
     def encode(self) -> bytes:
-        """The request head as it goes on the wire. Built from nothing each time: a redirect inherits no field."""
+        """The request as it is sent. Built from nothing each time: a redirect inherits no field."""
         parts = urlsplit(ascii_url(self.url))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         origin = Origin.of(self.url)
         lines = [
-            f"{'POST' if self.form else 'GET'} {origin.url if self.absolute else ''}{target} HTTP/1.1",
+            f"{self.method} {origin.url if self.absolute else ''}{target} HTTP/1.1",
             f"Host: {origin.authority}",
             f"User-Agent: modelferry/{__version__}",
-            "Accept: */*",
             "Accept-Encoding: identity",
             "Want-Content-Digest: sha-256=10",  # RFC 9530 section 4
         ]
+        if not any(name == "Accept" for name, _ in self.fields):
+            lines.append("Accept: */*")
         if self.end is not None:
             lines.append(f"Range: bytes={self.start}-{self.end - 1}")
         if self.fresh:
             lines.append("Cache-Control: no-cache")
-        lines += [f"{name}: {value}" for name, value in self.fields]
+        lines += [f"{name}: {value}" for name, value in (*self.fields, *self.credential)]
         if self.form:
-            lines += [f"Content-Type: {FORM}", f"Content-Length: {len(self.form)}"]
+            lines += [f"Content-Type: {FORM_TYPE}", f"Content-Length: {len(self.form)}"]
         return "\r\n".join([*lines, "", ""]).encode("ascii") + self.form

@@ -1,4 +1,4 @@
-"""The checkpoint's asynchronous face: what it says of a download while it runs."""
+"""The asynchronous checkpoint: progress during a download, and commits of small files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modelferry.messages import ChunkMap
 CHUNK = 4096
 
 
-async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
+async def test_a_chunk_that_is_committed_between_two_telemetry_reports_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelferry.manifest.chunks.CHUNK_SIZE", CHUNK)
@@ -28,8 +28,8 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
         await checkpoint.report_telemetry(Telemetry(in_flight=CHUNK + 100))
         assert checkpoint.progress().received == CHUNK + 100
         inode = (tmp_path / ".modelferry/incoming" / manifest.revision / "a").stat().st_ino
-        receipt = await checkpoint.commit_chunk(WrittenChunk(0, 0, 0, inode, '"v"', "source"))
-        assert receipt.committed
+        result = await checkpoint.commit_chunk(WrittenChunk(0, 0, 0, inode, '"v"', "source"))
+        assert result.committed
         assert (checkpoint.progress().done, checkpoint.progress().received) == (CHUNK, CHUNK + 100)
         await checkpoint.report_telemetry(Telemetry(in_flight=200, active=(("a", CHUNK + 50), ("a", 0))))
         assert checkpoint.chunks() == ChunkMap(manifest.revision, 4, 1, 1, 0, 1, "dipp")
@@ -38,7 +38,7 @@ async def test_a_chunk_that_is_committed_between_two_words_of_fetch_counts_once(
         await checkpoint.close()
 
 
-async def test_small_files_that_come_one_after_the_other_are_committed_together(
+async def test_small_files_that_are_reported_one_after_the_other_are_committed_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[int] = []
@@ -56,12 +56,12 @@ async def test_small_files_that_come_one_after_the_other_are_committed_together(
     try:
         await checkpoint.open(manifest)
         incoming = tmp_path / ".modelferry/incoming" / manifest.revision
-        told = []
+        commits_of_files = []
         for number, entry in enumerate(manifest.files[:10]):
-            report = WrittenChunk(number, 0, 0, (incoming / entry.path).stat().st_ino, '"v"', "source")
-            told.append(asyncio.create_task(checkpoint.commit_chunk(report)))
+            chunk = WrittenChunk(number, 0, 0, (incoming / entry.path).stat().st_ino, '"v"', "source")
+            commits_of_files.append(asyncio.create_task(checkpoint.commit_chunk(chunk)))
             await asyncio.sleep(0)
-        assert all(receipt.committed for receipt in await asyncio.gather(*told))
+        assert all(result.committed for result in await asyncio.gather(*commits_of_files))
         assert commits == [10]
     finally:
         await checkpoint.close()

@@ -1,14 +1,14 @@
-"""How far a download is, as people see it."""
+"""The progress of a download as people see it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from modelferry.engine.checkpoint.api import Telemetry
-from modelferry.engine.checkpoint.chunk_store import ChunkRow
+from modelferry.engine.checkpoint.chunk_store_reader import ChunkRow
 from modelferry.engine.checkpoint.digests import RunningDigest
 from modelferry.engine.checkpoint.file_states import FileState
-from modelferry.engine.checkpoint.progress_report import letters_of, progress_of
+from modelferry.engine.checkpoint.progress_report import chunk_letters, progress_report
 from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.messages import FileProgress, Progress
 
@@ -29,28 +29,28 @@ QUIET = Telemetry()
 
 def progress(*states: FileState, telemetry: Telemetry = QUIET, speed: float = 0.0, message: str = "") -> Progress:
     received = sum(state.done for state in states) + telemetry.in_flight
-    return progress_of(
+    return progress_report(
         "r", states, telemetry, received=received, phase="fetching", speed=speed, rehashed=0, message=message
     )
 
 
-def test_bytes_on_the_disk_and_bytes_in_flight_are_told_apart() -> None:
+def test_committed_bytes_and_received_bytes_are_counted_separately() -> None:
     seen = progress(state(0, 4, verified=True), state(1, 2), telemetry=Telemetry(in_flight=5, connections=3, retries=1))
     assert (seen.total, seen.done, seen.received) == (80, 60, 65)
     assert (seen.files_total, seen.files_done, seen.connections, seen.retries) == (2, 1, 3, 1)
 
 
-def test_more_in_flight_than_is_left_is_not_believed() -> None:
+def test_received_bytes_do_not_exceed_the_total() -> None:
     assert progress(state(0, 3), telemetry=Telemetry(in_flight=100)).received == 40
 
 
-def test_nobody_knows_the_end_of_what_does_not_move() -> None:
+def test_there_is_no_estimate_without_a_speed() -> None:
     assert progress(state(0, 2)).eta is None
     assert progress(state(0, 2), speed=5.0).eta == 4.0
     assert progress(state(0, 4)).eta == 0.0
 
 
-def test_files_that_are_worked_on_come_first() -> None:
+def test_active_files_are_listed_first() -> None:
     states = [state(0, 4, verified=True), state(1, 0), state(2, 1)]
     assert progress(*states).files == (
         FileProgress("f2", 40, 10, "fetching"),
@@ -69,13 +69,13 @@ def test_the_checksum_is_known_when_all_files_are() -> None:
     assert progress(good, wrong).checksum == "mismatch"
 
 
-def test_what_the_fetching_side_says_is_shown_unless_there_is_something_to_say_here() -> None:
+def test_the_checkpoints_message_replaces_that_of_the_fetching_side() -> None:
     telemetry = Telemetry(message="trying again")
     assert progress(state(0, 0), telemetry=telemetry).message == "trying again"
     assert progress(state(0, 0), telemetry=telemetry, message="set aside").message == "set aside"
 
 
-def test_a_file_keeps_count() -> None:
+def test_a_file_counts_its_done_bytes() -> None:
     found = state(0, 2)
     found.mark_done(replace(found.rows[2], done=True))
     found.mark_done(replace(found.rows[2], done=True))
@@ -90,6 +90,6 @@ def test_a_file_keeps_count() -> None:
 def test_each_chunk_has_a_letter_in_the_order_of_the_manifest() -> None:
     first, second = state(0, 4), state(1, 1)
     second.rows[2] = replace(second.rows[2], digest=b"x")  # was done once
-    assert letters_of([first, second], []) == "dddd" + "dpbp"
-    assert letters_of([first, second], [("f1", 15), ("f1", 29), ("f0", 0), ("f9", 3)]) == "dddd" + "diip"
-    assert letters_of([], [("f1", 15)]) == ""
+    assert chunk_letters([first, second], []) == "dddd" + "dpbp"
+    assert chunk_letters([first, second], [("f1", 15), ("f1", 29), ("f0", 0), ("f9", 3)]) == "dddd" + "diip"
+    assert chunk_letters([], [("f1", 15)]) == ""

@@ -1,4 +1,4 @@
-"""Repair without a network: what is fetched, what a crash at any step leaves, what is refused."""
+"""Repair without a network: what is fetched, what a kill at any step leaves, what is rejected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from modelferry.engine.checkpoint.api import CommitResult, WrittenChunk
 from modelferry.engine.checkpoint.worker import CheckpointWorker
-from modelferry.engine.maintenance.repair import plan
+from modelferry.engine.maintenance.repair import plan_repair
 from modelferry.engine.maintenance.repair_files import Repairer
 from modelferry.engine.maintenance.revision_check import Report, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
@@ -22,7 +22,7 @@ from modelferry.manifest.entries import content_addressed
 from unit.engine.storage.faulty_disk import Killed, kill_at
 
 CHUNK = 4096
-#: Calls that change the disk while a file of four chunks in one directory is repaired, two of them anew.
+#: Calls that change the disk while a file of four chunks in one directory is repaired, two of which are fetched.
 STEPS = 26
 CALLS = ("fsync", "fdatasync", "rename", "mkdir", "unlink", "rmdir", "fchmod", "copy_file_range")
 DATA = Random(3).randbytes(3 * CHUNK + 100)
@@ -40,7 +40,7 @@ def manifest() -> Manifest:
 
 @dataclass
 class Damaged:
-    """A published model, two chunks of which are not what they were."""
+    """A published model, two chunks of which are damaged."""
 
     directory: Path
     before: bytes
@@ -55,7 +55,7 @@ class Damaged:
         return self.directory / ".modelferry" / "incoming" / self.report.revision / "d" / "a"
 
     def write(self, index: int, data: bytes = DATA) -> int:
-        """What the fetching side does; returns the file's inode."""
+        """Write a chunk as the fetching side does; returns the inode of the copy."""
         with self.copy.open("r+b") as file:
             file.seek(index * CHUNK)
             file.write(data[index * CHUNK : (index + 1) * CHUNK])
@@ -65,9 +65,9 @@ class Damaged:
         return repairer.commit_chunk(WrittenChunk(0, index, 0, self.write(index, data), '"v"', "m"))
 
     def repair(self) -> tuple[int, ...]:
-        """All of it; returns what was missing."""
+        """Repair everything; returns the chunks that were missing."""
         repairer = Repairer(self.directory, self.report)
-        [file] = repairer.open(plan(self.report, manifest())).files
+        [file] = repairer.open(plan_repair(self.report, manifest())).files
         for index in file.missing:
             assert self.deliver(repairer, index).committed
         assert repairer.verify_file(0).verified
@@ -104,7 +104,7 @@ def test_only_damaged_chunks_are_missing(damaged: Damaged) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_the_next_repair_completes_it(
+def test_a_kill_at_any_step_leaves_the_old_or_the_right_file_and_the_next_repair_completes_it(
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     with monkeypatch.context() as patch, suppress(Killed):
@@ -118,7 +118,7 @@ def test_killed_at_any_step_the_published_file_is_the_old_or_the_right_one_and_t
     assert verify(damaged.directory).ok
 
 
-def test_those_are_all_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_has_no_more_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         kill_at(patch, STEPS + 1, *CALLS)
         damaged.repair()
@@ -126,7 +126,7 @@ def test_those_are_all_steps(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_stopped_repair_fetched_is_not_fetched_again(damaged: Damaged) -> None:
     first = Repairer(damaged.directory, damaged.report)
-    first.open(plan(damaged.report, manifest()))
+    first.open(plan_repair(damaged.report, manifest()))
     assert damaged.deliver(first, 3).committed
     damaged.write(1, bytes(len(DATA)))  # was being written
     first.close()
@@ -134,9 +134,7 @@ def test_what_a_stopped_repair_fetched_is_not_fetched_again(damaged: Damaged) ->
     assert damaged.now == DATA
 
 
-def test_a_file_system_that_cannot_copy_by_itself_is_copied_through_this_process(
-    damaged: Damaged, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_the_file_system_cannot_copy_this_process_does(damaged: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(*_: object) -> int:
         raise OSError(18, "Invalid cross-device link")
 
@@ -145,21 +143,21 @@ def test_a_file_system_that_cannot_copy_by_itself_is_copied_through_this_process
     assert damaged.now == DATA
 
 
-def test_wrong_bytes_are_not_taken_and_again_and_again_they_are_another_file(damaged: Damaged) -> None:
+def test_other_bytes_are_rejected_and_after_three_times_the_source_has_changed(damaged: Damaged) -> None:
     repairer = Repairer(damaged.directory, damaged.report)
-    repairer.open(plan(damaged.report, manifest()))
+    repairer.open(plan_repair(damaged.report, manifest()))
     other = bytes(len(DATA))
     assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
     assert damaged.deliver(repairer, 1, other) == CommitResult(False, "digest")
-    with pytest.raises(SourceChanged, match="d/a: chunk 1 came 3 times from m with other bytes than were published"):
+    with pytest.raises(SourceChanged, match="d/a: chunk 1 arrived 3 times from m with other bytes than were published"):
         damaged.deliver(repairer, 1, other)
     repairer.close()
     assert damaged.now == damaged.before
 
 
-def test_what_was_written_to_another_inode_is_not_taken(damaged: Damaged) -> None:
+def test_a_chunk_of_another_inode_or_generation_is_rejected(damaged: Damaged) -> None:
     repairer = Repairer(damaged.directory, damaged.report)
-    repairer.open(plan(damaged.report, manifest()))
+    repairer.open(plan_repair(damaged.report, manifest()))
     damaged.write(1)
     assert repairer.commit_chunk(WrittenChunk(0, 1, 0, 1, '"v"', "m")) == CommitResult(False, "stale")
     repairer.restart_file(0, 0)
@@ -167,12 +165,12 @@ def test_what_was_written_to_another_inode_is_not_taken(damaged: Damaged) -> Non
     repairer.close()
 
 
-def test_a_disk_without_room_for_the_copy_is_told_and_nothing_changed(
+def test_a_disk_without_space_for_the_copy_is_reported_and_nothing_changed(
     damaged: Damaged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelferry.engine.storage.tree.Tree.disk_space", lambda self: (1000, 1 << 30))
     repairer = Repairer(damaged.directory, damaged.report)
     with pytest.raises(InsufficientSpace, match="are missing"):
-        repairer.open(plan(damaged.report, manifest()))
+        repairer.open(plan_repair(damaged.report, manifest()))
     repairer.close()
     assert damaged.now == damaged.before

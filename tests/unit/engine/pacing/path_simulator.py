@@ -27,7 +27,7 @@ from modelferry.engine.pacing import (
     stream_meter,
 )
 from modelferry.http.backoff import backoff
-from modelferry.http.transport.throttle import LEAST_STREAM
+from modelferry.http.transport.throttle import MIN_STREAM_RATE
 from modelferry.manifest import chunks_of
 
 SEGMENT = 1448
@@ -145,7 +145,7 @@ class Download:
         if self.adaptive and not self._limited:
             for stream in find_slow(self._streams(), self._controller, now):
                 self._drop(stream)
-        bound = max(1, min(self._controller.allowed, self.limit(now) // LEAST_STREAM))
+        bound = max(1, min(self._controller.allowed, self.limit(now) // MIN_STREAM_RATE))
         while len(self._attempts) < bound and (task := self._next()):
             self._start(task)
         if self.adaptive:
