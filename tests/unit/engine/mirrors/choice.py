@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import FetchTask, RangeTask
+from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.pacing import Load
 from modelferry.http.wire import Origin
@@ -31,9 +32,14 @@ class Choice:
         self.registry.reached = {location.origin for location in self.file.locations}
         self.task = RangeTask.of(self.file.chunks[0])
 
+    def begin(self, mirror: str) -> None:
+        """The first chunk is begun at `mirror`."""
+        self.file.advance_chunk(0, ChunkEvent.STARTED)
+        self.file.assemblies[0].mirror = mirror
+
     def select(
         self,
-        task: RangeTask | None = None,
+        task: FetchTask | None = None,
         waiting: int = 0,
         in_flight: Mapping[Origin, int] | None = None,
         *,

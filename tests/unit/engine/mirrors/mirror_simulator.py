@@ -13,10 +13,13 @@ from math import inf
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import FetchTask, RangeTask, next_part
+from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror, MirrorRegistry, MirrorSelector
 from modelferry.engine.pacing import Load
 from modelferry.manifest import Digest, FileEntry, Location, chunk_count
+from unit.engine.task_queue_use import pop
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class Race:
             while len(attempts) < self.connections and (found := self._next(registry, queue, file, now, attempts)):
                 task, location = found
                 name = location.mirror
-                file.assembly(task.chunk).mirror = name
+                file.advance_chunk(task.chunk.index, ChunkEvent.STARTED)
+                file.assemblies[task.chunk.index].mirror = name
                 first = now + self.paths[name].rtt * (1 if name in connected else 3)
                 attempts.append(_Attempt(task, location, now, first, task.start))
                 _update_load(registry, attempts)
@@ -96,17 +100,17 @@ class Race:
         return self
 
     def _held(self, file: FileDownload, task: RangeTask) -> None:
-        assembly = file.assembly(task.chunk)
-        assembly.held += task.size
-        if assembly.complete:
-            file.missing.discard(task.chunk.index)
-            del file.assemblies[task.chunk.index]
+        index = task.chunk.index
+        last = file.assemblies[index].held + task.size == task.chunk.size
+        file.advance_chunk(index, ChunkEvent.LAST_PART_WRITTEN if last else ChunkEvent.PART_WRITTEN, task.size)
+        if last:
+            file.advance_chunk(index, ChunkEvent.COMMITTED)
 
     def _reassign_slow_chunks(
         self, registry: MirrorRegistry, queue: TaskQueue, file: FileDownload, attempts: list[_Attempt]
     ) -> None:
         """As the download does at its end."""
-        if len(attempts) >= self.connections or any(task.chunk.index not in file.assemblies for task in queue):
+        if len(attempts) >= self.connections or any(task.order[1] not in file.assemblies for task in queue):
             return
         _update_load(registry, attempts)
         selector = registry.selector()
@@ -116,7 +120,7 @@ class Race:
                 for one in mine:
                     attempts.remove(one)
                 queue.drop_chunk(assembly.chunk)
-                del file.assemblies[assembly.chunk.index]
+                file.advance_chunk(assembly.chunk.index, ChunkEvent.WITHDRAWN)
                 self.wasted += assembly.held
                 queue.push(replace(RangeTask.again(assembly.chunk), failures=1, avoid=assembly.mirror))
 
@@ -153,12 +157,12 @@ class Race:
         def taken(*, fair: bool) -> tuple[RangeTask, LocationState] | None:
             found: list[str] = []
 
-            def may(task: RangeTask) -> bool:
+            def may(task: FetchTask) -> bool:
                 mirror = selector.select(file.selection_request(task), queue.bytes, in_flight, fair=fair)
                 found.extend([mirror] if mirror is not None else [])
                 return mirror is not None
 
-            task = queue.pop(now, may)
+            task = pop(queue, now, may)
             return (task, file.at_mirror(found[-1])) if task is not None else None
 
         if (both := taken(fair=True) or taken(fair=False)) is None:
@@ -166,7 +170,7 @@ class Race:
         task, location = both
         part, rest = next_part(registry.states[location.mirror].concurrency, task, queue.bytes)
         if rest is not None:
-            queue.push(rest, now)
+            queue.push(rest)
         return part, location
 
 

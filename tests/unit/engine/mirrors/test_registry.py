@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import RangeTask
 from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.mirrors.registry import SILENCE
 from modelferry.engine.pacing import Load

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.mirrors import CorruptionAttribution, Mirror, MirrorLimit
 from modelferry.engine.pacing import Load, stream_meter
 from modelferry.errors import NotFound
@@ -100,7 +100,7 @@ def test_without_a_digest_another_mirror_starts_again_at_once_or_after_half_a_mi
 
 def test_parts_of_a_chunk_are_from_one_mirror_while_it_is_healthy() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
-    choice.file.assembly(choice.file.chunks[0]).mirror = "two"
+    choice.begin("two")
     assert choice.select() == "two"
     choice.fail("two")
     assert choice.select() == "one"
@@ -108,7 +108,7 @@ def test_parts_of_a_chunk_are_from_one_mirror_while_it_is_healthy() -> None:
 
 def test_a_begun_chunk_gets_no_connection_beyond_a_share_that_a_better_mirror_could_have() -> None:
     choice = Choice(Mirror("one", 0), Mirror("two", 0), Mirror("source", 1))
-    choice.file.assembly(choice.file.chunks[0]).mirror = "one"
+    choice.begin("one")
     choice.registry.record_throughput("one", 1.0, 300_000, 3.0)
     choice.registry.record_throughput("two", 1.0, 9_000_000, 1.0)
 
@@ -182,4 +182,4 @@ def test_a_mirror_that_sends_entire_files_only_is_skipped_while_another_is_healt
     choice.fail("source")
     assert not choice.registry.selector().can_serve_ranges(choice.file.options)
     assert choice.select() == "one"
-    assert choice.select(replace(choice.task, stream=True)) == "one"
+    assert choice.select(StreamTask(0, 1 << 20)) == "one"
