@@ -59,7 +59,7 @@ class Attempt:
 
     @property
     def remaining(self) -> RangeTask | StreamTask:
-        """Its task as it is now; a stream is always fetched as a whole."""
+        """Its task as it is now; a stream has no parts."""
         assert isinstance(self.task, RangeTask | StreamTask)
         return self.range or self.task
 

@@ -93,7 +93,7 @@ class AttemptRunner:
         file, task, location = attempt.file, attempt.task, attempt.source
         if not isinstance(task, RangeTask) or not task.small or task.size != file.entry.size:
             return False
-        plain = not (task.failures or task.whole or task.alone or location.redirect_url)
+        plain = not (task.failures or task.indivisible or task.alone or location.redirect_url)
         checked = file.entry.digest is not None and len(file.usable) == 1
         return plain and checked and self.http_client.can_pipeline(location.request_url, location.mirror)
 

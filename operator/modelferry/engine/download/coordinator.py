@@ -2,7 +2,7 @@
 
 All decisions are made one at a time, in the loop of `DownloadCoordinator.run`: `scheduler` says what is fetched next
 and from where, `outcomes` and `verification` what follows from an event. Attempts run beside the loop
-(`attempt_runner`, `in_flight`). docs/engine.md describes the way of a chunk.
+(`attempt_runner`, `in_flight`). docs/engine.md describes the path of a chunk.
 """
 
 from __future__ import annotations

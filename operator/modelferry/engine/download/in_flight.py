@@ -87,7 +87,7 @@ class InFlight:
                 continue
             if attempt.at >= attempt.end or attempt.dropped or task.done():
                 continue
-            facts = (attempt.at, attempt.end, attempt.meter, wanted.whole, wanted.drops)
+            facts = (attempt.at, attempt.end, attempt.meter, wanted.indivisible, wanted.drops)
             found.append(Stream(attempt, attempt.origin, *facts))
         return found
 

@@ -85,9 +85,9 @@ def _partial(request: Request, head: Head, framing: Framing, expectation: Expect
     if wrong := _wrong_size(span.total, expectation):
         return wrong
     if span.start != request.start or span.end > request.end:
-        asked = f"{request.start}-{request.end - 1}"
+        wanted = f"{request.start}-{request.end - 1}"
         return _suspect(
-            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {asked} were requested"
+            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {wanted} were requested"
         )
     return _content(request, head, framing, expectation, span)
 
@@ -115,8 +115,8 @@ def _range_in_200(request: Request, head: Head, framing: Framing, expectation: E
     """A 200 that should have been a 206, as ModelScope sends it: it is accepted if two fields say that the content is
     what was requested, the Content-Range and the Content-Length."""
     span = content_range(head.get("content-range") or "")
-    asked = (request.start, expectation.size if request.end is None else request.end)
-    if span is None or (span.start, span.end) != asked or framing != Framing("length", asked[1] - asked[0]):
+    requested = (request.start, expectation.size if request.end is None else request.end)
+    if span is None or (span.start, span.end) != requested or framing != Framing("length", requested[1] - requested[0]):
         return _suspect(
             ServerBehavior.RANGE_IN_200,
             "answered 200 with a Content-Range that is not the requested one, or no length",
