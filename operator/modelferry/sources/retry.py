@@ -76,7 +76,7 @@ class Retry:
 
 
 def _exhausted(error: Transient, tries: int) -> SourceError:
-    kind = error.becomes if isinstance(error, ConnectionFailed) else SourceUnavailable
+    kind = error.persistent_error if isinstance(error, ConnectionFailed) else SourceUnavailable
     times = "once" if tries == 1 else f"{tries} times"
     return kind(
         f"{error.message}; tried {times}. Check the server and the way to it, then start again", file=error.file
