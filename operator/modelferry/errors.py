@@ -43,7 +43,7 @@ from typing import ClassVar
 
 
 class ModelferryError(Exception):
-    """The base class. ``reason`` is the CamelCase reason of conditions and Events. ``file``: the path of the affected file."""
+    """The base class. ``reason``: the CamelCase reason of conditions and Events. ``file``: the affected file's path."""
 
     #: The exit code of the command.
     exit_code: ClassVar[int] = 1
@@ -65,10 +65,12 @@ class Transient(ModelferryError):
 
 
 class ConnectionFailed(Transient):
-    """Refused, reset, timed out, or closed before the response was complete. ``persistent_error``: the type of the error
-    to report if it persists."""
+    """Refused, reset, timed out, or closed before the response was complete. ``persistent_error``: the error type to
+    report if it persists."""
 
-    def __init__(self, message: str, *, persistent_error: type[SourceError] | None = None, file: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, persistent_error: type[SourceError] | None = None, file: str | None = None
+    ) -> None:
         super().__init__(message, file=file)
         self.persistent_error: type[SourceError] = persistent_error or SourceUnavailable
 

@@ -154,9 +154,9 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "holds 0 documents"),
-        (b"- a\n- b\n", "holds 0 documents"),
-        (yaml.safe_dump_all([VALID, VALID]).encode(), "holds 2 documents"),
+        (b"", "has 0 documents"),
+        (b"- a\n- b\n", "has 0 documents"),
+        (yaml.safe_dump_all([VALID, VALID]).encode(), "has 2 documents"),
         (b"a: [", "not YAML"),
         (b"!!python/object/apply:os.system ['true']", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
