@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the chart's CRD template from crds/ (`make generate`); with --check only says whether it differs."""
+"""Writes the chart's CRD template from crds/ (`make generate`); with --check only checks that it is current."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def template() -> str:
     body = SOURCE.read_text().replace("{{", "{{ `{{` }}")
     name = "  name: modelartifacts.modelferry.dev\n"
     if body.count(name) != 1:
-        sys.exit(f"{SOURCE}: the CRD's name stands {body.count(name)} times, not once")
+        sys.exit(f"{SOURCE}: the CRD's name occurs {body.count(name)} times, not once")
     return HEAD + body.replace(name, name + KEEP) + "{{- end }}\n"
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     """Write, or compare."""
     if "--check" in sys.argv:
         if TARGET.read_text() != template():
-            sys.exit(f"{TARGET.relative_to(TOP)} is not what {SOURCE.relative_to(TOP)} makes: run `make generate`")
+            sys.exit(f"{TARGET.relative_to(TOP)} differs from {SOURCE.relative_to(TOP)}: run `make generate`")
     else:
         TARGET.write_text(template())
 

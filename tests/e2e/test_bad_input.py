@@ -1,4 +1,4 @@
-"""A wrong resource is refused by the API server, with a message that says the way out."""
+"""The API server refuses invalid resources, with the remedy in the message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from invalid_documents import INVALID, valid
 
 
 @pytest.mark.parametrize("what", INVALID)
-def test_the_api_server_refuses(quiet: Kit, what: str) -> None:
+def test_the_api_server_refuses_an_invalid_document(quiet: Kit, what: str) -> None:
     document, words, _ = INVALID[what]
     with pytest.raises(ClusterError) as refused:
         quiet.apply(document)
@@ -24,6 +24,6 @@ def test_the_kind_of_storage_cannot_be_changed(kit: Kit) -> None:
         kit.kubectl("patch", "ma", "chattts", "--type=merge", "-p", patch)
 
 
-def test_explain_shows_what_each_field_is_for(quiet: Kit) -> None:
+def test_kubectl_explain_describes_the_fields(quiet: Kit) -> None:
     text = quiet.kubectl("explain", "ma.spec.transfer.tls.allowPlainHTTP")
     assert "whose content anyone on the network path can read and modify" in " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Limits, as the origin sees them: set, and changed under a running download."""
+"""Bandwidth limits as the origin measures them: initial ones, and changes during a download."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from origin.nginx import Nginx, Request
 
 #: Bytes per second of the two limits: 40 and 80 Mbit/s.
 LOW, HIGH = 5_000_000, 10_000_000
-#: How far a rate may be from its limit: the log has a line for each request, whose bytes did not come evenly, and
-#: counts what the origin's own kernel has taken. `python -m benchmarks limit` measures second by second.
+#: Tolerance of measured rates: the log has one line per request, whose bytes are not sent evenly, and it counts bytes
+#: in the buffers of the origin's kernel. `python -m benchmarks limit` measures each second.
 LEAST, MOST = 0.5, 1.3
 
 
 def rate(requests: Sequence[Request], begin: float, end: float) -> float:
-    """Bytes per second from `begin` to `end`, where each request's bytes came evenly over its time."""
+    """Bytes per second from `begin` to `end`, if the bytes of each request are sent evenly."""
     bytes_ = 0.0
     for request in requests:
-        took = max(request.seconds, 0.001)  # the log has whole milliseconds, and small parts take less than one
-        overlap = min(end, request.time) - max(begin, request.time - took)
-        bytes_ += request.sent * max(0.0, overlap) / took
+        duration = max(request.seconds, 0.001)  # the log has integer milliseconds, and small parts take less than one
+        overlap = min(end, request.time) - max(begin, request.time - duration)
+        bytes_ += request.sent * max(0.0, overlap) / duration
     return bytes_ / (end - begin)
 
 
@@ -40,7 +40,7 @@ def on_one_node(platform: Platform) -> dict[str, object]:
     return {"selector": {"kubernetes.io/hostname": platform.node_names[0]}}
 
 
-def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+def test_a_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
     root, found = model(160 * MIB)
     with Nginx(root, leaf=leaf, host=installed.host_address) as nginx:
         served = files(nginx, found)
@@ -63,7 +63,7 @@ def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: K
         (same,) = kit.pods("limited")
         assert same["metadata"]["uid"] == pod["metadata"]["uid"]
         kit.wait_ready("limited")
-        # The first requests ask for a byte each: the resolve pod's.
+        # Without the requests of the resolve pod for one byte each.
         requests = [request for request in nginx.requests() if request.sent > 1]
     began = min(request.time - request.seconds for request in requests)
     ended = max(request.time for request in requests)
@@ -72,7 +72,7 @@ def test_a_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: K
     assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
-def test_a_mirrors_own_limit_is_raised_in_flight_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+def test_a_mirrors_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
     root, found = model(256 * MIB)
     node = installed.node_names[0]
     with (
@@ -101,7 +101,7 @@ def test_a_mirrors_own_limit_is_raised_in_flight_in_the_same_pod(installed: Plat
         assert same["metadata"]["uid"] == pod["metadata"]["uid"]
         kit.wait_ready("limited")
         requests = [request for request in lab.requests() if request.sent > 1]
-        # The source is not asked for more than the byte that tells the size, though it has no limit.
+        # Only one byte is requested from the source, for the size, although it has no limit.
         assert {request.sent for request in source.requests() if request.status == 206} == {1}
     began = min(request.time - request.seconds for request in requests)
     ended = max(request.time for request in requests)
@@ -110,7 +110,7 @@ def test_a_mirrors_own_limit_is_raised_in_flight_in_the_same_pod(installed: Plat
     assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
-def test_a_window_pauses_and_its_end_goes_on(kit: Kit, installed: Platform, small: Served) -> None:
+def test_a_window_pauses_a_download_which_resumes_at_its_end(kit: Kit, installed: Platform, small: Served) -> None:
     node = installed.node_names[0]
     pause = [{"from": "00:00", "to": "00:00", "pause": True}]
     paused = {"connections": 4, "windows": pause}

@@ -1,5 +1,4 @@
-"""What the operator's chart says for all downloads: a proxy with what is reached past it, the cluster's bandwidth, and
-where Prometheus asks."""
+"""Chart values for all downloads: a proxy with exceptions, the bandwidth of the cluster, and metrics."""
 
 from __future__ import annotations
 
@@ -23,10 +22,10 @@ from origin.certs import Leaf
 from origin.nginx import Nginx, Request
 from origin.proxies import USERNAME
 
-#: Bytes per second of the whole cluster, 80 Mbit/s, and of each of two downloads.
+#: Bytes per second of the cluster (80 Mbit/s), and of each of two downloads.
 TOTAL = 10_000_000
 HALF = TOTAL // 2
-#: How much faster it may seem: the origin's log counts what its own kernel has taken, and so some megabytes too early.
+#: Tolerance: the origin's log counts some megabytes in the buffers of its kernel.
 MOST = 1.1
 
 SECRET = "egress"
@@ -34,7 +33,7 @@ SECRET = "egress"
 
 @pytest.fixture(scope="module", autouse=True)
 def defaults(installed: Platform, values: dict[str, Any], proxied_origin: ProxiedOrigin) -> Iterator[None]:
-    """The operator with a proxy, a bandwidth and a Service for its metrics; afterwards as it was."""
+    """The operator with a proxy, a bandwidth and a metrics Service; the values are restored afterwards."""
     proxy = {"url": proxied_origin.squid.url, "noProxy": [installed.host_address], "secretName": SECRET}
     more = {"proxy": proxy, "transfer": {"bandwidth": "80Mbit"}, "metrics": {"service": True}}
     install(installed, values | more)
@@ -47,10 +46,10 @@ def on_first_node(kit: Kit, name: str, found: list[dict[str, Any]], **spec: Any)
     return artifact(name, found, nodes={"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}, **spec)
 
 
-# --- the proxy ------------------------------------------------------------------------------------------------------
+# --- proxy ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_operators_proxy_is_that_of_every_artifact_without_one(
+def test_the_operators_proxy_is_the_default_of_all_artifacts(
     installed: Platform, kit: Kit, proxied_origin: ProxiedOrigin, leaf: Leaf, tmp_path: Path
 ) -> None:
     credentials(kit, SECRET)
@@ -67,35 +66,35 @@ def test_the_operators_proxy_is_that_of_every_artifact_without_one(
         assert [request.status for request in near.requests()]
         assert f":{near.port} " not in proxied_origin.squid.log
     tunnels = proxied_origin.squid.log.count("CONNECT")
-    kit.apply(on_first_node(kit, "other-way", proxied_origin.small, transfer=own))
-    kit.wait_ready("other-way")
+    kit.apply(on_first_node(kit, "other-proxy", proxied_origin.small, transfer=own))
+    kit.wait_ready("other-proxy")
     assert f"username%{USERNAME}@" in proxied_origin.dante.log
     assert proxied_origin.squid.log.count("CONNECT") == tunnels
 
 
-def test_a_namespace_without_the_proxys_secret_is_told_and_one_with_a_wrong_password_too(
+def test_a_missing_secret_and_a_wrong_password_of_the_operators_proxy_are_reported(
     kit: Kit, proxied_origin: ProxiedOrigin
 ) -> None:
-    asked = len(proxied_origin.nginx.requests())
+    requests = len(proxied_origin.nginx.requests())
     kit.apply(on_first_node(kit, "unmade", proxied_origin.small))
-    told = kit.wait_stalled("unmade", "SecretMissing")
-    assert f"the operator's proxy.secretName: there is no Secret '{SECRET}'" in told
+    message = kit.wait_stalled("unmade", "SecretMissing")
+    assert f"the operator's proxy.secretName: there is no Secret '{SECRET}'" in message
     credentials(kit, SECRET, "planted-wrong")
     kit.apply(on_first_node(kit, "wrong", proxied_origin.small))
     assert f"the proxy {proxied_origin.squid.url} does not take" in kit.wait_stalled("wrong", "ProxyDenied")
     assert "planted-wrong" not in kit.kubectl("get", "ma,pods,configmaps,events", "-o", "yaml")
-    assert len(proxied_origin.nginx.requests()) == asked
+    assert len(proxied_origin.nginx.requests()) == requests
 
 
-# --- the bandwidth --------------------------------------------------------------------------------------------------
+# --- bandwidth ------------------------------------------------------------------------------------------------------
 
 
 def fetching(nginx: Nginx) -> list[Request]:
-    """The requests but for the resolve pod's, which ask for a byte each."""
+    """The requests without those of the resolve pod for one byte each."""
     return [request for request in nginx.requests() if request.sent > 1]
 
 
-def test_downloads_share_the_clusters_bandwidth_and_give_it_back(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+def test_downloads_share_the_clusters_bandwidth_and_release_it(installed: Platform, kit: Kit, leaf: Leaf) -> None:
     credentials(kit, SECRET)
     first, second = installed.node_names[:2]
     (short_root, short), (long_root, long) = model(64 * MIB), model(160 * MIB)
@@ -111,9 +110,9 @@ def test_downloads_share_the_clusters_bandwidth_and_give_it_back(installed: Plat
         def limits() -> list[int | None]:
             return [kit.copy(name, node).get("limitPerSecond") for name, node in (("short", first), ("long", second))]
 
-        kit.wait("both to have a half", lambda: limits() == [HALF, HALF], 60)
+        kit.wait("each to have half of the bandwidth", lambda: limits() == [HALF, HALF], 60)
         kit.wait_ready("short")
-        kit.wait("the other to have it all", lambda: limits()[1] == TOTAL, 30)
+        kit.wait("the other to have the entire bandwidth", lambda: limits()[1] == TOTAL, 30)
         assert kit.copy("long", second)["bytesDone"] < sum(file.size for file in long)
         kit.wait_ready("long")
         requests = [*fetching(one), *fetching(other)]
@@ -124,29 +123,29 @@ def test_downloads_share_the_clusters_bandwidth_and_give_it_back(installed: Plat
     assert sent <= MOST * TOTAL * (ended - began)
 
 
-# --- the metrics ----------------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------------------------
 
 
 def of_operator(platform: Platform) -> str:
-    """What the chart's Service answers to Prometheus."""
+    """The metrics of the operator, through the chart's Service."""
     service = f"/api/v1/namespaces/{SYSTEM}/services/modelferry-metrics:metrics/proxy/metrics"
     return platform.kubectl("get", "--raw", service)
 
 
 def of_download(kit: Kit, name: str) -> str:
-    """What the one download pod of an artifact answers."""
+    """The metrics of the download pod of an artifact."""
     (pod,) = kit.pods(name)
     path = f"/api/v1/namespaces/{kit.namespace}/pods/{pod['metadata']['name']}:9440/proxy/metrics"
     return kit.platform.kubectl("get", "--raw", path)
 
 
 def summed(platform: Platform, field: str, part: str) -> float:
-    """A number of the status, over all artifacts of the cluster."""
+    """The sum of a number in the status over all artifacts of the cluster."""
     found = json.loads(platform.kubectl("get", "ma", "--all-namespaces", "-o", "json"))["items"]
     return float(sum((one.get("status") or {}).get(field, {}).get(part, 0) for one in found))
 
 
-def test_what_prometheus_is_told_while_a_mirror_dies_is_what_the_page_says(
+def test_the_metrics_are_those_of_the_documentation_while_a_mirror_fails(
     installed: Platform, kit: Kit, leaf: Leaf, small: Served
 ) -> None:
     credentials(kit, SECRET)
@@ -160,11 +159,11 @@ def test_what_prometheus_is_told_while_a_mirror_dies_is_what_the_page_says(
         running = of_download(kit, "speech")
         assert exported(running) == [(name, kind) for name, kind, _, _ in documented(DOWNLOAD)]
         check(running)
-        told = samples(running)
-        assert told["modelferry_model_bytes"] == small.size
-        assert 0 < told["modelferry_verified_bytes"] <= told["modelferry_fetched_bytes_total"]
-        assert told['modelferry_mirror_state{mirror="lab",state="Up"}'] == 1
-        assert told['modelferry_mirror_fallbacks_total{mirror="source"}'] == 0
+        metrics = samples(running)
+        assert metrics["modelferry_model_bytes"] == small.size
+        assert 0 < metrics["modelferry_verified_bytes"] <= metrics["modelferry_fetched_bytes_total"]
+        assert metrics['modelferry_mirror_state{mirror="lab",state="Up"}'] == 1
+        assert metrics['modelferry_mirror_fallbacks_total{mirror="source"}'] == 0
 
     def fell_back() -> bool:
         return samples(of_download(kit, "speech"))['modelferry_mirror_fallbacks_total{mirror="source"}'] == 1
@@ -190,13 +189,13 @@ def test_what_prometheus_is_told_while_a_mirror_dies_is_what_the_page_says(
             and seen["modelferry_ready_copies"] == summed(installed, "nodes", "ready") >= 1
         )
 
-    kit.wait("the operator to tell the sum of all artifacts", agrees)
+    kit.wait("the operator to export the sum of all artifacts", agrees)
 
 
 def test_pod_monitors_find_the_operator_and_the_downloads(installed: Platform, kit: Kit, small: Served) -> None:
     credentials(kit, SECRET)
-    told = ["--kube-version", "1.29", "--set", "metrics.podMonitor=true"]
-    rendered = installed.helm("template", "modelferry", CHART, "--namespace", SYSTEM, *told)
+    options = ["--kube-version", "1.29", "--set", "metrics.podMonitor=true"]
+    rendered = installed.helm("template", "modelferry", CHART, "--namespace", SYSTEM, *options)
     documents = [document for document in yaml.safe_load_all(rendered) if document]
     monitors = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "PodMonitor"}
     assert set(monitors) == {"modelferry", "modelferry-downloads"}

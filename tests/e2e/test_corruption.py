@@ -1,4 +1,4 @@
-"""An origin that corrupts a chunk: once, and always."""
+"""An origin that corrupts a chunk, once or always."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
 from origin.certs import Leaf
 
-#: Byte of the largest file that is flipped: in its second chunk.
-SPOILT = CHUNK_SIZE + 4321
+#: The offset of the corrupt byte, in the second chunk of the largest file.
+CORRUPT = CHUNK_SIZE + 4321
 
 
-def asked_bytes(origin: Hostile, path: str) -> Counter[int]:
-    """How many bytes of each chunk of a file were asked for (the resolve pod asks for the first byte alone)."""
-    asked: Counter[int] = Counter()
+def requested_bytes(origin: Hostile, path: str) -> Counter[int]:
+    """The requested bytes of each chunk of a file (the resolve pod requests only the first byte)."""
+    requested: Counter[int] = Counter()
     for start, end in filter(None, (entry.span for entry in origin.requests(path))):
         if end - start > 1:
             assert start // CHUNK_SIZE == (end - 1) // CHUNK_SIZE, "one request, one chunk"
-            asked[start // CHUNK_SIZE] += end - start
-    return asked
+            requested[start // CHUNK_SIZE] += end - start
+    return requested
 
 
-def test_a_chunk_that_is_corrupted_once_is_fetched_again_alone(
-    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
-) -> None:
+def test_only_a_corrupt_chunk_is_fetched_again(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
     root, found = model(96 * MIB)
     largest = max(found, key=lambda file: file.size)
-    rules = [{"path": largest.path, "covers": SPOILT, "times": 1, "corrupt": SPOILT}]
+    rules = [{"path": largest.path, "covers": CORRUPT, "times": 1, "corrupt": CORRUPT}]
     with hostile(root, tmp_path, host=installed.host_address, leaf=leaf, rules=rules, digest=True) as origin:
         kit.apply(
             artifact(
@@ -39,25 +37,27 @@ def test_a_chunk_that_is_corrupted_once_is_fetched_again_alone(
             )
         )
         kit.wait_ready("spoilt")
-        asked = asked_bytes(origin, largest.path)
-    assert (asked[0], asked[2]) == (CHUNK_SIZE, largest.size - 2 * CHUNK_SIZE), "a good chunk was fetched again"
-    assert CHUNK_SIZE < asked[1] <= 2 * CHUNK_SIZE
+        requested = requested_bytes(origin, largest.path)
+    assert (requested[0], requested[2]) == (CHUNK_SIZE, largest.size - 2 * CHUNK_SIZE), (
+        "a correct chunk was fetched again"
+    )
+    assert CHUNK_SIZE < requested[1] <= 2 * CHUNK_SIZE
     assert kit.status("spoilt")["checksum"] == "Verified"
 
 
-def test_a_chunk_that_is_always_corrupted_stalls_and_nothing_is_published(
+def test_a_chunk_that_is_always_corrupt_stalls_the_artifact_and_nothing_is_published(
     installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
 ) -> None:
     root, found = model(96 * MIB)
     largest = max(found, key=lambda file: file.size)
-    rules = [{"path": largest.path, "covers": SPOILT, "corrupt": SPOILT}]
+    rules = [{"path": largest.path, "covers": CORRUPT, "corrupt": CORRUPT}]
     with hostile(root, tmp_path, host=installed.host_address, leaf=leaf, rules=rules) as origin:
         kit.apply(*example_consumers(installed.image)[:1])
         kit.apply(artifact("chattts", files(origin, found)))
-        told = kit.wait_stalled("chattts", "DigestMismatch")
+        message = kit.wait_stalled("chattts", "DigestMismatch")
         kit.wait("both copies to stall", lambda: kit.status("chattts")["nodes"]["stalled"] == 2)
-    assert largest.path in told
-    assert largest.sha256 in told
+    assert largest.path in message
+    assert largest.sha256 in message
     status = kit.status("chattts")
     assert (status["nodes"]["ready"], status["checksum"]) == (0, "Mismatch")
     (consumer,) = kit.all("pods", f"app={GATED}")

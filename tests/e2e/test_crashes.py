@@ -1,4 +1,4 @@
-"""What is killed in the middle: the download, the operator, the node's kubelet and containerd, the whole node."""
+"""Crashes during a download: of the agent, the operator, the kubelet and containerd, and the node."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ NODE = "node-0"
 
 
 def one_node(served: Served, name: str) -> dict[str, object]:
-    """An artifact for one node alone, so that the origin's log speaks of one download."""
+    """An artifact for one node, so that the origin's log contains one download."""
     selector = {"kubernetes.io/hostname": NODE}
     return artifact(name, served.source, nodes={"selector": selector}, transfer={"connections": STREAMS})
 
 
 def fetch_container(kit: Kit, name: str) -> str:
-    """The id of the container that fetches."""
+    """The ID of the fetch container."""
     (pod,) = kit.pods(name)
     (container,) = (c for c in pod["status"]["containerStatuses"] if c["name"] == "fetch")
     return str(container["containerID"])
 
 
 def digests_on(node: Node, kit: Kit, name: str) -> dict[str, str]:
-    """sha256 of each published file on a node's disk, by path."""
+    """The SHA-256 of each published file on a node's disk, by path."""
     directory = f"/var/lib/modelferry/{kit.namespace}/{name}/current"
     script = f"cd {shlex.quote(directory)} && find . -type f ! -name '.modelferry*' | xargs sha256sum"
     lines = node.exec(["sh", "-c", script]).splitlines()
     return {path.removeprefix("./"): digest for digest, _, path in (line.partition("  ") for line in lines)}
 
 
-def test_a_killed_download_goes_on_where_it_was(installed: Platform, kit: Kit, small: Served) -> None:
+def test_a_killed_download_resumes(installed: Platform, kit: Kit, small: Served) -> None:
     node = installed.nodes.node(NODE)
     kit.apply(one_node(small, "killed"))
     kit.wait_bytes("killed", NODE, 0.5)
@@ -51,7 +51,7 @@ def test_a_killed_download_goes_on_where_it_was(installed: Platform, kit: Kit, s
     )
 
 
-def test_a_killed_operator_disturbs_no_download_and_picks_up_the_status(
+def test_a_killed_operator_interrupts_no_download_and_updates_the_status_afterwards(
     installed: Platform, kit: Kit, small: Served
 ) -> None:
     node = installed.nodes.node(NODE)
@@ -64,11 +64,13 @@ def test_a_killed_operator_disturbs_no_download_and_picks_up_the_status(
     assert digests_on(node, kit, "orphan") == {file.path: file.sha256 for file in small.files}
     assert small.sent() <= small.size + len(small.files), "something was fetched twice"
     started = [message for reason, message in kit.events("orphan") if reason == "Downloading"]
-    assert len(started) == 1, "the download was started anew"
+    assert len(started) == 1, "the download was started again"
     assert kit.status("orphan")["checksum"] == "Verified"
 
 
-def test_a_restarted_kubelet_and_containerd_disturb_no_download(installed: Platform, kit: Kit, small: Served) -> None:
+def test_a_restart_of_the_kubelet_and_containerd_interrupts_no_download(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
     node = installed.nodes.node(NODE)
     kit.apply(one_node(small, "restarted"))
     kit.wait_bytes("restarted", NODE, 0.2)
@@ -81,33 +83,33 @@ def test_a_restarted_kubelet_and_containerd_disturb_no_download(installed: Platf
     assert small.sent() <= small.size + len(small.files), "something was fetched twice"
 
 
-def test_after_a_reboot_every_chunk_that_was_done_is_hashed_again(installed: Platform, kit: Kit, small: Served) -> None:
+def test_after_a_reboot_every_committed_chunk_is_hashed_again(installed: Platform, kit: Kit, small: Served) -> None:
     cluster, node = installed.nodes, installed.nodes.node(NODE)
     kit.apply(one_node(small, "rebooted"))
     kit.wait_bytes("rebooted", NODE, 0.6)
     node.stop()
     node.boot()
-    spoilt = as_after_a_power_cut(installed, kit, "rebooted")
+    corrupt = simulate_power_failure(installed, kit, "rebooted")
     node.start_kubernetes()
     cluster.wait_ready([node])
     kit.wait_ready("rebooted")
     assert digests_on(node, kit, "rebooted") == {file.path: file.sha256 for file in small.files}
-    (told,) = (message for reason, message in kit.events("rebooted") if reason == "NodeReady")
-    assert "hashed again after an unclean boot" in told
-    path, index = spoilt
+    (event,) = (message for reason, message in kit.events("rebooted") if reason == "NodeReady")
+    assert "hashed again after an unclean boot" in event
+    path, index = corrupt
     size = min(CHUNK_SIZE, next(file.size for file in small.files if file.path == path) - index * CHUNK_SIZE)
-    assert sent_of(small, path, index) >= 2 * size, "the spoilt chunk was not fetched again"
+    assert sent_of(small, path, index) >= 2 * size, "the corrupt chunk was not fetched again"
 
 
 def sent_of(served: Served, path: str, index: int) -> int:
-    """Bytes of one chunk of a file that nginx has sent."""
+    """The bytes of one chunk that nginx has sent."""
     found = [request for request in served.nginx.requests() if request.path == f"/{path}"]
     starts = [(int(r.range.removeprefix("bytes=").partition("-")[0]), r.sent) for r in found if r.range and r.sent > 1]
     return sum(sent for start, sent in starts if start // CHUNK_SIZE == index)
 
 
-def as_after_a_power_cut(platform: Platform, kit: Kit, name: str) -> tuple[str, int]:
-    """The machine below did not lose power, so its boot id is changed by hand in chunks.db, and a done chunk spoilt."""
+def simulate_power_failure(platform: Platform, kit: Kit, name: str) -> tuple[str, int]:
+    """Change the boot ID in chunks.db, since the machine itself did not reboot, and corrupt a committed chunk."""
     script = """
 import json, pathlib, sqlite3, sys
 top = pathlib.Path(sys.argv[1])

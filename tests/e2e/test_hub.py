@@ -1,4 +1,4 @@
-"""From a hub to Ready: the pinned commit, the token that only the hub sees, and what is said where nobody is let in."""
+"""Hubs, from YAML to Ready: the pinned commit, the token that only the hub receives, and denied access."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from origin.modelscope import Model, ModelScope
 from origin.planted import found_in
 from origin.web import WebRequest, threaded
 
-#: Nowhere but in the Secret, and in requests to the hub.
+#: May occur only in the Secret and in requests to the hub.
 PLANTED = "hf_planted5e2e"
 FILES = {f"config/{number:02}.yaml": b"x: %d\n" % number for number in range(40)}
 FILES["asset/gpt.safetensors"] = Random(2).randbytes(2 * CHUNK_SIZE + 4097)
@@ -40,12 +40,12 @@ class Hubs:
     scope: ModelScope
 
     def source(self, **fields: str) -> dict[str, Any]:
-        """``spec.source`` for the gated repository, or what `fields` say."""
+        """``spec.source`` for the gated repository, or with other `fields`."""
         return {"huggingFace": {"repo": "acme/speech", "endpoint": self.hub.base} | fields}
 
 
-def storm(number: int, request: WebRequest) -> bool:
-    """Three requests in a row are told to come back in a second, every now and then."""
+def throttled(number: int, request: WebRequest) -> bool:
+    """From time to time three requests in a row are answered with 429."""
     return "/acme/many/" in request.path and number % 500 in (0, 1, 2)
 
 
@@ -55,7 +55,7 @@ def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
     where: dict[str, Any] = {"tls": leaf.context(), "host": installed.host_address}
     cdn = CDN(**where)
     repos = {"acme/speech": GATED, "acme/many": MANY}
-    hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=30, busy=storm, **where)
+    hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=30, busy=throttled, **where)
     scope = ModelScope({"acme/speech": Model(FILES)}, **where)
     with threaded(cdn, hub, scope):
         yield Hubs(hub, cdn, scope)
@@ -102,7 +102,7 @@ def command_lines() -> list[str]:
     return found
 
 
-def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_else_saw_it(kit: Kit, hubs: Hubs) -> None:
+def test_a_gated_repository_is_ready_at_its_commit_and_only_the_hub_receives_the_token(kit: Kit, hubs: Hubs) -> None:
     secret(kit)
     ran: set[str] = set()
 
@@ -123,18 +123,20 @@ def test_a_gated_repository_with_its_token_is_ready_at_its_commit_and_nobody_els
     assert not [line for line in seen if found_in(line, PLANTED)]
     assert ran == set()
     for node in kit.platform.nodes.nodes:
-        whole = node.exec(["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"])
-        assert whole.strip() == ""
+        found_files = node.exec(
+            ["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"]
+        )
+        assert found_files.strip() == ""
 
 
-def test_without_its_token_a_gated_repository_says_how_to_be_let_in(kit: Kit, hubs: Hubs) -> None:
+def test_without_a_token_a_gated_repository_is_reported_with_the_remedy(kit: Kit, hubs: Hubs) -> None:
     kit.apply(wanted("gated", hubs.source()))
     said = kit.wait_stalled("gated", "GatedRepo")
     assert f"is gated, and this client is not let in; ask for access at {hubs.hub.base}/acme/speech" in said
     assert "spec.auth" in said
 
 
-def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(kit: Kit, hubs: Hubs) -> None:
+def test_missing_repositories_and_revisions_are_distinguished_without_showing_the_token(kit: Kit, hubs: Hubs) -> None:
     secret(kit)
     with_token = {"auth": {"secretRef": {"name": "hub"}}}
     kit.apply(wanted("revision", hubs.source(revision="v9"), **with_token))
@@ -146,7 +148,7 @@ def test_what_does_not_exist_is_told_apart_and_an_error_does_not_tell_the_token(
     assert [name for name, text in readable_output(kit).items() if found_in(text, PLANTED)] == []
 
 
-def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:
+def test_a_modelscope_model_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:
     kit.apply(wanted("scoped", {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}))
     kit.wait_ready("scoped")
     status = kit.status("scoped")
@@ -154,7 +156,7 @@ def test_a_model_of_model_scope_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> 
     assert kit.files_on_disk("scoped") == digests(FILES)
 
 
-def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) -> None:
+def test_two_thousand_files_are_fetched_despite_many_429_responses(kit: Kit, hubs: Hubs) -> None:
     first = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
     kit.apply(wanted("many", hubs.source(repo="acme/many"), nodes=first))
     kit.wait_ready("many")
@@ -162,7 +164,7 @@ def test_two_thousand_files_arrive_through_a_storm_of_429(kit: Kit, hubs: Hubs) 
     assert (status["revision"], status["checksum"], status["files"]) == (MANY.commit, "Verified", 2000)
     assert kit.files_on_disk("many") == digests(MANY.files)
     refused = sum(entry.status == 429 for entry in hubs.hub.log)
-    asked = sum("/resolve/" in entry.request.path for entry in hubs.hub.log)
+    requests = sum("/resolve/" in entry.request.path for entry in hubs.hub.log)
     assert refused >= 9
-    assert asked <= 2000 + refused, "no file is asked for without need"
+    assert requests <= 2000 + refused, "files were requested more than once"
     assert not kit.condition("many", "Stalled")

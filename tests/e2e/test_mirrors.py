@@ -1,4 +1,4 @@
-"""A model that comes from mirrors: one dies and comes back, all die, one lies; told in status, Events and metrics."""
+"""Mirrors in the status, Events and metrics: failure and recovery, all down, and corrupt data."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def operator_pod(platform: Platform) -> str:
     return str(next(pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"))
 
 
-def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, three: Three) -> None:
+def test_a_primary_fails_and_recovers_and_then_all_mirrors_are_down(kit: Kit, three: Three) -> None:
     platform, node = kit.platform, kit.platform.node_names[0]
     chosen = {"selector": {"kubernetes.io/hostname": node}}
     before = scraped(platform, SYSTEM, operator_pod(platform), 8081)["modelferry_source_fallbacks_total"]
@@ -98,18 +98,18 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     assert seen['modelferry_mirror_fallbacks_total{mirror="backup"}'] == 1
     assert seen['modelferry_mirror_fetched_bytes_total{mirror="primary"}'] > 0
 
-    brought = mirror(kit, "speech", "primary")["bytes"]
+    sent = mirror(kit, "speech", "primary")["bytes"]
     three.primary.start()
     kit.wait("the primary to be back", lambda: state(kit, "speech", "primary") == "Up", 20)
-    kit.wait("the primary at work again", lambda: mirror(kit, "speech", "primary")["bytes"] > brought + MIB, 20)
+    kit.wait("the primary to be used again", lambda: mirror(kit, "speech", "primary")["bytes"] > sent + MIB, 20)
     three.backup.stop()
     three.primary.stop()
-    kit.wait("the source at work", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)
+    kit.wait("the source to be used", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)
     kit.wait_ready("speech")
 
-    told = [reason for reason, _ in kit.events("speech")]
-    assert told.index("MirrorDown") < told.index("MirrorRecovered") < told.index("FellBackToSource")
-    assert told.count("FellBackToSource") == told.count("MirrorRecovered") == 1
+    events = [reason for reason, _ in kit.events("speech")]
+    assert events.index("MirrorDown") < events.index("MirrorRecovered") < events.index("FellBackToSource")
+    assert events.count("FellBackToSource") == events.count("MirrorRecovered") == 1
     fetched = sum(entry.get("bytes", 0) for entry in kit.status("speech")["mirrors"])
     assert three.size <= fetched <= three.size + 2 * CONNECTIONS * CHUNK
     after = scraped(platform, SYSTEM, operator_pod(platform), 8081)
@@ -117,7 +117,7 @@ def test_a_primary_dies_and_comes_back_and_then_all_mirrors_are_down(kit: Kit, t
     assert after['modelferry_reconciles_total{result="ok"}'] > 0
 
 
-def test_a_model_arrives_from_a_mirror_though_the_source_is_gone_from_the_start(kit: Kit, three: Three) -> None:
+def test_a_model_is_fetched_from_a_mirror_if_the_source_is_never_available(kit: Kit, three: Three) -> None:
     chosen = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
     three.source.stop()
     three.primary.stop()
@@ -126,29 +126,29 @@ def test_a_model_arrives_from_a_mirror_though_the_source_is_gone_from_the_start(
     assert mirror(kit, "speech", "backup")["bytes"] >= three.size
 
 
-def test_a_mirror_that_lies_is_quarantined_and_the_model_is_right(
+def test_a_mirror_that_serves_corrupt_data_is_quarantined_and_the_model_is_correct(
     kit: Kit, three: Three, leaf: Leaf, tmp_path: Path
 ) -> None:
     platform = kit.platform
     node, file = platform.node_names[0], max(three.files, key=lambda one: one.size)
     root, _ = model(256 * MIB)
-    lies = [{"corrupt": number * CHUNK + 7} for number in range(file.size // CHUNK)]
-    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=lies) as liar:
+    rules = [{"corrupt": number * CHUNK + 7} for number in range(file.size // CHUNK)]
+    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=rules) as corrupt:
         equal = [
-            {"name": "liar", "url": liar.url("{path}"), "priority": 0},
-            {"name": "honest", "url": three.primary.url("{path}"), "priority": 0},
+            {"name": "wrong-copy", "url": corrupt.url("{path}"), "priority": 0},
+            {"name": "correct", "url": three.primary.url("{path}"), "priority": 0},
         ]
         chosen = {"selector": {"kubernetes.io/hostname": node}}
         kit.apply(artifact("speech", files(three.source, [file]), mirrors=equal, nodes=chosen))
         kit.wait_ready("speech")
-    assert state(kit, "speech", "liar") == "Quarantined"
+    assert state(kit, "speech", "wrong-copy") == "Quarantined"
     assert kit.status("speech")["checksum"] == "Verified"
     said = dict(kit.events("speech"))
-    assert "liar" in said["MirrorQuarantined"]
+    assert "wrong-copy" in said["MirrorQuarantined"]
     assert file.path in said["MirrorQuarantined"]
 
 
-def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and_is_stalled_after_the_progress_deadline(
+def test_with_every_location_down_it_waits_then_resumes_and_is_stalled_after_the_progress_deadline(
     kit: Kit, three: Three
 ) -> None:
     node = kit.platform.node_names[0]
@@ -168,7 +168,7 @@ def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and
     assert not kit.condition("speech", "Stalled")
 
     three.backup.start()
-    kit.wait("it to go on", lambda: reconciling(kit, "speech") == "Downloading", 40)
+    kit.wait("the download to resume", lambda: reconciling(kit, "speech") == "Downloading", 40)
     (pod,) = kit.pods("speech")
     assert not pod["status"]["containerStatuses"][0]["restartCount"]
     assert pod["metadata"]["annotations"][names.ANNOTATION_ATTEMPT] == "1"
@@ -182,35 +182,38 @@ def test_with_every_place_down_it_waits_and_says_so_goes_on_when_one_is_back_and
 
 
 def reconciling(kit: Kit, name: str) -> str:
-    """Why the artifact is at work; empty where it is not."""
+    """The reason of the condition Reconciling; empty if it is not set."""
     found = kit.condition(name, "Reconciling")
     return str(found["reason"]) if found.get("status") == "True" else ""
 
 
-def test_a_quarantine_outlives_the_pod(kit: Kit, three: Three, leaf: Leaf, tmp_path: Path) -> None:
+def test_a_quarantine_persists_after_the_pod(kit: Kit, three: Three, leaf: Leaf, tmp_path: Path) -> None:
     platform, node = kit.platform, kit.platform.node_names[0]
     root, _ = model(256 * MIB)
     small = min((file for file in three.files if file.size > CHUNK // 1024), key=lambda file: file.size)
-    lies = [{"path": small.path, "corrupt": 7}]
-    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=lies) as liar:
-        ranked = [{"name": "liar", "url": liar.url("{path}")}, {"name": "honest", "url": three.primary.url("{path}")}]
+    rules = [{"path": small.path, "corrupt": 7}]
+    with hostile(root, tmp_path, host=platform.host_address, leaf=leaf, rules=rules) as corrupt:
+        ranked = [
+            {"name": "wrong-copy", "url": corrupt.url("{path}")},
+            {"name": "correct", "url": three.primary.url("{path}")},
+        ]
         for entry in ranked:
-            # Slow enough that the liar is found while there is something left to fetch.
+            # Slow enough that the mirror is quarantined during the download.
             entry["bandwidth"] = "8MB"
         transfer = {"connections": CONNECTIONS}
         chosen = {"selector": {"kubernetes.io/hostname": node}}
         kit.apply(artifact("speech", files(three.source, three.files), mirrors=ranked, nodes=chosen, transfer=transfer))
-        kit.wait("the liar to be found", lambda: state(kit, "speech", "liar") == "Quarantined", 60)
+        kit.wait("the quarantine", lambda: state(kit, "speech", "wrong-copy") == "Quarantined", 60)
         (pod,) = kit.pods("speech")
-        asked = {file.path: len(liar.requests(file.path)) for file in three.files}
+        requests = {file.path: len(corrupt.requests(file.path)) for file in three.files}
         kit.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=true")
         kit.wait(
             "another pod", lambda: any(one["metadata"]["uid"] != pod["metadata"]["uid"] for one in kit.pods("speech"))
         )
         kit.wait_ready("speech")
-        late = sum(len(liar.requests(path)) - before for path, before in asked.items())
-        # A server's log has a line when an answer ends: of those that were on their way when the liar was found.
+        late = sum(len(corrupt.requests(path)) - before for path, before in requests.items())
+        # The server logs a response when it ends: these were in transit when the mirror was quarantined.
         assert late <= CONNECTIONS
-    assert state(kit, "speech", "liar") == "Quarantined"
+    assert state(kit, "speech", "wrong-copy") == "Quarantined"
     assert [reason for reason, _ in kit.events("speech")].count("MirrorQuarantined") == 1
     assert kit.status("speech")["checksum"] == "Verified"

@@ -1,4 +1,4 @@
-"""Nodes that come, go, and are too small; and what a deleted artifact leaves behind: nothing."""
+"""Nodes that are added, removed, or too small; and the deletion of an artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from e2e.platform import Platform
 from modelferry.resource import names
 
 
-def test_a_node_that_appears_gets_the_model_and_one_that_leaves_is_dropped(
+def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
     installed: Platform, kit: Kit, small: Served
 ) -> None:
     cluster = installed.nodes
@@ -25,24 +25,24 @@ def test_a_node_that_appears_gets_the_model_and_one_that_leaves_is_dropped(
     assert kit.condition("growing", "Ready")["status"] == "True"
 
 
-def test_a_node_that_comes_back_without_its_disk_gets_the_model_again(
-    installed: Platform, kit: Kit, small: Served
-) -> None:
+def test_a_node_that_lost_its_disk_gets_the_model_again(installed: Platform, kit: Kit, small: Served) -> None:
     cluster, node = installed.nodes, installed.nodes.nodes[0]
     selector = {"kubernetes.io/hostname": node.name}
-    # Few streams: the operator looks every 2 s, and is to see that bytes are fetched again.
+    # Few streams, so that the operator, which polls every 2 s, observes the download.
     kit.apply(artifact("lost", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
     kit.wait_ready("lost")
     ready = names.ready_label(kit.namespace, "lost")
     node.lose_disk()
-    kit.wait("the label to go", lambda: kit.node_label(node.name, ready) is None, 90)
+    kit.wait("the label to be removed", lambda: kit.node_label(node.name, ready) is None, 90)
     cluster.wait_ready([node])
     kit.wait_ready("lost")
     assert node.exec(["find", f"/var/lib/modelferry/{kit.namespace}/lost/current/", "-name", "*.yaml"]).count("\n") == 5
     assert kit.node_label(node.name, ready) == kit.status("lost")["revision"]
 
 
-def test_a_deleted_artifact_leaves_nothing(installed: Platform, kit: Kit, small: Served) -> None:
+def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
+    installed: Platform, kit: Kit, small: Served
+) -> None:
     nodes = installed.nodes.nodes
     kit.apply(artifact("passing", small.source))
     kit.wait_bytes("passing", nodes[0].name, 0.2)
@@ -56,7 +56,7 @@ def test_a_deleted_artifact_leaves_nothing(installed: Platform, kit: Kit, small:
             assert kit.node_label(node.name, key) is None
 
 
-def test_deletion_waits_for_a_consumer_and_says_so(installed: Platform, kit: Kit, small: Served) -> None:
+def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, kit: Kit, small: Served) -> None:
     kit.apply(*example_consumers(installed.image)[:1], artifact("chattts", small.source))
     kit.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
     kit.delete("chattts", wait=False)
@@ -81,12 +81,12 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
             installed.kubectl("label", "node", node, f"test.modelferry.dev/{kit.namespace}=yes")
         selector = {f"test.modelferry.dev/{kit.namespace}": "yes"}
         kit.apply(artifact("large", small.source, nodes={"selector": selector}))
-        told = kit.wait_stalled("large", "InsufficientSpace")
+        message = kit.wait_stalled("large", "InsufficientSpace")
         kit.wait("the other copy", lambda: kit.copy("large", "node-0").get("state") == "Ready", 120)
-        assert tiny.name in told
-        assert "MiB" in told
+        assert tiny.name in message
+        assert "MiB" in message
         assert small.sent() <= small.size + len(small.files), "the small node fetched something"
         assert kit.status("large")["nodes"] == {"total": 2, "ready": 1, "stalled": 1}
-        assert ("InsufficientSpace", told) in kit.events("large")
+        assert ("InsufficientSpace", message) in kit.events("large")
     finally:
         cluster.remove_node(tiny.name)

@@ -1,4 +1,5 @@
-"""The operator outside the cluster, as `kopf run` starts it: progress comes through the API server's pod proxy."""
+"""The operator outside the cluster, started with `kopf run`; it reads the progress through the API server's pod
+proxy."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from origin.certs import Authority
 
 @contextmanager
 def kopf_run(platform: Platform, authority: Authority, log: Path) -> Iterator[None]:
-    """`kopf run` on this machine, while the operator in the cluster is scaled to nothing."""
+    """`kopf run` on this machine, while the operator in the cluster is scaled to zero."""
     platform.kubectl("scale", "deployment/modelferry", "-n", SYSTEM, "--replicas=0")
     platform.kubectl(
         "wait", "--for=delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--timeout=60s"
@@ -52,7 +53,7 @@ def kopf_run(platform: Platform, authority: Authority, log: Path) -> Iterator[No
         platform.kubectl("rollout", "status", "deployment/modelferry", "-n", SYSTEM, "--timeout=60s")
 
 
-def test_an_operator_outside_the_cluster_sees_the_progress(
+def test_an_operator_outside_the_cluster_reads_the_progress(
     installed: Platform, kit: Kit, small: Served, authority: Authority, tmp_path: Path
 ) -> None:
     selector = {"kubernetes.io/hostname": installed.node_names[0]}

@@ -1,4 +1,4 @@
-"""Through a real squid and a real dante: right and wrong credentials, and proxies that die in the middle."""
+"""Downloads through squid and dante: correct and wrong credentials, and proxies that fail during a download."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from origin.planted import found_in
 from origin.proxies import PASSWORD, USERNAME
 
 
-def proxied(name: str, files: list[dict[str, Any]], url: str, secret: str = "", **transfer: Any) -> Object:
+def artifact_with_proxy(name: str, files: list[dict[str, Any]], url: str, secret: str = "", **transfer: Any) -> Object:
     """An artifact with a proxy."""
     proxy: Object = {"url": url} | ({"auth": {"secretRef": {"name": secret}}} if secret else {})
     return artifact(name, files, transfer={"proxy": proxy} | transfer)
 
 
-def ways(proxied_origin: ProxiedOrigin) -> dict[str, str]:
-    """Each kind of proxy by a name."""
+def proxy_urls(proxied_origin: ProxiedOrigin) -> dict[str, str]:
+    """The URLs of the proxies, by name."""
     return {
         "squid": proxied_origin.squid.url,
         "squid-tls": proxied_origin.squid.tls_url,
@@ -33,10 +33,17 @@ def ways(proxied_origin: ProxiedOrigin) -> dict[str, str]:
     }
 
 
-def test_models_arrive_through_each_kind_of_proxy_with_credentials(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
+def test_models_are_fetched_through_each_kind_of_proxy_with_credentials(
+    kit: Kit, proxied_origin: ProxiedOrigin
+) -> None:
     credentials(kit, "egress")
-    kit.apply(*(proxied(name, proxied_origin.small, url, "egress") for name, url in ways(proxied_origin).items()))
-    for name in ways(proxied_origin):
+    kit.apply(
+        *(
+            artifact_with_proxy(name, proxied_origin.small, url, "egress")
+            for name, url in proxy_urls(proxied_origin).items()
+        )
+    )
+    for name in proxy_urls(proxied_origin):
         kit.wait_ready(name)
     assert proxied_origin.nginx.requests()
     assert f"CONNECT {proxied_origin.address} {USERNAME}" in proxied_origin.squid.log
@@ -44,14 +51,14 @@ def test_models_arrive_through_each_kind_of_proxy_with_credentials(kit: Kit, pro
     assert [where for where, text in readable_output(kit).items() if found_in(text, PASSWORD)] == []
 
 
-def test_wrong_and_missing_credentials_are_told(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
+def test_wrong_and_missing_proxy_credentials_are_reported(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
     credentials(kit, "stale", "wrong")
     seen = len(proxied_origin.nginx.requests())
     kit.apply(
-        proxied("squid-wrong", proxied_origin.small, proxied_origin.squid.url, "stale"),
-        proxied("squid-without", proxied_origin.small, proxied_origin.squid.url),
-        proxied("dante-wrong", proxied_origin.small, proxied_origin.dante.url, "stale"),
-        proxied("dante-unmade", proxied_origin.small, proxied_origin.dante.url, "lost"),
+        artifact_with_proxy("squid-wrong", proxied_origin.small, proxied_origin.squid.url, "stale"),
+        artifact_with_proxy("squid-without", proxied_origin.small, proxied_origin.squid.url),
+        artifact_with_proxy("dante-wrong", proxied_origin.small, proxied_origin.dante.url, "stale"),
+        artifact_with_proxy("dante-unmade", proxied_origin.small, proxied_origin.dante.url, "lost"),
     )
     assert f"the proxy {proxied_origin.squid.url} does not accept" in kit.wait_stalled("squid-wrong", "ProxyDenied")
     assert "requires a user name and password" in kit.wait_stalled("squid-without", "ProxyDenied")
@@ -60,46 +67,46 @@ def test_wrong_and_missing_credentials_are_told(kit: Kit, proxied_origin: Proxie
     assert len(proxied_origin.nginx.requests()) == seen
 
 
-def test_a_download_outlives_the_death_of_its_proxy(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
+def test_a_download_resumes_after_a_failure_of_its_proxy(kit: Kit, proxied_origin: ProxiedOrigin) -> None:
     node, before = kit.platform.node_names[0], sum(request.sent for request in proxied_origin.nginx.requests())
     spec = {"nodes": {"selector": {"kubernetes.io/hostname": node}}}
     credentials(kit, "egress")
-    for name, url in ways(proxied_origin).items():
-        wanted = proxied(name, proxied_origin.large, url, "egress", connections=4)
+    for name, url in proxy_urls(proxied_origin).items():
+        wanted = artifact_with_proxy(name, proxied_origin.large, url, "egress", connections=4)
         kit.apply(wanted | {"spec": wanted["spec"] | spec})
-    for name in ways(proxied_origin):
+    for name in proxy_urls(proxied_origin):
         kit.wait_bytes(name, node, 0.2)
     proxied_origin.squid.kill()
     proxied_origin.dante.kill()
 
-    def in_vain() -> bool:
-        return all(kit.copy(name, node).get("retries", 0) >= 8 for name in ways(proxied_origin))
+    def retried() -> bool:
+        return all(kit.copy(name, node).get("retries", 0) >= 8 for name in proxy_urls(proxied_origin))
 
     try:
-        kit.wait("each download to try again and again", in_vain)
-        for name in ways(proxied_origin):
+        kit.wait("each download to retry", retried)
+        for name in proxy_urls(proxied_origin):
             assert kit.copy(name, node)["bytesDone"] < len(LARGE)
             assert not kit.condition(name, "Stalled")
     finally:
         proxied_origin.squid.start()
         proxied_origin.dante.start()
-    for name in ways(proxied_origin):
+    for name in proxy_urls(proxied_origin):
         kit.wait_ready(name)
         assert kit.status(name)["checksum"] == "Verified"
     sent = sum(request.sent for request in proxied_origin.nginx.requests()) - before
-    assert sent >= len(LARGE) * len(ways(proxied_origin)), "what was asked for past the log"
+    assert sent >= len(LARGE) * len(proxy_urls(proxied_origin)), "requests are missing in the log"
 
 
 @pytest.fixture
 def direct(installed: Platform, leaf: Leaf, tmp_path: Path) -> Iterator[Nginx]:
-    """The large file where pods reach it without any proxy."""
+    """The large file on a server that pods reach without a proxy."""
     (tmp_path / "large.bin").write_bytes(LARGE)
     with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
         yield nginx
 
 
 def mirrored(name: str, kit: Kit, direct: Nginx, mirrors: list[Object]) -> Object:
-    """An artifact for one node whose source needs no proxy, and whose mirrors have each their own."""
+    """An artifact for one node; its source needs no proxy, and each mirror has its own."""
     file = {"path": "large.bin", "url": direct.url("large.bin"), "sha256": hashlib.sha256(LARGE).hexdigest()}
     nodes = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
     return artifact(name, [file], nodes=nodes, mirrors=mirrors, transfer={"connections": 8})
@@ -110,7 +117,7 @@ def by_name(kit: Kit, name: str) -> dict[str, Object]:
     return {entry["name"]: entry for entry in kit.status(name).get("mirrors") or []}
 
 
-def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
+def test_each_mirror_is_reached_through_its_own_proxy_and_the_source_directly(
     kit: Kit, proxied_origin: ProxiedOrigin, direct: Nginx
 ) -> None:
     credentials(kit, "egress")
@@ -131,7 +138,7 @@ def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
     found = by_name(kit, "far")
     assert all(found[name]["bytes"] > 0 for name in proxies), found
     assert sum(found[name]["bytes"] for name in proxies) >= len(LARGE)
-    # The source told the file's size to the resolve pod, and was at most probed after that.
+    # The resolve pod read the size of the file from the source; afterwards there were only probes.
     assert {request.sent for request in direct.requests()} == {1}
     squid, dante = proxied_origin.squid.log[before[1] :], proxied_origin.dante.log[before[0] :]
     assert f"CONNECT {proxied_origin.address} {USERNAME}" in squid
@@ -140,17 +147,17 @@ def test_each_mirror_is_reached_by_its_own_proxy_and_the_source_by_none(
     assert [where for where, text in readable_output(kit).items() if found_in(text, PASSWORD)] == []
 
 
-def test_a_mirror_whose_proxy_does_not_let_it_through_is_told_and_the_source_is_asked(
+def test_a_mirror_with_an_unreachable_proxy_is_reported_and_the_source_is_used(
     kit: Kit, proxied_origin: ProxiedOrigin, direct: Nginx
 ) -> None:
     seen = len(proxied_origin.nginx.requests())
-    gone = f"http://{kit.platform.host_address}:9"
-    mirrors: list[Object] = [{"name": "far", "url": proxied_origin.url("{path}"), "proxy": {"url": gone}}]
+    unreachable = f"http://{kit.platform.host_address}:9"
+    mirrors: list[Object] = [{"name": "far", "url": proxied_origin.url("{path}"), "proxy": {"url": unreachable}}]
     kit.apply(mirrored("far", kit, direct, mirrors))
     kit.wait_ready("far")
     found = by_name(kit, "far")
     assert found["far"]["state"] == "Down"
-    assert f"proxy {gone}" in found["far"]["message"]
+    assert f"proxy {unreachable}" in found["far"]["message"]
     assert found["source"]["bytes"] >= len(LARGE)
     told_ = [reason for reason, _ in kit.events("far")]
     assert told_.count("MirrorDown") == told_.count("FellBackToSource") == 1

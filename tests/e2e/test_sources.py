@@ -1,4 +1,4 @@
-"""Where files come from, besides a list in the spec: a checksum list beside them."""
+"""Checksum lists as the source of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from origin.certs import Leaf
 from origin.nginx import Nginx
 
 
-def test_a_checksum_list_is_all_that_a_spec_needs(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_a_spec_may_contain_only_a_checksum_list(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
     model = {"config.yaml": b"x: 1\n", "asset/gpt.safetensors": bytes(3_000_000)}
     for path, body in model.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def test_a_checksum_list_is_all_that_a_spec_needs(installed: Platform, kit: Kit,
     assert kit.files_on_disk("listed") == digests(model)
 
 
-def test_a_checksum_list_that_is_none_is_told_by_its_line(
+def test_an_invalid_checksum_list_is_reported_with_the_line(
     installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
 ) -> None:
     (tmp_path / "SHA256SUMS").write_text("<html>not found</html>\n")

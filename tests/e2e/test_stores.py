@@ -1,4 +1,4 @@
-"""A bucket of a real MinIO and an artifact of a real registry, from YAML to Ready; and wrong keys."""
+"""A bucket on MinIO and an artifact in a registry, from YAML to Ready; and wrong keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOGIN = {"username": USER, "password": PASSWORD}
 
 @pytest.fixture(scope="module")
 def bucket(installed: Platform, leaf: Leaf, authority: Authority) -> Iterator[MinioStore]:
-    """MinIO with the bucket `models`, which keeps versions; `reader` may read it."""
+    """MinIO with the bucket `models`, with versioning; `reader` may read it."""
     with MinioStore(leaf, authority.ca_file, host=installed.host_address) as store:
         store.bucket("models", versioned=True)
         for path, content in MODEL.items():
@@ -40,7 +40,7 @@ def bucket(installed: Platform, leaf: Leaf, authority: Authority) -> Iterator[Mi
 
 @pytest.fixture(scope="module")
 def registry(installed: Platform, leaf: Leaf, authority: Authority) -> Iterator[RegistryStore]:
-    """A registry that sends its clients to a token server."""
+    """A registry with a token server."""
     host = installed.host_address
     tokens = TokenServer(leaf, USER, PASSWORD, host=host)
     with tokens, RegistryStore(leaf, authority.ca_file, host=host, tokens=tokens) as store:
@@ -62,7 +62,7 @@ def in_bucket(store: MinioStore) -> dict[str, Any]:
 
 
 def expected() -> str:
-    """The model's own digest, computed here from what was put into the stores."""
+    """The digest of the model, computed from the content of the stores."""
     entries = [
         FileEntry(path, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Location("https://h/"),))
         for path, content in MODEL.items()
@@ -77,7 +77,7 @@ def locations(kit: Kit) -> list[str]:
     return [location.url for file in manifest.files for location in file.locations]
 
 
-def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
+def test_a_bucket_is_fetched_at_its_object_versions(kit: Kit, bucket: MinioStore) -> None:
     kit.apply(secret("keys", READER), model("tts", in_bucket(bucket), "keys"))
     kit.wait_ready("tts")
     status = kit.status("tts")
@@ -87,7 +87,7 @@ def test_a_bucket_arrives_at_its_versions(kit: Kit, bucket: MinioStore) -> None:
     assert all("?versionId=" in url for url in locations(kit))
 
 
-def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) -> None:
+def test_an_oci_artifact_is_fetched_at_its_digest(kit: Kit, registry: RegistryStore) -> None:
     pushed = registry.push("models/chattts", "v1", MODEL)
     kit.apply(
         secret("login", LOGIN),
@@ -100,7 +100,7 @@ def test_an_artifact_arrives_at_its_digest(kit: Kit, registry: RegistryStore) ->
     assert status["revision"] == pushed.removeprefix("sha256:")[:40]
 
 
-def test_wrong_keys_are_told_with_the_way_out_and_shown_nowhere(
+def test_wrong_keys_are_reported_with_the_remedy_and_shown_nowhere(
     kit: Kit, bucket: MinioStore, registry: RegistryStore
 ) -> None:
     registry.push("models/chattts", "v1", MODEL)
@@ -112,4 +112,4 @@ def test_wrong_keys_are_told_with_the_way_out_and_shown_nowhere(
     )
     assert "correct accessKeyID and secretAccessKey" in kit.wait_stalled("bucket", "BadCredentials")
     assert "correct user and password in spec.auth's Secret" in kit.wait_stalled("registry", "BadCredentials")
-    assert [where for where, text in readable_output(kit).items() if found_in(text, "planted-wrong")] == []
+    assert [output for output, text in readable_output(kit).items() if found_in(text, "planted-wrong")] == []

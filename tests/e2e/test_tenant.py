@@ -1,4 +1,4 @@
-"""As a tenant sees it: no privilege, no token, no Secrets."""
+"""Multi-tenancy: no privileges, no API token, no access to Secrets."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def test_download_pods_run_under_restricted_without_a_token(kit: Kit, small: Ser
     assert "pod-security.kubernetes.io/enforce=restricted" in level
 
 
-def test_the_operators_account_can_do_nothing_with_secrets(installed: Platform) -> None:
+def test_the_operators_account_has_no_access_to_secrets(installed: Platform) -> None:
     allowed = installed.kubectl("auth", "can-i", "--list", f"--as={ACCOUNT}")
     assert "modelartifacts.modelferry.dev" in allowed
     assert "secrets" not in allowed
     assert "*.*" not in allowed
 
 
-def test_the_operators_pod_is_modest(installed: Platform) -> None:
+def test_the_operators_pod_has_a_restricted_security_context(installed: Platform) -> None:
     path = "jsonpath={.items[0].spec.containers[0].securityContext}"
     shown = installed.kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "-o", path)
     assert '"readOnlyRootFilesystem":true' in shown
     assert '"allowPrivilegeEscalation":false' in shown
 
 
-def test_the_chart_is_clean_and_says_what_is_wrong_with_a_value(installed: Platform) -> None:
+def test_the_chart_passes_lint_and_refuses_invalid_values(installed: Platform) -> None:
     chart = str(CHART)
     assert "0 chart(s) failed" in installed.helm("lint", "--strict", chart)
     with pytest.raises(ClusterError, match="nodeRoot"):

@@ -1,4 +1,4 @@
-"""How servers are trusted: pins, versions of TLS, and a bundle of the namespace; each refusal has its reason."""
+"""Trust in servers: pins, TLS versions, client certificates, and CA bundles of the namespace."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ OTHER_PIN = "sha256/" + "A" * 43 + "="
 def serving(
     platform: Platform, root: Path, leaf: Leaf, tls: str = "TLSv1.3", clients: Path | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """`source.http.files` of a small file behind nginx with this certificate, which may ask for one of `clients`."""
+    """`source.http.files` of a small file behind nginx with this certificate, which may require a client certificate of
+    `clients`."""
     (root / "a.bin").write_bytes(b"model" * 1000)
     with Nginx(root, leaf=leaf, host=platform.host_address, tls=tls, clients=clients) as nginx:
         yield [{"path": "a.bin", "url": nginx.url("a.bin")}]
 
 
 def pins(leaf: Leaf) -> tuple[str, str]:
-    """Of the certificate, and of its key."""
+    """The pins of the certificate and of its key."""
     return pins_of(x509.load_pem_x509_certificate(leaf.cert.read_bytes()).public_bytes(Encoding.DER))
 
 
-def test_the_right_pin_beside_another_one(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_one_of_two_pins_must_match(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
     with serving(installed, tmp_path, leaf) as files:
         kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[0]]}}))
         kit.wait_ready("pinned")
 
 
-def test_a_wrong_pin_tells_what_was_seen_and_the_right_one_heals_it(
+def test_a_pin_mismatch_reports_the_servers_pins_until_one_of_them_is_set(
     installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
 ) -> None:
     with serving(installed, tmp_path, leaf) as files:
         kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN]}}))
-        told = kit.wait_stalled("pinned", "PinMismatch")
-        assert all(pin in told for pin in pins(leaf))
+        message = kit.wait_stalled("pinned", "PinMismatch")
+        assert all(pin in message for pin in pins(leaf))
         kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[1]]}}))
         kit.wait_ready("pinned")
 
 
-def test_after_a_rotation_the_backup_pin_holds(
+def test_the_backup_pin_is_accepted_after_a_key_rotation(
     installed: Platform, kit: Kit, authority: Authority, leaf: Leaf, tmp_path: Path
 ) -> None:
     renewed = authority.leaf(installed.host_address, name="renewed")
@@ -76,7 +77,7 @@ def test_after_a_rotation_the_backup_pin_holds(
         ("HostMismatch", -1, 1, "models.example.com"),
     ],
 )
-def test_a_certificate_that_is_not_right_now_and_here(
+def test_an_expired_or_future_certificate_or_one_for_another_host_is_reported(
     installed: Platform, kit: Kit, authority: Authority, tmp_path: Path, reason: str, begins: int, ends: int, host: str
 ) -> None:
     day = timedelta(days=1)
@@ -87,9 +88,7 @@ def test_a_certificate_that_is_not_right_now_and_here(
         assert reason in kit.kubectl("get", "ma", "wrong", "-o", "wide")
 
 
-def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
-    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
-) -> None:
+def test_tls_1_2_is_refused_unless_allowed(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
     with serving(installed, tmp_path, leaf, tls="TLSv1.2") as files:
         kit.apply(artifact("old", files))
         assert "minVersion" in kit.wait_stalled("old", "TLSVersion")
@@ -97,7 +96,7 @@ def test_a_server_of_tls_1_2_is_refused_until_it_is_allowed(
         kit.wait_ready("old")
 
 
-def test_a_server_that_wants_to_know_who_asks(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_a_server_that_requires_a_client_certificate(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
     clients = Authority(tmp_path, "clients")
     reader = clients.leaf("reader", name="reader", purpose=CLIENT)
     with serving(installed, tmp_path, leaf, clients=clients.ca_file) as files:
@@ -111,7 +110,7 @@ def test_a_server_that_wants_to_know_who_asks(installed: Platform, kit: Kit, lea
 
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])
-def test_a_bundle_of_the_namespace(installed: Platform, kit: Kit, tmp_path: Path, kind: str) -> None:
+def test_a_ca_bundle_of_the_namespace_is_trusted(installed: Platform, kit: Kit, tmp_path: Path, kind: str) -> None:
     own = Authority(tmp_path, "company")
     with serving(installed, tmp_path, own.leaf(installed.host_address)) as files:
         kit.apply(artifact("company", files, transfer={"tls": {"ca": {kind: {"name": "company-ca"}}}}))

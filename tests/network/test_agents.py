@@ -93,7 +93,7 @@ def manifest_of(nginx: Nginx, files: list[ModelFile]) -> Manifest:
     )
 
 
-def test_a_model_arrives_over_tls_within_the_bounds_of_memory(stage: Stage) -> None:
+def test_a_model_is_downloaded_over_tls_within_the_memory_limits(stage: Stage) -> None:
     scene = stage()
     pod = scene.pod
     checkpoint, fetch = pod.checkpoint(), pod.fetch(connections=16)
@@ -117,7 +117,7 @@ def test_a_model_arrives_over_tls_within_the_bounds_of_memory(stage: Stage) -> N
     assert verify(pod.data).ok
 
 
-def test_fetch_killed_in_the_middle_fetches_no_committed_chunk_again(slow: Scene) -> None:
+def test_after_fetch_is_killed_no_committed_chunk_is_fetched_again(slow: Scene) -> None:
     slow.pod.checkpoint()
     fetch = slow.pod.fetch()
     until(lambda: slow.pod.progress().done >= slow.total // 2, "half of the model")
@@ -129,7 +129,7 @@ def test_fetch_killed_in_the_middle_fetches_no_committed_chunk_again(slow: Scene
     assert slow.sent <= slow.total + CONNECTIONS * CHUNK_SIZE
 
 
-def test_checkpoint_killed_in_the_middle_is_not_noticed_by_fetch(slow: Scene) -> None:
+def test_fetch_continues_after_checkpoint_is_killed(slow: Scene) -> None:
     checkpoint = slow.pod.checkpoint()
     fetch = slow.pod.fetch()
     until(lambda: slow.pod.progress().done >= slow.total // 3, "a third of the model")
@@ -141,7 +141,7 @@ def test_checkpoint_killed_in_the_middle_is_not_noticed_by_fetch(slow: Scene) ->
     assert slow.pod.outcome.fetched == slow.total
 
 
-def test_both_killed_at_once_lose_nothing_that_was_committed(slow: Scene) -> None:
+def test_committed_chunks_survive_when_both_agents_are_killed(slow: Scene) -> None:
     checkpoint, fetch = slow.pod.checkpoint(), slow.pod.fetch()
     until(lambda: slow.pod.progress().done >= slow.total // 2, "half of the model")
     for process in (checkpoint, fetch):
@@ -153,7 +153,7 @@ def test_both_killed_at_once_lose_nothing_that_was_committed(slow: Scene) -> Non
     assert slow.pod.outcome.fetched <= slow.total // 2 + CHUNK_SIZE
 
 
-def test_sigterm_leaves_a_state_that_the_next_run_resumes_from(slow: Scene) -> None:
+def test_after_sigterm_the_next_run_resumes(slow: Scene) -> None:
     pod = slow.pod
     checkpoint, fetch = pod.checkpoint(), pod.fetch()
     until(lambda: pod.progress().done >= slow.total // 2, "half of the model")
@@ -182,7 +182,7 @@ def test_a_second_checkpoint_on_the_same_directory_is_refused_by_pid(stage: Stag
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root on Linux for a small file system")
-def test_a_disk_too_small_is_refused_before_the_first_byte(stage: Stage, tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(stage: Stage, tmp_path: Path) -> None:
     scene = stage()
     image = tmp_path / "disk"
     with image.open("wb") as file:
@@ -200,7 +200,7 @@ def test_a_disk_too_small_is_refused_before_the_first_byte(stage: Stage, tmp_pat
         subprocess.run(["umount", "-l", str(scene.pod.data)], check=True)
 
 
-def test_a_directory_of_somebody_else_is_left_alone(stage: Stage) -> None:
+def test_a_directory_with_other_files_is_not_changed(stage: Stage) -> None:
     pod = stage().pod
     (pod.data / "thesis.tex").write_text("mine")
     pod.checkpoint()

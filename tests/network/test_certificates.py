@@ -40,7 +40,9 @@ from origin.server import HostileOrigin
         ("another authority", "UnknownAuthority"),
     ],
 )
-async def test_the_reason_is_told(tmp_path: Path, world: World, authority: Authority, kind: str, reason: str) -> None:
+async def test_the_reason_is_reported(
+    tmp_path: Path, world: World, authority: Authority, kind: str, reason: str
+) -> None:
     day = timedelta(days=1)
     context = {
         "expired": lambda: authority.leaf("127.0.0.1", name="expired", begins=-2 * day, ends=-day).context(),
@@ -58,7 +60,7 @@ async def test_the_reason_is_told(tmp_path: Path, world: World, authority: Autho
     assert not world.published
 
 
-async def test_a_server_that_speaks_no_tls_is_told(world: World) -> None:
+async def test_a_server_without_tls_is_reported(world: World) -> None:
     def complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         writer.close()
@@ -70,7 +72,7 @@ async def test_a_server_that_speaks_no_tls_is_told(world: World) -> None:
     assert caught.value.reason == "TLSVersion"
 
 
-async def test_a_server_below_tls_1_3_is_told(world: World, leaf: Leaf) -> None:
+async def test_a_server_below_tls_1_3_is_reported(world: World, leaf: Leaf) -> None:
     context = leaf.context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
@@ -116,7 +118,9 @@ def pins(kind: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("kind", REASONS)
-async def test_engine_and_source_tell_the_same(world: World, authority: Authority, tmp_path: Path, kind: str) -> None:
+async def test_engine_and_source_report_the_same_error(
+    world: World, authority: Authority, tmp_path: Path, kind: str
+) -> None:
     world.pins = pins(kind)
     with refusing(untrusted(kind, authority, tmp_path)) as server:
         url = f"https://{server}/a"
@@ -146,7 +150,7 @@ async def test_the_proxys_certificate_has_the_same_reasons(
 
 
 @pytest.mark.parametrize("kind", REASONS)
-async def test_a_mirror_that_is_not_trusted_is_down_at_once_and_says_why(
+async def test_an_untrusted_mirror_is_down_at_once_with_the_reason(
     serve: Serve, world: World, authority: Authority, tmp_path: Path, data: bytes, kind: str
 ) -> None:
     with refusing(untrusted(kind, authority, tmp_path)) as server:

@@ -108,7 +108,7 @@ async def both_refused(world: World, roads: Routes, url: str, data: bytes) -> tu
     return [error.reason for error in both], [error.message for error in both]
 
 
-async def test_nginx_is_shown_the_certificate_by_engine_and_source(
+async def test_engine_and_source_present_the_client_certificate_to_nginx(
     world: World, nginx: Nginx, known: Leaf, tmp_path: Path, data: bytes
 ) -> None:
     roads = routes(world, tmp_path / "secrets", nginx.url("a"), SECRET)
@@ -118,7 +118,7 @@ async def test_nginx_is_shown_the_certificate_by_engine_and_source(
     assert {request.client for request in nginx.requests()} == {"CN=model-reader"}
 
 
-async def test_nginx_that_wants_a_certificate_and_gets_none(
+async def test_a_missing_client_certificate_for_nginx_is_reported(
     world: World, nginx: Nginx, tmp_path: Path, data: bytes
 ) -> None:
     reasons, told = await both_refused(world, routes(world, tmp_path, nginx.url("a"), {}), nginx.url("a"), data)
@@ -126,7 +126,9 @@ async def test_nginx_that_wants_a_certificate_and_gets_none(
     assert all("a Secret with one in spec.transfer.tls.clientCertificate" in message for message in told)
 
 
-async def test_nginx_that_does_not_know_who_signed_it(world: World, nginx: Nginx, tmp_path: Path, data: bytes) -> None:
+async def test_a_client_certificate_of_an_unknown_ca_for_nginx_is_reported(
+    world: World, nginx: Nginx, tmp_path: Path, data: bytes
+) -> None:
     Authority(tmp_path, "strangers").leaf("x", name="unknown", purpose=CLIENT).secret(tmp_path / "secrets/who")
     roads = routes(world, tmp_path / "secrets", nginx.url("a"), SECRET)
     reasons, told = await both_refused(world, roads, nginx.url("a"), data)
@@ -134,7 +136,7 @@ async def test_nginx_that_does_not_know_who_signed_it(world: World, nginx: Nginx
     assert all("the Secret of spec.transfer.tls.clientCertificate" in message for message in told)
 
 
-async def test_a_server_that_demands_one_by_an_alert(
+async def test_a_tls_alert_that_requires_a_client_certificate_is_reported(
     world: World, demanding: ssl.SSLContext, tmp_path: Path, data: bytes
 ) -> None:
     with refusing(demanding) as server:
@@ -144,7 +146,7 @@ async def test_a_server_that_demands_one_by_an_alert(
     assert all("its alert: certificate required" in message for message in told)
 
 
-async def test_a_server_that_refuses_ours_by_an_alert(
+async def test_a_tls_alert_that_refuses_the_client_certificate_is_reported(
     world: World, demanding: ssl.SSLContext, tmp_path: Path, data: bytes
 ) -> None:
     Authority(tmp_path, "strangers").leaf("x", name="unknown", purpose=CLIENT).secret(tmp_path / "secrets/who")
@@ -156,7 +158,7 @@ async def test_a_server_that_refuses_ours_by_an_alert(
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-async def test_a_redirect_brings_the_certificate_only_to_hosts_that_it_is_meant_for(
+async def test_after_a_redirect_the_client_certificate_is_presented_only_to_allowed_hosts(
     world: World, demanding: ssl.SSLContext, leaf: Leaf, clients: Authority, known: Leaf, tmp_path: Path, data: bytes,
     allowed: bool,
 ) -> None:  # fmt: skip
@@ -175,7 +177,7 @@ async def test_a_redirect_brings_the_certificate_only_to_hosts_that_it_is_meant_
     assert world.read("a") == data
 
 
-async def test_pull_and_repair_by_a_certificate_of_the_secrets_directory(
+async def test_pull_and_repair_with_a_certificate_in_the_secrets_directory(
     world: World, nginx: Nginx, known: Leaf, tmp_path: Path, data: bytes
 ) -> None:
     (tmp_path / "m.json").write_text(json.dumps(document(nginx.url("a"), SECRET)))
@@ -192,7 +194,7 @@ async def test_pull_and_repair_by_a_certificate_of_the_secrets_directory(
 
 
 @pytest.mark.parametrize("own", [True, False])
-async def test_a_mirror_has_a_certificate_of_its_own_and_is_not_shown_the_sources(
+async def test_a_mirror_gets_its_own_client_certificate_and_not_the_sources(
     serve: Serve, world: World, nginx: Nginx, clients: Authority, known: Leaf, tmp_path: Path, data: bytes, own: bool
 ) -> None:
     clients.leaf("mirror-reader", name="second", purpose=CLIENT).secret(tmp_path / "secrets/second")

@@ -26,7 +26,7 @@ def meant_for(origin: HostileOrigin) -> HostScoped:
     return HostScoped(bearer("planted-secret"), frozenset({urlsplit(origin.url("")).netloc}))
 
 
-async def test_each_request_to_the_source_shows_its_credential(serve: Serve, world: World, data: bytes) -> None:
+async def test_each_request_to_the_source_has_its_credential(serve: Serve, world: World, data: bytes) -> None:
     async with serve({"a": data}, rules=[Rule(authorization=SHOWN)]) as origin:
         world.credential = meant_for(origin)
         await world.pull(entry("a", data, origin.url("a")))
@@ -51,14 +51,14 @@ async def test_without_a_credential_the_download_is_denied(serve: Serve, world: 
             await world.pull(entry("a", data, origin.url("a")))
 
 
-async def test_a_credential_is_not_shown_over_plain_http() -> None:
+async def test_a_credential_is_not_sent_over_plain_http() -> None:
     guarded = HostScoped(bearer("planted-secret"), frozenset({"h"}))
     assert await guarded.headers("http://h/a") == ()
     assert await guarded.headers("https://h/a") == (("Authorization", SHOWN),)
     assert "planted-secret" not in repr(guarded)
 
 
-def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.auth: there is no Secret 'hub'.*--secrets") as caught:
         Secrets(tmp_path).read("hub", "spec.auth")
     assert caught.value.reason == "SecretMissing"

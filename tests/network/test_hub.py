@@ -90,7 +90,7 @@ async def test_a_dataset_and_a_model_without_an_owner_are_found() -> None:
         assert (await resolved(hub, repo="bert")).revision == SPEECH.commit
 
 
-async def test_the_whole_way_to_the_disk_is_checked_by_both_kinds_of_digest(leaf: Leaf, world: World) -> None:
+async def test_published_files_are_verified_with_both_kinds_of_digest(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
         route = Route(client_context(world.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
@@ -100,7 +100,7 @@ async def test_the_whole_way_to_the_disk_is_checked_by_both_kinds_of_digest(leaf
     assert world.progress.checksum == "verified"
 
 
-async def test_a_small_file_that_is_not_what_the_tree_says_is_not_published(leaf: Leaf, world: World) -> None:
+async def test_a_small_file_that_differs_from_the_tree_is_not_published(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
         route = Route(client_context(world.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
@@ -111,7 +111,7 @@ async def test_a_small_file_that_is_not_what_the_tree_says_is_not_published(leaf
     assert not world.published
 
 
-async def test_patterns_choose_files_and_another_choice_is_another_revision() -> None:
+async def test_patterns_select_files_and_another_selection_is_another_revision() -> None:
     async with hub_of() as (hub, _):
         some = await resolved(hub, include="*.safetensors config/", exclude="*.bin")
         others = await resolved(hub, exclude="*.safetensors")
@@ -123,7 +123,7 @@ async def test_patterns_choose_files_and_another_choice_is_another_revision() ->
     assert all(manifest.revision.startswith(f"{SPEECH.commit}-") for manifest in (some, others))
 
 
-async def test_patterns_that_leave_nothing_are_told_with_what_there_is() -> None:
+async def test_patterns_without_a_match_are_reported_with_the_existing_files() -> None:
     async with hub_of() as (hub, _):
         with pytest.raises(InvalidSpec) as caught:
             await resolved(hub, include="*.safetensor *.json", exclude="tokenizer*")
@@ -135,7 +135,7 @@ async def test_patterns_that_leave_nothing_are_told_with_what_there_is() -> None
     )
 
 
-async def test_a_list_on_several_pages_is_read_from_the_mirror_that_was_asked() -> None:
+async def test_all_pages_of_a_list_are_read_from_the_configured_endpoint() -> None:
     # A mirror hands on the Hub's own link, at an address that cannot be reached from here.
     async with hub_of(page=2, linked="https://hub.invalid") as (hub, _):
         assert len((await resolved(hub, meant_for(hub))).files) == len(FILES)
@@ -144,7 +144,7 @@ async def test_a_list_on_several_pages_is_read_from_the_mirror_that_was_asked() 
     assert {page.token for page in pages} == {TOKEN}
 
 
-async def test_a_repository_with_more_files_than_are_read_says_how_many_and_what_to_do() -> None:
+async def test_a_repository_with_too_many_files_is_reported_with_the_limit_and_the_remedy() -> None:
     many = Repo({f"{number:03}.txt": b"x" for number in range(250)})
     async with hub_of(many, page=2) as (hub, _):
         with pytest.raises(InvalidSpec) as told:
@@ -154,7 +154,7 @@ async def test_a_repository_with_more_files_than_are_read_says_how_many_and_what
     assert "spec.source.http.files" in str(told.value)
 
 
-async def test_a_list_whose_pages_lead_back_to_one_another_is_not_followed_for_ever() -> None:
+async def test_a_list_with_circular_pages_is_not_followed_forever() -> None:
     async with hub_of(page=3, circular=True) as (hub, _):
         with pytest.raises(ServerMisbehaves, match="page 4 of its list of files leads back to another"):
             await resolved(hub, meant_for(hub))
@@ -173,7 +173,7 @@ async def test_a_list_whose_pages_lead_back_to_one_another_is_not_followed_for_e
         (SPEECH, "hf_wrong", {}, Denied, "TokenRefused", "does not know the token; give a valid one"),
     ],
 )
-async def test_each_refusal_has_its_reason_and_a_way_out(
+async def test_each_refusal_has_a_reason_and_a_remedy(
     repo: Repo, token: str, fields: dict[str, str], error: type[ModelferryError], reason: str, words: str
 ) -> None:
     async with hub_of(repo) as (hub, _):
@@ -184,12 +184,12 @@ async def test_each_refusal_has_its_reason_and_a_way_out(
 
 
 @pytest.mark.parametrize("kind", ["gated", "private"])
-async def test_who_is_let_in_gets_a_gated_or_private_repository(kind: str) -> None:
+async def test_gated_and_private_repositories_are_available_with_access(kind: str) -> None:
     async with hub_of(Repo(FILES, readers=frozenset({TOKEN}), **{kind: True})) as (hub, _):  # type: ignore[arg-type]
         assert len((await resolved(hub, meant_for(hub))).files) == len(FILES)
 
 
-async def test_an_address_that_is_no_hub_is_told() -> None:
+async def test_an_endpoint_that_is_no_hub_is_reported() -> None:
     async with CDN() as cdn:
         source = HuggingFaceSource("acme/speech", endpoint=cdn.base)
         with pytest.raises(Denied):
@@ -200,7 +200,7 @@ async def test_an_address_that_is_no_hub_is_told() -> None:
             await resolve(source, Routes(Route(client_context())), allow_plain_http=True)
 
 
-async def test_signed_urls_that_expire_on_the_way_cost_a_redirect_and_no_failure(leaf: Leaf, world: World) -> None:
+async def test_signed_urls_that_expire_during_the_download_are_renewed_by_a_redirect(leaf: Leaf, world: World) -> None:
     async with hub_of(leaf=leaf) as (hub, cdn):
         route = Route(client_context(world.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
@@ -216,7 +216,7 @@ async def test_signed_urls_that_expire_on_the_way_cost_a_redirect_and_no_failure
     )
 
 
-async def test_the_token_is_shown_to_the_hub_at_each_request_and_never_to_the_cdn(leaf: Leaf, world: World) -> None:
+async def test_the_token_is_sent_to_the_hub_with_each_request_and_never_to_the_cdn(leaf: Leaf, world: World) -> None:
     async with hub_of(Repo(FILES, private=True, readers=frozenset({TOKEN})), leaf) as (hub, cdn):
         world.credential = HostScoped(bearer(TOKEN), frozenset({hub.authority}))
         routes = Routes(Route(client_context(world.ca_file), world.credential))
@@ -227,7 +227,7 @@ async def test_the_token_is_shown_to_the_hub_at_each_request_and_never_to_the_cd
         assert not any(TOKEN in str(entry) for entry in cdn.log)
 
 
-async def test_a_hub_that_is_busy_is_asked_again_when_it_says(world: World) -> None:
+async def test_a_busy_hub_is_retried_at_the_time_that_it_gives(world: World) -> None:
     busy = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
     async with hub_of(busy=lambda number, _: number == 1, busy_fields=busy) as (hub, _):
         loop = asyncio.get_running_loop()
@@ -260,7 +260,7 @@ def published(where: str) -> set[str]:
     return {str(path.relative_to(where)) for path in Path(where).rglob("*") if path.is_file()}
 
 
-async def test_the_hub_satisfies_its_own_client(tmp_path: Path) -> None:
+async def test_the_test_hub_works_with_huggingface_hub(tmp_path: Path) -> None:
     async with hub_of(Repo(FILES, gated=True, readers=frozenset({TOKEN}), lfs_from=CHUNK // 2), page=2) as (hub, cdn):
         code, where = await snapshot(hub, tmp_path, token=TOKEN)
         assert code == 0, where
@@ -272,7 +272,7 @@ async def test_the_hub_satisfies_its_own_client(tmp_path: Path) -> None:
         assert (code, "GatedRepoError" in said) == (1, True), said
 
 
-async def test_patterns_mean_to_the_real_client_what_they_mean_here(tmp_path: Path) -> None:
+async def test_patterns_select_the_same_files_as_in_huggingface_hub(tmp_path: Path) -> None:
     async with hub_of() as (hub, _):
         code, where = await snapshot(hub, tmp_path, patterns=["*.safetensors", "config/"])
         assert code == 0, where

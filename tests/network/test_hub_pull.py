@@ -114,7 +114,7 @@ async def gated_hub(leaf: Leaf, **options: Any) -> AsyncIterator[tuple[Hub, CDN]
         yield hub, cdn
 
 
-async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is_nowhere(
+async def test_two_thousand_files_are_fetched_despite_many_429_responses_without_showing_the_token(
     leaf: Leaf, location: Place
 ) -> None:
     # Three requests in a row are told to come back in a second, every now and then.
@@ -140,7 +140,7 @@ async def test_two_thousand_files_arrive_through_a_storm_of_429_and_the_token_is
     assert location.holders(PLANTED) == []
 
 
-async def test_errors_do_not_tell_the_token_either(leaf: Leaf, location: Place, serve: Serve) -> None:
+async def test_errors_do_not_contain_the_token(leaf: Leaf, location: Place, serve: Serve) -> None:
     """Neither where the Hub refuses, nor where the answer is no HTTP and the library's error holds the request."""
     async with gated_hub(leaf) as (hub, _):
         location.write({"huggingFace": {"repo": "acme/missing", "endpoint": hub.base}})

@@ -62,7 +62,7 @@ async def test_a_stopped_download_is_shown_by_file_and_chunk(serve: Serve, world
     assert json_fields(seen)["revisions"][0]["files"][0]["chunks"] == "3d3p"
 
 
-async def test_a_running_download_is_shown_and_not_disturbed(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_running_download_is_shown_and_not_interrupted(serve: Serve, world: World, data: bytes) -> None:
     async with serve({"a": data}) as origin:
         origin.script.add(Rule(covers=4 * CHUNK, delay=0.5))
         pulling = asyncio.create_task(world.pull(entry("a", data, origin.url("a"))))
@@ -78,7 +78,9 @@ async def test_a_running_download_is_shown_and_not_disturbed(serve: Serve, world
     assert look(world).holder is None
 
 
-async def test_a_published_revision_says_when_and_that_it_is_current(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_published_revision_is_shown_with_its_time_and_as_current(
+    serve: Serve, world: World, data: bytes
+) -> None:
     async with serve({"a": data, "b": b"hello"}) as origin:
         await world.pull(entry("a", b"hello", origin.url("b")))
         await world.pull(entry("a", data, origin.url("a")))
@@ -93,7 +95,7 @@ async def test_a_published_revision_says_when_and_that_it_is_current(serve: Serv
     assert line.endswith(" UTC, 100% of 321 KiB done, 1 of 1 file verified")
 
 
-async def test_what_it_cost_is_shown_over_all_its_runs(serve: Serve, world: World, data: bytes) -> None:
+async def test_the_statistics_are_summed_over_all_runs(serve: Serve, world: World, data: bytes) -> None:
     await stopped(serve, world, data)
     files = entry("a", data, "https://x/"), entry("b", b"hello", "https://x/")
     async with serve({"a": data, "b": b"hello"}, rules=[Rule(status=503, times=2)]) as origin:
@@ -112,9 +114,7 @@ async def test_what_it_cost_is_shown_over_all_its_runs(serve: Serve, world: Worl
     assert any(line.startswith("  on the disk: ") for line in lines)
 
 
-async def test_a_database_from_before_costs_were_counted_is_read_and_gets_them(
-    serve: Serve, world: World, data: bytes
-) -> None:
+async def test_a_database_without_statistics_is_read_and_upgraded(serve: Serve, world: World, data: bytes) -> None:
     await stopped(serve, world, data)
     db = sqlite3.connect(world.directory / ".modelferry" / "chunks.db")
     db.execute("DROP TABLE costs")
@@ -140,7 +140,7 @@ async def test_chunks_that_a_boot_damaged_are_shown_as_bad(serve: Serve, world: 
     assert any("2/6 (1 bad)" in line for line in text_lines(look(world)))
 
 
-async def test_what_was_left_behind_is_named_with_its_size(serve: Serve, world: World, data: bytes) -> None:
+async def test_leftover_files_are_listed_with_their_size(serve: Serve, world: World, data: bytes) -> None:
     await stopped(serve, world, data)
     left = world.directory / ".modelferry" / "incoming" / "0123456789ab"
     left.mkdir()
@@ -159,7 +159,7 @@ async def test_without_a_database_the_revisions_on_the_disk_are_shown(serve: Ser
 
 
 @pytest.mark.parametrize("damage", ["garbage", "version", "another program's"])
-async def test_a_database_that_cannot_be_read_is_told_and_left_alone(
+async def test_an_unreadable_database_is_reported_and_not_changed(
     serve: Serve, world: World, data: bytes, damage: str
 ) -> None:
     await stopped(serve, world, data)
@@ -182,7 +182,7 @@ async def test_a_database_that_cannot_be_read_is_told_and_left_alone(
     assert database.read_bytes() == before
 
 
-def test_a_directory_that_is_not_ours_is_told(tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ForeignDirectory, match=r"holds no \.modelferry"):
         inspect(tmp_path)
     with pytest.raises(ForeignDirectory, match="No such file"):

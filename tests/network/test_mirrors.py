@@ -31,7 +31,11 @@ from origin.server import HostileOrigin
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
-IN_ORDER = (Mirror("m0", 0, probe=2.0), Mirror("m1", 1, probe=2.0), Mirror("m2", 2, probe=2.0))
+IN_ORDER = (
+    Mirror("m0", 0, probe_interval=2.0),
+    Mirror("m1", 1, probe_interval=2.0),
+    Mirror("m2", 2, probe_interval=2.0),
+)
 EQUAL = (Mirror("m0", 0), Mirror("m1", 0), Mirror("m2", 0))
 
 

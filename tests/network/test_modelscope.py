@@ -50,7 +50,7 @@ async def test_a_branch_becomes_its_commit_and_each_file_has_its_sha256() -> Non
     assert manifest.files[2].locations[0].url == f"{location}&FilePath=config%2Fpath%20%26%20space.yaml"
 
 
-async def test_where_the_commit_is_not_told_the_content_makes_the_revision() -> None:
+async def test_without_a_commit_the_revision_is_derived_from_the_content() -> None:
     async with served(Model(FILES, lists_commit=False)) as server:
         manifest = await resolved(server)
     assert len(manifest.revision) == 12
@@ -58,7 +58,7 @@ async def test_where_the_commit_is_not_told_the_content_makes_the_revision() -> 
     assert not any("Revision=master" in file.locations[0].url for file in manifest.files)
 
 
-async def test_ranges_that_are_answered_with_200_make_a_whole_file(leaf: Leaf, world: World) -> None:
+async def test_ranges_that_are_answered_with_200_are_assembled(leaf: Leaf, world: World) -> None:
     async with served(leaf=leaf) as server:
         source = ModelScopeSource("acme/speech", endpoint=server.base)
         await world.pull_manifest(await resolve(source, Routes(Route(client_context(world.ca_file)))))
@@ -79,7 +79,7 @@ async def test_ranges_that_are_answered_with_200_make_a_whole_file(leaf: Leaf, w
         (Model({f"{n:04}": b"" for n in range(3001)}), {}, InvalidSpec, "InvalidSpec", "3000 files and directories or"),
     ],
 )
-async def test_each_refusal_has_its_reason_and_a_way_out(
+async def test_each_refusal_has_a_reason_and_a_remedy(
     model: Model, fields: dict[str, object], error: type[ModelferryError], reason: str, words: str
 ) -> None:
     async with served(model) as server:
@@ -88,7 +88,7 @@ async def test_each_refusal_has_its_reason_and_a_way_out(
     assert caught.value.reason == reason
 
 
-async def test_a_token_is_shown_as_both_kinds_of_servers_want_it() -> None:
+async def test_a_token_is_sent_as_bearer_and_as_cookie() -> None:
     async with served(Model(FILES, private=True, readers=frozenset({"ms_planted"}))) as server:
         guarded = HostScoped(modelscope_session("ms_planted"), frozenset({server.authority}), plain_http=True)
         assert len((await resolved(server, guarded)).files) == 3

@@ -87,19 +87,21 @@ async def test_a_tag_is_pinned_to_the_digest_that_it_has(registry: RegistryStore
     assert await resolved(world, source(registry, f"models/moving@{first}"), LOGIN) == manifest
 
 
-async def test_nobody_pulls_what_is_for_all(registry: RegistryStore, world: World) -> None:
+async def test_a_public_repository_is_pulled_anonymously(registry: RegistryStore, world: World) -> None:
     wanted = source(registry, "models/open:v1")
     assert await fetched(world, wanted, await resolved(world, wanted)) == MODEL
 
 
 @pytest.mark.parametrize("entry", [LOGIN, {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}], ids=str)
-async def test_a_docker_config_says_who_pulls(walled: RegistryStore, world: World, entry: dict[str, str]) -> None:
+async def test_a_docker_config_contains_the_credentials(
+    walled: RegistryStore, world: World, entry: dict[str, str]
+) -> None:
     secret = docker(f"https://{walled.authority}/v1/", **entry)
     wanted = source(walled)
     assert await fetched(world, wanted, await resolved(world, wanted, secret), secret) == MODEL
 
 
-async def test_an_index_of_one_leads_to_its_manifest(registry: RegistryStore, world: World) -> None:
+async def test_an_index_with_one_manifest_is_followed(registry: RegistryStore, world: World) -> None:
     digest = registry.push("models/tts", "inner", {"a": b"in an index"})
     inner = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}
@@ -111,7 +113,7 @@ async def test_an_index_of_one_leads_to_its_manifest(registry: RegistryStore, wo
         await resolved(world, source(registry, "models/tts:two"), LOGIN)
 
 
-async def test_a_token_that_runs_out_while_it_is_used_is_renewed(
+async def test_a_token_that_expires_during_the_download_is_renewed(
     registry: RegistryStore, tokens: TokenServer, world: World
 ) -> None:
     wanted = source(registry)
@@ -173,7 +175,7 @@ async def _until_refused(world: World, registry: RegistryStore, shown: dict[str,
     ],
     ids=["tag", "digest", "repository", "nobody", "password", "keys", "other host", "no JSON", "hosts"],
 )
-async def test_what_is_wrong_is_told_with_the_way_out(
+async def test_errors_are_reported_with_the_remedy(
     registry: RegistryStore, world: World, rest: str, secret: dict[str, str] | None, reason: str, said: str
 ) -> None:
     with pytest.raises(ModelferryError, match=said) as caught:
@@ -198,7 +200,7 @@ async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore
         await resolved(world, source(walled), LOGIN | {"password": "planted-x"})
 
 
-async def test_an_image_is_told_from_files(registry: RegistryStore, world: World) -> None:
+async def test_a_container_image_is_refused(registry: RegistryStore, world: World) -> None:
     config = registry.layer("models/tts", b"{}", {}, "application/vnd.oci.image.config.v1+json")
     layers = [registry.layer("models/tts", b"tar", {}, LAYER)]
     registry.push("models/tts", "image", {}, config=config, layers=layers)
@@ -207,13 +209,13 @@ async def test_an_image_is_told_from_files(registry: RegistryStore, world: World
     assert caught.value.reason == "UnsupportedMediaType"
 
 
-async def test_a_title_that_climbs_out_is_refused(registry: RegistryStore, world: World) -> None:
+async def test_a_title_outside_of_the_target_is_refused(registry: RegistryStore, world: World) -> None:
     registry.push("models/tts", "evil", {}, layers=[registry.layer("models/tts", b"x", {TITLE: "../../etc/passwd"})])
     with pytest.raises(InvalidSpec, match=r"layer '\.\./\.\./etc/passwd' .* stays inside the model's directory"):
         await resolved(world, source(registry, "models/tts:evil"), LOGIN)
 
 
-async def test_a_manifest_that_is_not_the_one_of_its_digest_is_refused(serve: Serve, world: World) -> None:
+async def test_a_manifest_with_another_digest_is_refused(serve: Serve, world: World) -> None:
     pinned = f"v2/models/tts/manifests/sha256:{'a' * 64}"
     async with serve({pinned: b'{"layers": []}'}) as origin:
         wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts@sha256:{'a' * 64}")
@@ -221,7 +223,7 @@ async def test_a_manifest_that_is_not_the_one_of_its_digest_is_refused(serve: Se
             await resolved(world, wanted)
 
 
-async def test_a_blob_in_other_storage_is_fetched_without_the_login(serve: Serve, world: World) -> None:
+async def test_a_blob_in_another_storage_is_fetched_without_credentials(serve: Serve, world: World) -> None:
     content = MODEL["config.yaml"]
     digest = Digest("sha256", hashlib.sha256(content).hexdigest())
     login = basic("u", "planted-p").authorization

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from modelferry.engine.checkpoint.local import LocalCheckpoint
-from modelferry.engine.download.attempt import AttemptRunner
-from modelferry.engine.download.events import Attempt, ChunkReported, Event, Requeued
-from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.attempt import Assignment, Attempt
+from modelferry.engine.download.attempt_runner import AttemptRunner
+from modelferry.engine.download.events import AttemptStarted, ChunkCommitted, DownloadOpened, Fact, Outcome, Requeued
+from modelferry.engine.download.outcomes import OutcomeHandler
+from modelferry.engine.download.state import DownloadState
+from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.pacing import ProgressDeadline
 from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
@@ -236,7 +239,7 @@ async def test_requests_behind_a_cancelled_response_are_requeued(plain: World, m
     async with serving(lambda server, paths: [half], batch_size=2) as server:
         http_client = HTTPClient(Routes(Route(client_context(plain.ca_file))), plain.limits)
         async with attempts(plain, http_client, server.entries()[:3]) as created:
-            assert isinstance(await created[0], ChunkReported)
+            assert isinstance(await created[0], ChunkCommitted)
             cancelled, behind = asyncio.create_task(created[1]), asyncio.create_task(created[2])
             await reading.wait()
             cancelled.cancel()
@@ -247,23 +250,30 @@ async def test_requests_behind_a_cancelled_response_are_requeued(plain: World, m
 @asynccontextmanager
 async def attempts(
     world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
-) -> AsyncIterator[Sequence[Coroutine[Any, Any, Event]]]:
+) -> AsyncIterator[Sequence[Coroutine[Any, Any, Outcome]]]:
     """An attempt for each of `files`, not started; all but the first may be pipelined."""
     manifest = content_addressed(files)
     checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
     opened = await checkpoint.open(manifest)
     disk = IncomingFiles(opened.root, manifest.revision)
-    runner = AttemptRunner(
-        http_client, disk, checkpoint, True, lambda location, seconds: None, asyncio.get_running_loop().time
-    )
-    coroutines = []
-    for number, (file, found) in enumerate(zip(files, opened.files, strict=True)):
-        work = FileDownload.of(number, file, found)
-        transfer = Attempt.of(work, RangeTask.of(work.chunks[0]), work.locations[0])
-        transfer.pipelined = number > 0
-        coroutines.append(runner.part(work.locations[0], transfer))
+    clock = asyncio.get_running_loop().time
+    download = DownloadState(MirrorRegistry.of(1), ProgressDeadline(300.0, clock()))
+    outcomes = OutcomeHandler(download, clock, lambda: 0.0, lambda: None)
+
+    def emit(fact: Fact) -> None:
+        assert outcomes.apply(fact) == []
+
+    runner = AttemptRunner(http_client, disk, checkpoint, True, emit, clock)
+    outcomes.apply(DownloadOpened(manifest, opened))
+    created = []
+    for task in list(download.queue):
+        location = download.files[task.file].locations[0]
+        attempt = Attempt.of(download.files[task.file], task, location)
+        attempt.pipelined = task.file > 0
+        outcomes.apply(AttemptStarted(attempt, Assignment(task, location, queued=task)))
+        created.append(runner.run(attempt))
     try:
-        yield coroutines
+        yield created
     finally:
         await http_client.close()
         disk.close()

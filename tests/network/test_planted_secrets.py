@@ -42,7 +42,7 @@ FILES = {f"part/{number:02}.json": Random(number).randbytes(20_000) for number i
 FILES["model.safetensors"] = Random(99).randbytes(3 << 20)
 
 
-def test_base64_is_found_wherever_the_secret_begins() -> None:
+def test_base64_is_found_at_each_alignment() -> None:
     for before in range(4):
         encoded = base64.b64encode(b"user:"[:before] + BASIC.encode() + b"rest"[:before])
         assert found_in(encoded, BASIC, MIRROR) == [BASIC]
@@ -223,7 +223,7 @@ async def everything(
 
 
 @pytest.mark.parametrize("kind", ["squid", "dante"])
-async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
+async def test_no_secret_is_found_after_a_pull_that_needed_all_of_them(
     request: pytest.FixtureRequest, location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, kind: str
 ) -> None:
     proxy: Squid | Dante = request.getfixturevalue(kind)
@@ -245,7 +245,7 @@ async def test_nothing_is_found_after_a_pull_that_needed_all_of_them(
     assert any(name.endswith(".modelferry-ready.json") for name, _ in location.left())
 
 
-async def test_nothing_is_found_where_servers_refuse_break_or_are_gone(
+async def test_no_secret_is_found_when_servers_refuse_break_or_are_unavailable(
     location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
 ) -> None:
     async with everything(location, serve, leaf, squid, tmp_path, rate=1 << 20) as all_:
@@ -265,7 +265,7 @@ async def test_nothing_is_found_where_servers_refuse_break_or_are_gone(
     assert location.holders(denied, *all_.secrets) == []
 
 
-async def test_nothing_is_found_where_the_processes_were_killed(
+async def test_no_secret_is_found_after_processes_were_killed(
     location: Place, serve: Serve, leaf: Leaf, tmp_path: Path, squid: Squid
 ) -> None:
     async with everything(location, serve, leaf, squid, tmp_path, rate=256 << 10) as all_:
@@ -275,7 +275,7 @@ async def test_nothing_is_found_where_the_processes_were_killed(
         assert any(name.endswith("fetch.log") for name, _ in location.left()), "it left nothing behind"
 
 
-async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(location: Place, serve: Serve) -> None:
+async def test_no_signature_is_found_when_the_server_of_a_signed_url_is_down(location: Place, serve: Serve) -> None:
     path = "model.safetensors"
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -292,9 +292,7 @@ async def test_nothing_of_a_signed_url_is_found_where_nobody_listens_at_it(locat
     assert location.holders(run, SIGNATURE, quote(SIGNATURE, safe="")) == []
 
 
-async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_server_goes_away(
-    location: Place, serve: Serve
-) -> None:
+async def test_a_signed_url_is_shown_without_its_query_when_its_server_stops(location: Place, serve: Serve) -> None:
     """Here the URL itself carries the permission: it stands in the artifact and in what is to be fetched, and in
     nothing that anybody says."""
     path = "model.safetensors"
@@ -335,7 +333,7 @@ async def test_a_signed_url_of_the_source_is_shown_without_its_query_when_its_se
         ),
     ],
 )
-async def test_nothing_is_found_where_a_source_does_not_take_them(
+async def test_no_secret_is_found_when_a_source_refuses_them(
     location: Place, serve: Serve, source: dict[str, Any], keys: dict[str, str], reason: str
 ) -> None:
     async with serve({}) as server:

@@ -91,7 +91,7 @@ async def connected(origin: HostileOrigin, count: int) -> None:
         await origin.until(lambda: origin.accepted >= count)
 
 
-async def test_a_name_that_the_proxy_alone_can_resolve(
+async def test_a_name_that_only_the_proxy_can_resolve(
     serve: Serve, world: World, data: bytes, inner_leaf: Leaf, proxy: AnyProxy, asked_names: set[str]
 ) -> None:
     world.proxies = through(proxy.url)
@@ -125,7 +125,7 @@ async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
 @pytest.mark.parametrize(
     ("credentials", "says"), [((USERNAME, "wrong"), "does not accept the user"), (("", ""), "requires a user")]
 )
-async def test_wrong_and_missing_credentials_are_told(
+async def test_wrong_and_missing_credentials_are_reported(
     serve: Serve, world: World, data: bytes, proxy: AnyProxy, credentials: tuple[str, str], says: str
 ) -> None:
     world.proxies = through(proxy.url, *credentials)
@@ -135,7 +135,7 @@ async def test_wrong_and_missing_credentials_are_told(
     assert set(reasons) == {"ProxyDenied"}
 
 
-async def test_a_407_to_a_forwarded_request_is_the_proxys(
+async def test_a_407_to_a_forwarded_request_is_an_error_of_the_proxy(
     serve: Serve, world: World, data: bytes, squid: Squid
 ) -> None:
     world.proxies, world.allow_plain_http = through(squid.url, USERNAME, "wrong"), True
@@ -144,7 +144,7 @@ async def test_a_407_to_a_forwarded_request_is_the_proxys(
         assert origin.accepted == 0
 
 
-async def test_what_the_proxy_forbids_is_refused_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
+async def test_a_destination_that_the_proxy_forbids_fails_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
     world.proxies, world.allow_plain_http = through(proxy.url), True
     url = f"https://127.0.0.1:{BLOCKED_PORT}/a"
     await both_fail(world, ProxyRefused, f"proxy {proxy.url} denied access to 127.0.0.1:{BLOCKED_PORT}", url, data)
@@ -153,13 +153,13 @@ async def test_what_the_proxy_forbids_is_refused_at_once(world: World, data: byt
         await both_fail(world, ProxyRefused, "denied access to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
 
 
-async def test_a_server_that_the_proxy_cannot_reach_is_waited_for(world: World, data: bytes, proxy: AnyProxy) -> None:
+async def test_a_server_that_the_proxy_cannot_reach_is_retried(world: World, data: bytes, proxy: AnyProxy) -> None:
     world.proxies = through(proxy.url)
     says = f"proxy {proxy.url} cannot reach 127.0.0.1:1 .*(503|refused)"
     assert await both_fail(world, ProxyRefused, says, "https://127.0.0.1:1/a", data) == ["ProxyRefused"] * 2
 
 
-async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
+async def test_a_proxy_that_is_down_is_named_and_not_bypassed(
     serve: Serve, world: World, data: bytes, proxy: AnyProxy
 ) -> None:
     world.proxies = through(proxy.url)
@@ -171,7 +171,7 @@ async def test_a_proxy_that_is_down_is_named_and_not_passed_by(
     assert issubclass(ProxyUnreachable, SourceUnavailable)
 
 
-async def test_a_proxy_that_dies_in_the_middle_is_waited_for_and_used_again(
+async def test_a_proxy_that_fails_during_the_download_is_retried_and_used_again(
     serve: Serve, world: World, data: bytes, proxy: AnyProxy
 ) -> None:
     world.proxies, world.progress_deadline = through(proxy.url), 60.0
@@ -227,7 +227,7 @@ def written(directory: Path, url: str, data: bytes, **transfer: object) -> Path:
     return path
 
 
-async def test_pull_and_repair_by_the_environments_proxy(
+async def test_pull_and_repair_through_the_environments_proxy(
     serve: Serve, world: World, data: bytes, inner_leaf: Leaf, tmp_path: Path, proxy: AnyProxy
 ) -> None:
     by = {"https_proxy": proxy.url.replace("://", f"://{USERNAME}:{PASSWORD}@")}
@@ -243,7 +243,7 @@ async def test_pull_and_repair_by_the_environments_proxy(
     assert (tmp_path / "m/current/a").read_bytes() == data
 
 
-async def test_pull_by_the_specs_proxy_with_a_secret_whatever_the_environment_says(
+async def test_the_specs_proxy_takes_precedence_over_the_environment(
     serve: Serve, world: World, data: bytes, tmp_path: Path, proxy: AnyProxy
 ) -> None:
     secret = tmp_path / "secrets/proxy"
@@ -301,7 +301,7 @@ async def test_the_origins_certificate_is_verified_through_the_proxy(
 
 
 @pytest.mark.parametrize("kind", ["not pinned", "another authority's"])
-async def test_a_proxy_that_cannot_prove_who_it_is_gets_no_credentials(
+async def test_a_proxy_with_an_invalid_certificate_gets_no_credentials(
     serve: Serve, world: World, data: bytes, squid: Squid, kind: str
 ) -> None:
     if kind == "not pinned":
@@ -351,7 +351,7 @@ async def saying(answer: bytes, *, wait: bool = False) -> AsyncIterator[str]:
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", CertificateRefused, "does not speak TLS on this port"),
     ],
 )
-async def test_what_is_no_proxy_is_told(
+async def test_a_server_that_is_no_proxy_is_reported(
     serve: Serve, world: World, data: bytes, scheme: str, answer: bytes, kind: type[ModelferryError], says: str
 ) -> None:
     async with saying(answer) as address, serve({"a": data}) as origin:

@@ -65,7 +65,7 @@ async def entry(origin: HostileOrigin, **changes: Any) -> FileEntry:
     return (await resolved(HTTPFile("a.bin", origin.url("a.bin"), **changes))).files[0]
 
 
-async def test_a_source_that_has_nothing_to_tell_is_not_asked_where_mirrors_have_the_files(
+async def test_a_source_is_not_queried_if_everything_is_declared_and_mirrors_have_the_files(
     origin: HostileOrigin,
 ) -> None:
     known = HTTPFile("a.bin", origin.url("a.bin"), digest=SHA, size=1000)
@@ -76,7 +76,7 @@ async def test_a_source_that_has_nothing_to_tell_is_not_asked_where_mirrors_have
 
 
 @pytest.mark.parametrize("unknown", [{"digest": SHA}, {"size": 5}], ids=["size", "digest"])
-async def test_a_source_that_has_something_to_tell_is_asked_though_mirrors_have_the_files(
+async def test_a_source_is_queried_for_undeclared_values_even_if_mirrors_have_the_files(
     origin: HostileOrigin, unknown: dict[str, Any]
 ) -> None:
     known = HTTPFile("a.bin", origin.url("a.bin"), digest=SHA, size=1000)
@@ -86,24 +86,24 @@ async def test_a_source_that_has_something_to_tell_is_asked_though_mirrors_have_
     assert len(origin.entries) == 2
 
 
-async def test_sizes_are_learnt_and_the_files_sorted(origin: HostileOrigin) -> None:
+async def test_sizes_are_discovered_and_the_files_sorted(origin: HostileOrigin) -> None:
     manifest = await resolved(*(HTTPFile(path, origin.url(path)) for path in reversed(CONTENTS)))
     assert [(file.path, file.size) for file in manifest.files] == [("a.bin", 1000), ("b/c.yaml", 5), ("empty", 0)]
     assert [file.locations[0].url for file in manifest.files] == [origin.url(path) for path in CONTENTS]
 
 
-async def test_a_file_costs_one_request_of_one_byte(origin: HostileOrigin) -> None:
+async def test_a_file_is_resolved_with_one_request_for_one_byte(origin: HostileOrigin) -> None:
     await entry(origin)
     assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1)]
 
 
-async def test_an_etag_stands_in_for_a_digest_that_nobody_knows(origin: HostileOrigin) -> None:
+async def test_an_etag_replaces_an_unknown_digest(origin: HostileOrigin) -> None:
     without, with_digest = await entry(origin), await entry(origin, digest=SHA)
     assert without.validator.startswith('"')
     assert (with_digest.validator, with_digest.digest) == ("", SHA)
 
 
-async def test_a_changed_file_makes_another_revision(origin: HostileOrigin) -> None:
+async def test_a_changed_file_is_another_revision(origin: HostileOrigin) -> None:
     file = HTTPFile("a.bin", origin.url("a.bin"))
     before = await resolved(file)
     origin.contents["a.bin"] = b"b" * 1000
@@ -123,20 +123,20 @@ async def test_a_changed_file_makes_another_revision(origin: HostileOrigin) -> N
     ],
     ids=["no ranges", "200 with a range", "redirected", "503 once", "429 twice", "closed at once", "no validator"],
 )
-async def test_a_server_with_a_weakness_is_good_enough(origin: HostileOrigin, rule: Rule) -> None:
+async def test_servers_with_limited_features_are_supported(origin: HostileOrigin, rule: Rule) -> None:
     origin.contents["b/../a.bin"] = CONTENTS["a.bin"]
     origin.script.add(rule)
     assert (await entry(origin)).size == 1000
 
 
-async def test_a_length_that_the_server_keeps_to_itself_must_be_declared(origin: HostileOrigin) -> None:
+async def test_a_size_that_the_server_does_not_send_must_be_declared(origin: HostileOrigin) -> None:
     origin.script.add(Rule(content_range="bytes 0-0/*"))
     assert (await entry(origin, size=1000)).size == 1000
     with pytest.raises(ServerMisbehaves, match="does not tell the file's length; declare it as size"):
         await entry(origin)
 
 
-async def test_a_declared_size_that_differs_is_told_with_both_numbers(origin: HostileOrigin) -> None:
+async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin) -> None:
     with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; correct size"):
         await entry(origin, size=999)
 
@@ -159,7 +159,7 @@ async def test_a_declared_size_that_differs_is_told_with_both_numbers(origin: Ho
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
-async def test_a_refusal_is_named_with_file_url_status_and_way_out(
+async def test_a_refusal_is_reported_with_file_url_status_and_remedy(
     origin: HostileOrigin, rule: Rule, kind: type[ModelferryError], said: str
 ) -> None:
     origin.script.add(rule)
@@ -184,7 +184,7 @@ async def test_many_files_share_few_connections(origin: HostileOrigin) -> None:
     assert origin.accepted <= CONCURRENCY
 
 
-async def test_a_path_that_is_a_file_and_a_directory_is_the_specs_fault(origin: HostileOrigin) -> None:
+async def test_a_path_that_is_a_file_and_a_directory_is_an_error_of_the_spec(origin: HostileOrigin) -> None:
     with pytest.raises(InvalidSpec, match="'a' is a file and a directory at once"):
         await resolved(HTTPFile("a", origin.url("a.bin")), HTTPFile("a/b", origin.url("a.bin")))
 
@@ -194,7 +194,7 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
         await resolved(HTTPFile("a", "https://models.invalid/a?signature=hunter2"))
 
 
-async def test_where_mirrors_have_the_files_a_source_that_is_gone_is_told_with_what_would_do_without_it() -> None:
+async def test_an_unavailable_source_is_reported_with_the_values_to_declare_if_mirrors_have_the_files() -> None:
     source = HTTPSource((HTTPFile("a", "https://models.invalid/a", digest=SHA),))
     with pytest.raises(UnknownHost, match=r"no such host models\.invalid; .*\. With size and sha256 .* the mirrors do"):
         await resolve(source, PLAIN, mirrored=True)
@@ -206,7 +206,7 @@ async def test_plain_http_is_refused_before_a_byte_is_sent(origin: HostileOrigin
     assert origin.accepted == 0
 
 
-async def test_a_server_that_is_down_is_given_up_after_its_time() -> None:
+async def test_a_server_that_is_down_fails_after_the_timeout() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/a"
@@ -238,14 +238,14 @@ SIGNED = "/a%2fb/%7Ec%20d?X-Amz-Signature=a%2Bb+c%2f&d=%c3%bc'(*)~"
 FIVE_BYTES = "HTTP/1.1 206 OK\r\nContent-Range: bytes 0-0/5\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
 
 
-async def test_a_signed_url_is_sent_as_it_was_signed() -> None:
+async def test_a_signed_url_is_sent_unchanged() -> None:
     async with recording(lambda _: FIVE_BYTES) as (base, targets):
         manifest = await resolved(HTTPFile("a", base + SIGNED))
     assert targets == [SIGNED]
     assert manifest.files[0].locations[0].url == base + SIGNED
 
 
-async def test_a_redirect_is_followed_to_the_letter_but_the_place_stays_the_users_url() -> None:
+async def test_a_redirect_is_followed_exactly_but_the_location_remains_the_users_url() -> None:
     def answer(target: str) -> str:
         moved = f"HTTP/1.1 302 Found\r\nLocation: {SIGNED}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         return moved if target == "/a" else FIVE_BYTES
@@ -261,7 +261,7 @@ async def tls_entry(origin: HostileOrigin, ca_file: Path | None, host: str = "12
     return (await resolve(source, Routes(Route(client_context(*([ca_file] if ca_file else [])))))).files[0]
 
 
-async def test_a_server_of_a_trusted_authority_is_believed(tmp_path: Path) -> None:
+async def test_a_server_of_a_trusted_ca_is_accepted(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     async with HostileOrigin(CONTENTS, tls=authority.leaf("127.0.0.1").context()) as origin:
         assert (await tls_entry(origin, authority.ca_file)).size == 1000
@@ -286,7 +286,7 @@ async def test_a_redirect_from_tls_to_plain_http_is_refused(tmp_path: Path, orig
     ],
     ids=["authority", "expired", "not yet valid", "host"],
 )
-async def test_a_certificate_that_is_refused_has_its_reason_and_way_out(
+async def test_a_refused_certificate_is_reported_with_reason_and_remedy(
     tmp_path: Path, leaf: Callable[[Authority], ssl.SSLContext], reason: str, way_out: str
 ) -> None:
     authority = Authority(tmp_path)
@@ -313,7 +313,7 @@ async def blocking(answer: Callable[[socket.socket], object]) -> AsyncIterator[s
         await serving
 
 
-async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) -> None:
+async def test_a_server_with_only_an_old_tls_version_is_reported(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = authority.leaf("127.0.0.1").context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -330,7 +330,7 @@ async def test_a_server_that_speaks_an_old_tls_alone_is_told_so(tmp_path: Path) 
     assert caught.value.reason == "TLSVersion"
 
 
-async def test_plain_http_on_an_https_port_is_told_so() -> None:
+async def test_plain_http_on_an_https_port_is_reported() -> None:
     async with blocking(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as url:
         with pytest.raises(CertificateRefused, match="does not speak TLS on this port"):
             await resolved(HTTPFile("a.bin", url))
@@ -362,7 +362,7 @@ def artifact_of(**url_of: str) -> dict[str, Any]:
     }
 
 
-async def test_the_agent_prints_the_manifest_and_leaves_its_outcome(origin: HostileOrigin, tmp_path: Path) -> None:
+async def test_the_agent_prints_the_manifest_and_writes_its_outcome(origin: HostileOrigin, tmp_path: Path) -> None:
     code, out, err, outcome = await agent(artifact_of(a=origin.url("a.bin")), tmp_path)
     data = read_manifest(out)
     assert data is not None
@@ -372,7 +372,7 @@ async def test_the_agent_prints_the_manifest_and_leaves_its_outcome(origin: Host
     assert outcome == Outcome(True, revision=manifest.revision, bytes=1000)
 
 
-async def test_the_agent_leaves_its_error_where_the_controller_reads_it(origin: HostileOrigin, tmp_path: Path) -> None:
+async def test_the_agent_writes_its_error_to_the_termination_message(origin: HostileOrigin, tmp_path: Path) -> None:
     code, out, err, outcome = await agent(artifact_of(a=origin.url("absent?signature=hunter2")), tmp_path)
     assert (code, read_manifest(out)) == (3, None)
     assert outcome is not None
@@ -381,7 +381,7 @@ async def test_the_agent_leaves_its_error_where_the_controller_reads_it(origin: 
     assert "hunter2" not in out + err + outcome.encode()
 
 
-async def test_the_agent_tells_a_wrong_artifact_from_a_wrong_source(tmp_path: Path) -> None:
+async def test_the_agent_distinguishes_an_invalid_artifact_from_a_source_error(tmp_path: Path) -> None:
     code, _, err, outcome = await agent(artifact_of(**{"../a": "https://h.example/a"}), tmp_path)
     assert code == 2
     assert outcome is not None
@@ -399,7 +399,7 @@ async def test_a_checksum_list_names_the_files_beside_it() -> None:
     assert (file.path, file.size, str(file.digest)) == ("sub/a b.bin", 1000, f"sha256:{digest}")
 
 
-async def test_a_checksum_list_that_is_missing_or_far_too_long_is_told() -> None:
+async def test_a_missing_or_oversized_checksum_list_is_reported() -> None:
     async with HostileOrigin({"long": b"0" * 2_000_001}) as origin:
         with pytest.raises(NotFound, match="the checksum list"):
             await resolve(HTTPSource(manifest_url=origin.url("missing")), PLAIN, allow_plain_http=True)

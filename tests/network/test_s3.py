@@ -65,7 +65,7 @@ def source(store: MinioStore, bucket: str = "plain", prefix: str = "models/tts",
     return S3Source(bucket, prefix, **({"region": REGION, "endpoint": store.endpoint} | fields))
 
 
-async def test_the_objects_below_a_prefix_arrive_under_their_paths(store: MinioStore, world: World) -> None:
+async def test_the_objects_below_a_prefix_are_fetched_to_their_paths(store: MinioStore, world: World) -> None:
     wanted = source(store)
     found = await fetched(world, wanted, await resolved(world, wanted, READER), READER)
     assert found == {key.removeprefix("models/tts/"): MODEL[key] for key in MODEL if key.startswith("models/tts/")}
@@ -80,13 +80,13 @@ async def test_the_stores_sha256_is_the_files_digest(store: MinioStore, world: W
     }
 
 
-async def test_patterns_choose_among_the_objects(store: MinioStore, world: World) -> None:
+async def test_patterns_select_objects(store: MinioStore, world: World) -> None:
     wanted = source(store, include=("asset/*", "empty"), exclude=("*.bin",))
     manifest = await resolved(world, wanted, READER)
     assert [file.path for file in manifest.files] == ["asset/gpt weights+1.safetensors", "empty"]
 
 
-async def test_a_version_stays_what_it_is_when_the_object_is_replaced(store: MinioStore, world: World) -> None:
+async def test_a_pinned_version_is_fetched_after_the_object_is_replaced(store: MinioStore, world: World) -> None:
     store.bucket("moving", versioned=True)
     version = store.put("moving", "a", b"first")
     wanted = source(store, "moving", "")
@@ -97,7 +97,7 @@ async def test_a_version_stays_what_it_is_when_the_object_is_replaced(store: Min
     assert (await resolved(world, wanted, READER)).revision != manifest.revision
 
 
-async def test_without_versions_a_replaced_object_is_told_by_its_etag(store: MinioStore, world: World) -> None:
+async def test_without_versions_a_replaced_object_is_detected_by_its_etag(store: MinioStore, world: World) -> None:
     store.bucket("replaced")
     store.put("replaced", "a", b"first")
     wanted = source(store, "replaced", "")
@@ -107,7 +107,7 @@ async def test_without_versions_a_replaced_object_is_told_by_its_etag(store: Min
         await fetched(world, wanted, manifest, READER)
 
 
-async def test_an_etag_of_parts_is_taken_for_no_digest(store: MinioStore, world: World) -> None:
+async def test_an_etag_of_a_multipart_upload_is_not_used_as_a_digest(store: MinioStore, world: World) -> None:
     store.bucket("parts")
     content = Random(3).randbytes(PART + 1000)
     store.put("parts", "a", content, parts=True)
@@ -127,7 +127,7 @@ async def test_a_public_bucket_needs_no_keys(store: MinioStore, world: World) ->
     assert await fetched(world, wanted, await resolved(world, wanted)) == {"a": b"for all"}
 
 
-async def test_a_listing_of_more_than_a_thousand_objects_is_read_to_its_end(store: MinioStore, world: World) -> None:
+async def test_a_listing_of_more_than_a_thousand_objects_is_read_completely(store: MinioStore, world: World) -> None:
     store.bucket("many")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: store.put("many", f"d/{number:04}", b"x"), range(1005)))
@@ -149,7 +149,7 @@ async def test_a_listing_of_more_than_a_thousand_objects_is_read_to_its_end(stor
     ],
     ids=["no bucket", "region", "secret", "key", "nobody", "other keys", "prefix", "include"],
 )
-async def test_what_is_wrong_is_told_with_the_way_out(
+async def test_errors_are_reported_with_the_remedy(
     store: MinioStore,
     world: World,
     bucket: str,
@@ -167,7 +167,7 @@ async def test_what_is_wrong_is_told_with_the_way_out(
 @pytest.mark.parametrize(
     ("rights", "action"), [({"lists": False}, "s3:ListBucket"), ({"reads": False}, "s3:GetObject")], ids=str
 )
-async def test_the_action_that_is_missing_is_named(
+async def test_the_missing_permission_is_named(
     store: MinioStore, world: World, rights: dict[str, bool], action: str
 ) -> None:
     name = f"no-{action[3:].lower()}"
@@ -176,7 +176,7 @@ async def test_the_action_that_is_missing_is_named(
         await resolved(world, source(store), {"accessKeyID": name, "secretAccessKey": "planted-limited"})
 
 
-async def test_a_clock_that_is_wrong_is_told_with_the_servers_time(store: MinioStore, world: World) -> None:
+async def test_clock_skew_is_reported_with_the_servers_time(store: MinioStore, world: World) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     late = SigV4Credential(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
     context = client_context(world.ca_file)
@@ -185,7 +185,7 @@ async def test_a_clock_that_is_wrong_is_told_with_the_servers_time(store: MinioS
     assert caught.value.reason == "ClockSkew"
 
 
-async def test_a_presigned_url_is_all_that_a_reader_needs_until_it_expires(store: MinioStore, world: World) -> None:
+async def test_a_presigned_url_works_without_credentials_until_it_expires(store: MinioStore, world: World) -> None:
     url = f"{store.endpoint}/plain/models/tts/config.yaml"
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     plain = Routes(Route(client_context(world.ca_file)))
@@ -235,7 +235,7 @@ def weights(store: MinioStore) -> Weights:
     return Weights(f"{store.endpoint}/weights/a", content, by_client)
 
 
-async def test_urls_minted_from_keys_outlast_their_lives_many_times_over(weights: Weights, world: World) -> None:
+async def test_urls_signed_with_keys_are_renewed_many_times(weights: Weights, world: World) -> None:
     minted: list[str] = []
 
     class Noted(SigV4URLs):
@@ -252,7 +252,7 @@ async def test_urls_minted_from_keys_outlast_their_lives_many_times_over(weights
     assert len({parse_qs(urlsplit(url).query)["X-Amz-Date"][0] for url in minted}) > LONG / LIFE
 
 
-async def test_urls_that_somebody_renews_in_a_secret_outlast_their_lives(weights: Weights, world: World) -> None:
+async def test_urls_that_are_renewed_in_a_secret_are_used(weights: Weights, world: World) -> None:
     """Signed by MinIO's own client; who renews them does so for each look, which is once a second at most."""
     renewed: list[str] = []
 
@@ -265,7 +265,7 @@ async def test_urls_that_somebody_renews_in_a_secret_outlast_their_lives(weights
     assert len(set(renewed)) > LONG / (LIFE + 1)
 
 
-async def test_a_url_that_ran_out_is_refused_by_the_store_and_waited_for(weights: Weights, world: World) -> None:
+async def test_an_expired_url_is_refused_by_the_store_and_waited_for(weights: Weights, world: World) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     late = SigV4URLs(keys, REGION, LIFE, lambda: datetime.now(UTC) - timedelta(seconds=LIFE + 1))
     world.progress_deadline = 1.0

@@ -28,7 +28,7 @@ async def first_line(process: asyncio.subprocess.Process) -> str:
     return (await process.stdout.readline()).decode()
 
 
-async def test_it_ends_when_the_model_is_published(tmp_path: Path) -> None:
+async def test_wait_ends_when_the_model_is_published(tmp_path: Path) -> None:
     process = await started(str(tmp_path))
     assert await first_line(process) == (
         f"modelferry: waiting for the model in {tmp_path} since 0 s: nothing is published there yet\n"
@@ -39,14 +39,14 @@ async def test_it_ends_when_the_model_is_published(tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (0, b"modelferry: ready: revision r1, 1 file, 5 bytes\n", b"")
 
 
-async def test_it_gives_up_after_the_timeout(tmp_path: Path) -> None:
+async def test_wait_fails_after_the_timeout(tmp_path: Path) -> None:
     process = await started(str(tmp_path), "--timeout", "0.1")
     _, err = await process.communicate()
     assert process.returncode == 4
     assert err.decode().startswith(f"modelferry: NotReady: {tmp_path}: not ready after 0.1 s: nothing is published")
 
 
-async def test_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+async def test_sigterm_ends_wait_at_once(tmp_path: Path) -> None:
     process = await started(str(tmp_path))
     await first_line(process)
     process.terminate()

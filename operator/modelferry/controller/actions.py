@@ -27,7 +27,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class LabelNode:
-    """Set a label of a node, or remove it where `value` is None."""
+    """Set a label of a node, or remove it if `value` is None."""
 
     node: str
     key: str
@@ -36,7 +36,7 @@ class LabelNode:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatePod:
-    """Set an annotation of a pod, or remove it where `value` is None."""
+    """Set an annotation of a pod, or remove it if `value` is None."""
 
     namespace: str
     pod: str

@@ -164,7 +164,7 @@ class _Reason(NamedTuple):
 
 
 def _conditions(artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]) -> list[Condition]:
-    """Ready always; Reconciling and Stalled where they are true. Copies may work while others are stalled."""
+    """Ready always; Reconciling and Stalled if they are true. Copies may work while others are stalled."""
     ready: _Reason | None = None
     reconciling: _Reason | None = None
     stalled: _Reason | None = None

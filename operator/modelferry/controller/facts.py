@@ -41,7 +41,7 @@ class PodFacts:
 
     ``created`` and ``finished`` (when its main container terminated) are in seconds of the epoch; ``outcome`` is that
     container's termination message. ``start_error``: why it does not start (unschedulable, image cannot be pulled),
-    empty where no error is known. ``limits`` and ``share`` are its annotations of these names, None where it has none.
+    empty if no error is known. ``limits`` and ``share`` are its annotations of these names, None if it has none.
     """
 
     name: str
@@ -86,7 +86,7 @@ class ArtifactFacts:
     """The ModelArtifact. ``document`` is the resource; ``spec`` its parsed spec, or None and ``spec_error`` says why.
 
     ``input_key`` identifies everything that its pods read when they start (`children.config_maps.input_key`); it is
-    empty where ``spec`` is None.
+    empty if ``spec`` is None.
     """
 
     document: Object
@@ -156,12 +156,12 @@ class Observed:
     consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pods_of(self, role: str, node: str | None = None) -> list[PodFacts]:
-        """Our pods in a role, and on a node where one is given, newest attempt first."""
+        """Our pods in a role, and on a node if one is given, newest attempt first."""
         return pods_of(self.pods, role, node)
 
 
 def pods_of(pods: Iterable[PodFacts], role: str, node: str | None = None) -> list[PodFacts]:
-    """Those of `pods` in a role, and on a node where one is given, newest attempt first."""
+    """Those of `pods` in a role, and on a node if one is given, newest attempt first."""
     mine = [pod for pod in pods if pod.role == role and node in (None, pod.node)]
     return sorted(mine, key=lambda pod: (-pod.attempt, pod.name))
 

@@ -16,7 +16,7 @@ from modelferry.resource.mirror import Mirror
 def merge(before: Iterable[Object], mirrors: Sequence[Mirror], copies: Iterable[CopyState]) -> list[Object]:
     """``status.mirrors``: for each of `mirrors` the worst state that a node sees.
 
-    The entry in `before` stays where no download reports the mirror, and where those that do have only started and not
+    The entry in `before` stays if no download reports the mirror, or if those that do have only started and not
     tried it: their pods' predecessors are gone, and with them what they reported (a quarantine, say).
     """
     previous = {entry["name"]: entry for entry in before}

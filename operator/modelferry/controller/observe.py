@@ -30,7 +30,7 @@ class Observer:
         self._kube, self._settings, self._sidecars = kube, settings, sidecars
 
     async def observe(self, namespace: str, name: str) -> Observed | None:
-        """The state of an artifact and of all that belongs to it; None where it is gone."""
+        """The state of an artifact and of all that belongs to it; None if it is gone."""
         document = await self._kube.get(KIND, name, namespace)
         if document is None:
             return None

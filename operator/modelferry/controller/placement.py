@@ -21,7 +21,7 @@ def is_selected(node: NodeFacts, spec: Nodes) -> bool:
 
 
 def blocked_reason(node: NodeFacts, spec: Nodes) -> str:
-    """Why no pod can start on a selected node now; empty where one can."""
+    """Why no pod can start on a selected node now; empty if one can."""
     if not node.ready:
         return "the node is not ready"
     for taint in node.taints:

@@ -97,5 +97,5 @@ def retry_delay(outcome: Outcome, attempt: int) -> float | None:
 
 
 def delete_pod(pod: PodFacts, *, immediately: bool = False) -> Delete:
-    """The action that deletes a pod; `immediately` where its node is gone, so that no kubelet terminates it."""
+    """The action that deletes a pod; `immediately` if its node is gone, so that no kubelet terminates it."""
     return Delete("Pod", pod.name, pod.namespace, pod.uid, 0 if immediately else None)

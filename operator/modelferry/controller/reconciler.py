@@ -28,7 +28,7 @@ class Reconciler:
         self.metrics = Metrics()
 
     async def reconcile(self, key: Key) -> float | None:
-        """One reconciliation. Returns seconds until the next, None where the artifact is gone. Raises APIError."""
+        """One reconciliation. Returns seconds until the next, None if the artifact is gone. Raises APIError."""
         began = self._clock()
         try:
             requeue_after = await self._reconcile(key)

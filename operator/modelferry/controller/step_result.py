@@ -99,5 +99,5 @@ class Plan:
 
 
 def soonest(times: Iterable[float | None]) -> float | None:
-    """The smallest of `times`, None where there is none."""
+    """The smallest of `times`, None if there is none."""
     return min((time for time in times if time is not None), default=None)

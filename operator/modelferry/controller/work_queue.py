@@ -21,7 +21,7 @@ _MAX_CONCURRENT = 16
 
 
 class WorkQueue:
-    """Runs ``reconcile(key)`` for every added key. It returns the seconds until it has to run again, or None where the
+    """Runs ``reconcile(key)`` for every added key. It returns the seconds until it has to run again, or None if the
     object is gone. A key that is added while it runs is run once more afterwards: no event is lost, and no key runs
     twice at a time."""
 

@@ -54,7 +54,7 @@ class Progress:
     failed.
     ``done``/``total``: bytes that are verified on disk, and all bytes; ``received`` adds those in flight.
     ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while unknown.
-    ``limit``: bytes per second that may be received now, 0 while nothing may, None where there is no limit.
+    ``limit``: bytes per second that may be received now, 0 while nothing may, None if there is no limit.
     ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes
     received over the network; ``chunks``: the number of done chunks. ``mirrors``: the source and its mirrors, by
     preference.

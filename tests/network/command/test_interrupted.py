@@ -39,7 +39,7 @@ async def test_one_directory_has_one_pull_at_a_time(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes(world: World, how: str) -> None:
+async def test_an_interrupted_pull_reports_its_progress_and_the_next_one_resumes(world: World, how: str) -> None:
     world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
@@ -62,7 +62,7 @@ async def test_an_interrupted_pull_says_where_it_stands_and_the_next_one_resumes
     assert world.current() == CONTENTS
 
 
-async def test_a_second_signal_ends_an_agent_that_does_not_end_by_itself(world: World) -> None:
+async def test_a_second_signal_kills_an_agent_that_does_not_end(world: World) -> None:
     world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
@@ -76,7 +76,7 @@ async def test_a_second_signal_ends_an_agent_that_does_not_end_by_itself(world: 
     await gone(agents)
 
 
-async def test_a_pull_that_was_interrupted_while_it_resolved_says_so(world: World) -> None:
+async def test_a_pull_that_is_interrupted_during_resolution_reports_it(world: World) -> None:
     world.origin.script.add(Rule(delay=60))
     async with world.started() as process:
         async with asyncio.timeout(30):
@@ -88,7 +88,7 @@ async def test_a_pull_that_was_interrupted_while_it_resolved_says_so(world: Worl
 
 
 @pytest.mark.parametrize("role", ["fetch", "checkpoint"])
-async def test_an_agent_that_is_killed_is_started_again_and_goes_on(world: World, role: str) -> None:
+async def test_a_killed_agent_is_restarted_and_resumes(world: World, role: str) -> None:
     world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)
@@ -100,7 +100,7 @@ async def test_an_agent_that_is_killed_is_started_again_and_goes_on(world: World
     assert world.origin.sent() <= SIZE + (CONNECTIONS + 1) * CHUNK_SIZE
 
 
-async def test_an_agent_that_keeps_being_killed_is_given_up_with_the_likely_cause(world: World) -> None:
+async def test_an_agent_that_is_killed_repeatedly_fails_with_the_likely_cause(world: World) -> None:
     world.origin.script.add(Rule(path="asset/*", first=2, delay=60))
     async with world.started() as process:
         killed: set[int] = set()
@@ -117,7 +117,7 @@ async def test_an_agent_that_keeps_being_killed_is_given_up_with_the_likely_caus
     assert len(killed) == 4
 
 
-async def test_after_a_killed_pull_no_agent_stays_and_the_next_pull_resumes(world: World) -> None:
+async def test_after_a_killed_pull_no_agent_remains_and_the_next_pull_resumes(world: World) -> None:
     world.origin.script.add(HELD_BACK)
     async with world.started("--json") as process:
         await until_some_is_verified(process)

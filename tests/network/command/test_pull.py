@@ -23,7 +23,7 @@ from origin.server import HostileOrigin
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 
-async def test_the_model_stands_whole_in_current(world: World) -> None:
+async def test_the_complete_model_is_in_current(world: World) -> None:
     done = await world.pull()
     assert done.code == 0
     assert world.current() == CONTENTS
@@ -43,7 +43,7 @@ async def test_a_second_pull_fetches_nothing(world: World) -> None:
     assert world.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
 
 
-async def test_json_tells_the_progress_and_at_last_the_result(world: World) -> None:
+async def test_json_output_has_the_progress_and_the_result(world: World) -> None:
     world.origin.rate = 16e6
     done = await world.pull("--json")
     result, *others = done.events("result")
@@ -61,7 +61,7 @@ async def test_json_tells_the_progress_and_at_last_the_result(world: World) -> N
     assert set(result["peakMemory"]) == {"fetch", "checkpoint"}
 
 
-async def test_a_wrong_digest_is_told_with_both_and_nothing_is_published(world: World) -> None:
+async def test_a_digest_mismatch_is_reported_with_both_digests_and_nothing_is_published(world: World) -> None:
     wrong = "0" * 64
     world.write(lambda files: files[0].update(sha256=wrong))
     done = await world.pull("--json")
@@ -74,7 +74,7 @@ async def test_a_wrong_digest_is_told_with_both_and_nothing_is_published(world: 
     assert (event["reason"], event["exitCode"], event["file"]) == ("DigestMismatch", 3, "asset/model.safetensors")
 
 
-async def test_a_wrong_yaml_is_the_users_fault_and_every_field_is_named(world: World) -> None:
+async def test_an_invalid_yaml_is_a_user_error_that_names_every_field(world: World) -> None:
     world.write(
         lambda files: (files[0].update(path="../x"), files[1].update(size=-1), files[2].update(sha256="abc")),
         surprise=1,
@@ -97,7 +97,7 @@ async def test_a_wrong_yaml_is_the_users_fault_and_every_field_is_named(world: W
     ],
     ids=["404", "unknown host", "plain http", "size"],
 )
-async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
+async def test_an_unavailable_source_is_reported_before_the_download(
     world: World, change: Callable[[list[dict[str, Any]]], object], code: int, said: str
 ) -> None:
     world.write(change)
@@ -109,7 +109,7 @@ async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
     assert world.origin.sent() <= 30
 
 
-async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_declared(world: World) -> None:
+async def test_an_unavailable_source_is_not_needed_if_a_mirror_has_the_declared_files(world: World) -> None:
     whole = (await world.pull("--json")).events("result")[0]["revision"]
     shutil.rmtree(world.target)
     file = world.write(
@@ -124,7 +124,7 @@ async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_de
     assert world.current() == CONTENTS
 
 
-async def test_a_wrong_size_is_told_where_the_source_was_not_asked_for_it(world: World) -> None:
+async def test_a_wrong_size_is_reported_even_if_the_source_was_not_queried(world: World) -> None:
     file = world.write(
         lambda files: [file.update(size=len(CONTENTS[file["path"]]) + (file is files[0])) for file in files]
     )
@@ -134,7 +134,7 @@ async def test_a_wrong_size_is_told_where_the_source_was_not_asked_for_it(world:
     assert done.err.splitlines()[-1].startswith("modelferry: SizeMismatch: asset/model.safetensors"), done.err
 
 
-async def test_plain_http_is_fetched_where_it_is_allowed(world: World, model: Path) -> None:
+async def test_plain_http_is_used_if_it_is_allowed(world: World, model: Path) -> None:
     async with HostileOrigin(root=model) as plain:
         world.write(
             lambda files: [file.update(url=plain.url(file["path"])) for file in files], tls={"allowPlainHTTP": True}
@@ -143,7 +143,7 @@ async def test_plain_http_is_fetched_where_it_is_allowed(world: World, model: Pa
     assert world.current() == CONTENTS
 
 
-async def test_a_certificate_of_an_unknown_authority_is_refused_with_the_way_out(world: World) -> None:
+async def test_a_certificate_of_an_unknown_ca_is_refused_with_the_remedy(world: World) -> None:
     done = await world.pull(trust=False)
     assert done.code == 3
     assert done.err.startswith("modelferry: UnknownAuthority: ")
@@ -164,20 +164,20 @@ async def test_ssl_cert_file_is_honoured_by_every_process(world: World) -> None:
         (["--ca-file", "/nowhere.pem"], "CA bundle /nowhere.pem: "),
     ],
 )
-async def test_a_wrong_option_is_the_users_fault(world: World, options: list[str], said: str) -> None:
+async def test_an_invalid_option_is_a_user_error(world: World, options: list[str], said: str) -> None:
     done = await world.pull(*options)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 
 
-async def test_more_connections_than_the_spec_says_can_be_asked_for(world: World) -> None:
+async def test_the_option_for_connections_overrides_the_spec(world: World) -> None:
     world.origin.rate = 8e6
     assert (await world.pull("--connections", "4")).code == 0
     assert world.origin.accepted > CONNECTIONS + 1 + len(CONTENTS)
 
 
 @pytest.mark.parametrize("kind", ["file", "foreign"])
-async def test_a_target_that_is_somebody_elses_is_left_alone(world: World, kind: str) -> None:
+async def test_a_target_with_other_files_is_not_changed(world: World, kind: str) -> None:
     if kind == "file":
         world.target.write_text("precious")
     else:
@@ -191,7 +191,7 @@ async def test_a_target_that_is_somebody_elses_is_left_alone(world: World, kind:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "another version", "cut"])
-async def test_a_database_that_cannot_be_used_is_set_aside_and_what_verifies_is_kept(world: World, damage: str) -> None:
+async def test_an_unusable_database_is_renamed_and_verified_files_are_kept(world: World, damage: str) -> None:
     await world.pull("--quiet")
     database = world.target / ".modelferry" / "chunks.db"
     if damage == "another version":
@@ -208,7 +208,7 @@ async def test_a_database_that_cannot_be_used_is_set_aside_and_what_verifies_is_
     assert world.current() == CONTENTS
 
 
-async def test_a_bad_chunk_does_not_cost_the_whole_file(world: World) -> None:
+async def test_a_corrupt_chunk_does_not_restart_the_file(world: World) -> None:
     world.origin.script.add(Rule(path="asset/*", covers=CHUNK_SIZE + 7, corrupt=CHUNK_SIZE + 7, times=1, first=1))
     done = await world.pull("--json")
     assert done.code == 0

@@ -20,7 +20,7 @@ from origin.rules import Rule
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 
-async def test_without_a_terminal_plain_lines_tell_the_progress(world: World) -> None:
+async def test_without_a_terminal_the_progress_is_printed_as_lines(world: World) -> None:
     world.origin.rate = 4e6
     done = await world.pull()
     assert done.code == 0
@@ -28,12 +28,12 @@ async def test_without_a_terminal_plain_lines_tell_the_progress(world: World) ->
     assert " of 48.0 MiB, " in done.err
 
 
-async def test_quiet_says_nothing_at_all(world: World) -> None:
+async def test_quiet_prints_nothing(world: World) -> None:
     world.origin.rate = 16e6
     assert await world.pull("--quiet") == Ended(0, "", "")
 
 
-async def test_ctrl_c_at_a_terminal_leaves_a_line_and_a_clean_screen(world: World) -> None:
+async def test_ctrl_c_at_a_terminal_leaves_one_line_and_a_clean_screen(world: World) -> None:
     world.origin.script.add(HELD_BACK)
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
@@ -58,7 +58,7 @@ async def test_ctrl_c_at_a_terminal_leaves_a_line_and_a_clean_screen(world: Worl
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json: bool) -> None:
+async def test_on_a_terminal_the_progress_display_is_drawn_and_erased(world: World, as_json: bool) -> None:
     world.origin.rate = 16e6
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -87,7 +87,7 @@ async def test_on_a_terminal_a_picture_is_drawn_and_wiped(world: World, as_json:
         assert "3 files, 48.0 MiB, complete and verified in" in last
 
 
-async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
+async def test_with_map_the_progress_display_shows_every_chunk(world: World) -> None:
     world.origin.rate = 16e6
     world.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
     ours, terminal = os.openpty()
@@ -102,7 +102,7 @@ async def test_with_map_the_picture_shows_every_chunk(world: World) -> None:
     assert "asset/model.safetensors" in drawn
 
 
-async def test_without_a_terminal_map_is_passed_over_with_a_word(world: World) -> None:
+async def test_without_a_terminal_map_is_ignored_with_a_warning(world: World) -> None:
     done = await world.pull("--map")
     assert done.code == 0
     assert "modelferry: --map needs a terminal, and standard error is not one\n" in done.err

@@ -46,7 +46,7 @@ async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
-async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -> None:
+async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(world: World) -> None:
     await world.pull("--quiet")
     damaged = world.target / "current" / "asset" / "model.safetensors"
     damaged.chmod(0o644)
@@ -76,7 +76,7 @@ async def test_damage_is_named_with_its_place_and_repaired_alone(world: World) -
     assert world.current() == CONTENTS
 
 
-async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: World) -> None:
+async def test_an_intact_model_is_not_repaired_and_its_source_not_queried(world: World) -> None:
     await world.pull("--quiet")
     world.origin.entries.clear()
     done = await verified(world, *REPAIR)
@@ -85,7 +85,7 @@ async def test_a_whole_model_is_not_repaired_and_its_source_not_asked(world: Wor
     assert not world.origin.entries
 
 
-async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_as_it_was(world: World) -> None:
+async def test_damage_that_cannot_be_repaired_is_reported_with_the_reason_and_not_changed(world: World) -> None:
     await world.pull("--quiet")
     (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
     world.origin.script.add(Rule(status=404))
@@ -103,7 +103,7 @@ async def test_damage_that_cannot_be_repaired_is_told_with_the_reason_and_stays_
     assert world.current() == CONTENTS
 
 
-async def test_a_repair_asks_the_mirrors_and_keeps_to_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_repair_uses_the_mirrors_and_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
 
     async def watched(

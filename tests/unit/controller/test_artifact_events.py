@@ -16,7 +16,7 @@ from modelferry.messages import Outcome
 from modelferry.resource import names
 from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, observed
 from unit.controller.test_artifact_status import FULL_1, HALF_1, READY_0, READY_1, conditions, status
-from unit.controller.test_plan import WHOLE, downloading, ready
+from unit.controller.test_plan import COMPLETE, downloading, ready
 
 # --- the actions of a plan ------------------------------------------------------------------------------------------
 
@@ -43,7 +43,7 @@ def test_each_attempt_of_a_download_is_announced_with_the_failure_before_it() ->
 
 def test_a_verified_copy_is_announced_with_its_amounts() -> None:
     world = downloading()
-    world.end("fetch", "node-0", replace(WHOLE, rehashed=3))
+    world.end("fetch", "node-0", replace(COMPLETE, rehashed=3))
     world.step()
     (event,) = world.events
     assert (event.reason, event.warning) == ("NodeReady", False)
@@ -79,7 +79,7 @@ def test_a_copy_that_loses_its_label_for_damage_is_not_deselected() -> None:
 
 def test_a_plan_that_the_api_server_rejects_announces_no_action() -> None:
     world = downloading()
-    world.end("fetch", "node-0", WHOLE)
+    world.end("fetch", "node-0", COMPLETE)
     made = plan(world.observed, SETTINGS, NOW)
     assert plan_events(world.observed, made, NOW)
     rejected = refused(made, APIError(403, "exceeded quota"))
@@ -91,20 +91,20 @@ def test_a_plan_that_the_api_server_rejects_announces_no_action() -> None:
 # --- two statuses ---------------------------------------------------------------------------------------------------
 
 
-def test_the_whole_becoming_ready_and_a_copy_stalling_are_told_once() -> None:
+def test_a_ready_artifact_and_a_stalled_copy_are_announced_once() -> None:
     half, full, ready = status(READY_0, HALF_1), status(READY_0, FULL_1), status(READY_0, READY_1)
     assert [(n.reason, n.warning) for n in status_events(half, full)] == [("InsufficientSpace", True)]
     assert status_events(full, full) == []
     assert [(n.reason, n.warning) for n in status_events(full, ready)] == [("Ready", False)]
 
 
-def test_a_stalled_hold_is_told_by_its_reason() -> None:
-    body = status(blocker=Blocker("ClaimMissing", "claim models is not there", stalled=True))
-    assert [(n.reason, n.message) for n in status_events({}, body)] == [("ClaimMissing", "claim models is not there")]
+def test_a_stalled_blocker_is_announced_by_its_reason() -> None:
+    body = status(blocker=Blocker("ClaimMissing", "claim models does not exist", stalled=True))
+    assert [(n.reason, n.message) for n in status_events({}, body)] == [("ClaimMissing", "claim models does not exist")]
 
 
-def test_what_the_api_server_refuses_is_told_once() -> None:
-    body = status(blocker=Blocker("Refused", "the API server refuses what is needed: 403: exceeded quota"))
+def test_a_rejection_by_the_api_server_is_announced_once() -> None:
+    body = status(blocker=Blocker("Refused", "the API server rejects a required object: 403: exceeded quota"))
     assert conditions(body)["Reconciling"] == ("True", "Refused")
     assert [(n.reason, n.warning) for n in status_events({}, body)] == [("Refused", True)]
     assert status_events(body, body) == []
@@ -132,7 +132,7 @@ def entry(name: str, state: str, **more: Any) -> dict[str, Any]:
         ([entry("far", "Up")], [entry("far", "Up", fallbacks=1)], []),
     ],
 )
-def test_an_event_is_a_change_of_what_is_seen(
+def test_an_event_is_a_change_between_two_reports(
     before: list[dict[str, Any]], after: list[dict[str, Any]], reasons: list[str]
 ) -> None:
     assert [event.reason for event in mirror_events(before, after)] == reasons

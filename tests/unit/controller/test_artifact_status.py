@@ -30,7 +30,7 @@ HALF_1 = CopyState(
 FULL_1 = CopyState("node-1", "Stalled", "InsufficientSpace", "node-1 is short 1 GiB", total=1000)
 
 
-def test_all_copies_whole_is_ready_and_nothing_else() -> None:
+def test_all_copies_complete_is_ready_and_nothing_else() -> None:
     body = status(READY_0, READY_1)
     assert conditions(body) == {"Ready": ("True", "Verified")}
     assert body["summary"] == {"nodes": "2/2", "progress": "100%"}
@@ -46,7 +46,7 @@ def test_a_download_is_reconciling_with_amounts_for_the_columns() -> None:
     assert body["checksum"] == "Pending"
 
 
-def test_a_stalled_node_shows_at_once_while_the_other_goes_on() -> None:
+def test_a_stalled_node_shows_immediately_while_the_other_continues() -> None:
     body = status(CopyState("node-0", "Downloading", "Downloading", total=1000), FULL_1)
     assert conditions(body) == {
         "Ready": ("False", "InsufficientSpace"),
@@ -60,7 +60,7 @@ def test_only_stalled_copies_left_is_not_reconciling() -> None:
     assert set(conditions(status(READY_0, FULL_1))) == {"Ready", "Stalled"}
 
 
-def test_every_condition_carries_the_generation_that_it_speaks_of() -> None:
+def test_every_condition_has_the_generation_that_it_describes() -> None:
     body = status(READY_0, FULL_1)
     assert {c["observedGeneration"] for c in body["conditions"]} == {1} == {body["observedGeneration"]}
 
@@ -72,14 +72,14 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
     assert status(READY_1, before=before)["conditions"][0]["lastTransitionTime"] != "2020-01-01T00:00:00Z"
 
 
-def test_the_same_facts_make_no_difference_to_write() -> None:
+def test_the_same_observed_state_needs_no_write() -> None:
     before = status(READY_0, READY_1)
     before["conditions"][0]["lastTransitionTime"] = "2020-01-01T00:00:00Z"
     assert not artifact_status.needs_write(before, status(READY_0, READY_1, before=before))
     assert artifact_status.needs_write(before, status(READY_0, HALF_1, before=before))
 
 
-def test_amounts_alone_are_no_turn_but_a_state_is() -> None:
+def test_amounts_alone_are_no_change_of_state() -> None:
     more = CopyState("node-1", "Downloading", "Downloading", done=600, total=1000)
     assert artifact_status.needs_write(status(HALF_1), status(more))
     assert not artifact_status.state_changed(status(HALF_1), status(more))
@@ -88,7 +88,7 @@ def test_amounts_alone_are_no_turn_but_a_state_is() -> None:
 
 def test_a_new_source_that_is_being_resolved_keeps_what_the_model_was() -> None:
     before = status(READY_0, READY_1)
-    body = status(before=before, blocker=Blocker("Resolving", "asking"))
+    body = status(before=before, blocker=Blocker("Resolving", "requesting"))
     assert body["revision"] == MANIFEST.revision
     assert conditions(body)["Reconciling"] == ("True", "Resolving")
 

@@ -1,4 +1,4 @@
-"""How the cluster's bandwidth is shared out: fairly, and never more than there is."""
+"""The allocation of the cluster's bandwidth: fair, and never more than the total."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from random import Random
 from modelferry.controller.bandwidth_allocation import Consumer, allocate, max_min_shares
 
 
-def test_equal_shares_where_all_could_use_anything() -> None:
+def test_shares_are_equal_without_limits() -> None:
     assert max_min_shares(900, {"a": None, "b": None, "c": None}) == {"a": 300, "b": 300, "c": 300}
 
 
-def test_what_a_modest_one_does_not_need_goes_to_the_others() -> None:
+def test_what_a_small_demand_leaves_goes_to_the_others() -> None:
     assert max_min_shares(900, {"a": 100, "b": None, "c": 350}) == {"a": 100, "c": 350, "b": 450}
 
 
-def test_all_get_what_they_want_where_there_is_enough() -> None:
+def test_all_demands_are_met_if_there_is_enough() -> None:
     assert max_min_shares(900, {"a": 100, "b": 0, "c": 350}) == {"a": 100, "b": 0, "c": 350}
 
 
-def test_a_new_one_gets_nothing_until_the_others_have_let_go() -> None:
+def test_a_new_download_gets_nothing_until_the_others_have_released_bandwidth() -> None:
     old, new = Consumer("old", None, 900, 900), Consumer("new", None, 0, 0)
     assert allocate(900, [old, new]) == {"old": 450, "new": 0}
-    told = Consumer("old", None, 450, 900)
-    assert allocate(900, [told, new]) == {"old": 450, "new": 0}
+    cut = Consumer("old", None, 450, 900)
+    assert allocate(900, [cut, new]) == {"old": 450, "new": 0}
     assert allocate(900, [Consumer("old", None, 450, 450), new]) == {"old": 450, "new": 450}
 
 
-def test_a_new_one_gets_what_is_free_at_once() -> None:
+def test_a_new_download_gets_free_bandwidth_immediately() -> None:
     assert allocate(900, [Consumer("old", 300, 300, 300), Consumer("new", None, 0, 0)]) == {"old": 300, "new": 600}
 
 
-def test_the_share_of_one_that_ended_goes_to_the_rest() -> None:
+def test_the_share_of_an_ended_download_goes_to_the_others() -> None:
     assert allocate(900, [Consumer("a", None, 300, 300), Consumer("b", None, 300, 300)]) == {"a": 450, "b": 450}
 
 
-def test_nothing_is_free_while_somebody_still_works_without_a_limit() -> None:
-    wild, new = Consumer("wild", None, None, None), Consumer("new", None, 0, 0)
-    assert allocate(900, [wild, new]) == {"wild": 450, "new": 0}
+def test_nothing_is_free_while_a_download_still_has_no_limit() -> None:
+    unlimited, new = Consumer("unlimited", None, None, None), Consumer("new", None, 0, 0)
+    assert allocate(900, [unlimited, new]) == {"unlimited": 450, "new": 0}
 
 
-def test_whatever_happens_the_sum_of_what_is_used_stays_within_the_total() -> None:
+def test_the_sum_of_shares_in_use_never_exceeds_the_total() -> None:
     chance = Random(5)
     for _ in range(300):
         total, claimants = chance.randrange(10, 1000), dict[str, Consumer]()
@@ -52,10 +52,10 @@ def test_whatever_happens_the_sum_of_what_is_used_stays_within_the_total() -> No
                 del claimants[chance.choice(sorted(claimants))]
             shares = allocate(total, list(claimants.values()))
             for name, share in shares.items():
-                # Each hears of its share sooner or later; a rise that is heard of late harms nobody.
-                heard = chance.random() < 0.5
+                # Each applies its share sooner or later.
+                applied = chance.random() < 0.5
                 one = claimants[name]
-                claimants[name] = Consumer(name, one.limit, share, share if heard else one.in_use)
+                claimants[name] = Consumer(name, one.limit, share, share if applied else one.in_use)
             assert sum(max(one.in_use or 0, one.share or 0) for one in claimants.values()) <= total
         settled = list(claimants.values())
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""From what the API server shows to the facts that the plan goes by."""
+"""From the API server's objects to the facts that the plan uses."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def test_a_pods_identity_comes_from_its_annotations() -> None:
     )
 
 
-def test_the_outcome_is_what_the_main_container_left() -> None:
+def test_the_outcome_is_the_main_containers_termination_message() -> None:
     outcome = Outcome(False, "DigestMismatch", "stalled", "a.bin")
     found = pod(phase="Failed", containerStatuses=[ended("fetch", 3, outcome.encode())])
     assert (found.outcome, found.finished) == (outcome, 1767225660.0)
 
 
-def test_a_killed_container_leaves_no_outcome_whatever_its_log_said() -> None:
+def test_a_killed_container_has_no_outcome_whatever_its_log_contains() -> None:
     found = pod(phase="Failed", containerStatuses=[ended("fetch", 137, '{"half": ')])
     assert found.outcome is None
 
 
-def test_a_sidecar_that_does_not_start_is_the_trouble_with_its_last_words() -> None:
+def test_a_sidecar_that_does_not_start_is_an_error_with_the_end_of_its_log() -> None:
     waiting = {
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": ended("checkpoint", 1, "no space\n")["state"],
@@ -60,19 +60,19 @@ def test_a_sidecar_that_does_not_start_is_the_trouble_with_its_last_words() -> N
     assert found.start_error == "container checkpoint ended with exit code 1: no space"
 
 
-def test_an_image_that_cannot_be_pulled_and_a_pod_without_a_place_are_troubles() -> None:
+def test_an_image_that_cannot_be_pulled_and_an_unschedulable_pod_are_errors() -> None:
     waiting = {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
     assert pod(containerStatuses=[waiting]).start_error == "ImagePullBackOff: not found"
-    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
-    assert pod(conditions=[unplaced]).start_error == "Unschedulable: 0/2 nodes"
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    assert pod(conditions=[unschedulable]).start_error == "Unschedulable: 0/2 nodes"
 
 
-def test_a_pod_that_just_starts_has_no_trouble() -> None:
+def test_a_starting_pod_has_no_error() -> None:
     starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
     assert pod(containerStatuses=[starting]).start_error == ""
 
 
-def test_a_claim_is_ours_by_its_owner_alone() -> None:
+def test_a_claim_is_ours_by_its_owner_only() -> None:
     meta = {"name": "chattts", "labels": dict([names.MANAGED_BY]), "ownerReferences": [{"uid": "somebody"}]}
     assert not claim_facts({"metadata": meta}, "u-1").ours
     assert claim_facts({"metadata": meta | {"ownerReferences": [{"uid": "u-1"}]}}, "u-1").ours
@@ -84,12 +84,12 @@ def a_node(**changes: Any) -> dict[str, Any]:
     return body | changes
 
 
-def test_a_node_is_ready_by_its_kubelets_word() -> None:
+def test_a_node_is_ready_by_its_condition() -> None:
     assert node_facts(a_node()).ready
     assert not node_facts(a_node(status={"conditions": [{"type": "Ready", "status": "Unknown"}]})).ready
 
 
-def test_a_heartbeat_is_no_news_but_a_label_a_taint_a_reboot_and_a_farewell_are() -> None:
+def test_a_heartbeat_is_no_change_but_a_label_a_taint_a_reboot_and_a_deletion_are() -> None:
     operator = Operator(Mock(), Mock(), SETTINGS)
     assert operator.node_changed("ADDED", a_node())
     later = a_node(status={"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "later"}]})

@@ -17,7 +17,7 @@ def node(name: str, *mirrors: MirrorProgress) -> CopyState:
     return CopyState(name, "Downloading", mirrors=mirrors)
 
 
-def test_the_worst_that_a_node_sees_is_told_with_how_many_see_it() -> None:
+def test_the_worst_state_is_listed_with_the_number_of_nodes_that_report_it() -> None:
     fine, down = (
         MirrorProgress("lab", speed=5e6, fetched=10),
         MirrorProgress("lab", "Down", retries=3, message="was reset"),
@@ -41,7 +41,7 @@ def test_mirrors_are_listed_by_preference() -> None:
     assert [entry["name"] for entry in found] == ["lab", "far", "source"]
 
 
-def test_what_no_node_speaks_of_stays_as_it_was_without_its_speed() -> None:
+def test_a_mirror_that_no_node_reports_keeps_its_entry_without_its_speed() -> None:
     before: list[dict[str, Any]] = [
         {"name": "lab", "state": "Quarantined", "nodes": 1, "perSecond": 9},
         {"name": "gone", "state": "Up"},
@@ -49,8 +49,8 @@ def test_what_no_node_speaks_of_stays_as_it_was_without_its_speed() -> None:
     assert merge(before, MIRRORS, [node("a")]) == [{"name": "lab", "state": "Quarantined", "nodes": 1}]
 
 
-def looks(*attempts: list[tuple[MirrorProgress, ...]]) -> list[str]:
-    """The Events of a node's mirrors, look by look, from one attempt to the next."""
+def announced(*attempts: list[tuple[MirrorProgress, ...]]) -> list[str]:
+    """The Events of a node's mirrors, report by report, from one attempt to the next."""
     before: list[dict[str, Any]] = []
     told = []
     for views in (views for attempt in attempts for views in attempt):
@@ -61,7 +61,7 @@ def looks(*attempts: list[tuple[MirrorProgress, ...]]) -> list[str]:
 
 
 def views(lab: str, far: str, fallbacks: int) -> tuple[MirrorProgress, ...]:
-    """What a download says; a state with a question mark is one that it has not tried."""
+    """What a download reports; a state with a question mark is one that it has not tried."""
     found = [
         MirrorProgress(name, state.rstrip("?"), untried=state.endswith("?"))
         for name, state in (("lab", lab), ("far", far))
@@ -69,24 +69,23 @@ def views(lab: str, far: str, fallbacks: int) -> tuple[MirrorProgress, ...]:
     return *found, MirrorProgress("source", fallbacks=fallbacks, fetched=fallbacks)
 
 
-WELL, FALLEN, BEGUN = views("Up", "Up", 0), views("Down", "Down", 1), views("Up?", "Up?", 0)
+HEALTHY, FALLEN_BACK, STARTED = views("Up", "Up", 0), views("Down", "Down", 1), views("Up?", "Up?", 0)
 
 
-def test_a_fall_that_lasts_through_attempts_is_told_once() -> None:
-    assert (
-        looks([WELL, FALLEN], [BEGUN, FALLEN], [BEGUN, views("Down", "Up?", 0), FALLEN]).count("FellBackToSource") == 1
-    )
+def test_a_fallback_that_lasts_through_attempts_is_announced_once() -> None:
+    third = [STARTED, views("Down", "Up?", 0), FALLEN_BACK]
+    assert announced([HEALTHY, FALLEN_BACK], [STARTED, FALLEN_BACK], third).count("FellBackToSource") == 1
 
 
-def test_a_new_attempt_that_finds_the_mirrors_down_as_before_tells_nothing_at_all() -> None:
-    assert looks([WELL, FALLEN], [BEGUN, FALLEN]) == looks([WELL, FALLEN])
+def test_a_new_attempt_that_finds_the_same_mirrors_down_announces_nothing() -> None:
+    assert announced([HEALTHY, FALLEN_BACK], [STARTED, FALLEN_BACK]) == announced([HEALTHY, FALLEN_BACK])
 
 
-def test_a_mirror_that_answers_a_new_attempt_is_back_and_the_next_fall_is_told_again() -> None:
-    told = looks([WELL, FALLEN], [BEGUN, views("Up", "Down", 0), FALLEN])
+def test_a_mirror_that_answers_a_new_attempt_has_recovered_and_the_next_fallback_is_announced() -> None:
+    told = announced([HEALTHY, FALLEN_BACK], [STARTED, views("Up", "Down", 0), FALLEN_BACK])
     assert told.count("FellBackToSource") == 2
     assert told.index("MirrorRecovered") < len(told) - 1 - told[::-1].index("FellBackToSource")
 
 
-def test_a_fall_within_one_attempt_is_told_though_nobody_saw_the_mirror_come_back() -> None:
-    assert looks([WELL, FALLEN, views("Down", "Down", 2)]).count("FellBackToSource") == 2
+def test_a_second_fallback_within_one_attempt_is_announced_without_a_reported_recovery() -> None:
+    assert announced([HEALTHY, FALLEN_BACK, views("Down", "Down", 2)]).count("FellBackToSource") == 2

@@ -24,21 +24,21 @@ GPU = Taint("gpu", "a100", "NoSchedule")
         (Toleration("", "Equal", "a100"), False),
     ],
 )
-def test_a_toleration_matches_as_the_scheduler_says(toleration: Toleration, matches: bool) -> None:
+def test_a_toleration_matches_as_in_the_scheduler(toleration: Toleration, matches: bool) -> None:
     assert tolerated(GPU, (toleration,)) is matches
 
 
-def test_a_taint_that_only_prefers_keeps_nobody_away() -> None:
+def test_prefer_no_schedule_is_always_tolerated() -> None:
     assert tolerated(Taint("busy", "", "PreferNoSchedule"), ())
 
 
-def test_a_node_is_chosen_by_all_labels_of_the_selector() -> None:
+def test_a_node_is_selected_by_all_labels_of_the_selector() -> None:
     spec = Nodes((("gpu", "true"), ("zone", "a")))
     assert is_selected(node("n", {"gpu": "true", "zone": "a", "more": "x"}), spec)
     assert not is_selected(node("n", {"gpu": "true"}), spec)
 
 
-def test_a_passing_taint_blocks_a_chosen_node_and_a_lasting_one_unchooses_it() -> None:
+def test_a_temporary_taint_blocks_a_selected_node_and_a_permanent_one_deselects_it() -> None:
     full = Taint("node.kubernetes.io/disk-pressure", "", "NoSchedule")
     assert is_selected(node("n", taints=(full,)), Nodes())
     assert "disk-pressure" in blocked_reason(node("n", taints=(full,)), Nodes())
@@ -46,5 +46,5 @@ def test_a_passing_taint_blocks_a_chosen_node_and_a_lasting_one_unchooses_it() -
     assert blocked_reason(node("n", taints=(GPU,)), Nodes((), (Toleration("gpu", "Exists"),))) == ""
 
 
-def test_a_node_whose_kubelet_is_silent_is_blocked() -> None:
+def test_a_node_that_is_not_ready_is_blocked() -> None:
     assert blocked_reason(node("n", ready=False), Nodes()) == "the node is not ready"

@@ -1,4 +1,4 @@
-"""The plan, step by step, in a simulated cluster: what is made, what is waited for, what is cleaned."""
+"""The plan, step by step, in a simulated cluster: what it creates, waits for, and cleans up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelferry.messages import MirrorProgress, Outcome, Progress
 from modelferry.resource import names
 from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, node, observed
 
-WHOLE = Outcome(True, revision=MANIFEST.revision, bytes=1000, fetched=1000, seconds=1.0)
+COMPLETE = Outcome(True, revision=MANIFEST.revision, bytes=1000, fetched=1000, seconds=1.0)
 READY = names.ready_label("speech", "chattts")
 COPY = names.copy_label("speech", "chattts")
 
@@ -32,10 +32,10 @@ def downloading() -> World:
 
 
 def ready() -> World:
-    """Both nodes hold the model."""
+    """Both nodes have the model."""
     world = downloading()
     for name in ("node-0", "node-1"):
-        world.end("fetch", name, WHOLE)
+        world.end("fetch", name, COMPLETE)
     world.settle()
     return world
 
@@ -49,7 +49,7 @@ def test_the_finalizer_comes_before_anything_else() -> None:
     assert made.actions == (SetFinalizer(True),)
 
 
-def test_first_the_input_and_the_resolve_pod_are_made_and_nothing_on_a_node() -> None:
+def test_first_the_input_and_the_resolve_pod_are_created_and_nothing_on_a_node() -> None:
     world = World(observed())
     made = world.settle()
     assert [body["kind"] for body in world.created] == ["ConfigMap", "Pod"]
@@ -57,7 +57,7 @@ def test_first_the_input_and_the_resolve_pod_are_made_and_nothing_on_a_node() ->
     assert (made.blocker.reason, made.blocker.stalled) == ("Resolving", False)
 
 
-def test_the_printed_manifest_is_stored_in_an_immutable_config_map_and_the_pod_goes() -> None:
+def test_the_logged_manifest_is_stored_in_an_immutable_config_map_and_the_pod_is_deleted() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(True))
@@ -80,7 +80,7 @@ def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> N
     assert [(pod.attempt, pod.phase) for pod in world.observed.pods_of("resolve")] == [(2, "Pending")]
 
 
-def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
+def test_a_permanent_error_of_the_source_stalls_and_is_not_retried() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(False, "SizeMismatch", "stalled", "a.bin: 5 bytes declared, 6 there"))
@@ -90,7 +90,7 @@ def test_a_source_that_refuses_for_good_stalls_and_is_not_asked_again() -> None:
     assert len(world.bodies("Pod", "resolve")) == 1
 
 
-def test_another_trusted_authority_asks_again_at_once_but_keeps_a_manifest_that_is_pinned() -> None:
+def test_another_trusted_authority_resolves_again_immediately_but_keeps_a_pinned_manifest() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(False, "UnknownAuthority", "stalled", "add the authority"))
@@ -104,7 +104,7 @@ def test_another_trusted_authority_asks_again_at_once_but_keeps_a_manifest_that_
     assert {state.state for state in plan(settled, trusting, NOW).copies} == {"Ready"}
 
 
-def test_a_missing_file_stalls_and_is_looked_for_again_after_five_minutes() -> None:
+def test_a_missing_file_stalls_and_is_requested_again_after_five_minutes() -> None:
     world = World(observed())
     world.settle()
     world.end("resolve", "", Outcome(False, "NotFound", "stalled", "404"))
@@ -113,14 +113,14 @@ def test_a_missing_file_stalls_and_is_looked_for_again_after_five_minutes() -> N
     assert len(world.bodies("Pod", "resolve")) == 2
 
 
-def test_each_volume_is_made_before_its_claim() -> None:
+def test_each_volume_is_created_before_its_claim() -> None:
     world = downloading()
     order = [body["metadata"]["name"] for body in world.created if body["kind"].startswith("PersistentVolume")]
     for side, claim in (("writer", "chattts-modelferry-writer"), ("reader", "chattts")):
         assert order.index(names.volume("speech", "chattts", side)) < order.index(claim)
 
 
-def test_a_node_is_labelled_as_a_holder_before_its_directory_is_made() -> None:
+def test_a_node_gets_the_copy_label_before_its_directory_is_created() -> None:
     world = World(observed())
     world.settle()
     world.resolved()
@@ -133,7 +133,7 @@ def test_a_node_is_labelled_as_a_holder_before_its_directory_is_made() -> None:
     assert all(label < helper for label, helper in zip(labels, helpers, strict=True))
 
 
-def test_no_download_starts_before_the_directory_is_there() -> None:
+def test_no_download_starts_before_the_directory_exists() -> None:
     world = World(observed())
     world.settle()
     world.resolved()
@@ -144,9 +144,9 @@ def test_no_download_starts_before_the_directory_is_there() -> None:
     assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-0"]
 
 
-def test_a_verified_copy_labels_its_node_and_the_pods_go() -> None:
+def test_a_verified_copy_labels_its_node_and_its_pods_are_deleted() -> None:
     world = downloading()
-    world.end("fetch", "node-0", WHOLE)
+    world.end("fetch", "node-0", COMPLETE)
     made = world.step()
     assert LabelNode("node-0", READY, MANIFEST.revision) in made.actions
     assert [event.reason for event in world.events] == ["NodeReady"]
@@ -155,7 +155,7 @@ def test_a_verified_copy_labels_its_node_and_the_pods_go() -> None:
     assert states(world.observed) == {"node-0": "Ready", "node-1": "Waiting"}
 
 
-def test_a_settled_artifact_asks_for_nothing() -> None:
+def test_a_settled_artifact_needs_no_action() -> None:
     world = ready()
     made = world.step()
     assert world.events == []
@@ -171,7 +171,7 @@ def test_the_sidecars_progress_is_the_nodes_state() -> None:
         assert (found.state, found.done, found.speed, found.eta) == (state, 400, 50.0, 12.0)
 
 
-def test_a_killed_download_is_tried_again_after_two_seconds_and_the_old_pod_goes() -> None:
+def test_a_killed_download_is_retried_after_two_seconds_and_the_old_pod_is_deleted() -> None:
     world = downloading()
     world.end("fetch", "node-0", None)
     assert world.settle().requeue_after == 2
@@ -181,11 +181,11 @@ def test_a_killed_download_is_tried_again_after_two_seconds_and_the_old_pod_goes
     assert [pod.attempt for pod in pods] == [2]
 
 
-def test_a_wrong_digest_stalls_its_node_alone_and_is_never_tried_again() -> None:
+def test_a_wrong_digest_stalls_only_its_node_and_is_never_retried() -> None:
     world = downloading()
     assert "DigestMismatch" in PERMANENT
     world.end("fetch", "node-0", Outcome(False, "DigestMismatch", "stalled", "a.bin: expected …, got …"))
-    world.end("fetch", "node-1", WHOLE)
+    world.end("fetch", "node-1", COMPLETE)
     world.settle(NOW + 1e9)
     assert states(world.observed) == {"node-0": "Stalled", "node-1": "Ready"}
     assert READY not in world.observed.nodes[0].labels
@@ -206,7 +206,7 @@ def test_a_changed_spec_replaces_a_download_and_forgets_the_failure() -> None:
     ]
 
 
-def test_more_streams_do_not_fetch_a_settled_model_again() -> None:
+def test_more_connections_do_not_download_a_settled_model_again() -> None:
     world = ready()
     body = document({"transfer": {"connections": 4}})
     world.observed = replace(world.observed, artifact=observed(body).artifact)
@@ -227,25 +227,25 @@ def test_another_revision_is_fetched_while_the_old_label_stays() -> None:
 
 
 def rebooted(world: World) -> World:
-    """node-1 came back from a reboot."""
+    """node-1 rebooted."""
     world.change(nodes=(world.observed.nodes[0], replace(world.observed.nodes[1], boot="boot-2")))
     return world
 
 
-def test_after_a_reboot_a_copy_is_looked_at_again_while_its_label_stays() -> None:
+def test_after_a_reboot_a_copy_is_verified_again_while_its_label_stays() -> None:
     world = rebooted(ready())
     world.settle()
     world.end("prepare", "node-1", Outcome(True))
     world.settle()
     assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-1"]
     assert world.observed.nodes[1].labels[READY] == MANIFEST.revision
-    world.end("fetch", "node-1", WHOLE)
+    world.end("fetch", "node-1", COMPLETE)
     world.settle()
     assert world.observed.nodes[1].labels[COPY] == "boot-2"
     assert world.observed.pods == ()
 
 
-def test_a_copy_that_a_disk_lost_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
+def test_a_damaged_copy_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
     world = rebooted(ready())
     world.settle()
     world.end("prepare", "node-1", Outcome(True))
@@ -275,7 +275,7 @@ def test_a_new_node_gets_the_model() -> None:
     assert READY not in world.observed.nodes[2].labels
 
 
-def test_a_node_that_is_gone_is_dropped_and_its_pods_are_removed_at_once() -> None:
+def test_a_node_that_is_gone_is_dropped_and_its_pods_are_deleted_immediately() -> None:
     world = downloading()
     world.change(nodes=world.observed.nodes[:1])
     made = plan(world.observed, SETTINGS, NOW)
@@ -285,7 +285,7 @@ def test_a_node_that_is_gone_is_dropped_and_its_pods_are_removed_at_once() -> No
     assert [state.node for state in made.copies] == ["node-0"]
 
 
-def test_a_node_that_is_no_longer_chosen_loses_label_then_directory() -> None:
+def test_a_deselected_node_loses_its_label_then_its_directory() -> None:
     world = ready()
     body = document({"nodes": {"selector": {"gpu": "true"}}})
     kept = replace(world.observed.nodes[0], labels={**world.observed.nodes[0].labels, "gpu": "true"})
@@ -303,7 +303,7 @@ def test_a_node_that_is_no_longer_chosen_loses_label_then_directory() -> None:
     assert READY in world.observed.nodes[0].labels
 
 
-def test_a_tainted_node_is_not_chosen_and_a_cordoned_one_waits() -> None:
+def test_a_tainted_node_is_not_selected_and_a_cordoned_one_waits() -> None:
     gpu, cordoned = Taint("gpu", "", "NoSchedule"), Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
     world = World(observed(nodes=(node("a", taints=(gpu,)), node("b", taints=(cordoned,)), node("c", ready=False))))
     world.settle()
@@ -326,7 +326,7 @@ def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
     assert "gpu=true" in made.blocker.message
 
 
-def test_a_foreign_claim_of_the_artifacts_name_stalls_and_is_left_alone() -> None:
+def test_a_foreign_claim_with_the_artifacts_name_stalls_and_is_not_changed() -> None:
     world = World(observed(claims={"chattts": ClaimFacts("chattts", False, "Bound", False)}))
     world.settle()
     world.resolved()
@@ -336,7 +336,7 @@ def test_a_foreign_claim_of_the_artifacts_name_stalls_and_is_left_alone() -> Non
     assert world.bodies("PersistentVolume") == []
 
 
-def test_a_missing_claim_stalls_until_it_is_there() -> None:
+def test_a_missing_claim_stalls_until_it_exists() -> None:
     world = World(observed(document({"storage": {"claim": {"name": "models"}}})))
     world.settle()
     world.resolved()
@@ -345,12 +345,12 @@ def test_a_missing_claim_stalls_until_it_is_there() -> None:
     assert (made.blocker.reason, made.requeue_after) == ("ClaimMissing", 10)
     world.change(claims={"models": ClaimFacts("models", False, "Bound", False)})
     world.settle()
-    world.end("fetch", "", WHOLE)
+    world.end("fetch", "", COMPLETE)
     assert [(s.node, s.state) for s in world.settle().copies] == [("", "Ready")]
     assert world.observed.pods_of("fetch", "")[0].phase == "Succeeded"
 
 
-def test_a_volume_that_lost_its_claim_is_made_anew() -> None:
+def test_a_volume_that_lost_its_claim_is_created_again() -> None:
     world = ready()
     name = names.volume("speech", "chattts", "reader")
     claims = {k: v for k, v in world.observed.claims.items() if k != "chattts"}
@@ -362,7 +362,7 @@ def test_a_volume_that_lost_its_claim_is_made_anew() -> None:
     assert world.observed.volumes[name].phase == "Available"
 
 
-def test_deletion_goes_labels_first_and_the_finalizer_last() -> None:
+def test_deletion_removes_the_labels_first_and_the_finalizer_last() -> None:
     world = ready()
     world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     world.settle()
@@ -375,7 +375,7 @@ def test_deletion_goes_labels_first_and_the_finalizer_last() -> None:
     assert world.observed.artifact.document["metadata"]["finalizers"] == []
 
 
-def test_deletion_says_that_it_waits_for_a_consumer_and_touches_no_directory() -> None:
+def test_deletion_reports_that_it_waits_for_a_consumer_and_removes_no_directory() -> None:
     world = ready()
     world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     world.change(consumers={"node-0": ("server-1",)})
@@ -404,7 +404,7 @@ def test_deletion_waits_for_a_node_that_is_down_and_names_it() -> None:
     assert "node-1 is not ready" in made.blocker.message
 
 
-def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
+def test_a_spec_that_this_version_cannot_read_stalls_with_its_error() -> None:
     unreadable = replace(observed().artifact, spec=None, spec_error="spec.source.s3: is not a field", input_key="")
     made = plan(Observed(unreadable), SETTINGS, NOW)
     assert made.blocker is not None
@@ -414,12 +414,12 @@ def test_a_spec_that_this_version_cannot_read_stalls_with_its_fault() -> None:
 
 
 def with_mirrors(*views: str, phase: str = "fetching", message: str = "", speed: float = 0.0) -> str:
-    """The state of node-0, whose download sees its servers in these states."""
+    """The state of node-0 if its download reports its servers in these states."""
     world = downloading()
     (pod,) = world.observed.pods_of("fetch", "node-0")
     mirrors = tuple(MirrorProgress(f"m{number}", state) for number, state in enumerate(views))
-    told = Progress(phase, total=1000, message=message, mirrors=mirrors, speed=speed)
-    return states(replace(world.observed, progress={pod.name: told}))["node-0"]
+    report = Progress(phase, total=1000, message=message, mirrors=mirrors, speed=speed)
+    return states(replace(world.observed, progress={pod.name: report}))["node-0"]
 
 
 def test_with_every_server_down_a_node_is_unavailable() -> None:
@@ -429,12 +429,12 @@ def test_with_every_server_down_a_node_is_unavailable() -> None:
     assert with_mirrors("Down", "Down", phase="repairing") == "Unavailable"
 
 
-def test_streams_that_were_reset_together_a_moment_ago_make_no_server_unavailable() -> None:
+def test_connections_that_were_reset_together_do_not_make_a_copy_unavailable() -> None:
     assert with_mirrors("Down", speed=3e6) == "Downloading"
     assert with_mirrors("Down", "Down", speed=3e6) == "Downloading"
 
 
-def test_with_one_server_that_may_be_asked_it_is_at_work() -> None:
+def test_with_one_usable_server_a_copy_is_downloading() -> None:
     assert with_mirrors("Down", "Up") == "Downloading"
     assert with_mirrors("Down", "Recovering") == "Downloading"
     assert with_mirrors() == "Downloading"
@@ -446,8 +446,8 @@ def test_every_server_down_is_reconciling_with_that_reason_and_the_message_of_th
     world = downloading()
     (pod,) = world.observed.pods_of("fetch", "node-0")
     message = "all 2 mirrors are down; https://h/a.bin was reset; trying again"
-    told = Progress("fetching", total=1000, message=message, mirrors=(MirrorProgress("a", "Down"),))
-    found = replace(world.observed, progress={pod.name: told})
+    report = Progress("fetching", total=1000, message=message, mirrors=(MirrorProgress("a", "Down"),))
+    found = replace(world.observed, progress={pod.name: report})
     status = artifact_status.build(found, plan(found, SETTINGS, NOW), NOW)
     conditions = {c["type"]: c for c in status["conditions"]}
     assert set(conditions) == {"Ready", "Reconciling"}

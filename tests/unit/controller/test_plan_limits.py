@@ -1,4 +1,4 @@
-"""Limits on their way to the downloads that run: in annotations, without new pods."""
+"""Changed limits reach the running downloads in annotations, without new pods."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def annotated(made: Plan) -> list[AnnotatePod]:
     return [action for action in made.actions if isinstance(action, AnnotatePod)]
 
 
-def test_a_changed_limit_is_written_to_the_pod_that_runs_and_makes_no_other_one() -> None:
+def test_a_changed_limit_is_written_to_the_running_pod_and_makes_no_new_one() -> None:
     before = with_transfer(LIMITED)
     after = with_transfer({"bandwidth": "80Mbit"}, fetching(before))
     made = plan(after, SETTINGS, NOW)
@@ -49,7 +49,7 @@ def test_a_changed_limit_is_written_to_the_pod_that_runs_and_makes_no_other_one(
     assert [event.reason for event in plan_events(after, made, NOW)] == ["LimitChanged"]
 
 
-def test_a_mirrors_changed_limit_reaches_the_pod_that_runs_too() -> None:
+def test_a_mirrors_changed_limit_reaches_the_running_pod_too() -> None:
     def limited(rate: str, *running: PodFacts) -> Observed:
         mirrors = [{"name": "lab", "url": "https://lab/{path}", "bandwidth": rate}]
         return replace(observed(document({"mirrors": mirrors})), pods=running, manifest=MANIFEST)
@@ -67,13 +67,13 @@ def test_an_unchanged_limit_is_not_written_again() -> None:
     assert annotated(plan(with_transfer(LIMITED, fetching(with_transfer(LIMITED))), SETTINGS, NOW)) == []
 
 
-def test_a_pod_that_ended_or_goes_is_left_alone() -> None:
+def test_an_ended_or_terminating_pod_is_not_annotated() -> None:
     old = with_transfer(LIMITED)
     for gone in (fetching(old, deleting=True), fetching(old, finished=NOW)):
         assert annotated(plan(with_transfer({"bandwidth": "80Mbit"}, gone), SETTINGS, NOW)) == []
 
 
-def test_another_number_of_connections_still_makes_other_pods() -> None:
+def test_another_number_of_connections_still_makes_new_pods() -> None:
     four, eight = with_transfer({"connections": 4}), with_transfer({"connections": 8})
     assert four.artifact.input_key != eight.artifact.input_key
 
@@ -87,7 +87,7 @@ def test_the_pods_input_holds_no_limits() -> None:
     assert spec["transfer"] == {"connections": 4}
 
 
-def test_a_pod_shows_its_limits_to_fetch_as_files() -> None:
+def test_a_pod_mounts_its_limits_as_files() -> None:
     pod = pods.fetch_pod(with_transfer(LIMITED).artifact, SETTINGS, "node-0", 1)
     assert pod["metadata"]["annotations"][names.ANNOTATION_LIMITS] == '{"bandwidth":"40Mbit"}'
     assert names.ANNOTATION_SHARE not in pod["metadata"]["annotations"]
@@ -102,17 +102,17 @@ def test_a_pod_shows_its_limits_to_fetch_as_files() -> None:
     assert fetch["args"][fetch["args"].index("--limits") + 1] == mounted
 
 
-def test_a_pods_link_is_limited_in_bits() -> None:
+def test_a_pods_network_interface_is_limited_in_bits() -> None:
     pod = pods.fetch_pod(with_transfer({"podNetworkBandwidth": "80Mbit"}).artifact, SETTINGS, "node-0", 1)
     assert pod["metadata"]["annotations"]["kubernetes.io/ingress-bandwidth"] == "80000000"
 
 
-def test_where_the_clusters_bandwidth_is_shared_a_pod_begins_with_none_of_it() -> None:
+def test_if_the_clusters_bandwidth_is_allocated_a_pod_starts_with_a_share_of_0() -> None:
     pod = pods.fetch_pod(with_transfer({}).artifact, SHARED, "node-0", 1)
     assert pod["metadata"]["annotations"][names.ANNOTATION_SHARE] == "0"
 
 
-def test_where_it_is_no_longer_shared_the_shares_go() -> None:
+def test_if_it_is_no_longer_allocated_the_shares_are_removed() -> None:
     made = plan(with_transfer({}, fetching(with_transfer({}), share="100")), SETTINGS, NOW)
     assert annotated(made) == [AnnotatePod("speech", "f", names.ANNOTATION_SHARE, None)]
 

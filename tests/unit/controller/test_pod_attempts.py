@@ -1,4 +1,4 @@
-"""When a pod is tried again."""
+"""The attempts of a pod's work, and when they are retried."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ CRASH = Outcome(False, "PodDied", "transient")
 FULL = Outcome(False, "InsufficientSpace", "stalled", "short by 1 GiB")
 
 
-def test_nothing_there_means_the_first_attempt() -> None:
+def test_without_a_pod_the_first_attempt_is_due() -> None:
     assert evaluate([], "k", NOW) == (NotStarted(1), [])
 
 
-def test_a_running_pod_is_left_alone() -> None:
+def test_a_running_pod_is_kept() -> None:
     running = pod("fetch", "n", key="k")
     assert evaluate([running], "k", NOW) == (Running(running), [])
 
 
-def test_a_pod_with_another_input_goes_and_is_waited_for() -> None:
+def test_a_pod_with_another_input_is_deleted_and_waited_for() -> None:
     old = pod("fetch", "n", key="old")
-    state, drops = evaluate([old], "new", NOW)
+    state, deletions = evaluate([old], "new", NOW)
     assert state == Running(old)
-    assert drops == [Delete("Pod", old.name, "speech", old.uid)]
+    assert deletions == [Delete("Pod", old.name, "speech", old.uid)]
     assert evaluate([pod("fetch", "n", key="old", deleting=True)], "new", NOW)[1] == []
 
 
-def test_an_older_attempt_goes_when_a_newer_one_is_there() -> None:
+def test_an_older_attempt_is_deleted_if_there_is_a_newer_one() -> None:
     newer, older = pod("fetch", "n", key="k", attempt=2), pod("fetch", "n", key="k", attempt=1, name="older")
-    state, drops = evaluate([newer, older], "k", NOW)
+    state, deletions = evaluate([newer, older], "k", NOW)
     assert state == Running(newer)
-    assert [drop.name for drop in drops if isinstance(drop, Delete)] == ["older"]
+    assert [deletion.name for deletion in deletions if isinstance(deletion, Delete)] == ["older"]
 
 
-def test_a_good_end_is_done() -> None:
+def test_a_pod_with_a_good_outcome_succeeded() -> None:
     outcome = Outcome(True, revision="r")
     ended = pod("fetch", "n", key="k", **done(outcome))
     assert evaluate([ended], "k", NOW)[0] == Succeeded(ended, outcome)
 
 
-def test_a_pod_that_died_without_a_word_is_tried_again_when_its_time_has_come() -> None:
+def test_a_pod_that_ended_without_an_outcome_is_retried_after_its_delay() -> None:
     dead = pod("fetch", "n", key="k", phase="Failed", finished=NOW)
     state, _ = evaluate([dead], "k", NOW + 1.5)
     assert isinstance(state, Failed)
@@ -58,7 +58,7 @@ def test_an_evicted_pod_without_container_states_counts_from_its_creation() -> N
     assert state.number == 2
 
 
-def test_a_succeeded_pod_without_an_outcome_is_no_success() -> None:
+def test_a_succeeded_pod_without_an_outcome_failed() -> None:
     assert isinstance(evaluate([pod("fetch", "n", key="k", phase="Succeeded", finished=NOW)], "k", NOW)[0], Failed)
 
 
@@ -70,5 +70,5 @@ def test_a_succeeded_pod_without_an_outcome_is_no_success() -> None:
         (Outcome(False, "DigestMismatch", "stalled"), 1, None), (Outcome(False, "InvalidSpec", "stalled"), 3, None),
     ],
 )  # fmt: skip
-def test_the_delay_grows_to_a_bound_and_some_faults_never_heal(outcome: Outcome, attempt: int, delay: float) -> None:
+def test_the_delay_is_bounded_and_some_errors_are_never_retried(outcome: Outcome, attempt: int, delay: float) -> None:
     assert retry_delay(outcome, attempt) == delay

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Work:
-    """Notes when it ran; returns what the test says, or raises it."""
+    """Records when it ran; returns what the test gives, or raises it."""
 
     def __init__(self, *answers: float | Exception | None) -> None:
         self.answers = list(answers)
@@ -29,7 +29,7 @@ class Work:
         return answer
 
 
-async def test_a_key_runs_at_once_and_again_when_it_wants() -> None:
+async def test_a_key_runs_immediately_and_again_at_its_requeue_time() -> None:
     work = Work(10.0, 20.0)
     queue = WorkQueue(work)
     queue.add(KEY)
@@ -38,7 +38,7 @@ async def test_a_key_runs_at_once_and_again_when_it_wants() -> None:
     assert work.ran == [0.0, 10.2, 30.4]
 
 
-async def test_many_hints_make_few_runs_and_the_last_is_not_lost() -> None:
+async def test_many_events_make_few_runs_and_the_last_is_not_lost() -> None:
     work = Work()
     queue = WorkQueue(work)
     for _ in range(20):
@@ -49,7 +49,7 @@ async def test_many_hints_make_few_runs_and_the_last_is_not_lost() -> None:
     assert work.ran == [0.0, 0.2]
 
 
-async def test_a_hint_during_the_work_runs_it_once_more() -> None:
+async def test_an_event_during_a_run_makes_one_more_run() -> None:
     started = asyncio.Event()
     runs = 0
 
@@ -69,7 +69,7 @@ async def test_a_hint_during_the_work_runs_it_once_more() -> None:
     assert runs == 2
 
 
-async def test_a_failure_is_tried_again_more_and_more_slowly(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_is_retried_with_backoff(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(OSError("refused"), OSError("refused"), OSError("refused"), 1e6)
     queue = WorkQueue(work)
     with caplog.at_level(logging.WARNING):
@@ -80,7 +80,7 @@ async def test_a_failure_is_tried_again_more_and_more_slowly(caplog: pytest.LogC
     assert "speech/chattts: OSError: refused; retry in 1 s" in caplog.text
 
 
-async def test_an_object_that_is_gone_is_forgotten_until_it_is_heard_of_again() -> None:
+async def test_an_object_that_is_gone_is_dropped_until_its_next_event() -> None:
     work = Work(None, 1e6)
     queue = WorkQueue(work)
     queue.add(KEY)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.events import Attempt, PartWritten
+from modelferry.engine.download import scheduler
+from modelferry.engine.download.attempt import Attempt
+from modelferry.engine.download.events import PartWritten
 from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
 from modelferry.engine.download.state import DownloadState
-from modelferry.engine.mirrors import Mirror
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.download.tasks import RangeTask
+from modelferry.engine.download.transitions import ChunkEvent
+from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import Digest, FileEntry, Location
 
@@ -25,27 +27,29 @@ def held_up() -> tuple[DownloadState, FileDownload]:
     download = DownloadState(servers, ProgressDeadline(300.0, 0.0))
     file = FileDownload.of(0, ENTRY, OpenedFile(0, False, (0, 1, 2)))
     download.files.append(file)
-    servers.meet(file.locations, 0.0)
-    servers.brought("fast", 1.0, 10_000_000, 1.0)
-    file.assembly(file.chunks[0]).mirror = "slow"
+    for location in file.locations:
+        servers.register(location.mirror, location.origin, 0.0)
+    servers.record_throughput("fast", 1.0, 10_000_000, 1.0)
+    file.advance_chunk(0, ChunkEvent.STARTED)
+    file.assemblies[0].mirror = "slow"
     return download, file
 
 
 def test_a_slow_mirror_keeps_its_chunk_while_there_is_one_that_nobody_has_begun() -> None:
     download, file = held_up()
-    download.backlog.push(RangeTask.of(file.chunks[2]))
-    assert download.slow_chunks() == []
+    download.queue.push(RangeTask.of(file.chunks[2]))
+    assert scheduler.slow_chunks(download) == []
 
 
 def test_a_chunk_that_holds_up_the_end_is_taken_from_a_slow_mirror() -> None:
     download, file = held_up()
-    assert download.slow_chunks() == [(file, file.assemblies[0])]
+    assert scheduler.slow_chunks(download) == [(file, file.assemblies[0])]
 
 
 def test_the_rest_of_a_chunk_that_is_begun_is_nothing_that_others_could_do() -> None:
     download, file = held_up()
-    download.backlog.push(RangeTask.of(file.chunks[0]).after(file.chunks[0].start + 1))
-    assert download.slow_chunks() == [(file, file.assemblies[0])]
+    download.queue.push(RangeTask.of(file.chunks[0]).after(file.chunks[0].start + 1))
+    assert scheduler.slow_chunks(download) == [(file, file.assemblies[0])]
 
 
 async def test_what_a_mirror_has_begun_counts_until_it_came_and_no_byte_of_it_twice() -> None:
@@ -54,13 +58,11 @@ async def test_what_a_mirror_has_begun_counts_until_it_came_and_no_byte_of_it_tw
     attempt = Attempt.of(file, task, location)
 
     async def part() -> PartWritten:
-        return PartWritten(task, location)
+        return PartWritten(attempt)
 
     download.in_flight.spawn(part(), attempt)
     attempt.at, attempt.received = 5 << 20, 5 << 20
-    download.next(0.0)
-    assert download.mirrors.due == {"slow": 11 << 20}
+    assert scheduler.due_bytes(download) == {"slow": 11 << 20}
     attempt.at, attempt.received, file.assemblies[0].held = attempt.end, 0, 16 << 20
-    download.next(0.0)
-    assert download.mirrors.due == {"slow": 0}
+    assert scheduler.due_bytes(download) == {"slow": 0}
     await asyncio.gather(*download.in_flight.tasks)

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.download.file_download import CHUNK_TRIES, IGNORED, IGNORED_AT_FIRST, STRIKES, STRIKES_AT_FIRST
+from modelferry.engine.download.file_download import (
+    CHUNK_ATTEMPTS,
+    IGNORED,
+    IGNORED_AT_FIRST,
+    STRIKES,
+    STRIKES_AT_FIRST,
+)
 from modelferry.engine.response import Action, Verdict, ended, judge
 from modelferry.http import wire
 from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
@@ -137,7 +143,7 @@ def test_the_numbers_on_the_page_are_those_of_the_code() -> None:
     for said_there in (
         f"a backoff ({FIRST_DELAY} s, doubled, at most {MAX_DELAY:.0f} s",
         f"at least every {Settings().progress_deadline / 60:.0f} minutes",
-        f"{STRIKES_AT_FIRST} broken responses in a row ({STRIKES} where it has delivered before; {CHUNK_TRIES}",
+        f"{STRIKES_AT_FIRST} broken responses in a row ({STRIKES} where it has delivered before; {CHUNK_ATTEMPTS}",
         f"requested again {IGNORED_AT_FIRST} times ({IGNORED} where",
         f"{MAX_HEAD // 1024} KiB and {MAX_FIELDS} fields per head, {MAX_INTERIM} interim responses",
         f"{MAX_TRAILERS // 1024} KiB of trailers",

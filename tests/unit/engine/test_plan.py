@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.range_task import RangeTask, TaskQueue, can_resume
+from modelferry.engine.download.file_download import can_resume
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import RangeTask
 from modelferry.manifest import SMALL_CHUNK, Chunk, Digest, FileEntry, Location
+from unit.engine.task_queue_use import first, pop
 
 
 def task(file: int, index: int) -> RangeTask:
@@ -18,7 +21,7 @@ def test_chunks_come_in_the_order_of_the_manifest() -> None:
     for file, index in [(1, 0), (0, 2), (0, 0), (2, 1), (0, 1)]:
         backlog.push(task(file, index))
     order = []
-    while found := backlog.pop(0.0):
+    while found := pop(backlog, 0.0):
         order.append((found.chunk.file, found.chunk.index))
     assert order == [(0, 0), (0, 1), (0, 2), (1, 0), (2, 1)]
 
@@ -27,10 +30,10 @@ def test_a_chunk_that_failed_waits_alone_while_others_go_on() -> None:
     backlog = TaskQueue()
     backlog.push(task(0, 0), ready=5.0)
     backlog.push(task(0, 1))
-    assert backlog.pop(0.0) == task(0, 1)
-    assert backlog.pop(4.9) is None
+    assert pop(backlog, 0.0) == task(0, 1)
+    assert pop(backlog, 4.9) is None
     assert backlog.next_ready() == 5.0
-    assert backlog.pop(5.0) == task(0, 0)
+    assert pop(backlog, 5.0) == task(0, 0)
     assert len(backlog) == 0
 
 
@@ -38,8 +41,8 @@ def test_what_may_not_be_fetched_is_passed_over_and_kept() -> None:
     backlog = TaskQueue()
     backlog.push(task(0, 0))
     backlog.push(task(1, 0))
-    assert backlog.pop(0.0, lambda candidate: candidate.chunk.file == 1) == task(1, 0)
-    assert backlog.pop(0.0) == task(0, 0)
+    assert pop(backlog, 0.0, lambda candidate: candidate.file == 1) == task(1, 0)
+    assert pop(backlog, 0.0) == task(0, 0)
 
 
 def test_a_file_that_begins_anew_leaves_nothing_behind() -> None:
@@ -49,7 +52,7 @@ def test_a_file_that_begins_anew_leaves_nothing_behind() -> None:
     backlog.push(task(0, 1), ready=9.0)
     backlog.drop(0)
     assert len(backlog) == 1
-    assert backlog.pop(9.0) == task(1, 0)
+    assert pop(backlog, 9.0) == task(1, 0)
 
 
 def test_progress_resets_the_count_of_failures_and_keeps_the_prefix() -> None:
@@ -99,11 +102,11 @@ def test_small_and_large_ones_are_taken_by_choice_and_each_in_order() -> None:
     backlog = TaskQueue()
     for one in (large(1), task(2, 0), large(0), task(0, 0)):
         backlog.push(one)
-    assert backlog.peek(0.0) == task(0, 0)
-    assert backlog.pop(0.0) == large(0)
-    assert backlog.pop(0.0, small=True) == task(0, 0)
-    assert backlog.pop(0.0, small=True) == task(2, 0)
-    assert backlog.pop(0.0, small=True) == large(1)
+    assert first(backlog, 0.0) == task(0, 0)
+    assert pop(backlog, 0.0) == large(0)
+    assert pop(backlog, 0.0, small=True) == task(0, 0)
+    assert pop(backlog, 0.0, small=True) == task(2, 0)
+    assert pop(backlog, 0.0, small=True) == large(1)
     assert backlog.bytes == 0
 
 
@@ -112,7 +115,7 @@ def test_the_bytes_that_wait_are_counted_through_everything() -> None:
     for one in (large(0), task(0, 0), task(2, 0)):
         backlog.push(one)
     assert backlog.bytes == 2 * SMALL_CHUNK + 20
-    backlog.pop(0.0)
+    pop(backlog, 0.0)
     assert backlog.bytes == 20
     backlog.drop(0)
     assert backlog.bytes == 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelferry.engine.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import (
-    CHUNK_TRIES,
+    CHUNK_ATTEMPTS,
     IGNORED,
     IGNORED_AT_FIRST,
     STRIKES,
@@ -58,9 +58,9 @@ def test_a_good_chunk_wipes_the_slate() -> None:
 
 def test_one_chunk_that_always_fails_is_not_hidden_by_others_that_do_not() -> None:
     location = LocationState(PLACES[0], delivered=True)
-    assert not location.strike(CHUNK_TRIES - 1)
-    assert location.strike(CHUNK_TRIES)
-    assert location.ignore_range(CHUNK_TRIES)
+    assert not location.strike(CHUNK_ATTEMPTS - 1)
+    assert location.strike(CHUNK_ATTEMPTS)
+    assert location.ignore_range(CHUNK_ATTEMPTS)
 
 
 def test_the_manifests_validator_is_the_first_places_alone() -> None:
@@ -72,6 +72,6 @@ def test_the_manifests_validator_is_the_first_places_alone() -> None:
 
 def test_a_new_generation_knows_no_validator() -> None:
     work = FileDownload.of(0, UNPINNED, OpenedFile(0, False, (1,), (("two", '"v"'),)))
-    work.restarted(OpenedFile(1, False, (0, 1)))
+    work.begin_generation(OpenedFile(1, False, (0, 1)))
     assert (work.generation, work.missing) == (1, {0, 1})
     assert all(location.validator is None for location in work.locations)

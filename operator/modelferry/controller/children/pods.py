@@ -53,7 +53,7 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
 
 
 def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: int) -> Object:
-    """Fetches the model: onto `node`, or into the existing claim where `node` is empty."""
+    """Fetches the model: onto `node`, or into the existing claim if `node` is empty."""
     artifact_spec = artifact.valid_spec
     storage = artifact_spec.storage
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)

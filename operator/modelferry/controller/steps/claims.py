@@ -24,7 +24,7 @@ def existing_claim(observed: Observed, name: str) -> StepResult:
 
 
 def node_local(observed: Observed, settings: Settings, manifest: Manifest) -> StepResult:
-    """Creates both volumes and claims; has a blocker only where a claim's name is taken. See `writer_bound`."""
+    """Creates both volumes and claims; has a blocker only if a claim's name is taken. See `writer_bound`."""
     if (taken := _taken_claim_name(observed)) is not None:
         return taken
     artifact = observed.artifact
@@ -60,7 +60,7 @@ def _taken_claim_name(observed: Observed) -> StepResult | None:
 
 
 def _ensure_pair(observed: Observed, volume: Object, claim: Object) -> list[Action]:
-    """The volume first; the claim when the volume is Available; both again where one of them lost the other."""
+    """The volume first; the claim when the volume is Available; both again if one of them lost the other."""
     existing = observed.volumes.get(volume["metadata"]["name"])
     mine = observed.claims.get(claim["metadata"]["name"])
     if existing is None:

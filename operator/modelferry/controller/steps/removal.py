@@ -23,7 +23,7 @@ def remove_ready_labels(observed: Observed, nodes: list[NodeFacts]) -> list[Labe
 
 
 def remove_copy(observed: Observed, settings: Settings, node: NodeFacts, now: float) -> tuple[StepResult, str]:
-    """Removes the directory on `node`, one action further; and what it waits for, empty where it does not wait."""
+    """Removes the directory on `node`, one action further; and what it waits for, empty if it does not wait."""
     artifact = observed.artifact
     if consumers := observed.consumers.get(node.name):
         return StepResult(requeue_after=_REQUEUE), f"pod {consumers[0]} on {node.name} uses the model"

@@ -1,7 +1,8 @@
-"""Fetches a manifest: keeps as many tries running as the pace allows, and has decided what follows from each that ends.
+"""Fetches a manifest: starts attempts while the mirrors may be asked for more, and has the events applied.
 
-All decisions are made one at a time, in the loop of `DownloadCoordinator.run`: `mirrors` says which location to ask and
-how much, `outcomes` and `verification` what follows; the attempts (`attempt`, kept in `in_flight`) run beside the loop.
+All decisions are made one at a time, in the loop of `DownloadCoordinator.run`: `scheduler` says what is fetched next
+and from where, `outcomes` and `verification` what follows from an event. Attempts run beside the loop
+(`attempt_runner`, `in_flight`). docs/engine.md describes the way of a chunk.
 """
 
 from __future__ import annotations
@@ -9,46 +10,55 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from modelferry.engine.checkpoint.api import Checkpoint, OpenResult, Telemetry
-from modelferry.engine.download import failure_messages
-from modelferry.engine.download.attempt import AttemptRunner
-from modelferry.engine.download.events import Attempt, Event
-from modelferry.engine.download.file_download import FileDownload, LocationState
+from modelferry.engine.download import failure_messages, scheduler
+from modelferry.engine.download.attempt import Assignment, Attempt
+from modelferry.engine.download.attempt_runner import AttemptRunner
+from modelferry.engine.download.command_runner import CommandRunner
+from modelferry.engine.download.events import (
+    AttemptEnded,
+    AttemptStarted,
+    ChunkTooSlow,
+    ConnectionOpened,
+    DownloadOpened,
+    Event,
+    Outcome,
+    ProbeStarted,
+    TimePassed,
+)
+from modelferry.engine.download.in_flight import InFlight
 from modelferry.engine.download.outcomes import OutcomeHandler
-from modelferry.engine.download.range_task import can_resume
-from modelferry.engine.download.state import DownloadState
+from modelferry.engine.download.state import DownloadState, Phase
+from modelferry.engine.download.tasks import ProbeTask
 from modelferry.engine.download.transfer_stats import TransferStats
-from modelferry.engine.download.verification import FileStateMachine
-from modelferry.engine.mirrors import Mirror, MirrorLimit
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
-from modelferry.http.wire import Origin
 from modelferry.manifest import Manifest
 
-#: Seconds after which the pace and the streams are looked at, whether something happened or not.
+#: Seconds after which rates and concurrency are checked, whether something happened or not.
 _TICK = 0.25
-#: Seconds that are worth waiting for: less can be lost in the rounding of a clock, and would be waited for for ever.
-_LEAST_WAIT = 0.001
-#: Seconds after which a probe that has not come back is forgotten.
-_PROBE_TIME = 60.0
-
-#: Seconds that a last word to the checkpoint may take.
-_LAST_WORD = 2.0
+#: Seconds that are worth waiting for: less can be lost in the rounding of a clock, and would be waited for forever.
+_MIN_WAIT = 0.001
+#: Seconds after which a probe that has not ended is forgotten.
+_PROBE_TIMEOUT = 60.0
+#: Seconds that the final telemetry report may take.
+_FINAL_REPORT_TIMEOUT = 2.0
+#: Seconds between two telemetry reports.
+_REPORT_INTERVAL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``connections`` at once, at most; ``progress_deadline``: seconds without progress after which a download is given
-    up; ``mirrors``: the standing of each, the source among them; one that is not listed ranks as its place in the
+    up; ``mirrors``: the rank of each, the source among them; one that is not listed ranks as its location in the
     manifest does."""
 
     connections: int = 16
@@ -59,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole, published download. ``bytes`` of the model; ``fetched`` bytes came over the network."""
+    """A complete, published download. ``bytes`` of the model; ``fetched`` bytes arrived over the network."""
 
     revision: str
     bytes: int
@@ -82,228 +92,220 @@ class DownloadCoordinator:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` gives seconds, `jitter` numbers in [0, 1). The dialer is closed at the end of `run`."""
+        """`clock` gives seconds, `jitter` numbers in [0, 1). `http_client` is closed at the end of `run`."""
         self._manifest = manifest
         self._checkpoint = checkpoint
-        self._dialer = http_client
+        self._http_client = http_client
         self._settings = settings
         self._now = clock
-        mirrors = MirrorRegistry.of(settings.connections, settings.mirrors)
-        self._download = DownloadState(mirrors, ProgressDeadline(settings.progress_deadline, clock()))
-        self._files = FileStateMachine(self._download, checkpoint, clock)
-        self._reactions = OutcomeHandler(self._download, self._files, checkpoint, clock, jitter)
+        self._download = DownloadState(
+            MirrorRegistry.of(settings.connections, settings.mirrors),
+            ProgressDeadline(settings.progress_deadline, clock()),
+            in_flight=InFlight(http_client.pipelined_connections),
+        )
         self._woken = asyncio.Event()
-        self._exchange: AttemptRunner | None = None
+        self._outcomes = OutcomeHandler(self._download, clock, jitter, self._woken.set)
+        self._runner: AttemptRunner | None = None
+        http_client.observe_connections(lambda origin, rtt: self._apply_fact(ConnectionOpened(origin, rtt)))
 
     @property
     def retries(self) -> int:
-        """Tries that had to be made again."""
+        """Attempts that had to be repeated."""
         return self._download.retries
 
     @property
     def stats(self) -> TransferStats:
-        """What was met with on the way."""
+        """Server behaviors and attempts."""
         return self._download.stats
 
     async def run(self) -> Result:
         """Fetch, verify and publish. Raises the errors of modelferry.errors; what is committed by then stays."""
         if not self._settings.allow_plain_http:
             failure_messages.refuse_plain_http(self._manifest)
-        self._dialer.observe_connections(self._on_met)
-        self._download.in_flight.pipes = self._dialer.pipelined_connections
-        self._begin()
+        self._connect_ahead()
         try:
             opened = await self._checkpoint.open(self._manifest)
             if not opened.published:
                 await self._fetch_onto(IncomingFiles(opened.root, self._manifest.revision), opened)
         finally:
-            await self._dialer.close()
+            await self._http_client.close()
         fetched = self.telemetry().fetched
         size = self._manifest.size
         return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
 
     async def _fetch_onto(self, disk: IncomingFiles, opened: OpenResult) -> None:
-        told = (self._settings.allow_plain_http, self._on_reached, self._now)
-        self._exchange = AttemptRunner(self._dialer, disk, self._checkpoint, *told)
-        telling = asyncio.create_task(self._tell())
+        plain_http = self._settings.allow_plain_http
+        self._runner = AttemptRunner(self._http_client, disk, self._checkpoint, plain_http, self._apply_fact, self._now)
+        reporting = asyncio.create_task(self._report_telemetry())
         try:
-            await self._fetch(opened, self._exchange)
-            await self._tell_once()
+            commands = CommandRunner(self._outcomes, self._download.in_flight, self._checkpoint, self._runner.run)
+            await self._fetch(opened, self._runner, commands)
+            await self._report_final_telemetry()
             await self._checkpoint.publish()
         except ModelferryError:
-            await self._tell_once()
+            await self._report_final_telemetry()
             raise
         finally:
-            telling.cancel()
-            await self._files.cancel(lambda attempt: True)
-            await asyncio.gather(telling, return_exceptions=True)
-            await self._dialer.close()
+            reporting.cancel()
+            await self._download.in_flight.cancel(lambda attempt: True)
+            await asyncio.gather(reporting, return_exceptions=True)
+            await self._http_client.close()
             disk.close()
 
     def telemetry(self) -> Telemetry:
-        """What only this side knows, as it stands now."""
-        files, throttle = self._download.files, self._dialer.throttle
-        repairing = any(file.repairing is not None and not file.verified for file in files)
+        """What only this side knows."""
+        download, throttle = self._download, self._http_client.throttle
+        phase = Phase.PAUSED if throttle.paused else Phase.REPAIRING if download.repairing else Phase.FETCHING
         return Telemetry(
-            in_flight=sum(attempt.received for attempt in self._download.in_flight.tasks.values())
-            + sum(part.held for file in files for part in file.assemblies.values()),
-            connections=self._dialer.connections,
+            in_flight=sum(attempt.received for attempt in download.in_flight.attempts)
+            + sum(part.held for file in download.files for part in file.assemblies.values()),
+            connections=self._http_client.connections,
             retries=self.retries,
-            fetched=self._exchange.fetched if self._exchange is not None else 0,
-            phase="paused" if throttle.paused else "repairing" if repairing else "fetching",
-            message=throttle.description if throttle.paused else self._download.message or throttle.description,
-            active=self._exchange.disk.active() if self._exchange is not None else (),
-            mirrors=self._download.mirrors.progress(),
+            fetched=self._runner.fetched if self._runner is not None else 0,
+            phase=phase,
+            message=throttle.description if throttle.paused else download.message or throttle.description,
+            active=self._runner.disk.active() if self._runner is not None else (),
+            mirrors=download.mirrors.progress(),
             stats=self.stats.costs,
             limit=throttle.limit,
         )
 
-    # One step: start what may start, wait for the first try to end, decide what follows.
+    async def _report_telemetry(self) -> None:
+        while True:
+            await self._checkpoint.report_telemetry(self.telemetry())
+            await asyncio.sleep(_REPORT_INTERVAL)
 
-    async def _fetch(self, opened: OpenResult, exchange: AttemptRunner) -> None:
+    async def _report_final_telemetry(self) -> None:
+        """So that nothing is missing from the stats."""
+        with suppress(ModelferryError, TimeoutError):
+            async with asyncio.timeout(_FINAL_REPORT_TIMEOUT):
+                await self._checkpoint.report_telemetry(self.telemetry())
+
+    # One step: start attempts, wait for the first one to end, apply its outcome.
+
+    async def _fetch(self, opened: OpenResult, runner: AttemptRunner, commands: CommandRunner) -> None:
         download = self._download
-        download.progress(self._now())
-        for number, (entry, found) in enumerate(zip(self._manifest.files, opened.files, strict=True)):
-            file = FileDownload.of(number, entry, found)
-            download.files.append(file)
-            download.mirrors.meet(file.locations, self._now())
-        doubtful = self._files.recall(opened.quarantined)
-        for file, found in zip(download.files, opened.files, strict=True):
-            if file in doubtful or not can_resume(file.entry, found):
-                file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
-            if not file.verified:
-                self._files.resume(file)
-        while not download.whole:
-            self._dispatch(exchange, self._now())
-            for file, assembly in download.slow_chunks() if self._free else ():
-                await self._files.reassign(file, assembly)
+        await commands.apply(DownloadOpened(self._manifest, opened))
+        while not download.complete:
+            self._dispatch(runner, commands, self._now())
+            for file, assembly in scheduler.slow_chunks(download) if self._servers_limit else ():
+                await commands.apply(ChunkTooSlow(file, assembly))
             for task in await self._first_ended():
-                # An earlier one of this round may have called it off, with the rest of its file.
-                if (attempt := download.in_flight.tasks.pop(task, None)) is not None:
-                    self._measure(attempt)
-                    await self._reactions.on(task.result(), attempt.begun)
+                # An earlier one of this round may have cancelled it, with the rest of its file.
+                if (attempt := download.in_flight.remove(task)) is not None:
+                    await commands.apply(AttemptEnded(attempt))
+                    await commands.apply(task.result())
 
-    async def _first_ended(self) -> set[asyncio.Task[Event]]:
-        """Wait until a try ends, a server was reached, or a time has come that something waits for."""
+    async def _first_ended(self) -> set[asyncio.Task[Outcome]]:
+        """Wait until an attempt ends, a server answers for the first time, or something is due."""
         now, tasks = self._now(), self._download.in_flight.tasks
-        times = self._download.times()
-        if tasks or self._dialer.throttle.paused:
-            # What may be fetched already waits for a connection. With none at work it came due a moment ago.
-            times = [time for time in (*times, *self._download.mirrors.observe_times()) if time > now] + [now + _TICK]
+        times = self._download.wake_times
+        if tasks or self._http_client.throttle.paused:
+            # What may be fetched already waits for a connection. With no attempt running it came due a moment ago.
+            times = [time for time in (*times, *self._download.mirrors.observation_times()) if time > now] + [
+                now + _TICK
+            ]
         elif not times:
-            raise AssertionError("nothing runs and nothing waits, but the download is not whole")
+            raise AssertionError("no attempt runs and nothing is due, but the download is not complete")
         woken = asyncio.create_task(self._woken.wait())
         try:
-            wait = max(_LEAST_WAIT, min(times) - now)
+            wait = max(_MIN_WAIT, min(times) - now)
             await asyncio.wait({*tasks, woken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
         self._woken.clear()
         return {task for task in tasks if task.done()}
 
-    @property
-    def _free(self) -> bool:
-        """Is it the servers that bound the rates of the streams? Where a limit does, those say nothing of them."""
-        return not self._dialer.throttle.paused and not self._dialer.throttle.is_bottleneck
+    def _apply_fact(self, event: Event) -> None:
+        commands = self._outcomes.apply(event)
+        assert not commands, f"{type(event).__name__} has consequences that take time"
 
-    def _dispatch(self, exchange: AttemptRunner, now: float) -> None:
-        download = self._download
-        mirrors, in_flight, throttle = download.mirrors, download.in_flight, self._dialer.throttle
-        mirrors.resume(now)
-        mirrors.bound = throttle.max_streams
-        mirrors.caps = caps = _caps(throttle)
-        mirrors.update_load(in_flight.loads)
-        if throttle.paused:
-            download.progress(now)  # patience does not run out
-        if throttle.limit is not None:
-            in_flight.cancel_excess(keep=throttle.max_streams)
-        for name, cap in caps.items():
-            in_flight.cancel_excess(keep=cap.streams, mirror=name)
-        free = self._free
-        for name in mirrors.silent(now) if free else ():
-            in_flight.drop_all(name)
-        self._preconnect(now)
-        for name, known in mirrors.known.items() if free else ():
-            if name in caps and caps[name].felt:
-                continue
-            in_flight.abort_slow(name, known.concurrency, now)
-        while found := download.next(now, share=free):
-            task, location = found
-            file = download.file_of(task)
-            if not task.stream:
-                file.assembly(task.chunk).mirror = location.mirror
-            attempt = Attempt.of(file, task, location)
-            attempt.begun = now
-            attempt.pipelined = exchange.pipelines(file, location, task)
-            download.stats.begin(attempt.mirror)
-            work = exchange.stream(file, location, task, attempt) if task.stream else exchange.part(location, attempt)
-            in_flight.spawn(work, attempt)
-        mirrors.update_load(in_flight.loads)
-        if mirrors.observe(now, exchange.received, free=free):
+    # What may start.
+
+    @property
+    def _servers_limit(self) -> bool:
+        """Is it the servers that limit the rates? If a bandwidth limit does, those say nothing of the servers."""
+        return not self._http_client.throttle.paused and not self._http_client.throttle.is_bottleneck
+
+    def _dispatch(self, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
+        download, throttle = self._download, self._http_client.throttle
+        mirrors, free = download.mirrors, self._servers_limit
+        self._apply_fact(TimePassed(throttle.paused))
+        mirrors.update_limits(throttle.max_streams, _limits(throttle))
+        self._update_load()
+        self._end_early(now)
+        self._preconnect()
+        self._start_assigned(runner, commands, now)
+        if mirrors.observe(now, runner.received, unlimited=free):
             self._woken.set()
         if not throttle.paused:
-            self._probe(exchange, now)
+            self._probe(commands, now)
 
-    def _probe(self, exchange: AttemptRunner, now: float) -> None:
-        """Ask the mirrors for a byte whose turn it is."""
+    def _update_load(self) -> None:
         download = self._download
-        for name in download.mirrors.probes(now):
-            download.mirrors.known[name].asleep = now + _PROBE_TIME
-            for file in download.files:
-                location = next((location for location in file.usable if location.mirror == name), None)
-                if location is not None and not file.verified:
-                    download.in_flight.spawn(exchange.probe(file, location), Attempt(file))
-                    break
+        due = scheduler.due_bytes(download) if len(download.mirrors.states) > 1 else {}
+        download.mirrors.update_load(download.in_flight.loads, due)
 
-    def _begin(self) -> None:
-        """Connect to the first server already: what the checkpoint has takes its time to tell."""
+    def _end_early(self, now: float) -> None:
+        """Abort the attempts that are more than a limit is enough for, and those of slow or silent servers."""
+        mirrors, in_flight, throttle = self._download.mirrors, self._download.in_flight, self._http_client.throttle
+        if throttle.limit is not None:
+            in_flight.cancel_excess(keep=throttle.max_streams)
+        for name, limit in mirrors.limits.mirrors.items():
+            in_flight.cancel_excess(keep=limit.streams, mirror=name)
+        if not self._servers_limit:
+            return
+        in_flight.sample(now)
+        for name in mirrors.trip_silent(now):
+            in_flight.drop_all(name)
+        for name, state in mirrors.states.items():
+            if not mirrors.limits.is_limiting(name):
+                in_flight.abort_slow(name, state.concurrency, now)
+
+    def _start_assigned(self, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
+        """Start what the queue has; and if it has nothing more, what others take too long for."""
+        download = self._download
+        while (assignment := scheduler.next_assignment(download, now, steal=False)) is not None:
+            self._start_one(assignment, runner, commands, now)
+        if not self._servers_limit:
+            return
+        for attempt in scheduler.stalled_attempts(download, now):
+            download.in_flight.drop(attempt)
+        while (assignment := scheduler.next_assignment(download, now, steal=True)) is not None:
+            self._start_one(assignment, runner, commands, now)
+
+    def _start_one(self, assignment: Assignment, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
+        task, location = assignment.task, assignment.location
+        attempt = Attempt.of(self._download.files[task.file], task, location, now)
+        attempt.pipelined = runner.can_pipeline(attempt)
+        self._apply_fact(AttemptStarted(attempt, assignment))
+        commands.start(attempt)
+        self._update_load()
+
+    def _probe(self, commands: CommandRunner, now: float) -> None:
+        """Probe the mirrors whose turn it is."""
+        for name in self._download.mirrors.due_probes(now):
+            self._apply_fact(ProbeStarted(name, now + _PROBE_TIMEOUT))
+            if (found := scheduler.probe_location(self._download, name)) is not None:
+                file, location = found
+                commands.start(Attempt(file, ProbeTask(file.number), location))
+
+    def _connect_ahead(self) -> None:
+        """Connect to the first server already: the checkpoint takes a while to open the directory."""
         ranks = {mirror.name: mirror.priority for mirror in self._settings.mirrors}
         for file in self._manifest.files[:1]:
             first = min(file.locations, key=lambda location: ranks.get(location.mirror, 0))
-            self._dialer.preconnect(first.url, first.mirror, 1)
+            self._http_client.preconnect(first.url, first.mirror, 1)
 
-    def _preconnect(self, now: float) -> None:
+    def _preconnect(self) -> None:
         """While the first request is on its way, open the connections that are needed when it is answered."""
-        download = self._download
-        mirrors = download.mirrors
-        if (task := download.backlog.peek(now)) is None:
-            return
-        asks = download.in_flight.by_origin()
-        location = mirrors.location_for(download.file_of(task), task, download.backlog.bytes, Counter())
-        if location is not None and mirrors.should_preconnect(location):
-            cap = mirrors.caps.get(location.mirror)
-            bound = min(mirrors.bound, cap.streams) if cap is not None else mirrors.bound
-            count = min(mirrors.mirror(location).concurrency.allowed, mirrors.connections, bound, download.requests)
-            self._dialer.preconnect(location.url, location.mirror, count - asks[location.origin])
-
-    def _on_met(self, origin: Origin, rtt: float) -> None:
-        self._download.mirrors.met(origin, rtt)
-        self._woken.set()
-
-    def _measure(self, attempt: Attempt) -> None:
-        if attempt.task is not None:
-            self._download.stats.spend(attempt.mirror, self._now() - attempt.begun)
-        if attempt.task is not None and attempt.seconds:
-            size = attempt.at - attempt.task.start
-            self._download.mirrors.brought(attempt.mirror, self._now(), size, attempt.seconds)
-
-    def _on_reached(self, location: LocationState, seconds: float) -> None:
-        if self._download.mirrors.answered(location, self._now(), seconds):
-            self._woken.set()
-
-    async def _tell_once(self) -> None:
-        """So that nothing of what it cost is missing from the record."""
-        with suppress(ModelferryError, TimeoutError):
-            async with asyncio.timeout(_LAST_WORD):
-                await self._checkpoint.report_telemetry(self.telemetry())
-
-    async def _tell(self) -> None:
-        while True:
-            await self._checkpoint.report_telemetry(self.telemetry())
-            await asyncio.sleep(1.0)
+        if (found := scheduler.connections_to_open(self._download)) is not None:
+            location, count = found
+            self._download.mirrors.record_preconnect(location.origin)
+            self._http_client.preconnect(location.url, location.mirror, count)
 
 
-def _caps(throttle: Throttle) -> dict[str, MirrorLimit]:
+def _limits(throttle: Throttle) -> dict[str, MirrorLimit]:
     """Of the mirrors that have a limit of their own."""
     return {
         name: MirrorLimit(one.limit, one.max_streams, one.is_bottleneck)

@@ -1,32 +1,44 @@
-"""What the fetcher remembers of a file while it fetches it: its places, their behaviour, and what is missing."""
+"""What the download knows of a file: its locations, how they behave, and which chunks are missing.
+
+Only `OutcomeHandler.apply` changes these objects; attempts read them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.range_task import RangeTask
-from modelferry.engine.mirrors import CorruptionAttribution
+from modelferry.engine.download.tasks import FetchTask, RangeTask, StreamTask
+from modelferry.engine.download.transitions import (
+    CHUNK_TRANSITIONS,
+    ChunkAction,
+    ChunkEvent,
+    ChunkState,
+    FileState,
+)
+from modelferry.engine.mirrors import CorruptionAttribution, LocationOption, SelectionRequest
 from modelferry.engine.response import Expectation
 from modelferry.errors import Stalled
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, FileEntry, Location, chunks_of
 
-#: Broken answers in a row that a place may give. One that has delivered before gets more: at 16 streams and one
-#: answer in five broken, 16 in a row do not happen (1 in 10^11), while 5 in a row at the start show a server that
+#: Broken responses in a row that a location may send. One that has delivered before may send more: at 16 streams and
+#: one response in five broken, 16 in a row do not happen (1 in 10^11), while 5 in a row at the start show a server that
 #: cannot do better.
 STRIKES_AT_FIRST, STRIKES = 5, 16
-#: Whole files in a row, sent in answer to ranges, before the file is fetched as one stream. The same thought.
+#: Entire files in a row, sent in response to ranges, before the file is fetched as one stream. The same reasoning.
 IGNORED_AT_FIRST, IGNORED = 3, 24
-#: The same for one chunk, whatever else its place delivers: with the backoff, a minute.
-CHUNK_TRIES = 8
+#: The same for one chunk, whatever else its location delivers: with the backoff, a minute.
+CHUNK_ATTEMPTS = 8
 
 
 @dataclass(slots=True)
 class LocationState:
-    """One place of one file. ``redirect_url`` is where it redirected to (resolved once); ``validator`` what its answers
-    carry. ``ranged``: it has kept to a range that was asked for. ``entire``: it sends the whole file alone, or cannot
-    tell versions apart; another one is asked for parts."""
+    """One location of one file. ``redirect_url``: where it last redirected to; ``validator``: that of its responses.
+    ``strikes`` and ``ignored``: broken responses and ignored ranges in a row. ``delivered``: it has sent a good chunk.
+    ``ranged``: it has sent a range that was requested. ``entire``: it sends the entire file alone, or its versions
+    cannot be told apart; another location is asked for ranges. ``refused``: why it is not used any more."""
 
     location: Location
     redirect_url: str = ""
@@ -58,18 +70,19 @@ class LocationState:
         """The server of the manifest's URL."""
         return Origin.of(self.location.url)
 
-    def strike(self, tries: int) -> bool:
-        """Count a broken answer, to try number `tries` of a chunk; True where that was the last one that is borne."""
+    def strike(self, attempts: int) -> bool:
+        """Count a broken response, to attempt number `attempts` at a chunk; True if it was the last one allowed."""
         self.strikes += 1
-        return tries >= CHUNK_TRIES or self.strikes >= (STRIKES if self.delivered else STRIKES_AT_FIRST)
+        return attempts >= CHUNK_ATTEMPTS or self.strikes >= (STRIKES if self.delivered else STRIKES_AT_FIRST)
 
-    def ignore_range(self, tries: int) -> bool:
-        """Count a whole file in answer to a range, at try number `tries`; True where this place does not do ranges."""
+    def ignore_range(self, attempts: int) -> bool:
+        """Count an entire file in response to a range, at attempt number `attempts`; True if this location does not
+        serve ranges."""
         self.ignored += 1
-        return tries >= CHUNK_TRIES or self.ignored >= (IGNORED if self.ranged else IGNORED_AT_FIRST)
+        return attempts >= CHUNK_ATTEMPTS or self.ignored >= (IGNORED if self.ranged else IGNORED_AT_FIRST)
 
     def keep_range(self) -> None:
-        """Count an answer that keeps to the range that was asked for, before its bytes have come."""
+        """Count a response with the range that was requested, before its bytes have arrived."""
         self.ignored, self.ranged = 0, True
 
     def deliver(self) -> None:
@@ -78,97 +91,152 @@ class LocationState:
         self.delivered = True
 
 
+class Provenance(NamedTuple):
+    """Where bytes of a chunk are from, and which file on the disk has them."""
+
+    mirror: str
+    validator: str
+    inode: int
+
+
 @dataclass(slots=True)
 class ChunkAssembly:
-    """A chunk as it comes, in one or more parts. ``held``: bytes of it that are written; ``facts``: mirror, validator
-    and inode of those; ``digests`` as in `WrittenChunk`. ``mirror`` is who is asked for its parts, as long as it is
-    well."""
+    """A chunk that is being fetched, in one or more parts. ``held``: bytes of it that are written; ``provenance``: of
+    those. ``digests``: as in `WrittenChunk`. ``mirror``: which its parts are requested from while it is healthy."""
 
     chunk: Chunk
-    held: int = 0
     mirror: str = ""
-    facts: tuple[str, str, int] | None = None
+    held: int = 0
+    provenance: Provenance | None = None
     digests: list[tuple[int, int, str]] = field(default_factory=list)
+    state: ChunkState = ChunkState.FETCHING
 
-    @property
-    def complete(self) -> bool:
-        """Nothing is left to fetch."""
-        return self.held == self.chunk.size
+    def can_join(self, task: RangeTask, provenance: Provenance) -> bool:
+        """May the bytes of `task`, which have `provenance`, be joined with those that are held?
 
-    def joins(self, task: RangeTask, facts: tuple[str, str, int]) -> bool:
-        """May the bytes of `task`, which come with `facts`, be joined with what is there?
-
-        Parts are of one mirror, one version and one file on the disk. Only a chunk that comes one piece after the other
-        may be completed by another place: there the whole digest decides, and a place that breaks off again and again
-        would otherwise keep it from ever being whole.
+        Parts are of one mirror, one version and one file on the disk. Only a chunk that arrives one part after the
+        other may be completed by another location: there the digest of the file decides, and a location that always
+        breaks off would otherwise keep the chunk from ever being complete.
         """
         last = task.end == self.chunk.end and self.held == task.start - self.chunk.start
-        if self.facts in (None, facts) or last:
-            self.facts = facts
-            return True
-        return False
+        return self.provenance in (None, provenance) or last
 
 
 @dataclass(slots=True)
 class FileDownload:
-    """One file. ``missing``: indices of chunks that are not committed. ``repairing``: the chunk that is compared next,
-    None while there is nothing to compare. ``streaming``: its place cannot do ranges, or cannot tell versions apart.
-    ``mismatch``: the expected and the computed digest, once they differed; ``attribution``: who is suspected of it.
-    ``chosen``: the one place of a file without a digest."""
+    """One file. ``missing``: indices of chunks that are not committed. ``compared``: how many chunks were fetched again
+    to compare them, None while that is not necessary. ``streaming``: no location serves ranges, or tells versions
+    apart. ``restarts`` and ``unsynced``: generations that changed at the source, or were lost on the disk.
+    ``mismatch``: the expected and the computed digest, once they differed; ``attribution``: which mirror is suspected.
+    ``chosen``: the one location of a file without a digest. ``retry``: the task that a restarted file continues with,
+    and from when. ``assemblies``: of the chunks that are being fetched."""
 
     number: int
     entry: FileEntry
     generation: int
     missing: set[int]
-    verified: bool
+    state: FileState
     locations: list[LocationState]
     streaming: bool = False
-    repairing: int | None = None
+    compared: int | None = None
     restarts: int = 0
     unsynced: int = 0
     mismatch: tuple[str, str] = ("", "")
     attribution: CorruptionAttribution | None = None
     chosen: LocationState | None = None
+    retry: tuple[StreamTask, float] | None = None
     chunks: list[Chunk] = field(default_factory=list)
     assemblies: dict[int, ChunkAssembly] = field(default_factory=dict)
 
     @classmethod
     def of(cls, number: int, entry: FileEntry, opened: OpenedFile) -> FileDownload:
-        """As the checkpoint found it; the validator of what is done is that of what is to come."""
+        """As the checkpoint recovered it; the validator of its committed chunks is that of the missing ones."""
         locations = [LocationState(location) for location in entry.locations]
         if entry.digest is None:
             known = dict(opened.validators)
             for location in locations:
                 location.validator = known.get(location.mirror)
             locations.sort(key=lambda location: location.validator is None)
-        work = cls(number, entry, opened.generation, set(opened.missing), opened.verified, locations)
-        work.chunks = list(chunks_of(number, entry.size))
-        return work
+        state = FileState.VERIFIED if opened.verified else FileState.FETCHING
+        file = cls(number, entry, opened.generation, set(opened.missing), state, locations)
+        file.chunks = list(chunks_of(number, entry.size))
+        return file
 
-    def restarted(self, opened: OpenedFile) -> None:
+    def begin_generation(self, opened: OpenedFile) -> None:
         """Begin again with what the checkpoint says of the new generation."""
-        self.generation, self.missing, self.verified = opened.generation, set(opened.missing), opened.verified
-        self.repairing = self.attribution = self.chosen = None
+        self.generation, self.missing = opened.generation, set(opened.missing)
+        self.chosen = None
+        self.assemblies.clear()
         for location in self.locations:
             location.validator = None
 
-    def assembly(self, chunk: Chunk) -> ChunkAssembly:
-        """What is there of `chunk`."""
-        return self.assemblies.setdefault(chunk.index, ChunkAssembly(chunk))
+    def chunk_state(self, index: int) -> ChunkState:
+        """The state of chunk `index`."""
+        if (assembly := self.assemblies.get(index)) is not None:
+            return assembly.state
+        return ChunkState.PENDING if index in self.missing else ChunkState.COMMITTED
+
+    def advance_chunk(self, index: int, event: ChunkEvent, size: int = 0) -> None:
+        """`event` happens to chunk `index`; `size` bytes are written by it. Raises KeyError if that cannot be."""
+        state, action = CHUNK_TRANSITIONS[self.chunk_state(index), event]
+        match action:
+            case ChunkAction.BEGIN:
+                self.assemblies[index] = ChunkAssembly(self.chunks[index])
+            case ChunkAction.ADD:
+                self.assemblies[index].held += size
+                self.assemblies[index].state = state
+            case ChunkAction.DISCARD:
+                self.assemblies.pop(index, None)
+            case ChunkAction.DONE:
+                self.assemblies.pop(index, None)
+                self.missing.discard(index)
+            case ChunkAction.MISSING:
+                self.missing.add(index)
+
+    @property
+    def verified(self) -> bool:
+        """Does its digest match?"""
+        return self.state is FileState.VERIFIED
 
     @property
     def usable(self) -> list[LocationState]:
-        """Places that were not refused, by preference."""
+        """Locations that were not refused, by preference."""
         return [location for location in self.locations if location.refused is None]
 
     @property
     def suspect(self) -> str:
-        """The mirror whose chunks are being compared with what others bring; empty where none is suspected."""
+        """The mirror whose chunks are being compared with those of others; empty if none is suspected."""
         return self.attribution.suspect if self.attribution is not None and self.attribution.round else ""
 
+    @property
+    def options(self) -> tuple[LocationOption, ...]:
+        """The usable locations, as a `MirrorSelector` needs them."""
+        return tuple(
+            LocationOption(one.mirror, one.origin, entire_only=one.entire, has_validator=one.validator is not None)
+            for one in self.usable
+        )
+
+    def selection_request(self, task: FetchTask) -> SelectionRequest:
+        """What a `MirrorSelector` needs to know of `task`."""
+        assembly = self.assemblies.get(task.chunk.index) if isinstance(task, RangeTask) else None
+        return SelectionRequest(
+            self.options,
+            task.chunk.size if isinstance(task, RangeTask) else task.size,
+            has_digest=self.entry.digest is not None,
+            is_stream=isinstance(task, StreamTask),
+            chosen=self.chosen.mirror if self.chosen is not None else "",
+            suspect=self.suspect,
+            begun_by=assembly.mirror if assembly is not None else "",
+            avoid=task.avoid if task.failures else "",
+        )
+
+    def at_mirror(self, mirror: str) -> LocationState:
+        """Its usable location at `mirror`; raises StopIteration if there is none."""
+        return next(location for location in self.usable if location.mirror == mirror)
+
     def expectation(self, location: LocationState, *, plain_http: bool) -> Expectation:
-        """What an answer from `location` is judged by."""
-        # The manifest's validator was seen at the first place, and says nothing of the others.
+        """What a response from `location` is judged by."""
+        # The manifest's validator is that of the first location, and says nothing of the others.
         resolved = bool(self.entry.validator) and location.location == self.entry.locations[0]
         return Expectation(
             size=self.entry.size,
@@ -178,3 +246,14 @@ class FileDownload:
             alternatives=len(self.usable) > 1,
             plain_http=plain_http,
         )
+
+
+def can_resume(entry: FileEntry, opened: OpenedFile) -> bool:
+    """May the committed chunks be completed with new ones?
+
+    With a digest, yes: it decides in the end. Without one, only if all came from one mirror under one strong validator;
+    chunks of unknown versions do not make a file (RFC 9110 section 13.1.5 requires the same of If-Range).
+    """
+    if entry.digest is not None or opened.verified or not opened.validators:
+        return True
+    return len(opened.validators) == 1 and opened.validators[0][1] != ""

@@ -1,234 +1,378 @@
-"""What follows from each try that ends: what is fetched next, whom it is asked of, and which failure is the last."""
+"""What follows from each event: what is fetched next, from which server, and which failure ends the download."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from modelferry.engine.checkpoint.api import Checkpoint
 from modelferry.engine.download import failure_messages
+from modelferry.engine.download.commands import Command
 from modelferry.engine.download.events import (
+    AttemptEnded,
     AttemptFailed,
-    ChunkReported,
+    AttemptsCancelled,
+    AttemptStarted,
+    BytesWritten,
+    ChunkCommitted,
+    ChunkRejected,
+    ChunkTooSlow,
+    ChunkWithdrawn,
+    ConnectionOpened,
     DigestCompared,
+    DownloadOpened,
     Event,
+    GenerationOpened,
+    PartAccepted,
     PartWritten,
     ProbeCompleted,
+    ProbeStarted,
+    RedirectExpired,
     Requeued,
+    ResponseAccepted,
     StreamCompleted,
+    TimePassed,
     VersionConflict,
 )
-from modelferry.engine.download.file_download import FileDownload
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.file_download import FileDownload, can_resume
 from modelferry.engine.download.state import DownloadState
-from modelferry.engine.download.verification import SYNC_TRIES, FileStateMachine
+from modelferry.engine.download.tasks import RangeTask, StreamTask
+from modelferry.engine.download.transitions import ChunkEvent, FileEvent
+from modelferry.engine.download.verification import MAX_SYNC_FAILURES, FileStateMachine
 from modelferry.engine.response import Action
 from modelferry.errors import CertificateRefused, UnknownHost
 from modelferry.http.backoff import backoff
-from modelferry.http.wire import Origin, ServerBehavior
-from modelferry.manifest import Chunk
+from modelferry.http.wire import ServerBehavior
 from modelferry.values.urls import redact_url
 
-#: Tries after which a name that never resolved is taken for wrong.
-_NAME_TRIES = 4
-#: Deliveries of one chunk that its server's own digest contradicts, before its way is called spoilt.
-_REJECTIONS = 4
-#: A server that says that it has too much to do.
+#: Attempts after which a name that never resolved is considered wrong.
+_MAX_NAME_FAILURES = 4
+#: Deliveries of one chunk that its server's own digest contradicts, before its location is refused.
+_MAX_REJECTIONS = 4
+#: Behaviors of a server that is busy and says so.
 _BUSY = (ServerBehavior.RETRY_AFTER, ServerBehavior.ABSURD_RETRY_AFTER)
-#: Verdicts that say nothing against a mirror: a shorter range, and a server that is busy and says so.
+#: Behaviors that say nothing against a mirror: a shorter range, and those.
 _NO_FAILURES = (ServerBehavior.SHORTER_RANGE, *_BUSY)
 
 
 class OutcomeHandler:
-    """Changes a download by what its tries end as."""
+    """The only writer of a `DownloadState` and the objects in it."""
 
     def __init__(
-        self,
-        download: DownloadState,
-        files: FileStateMachine,
-        checkpoint: Checkpoint,
-        clock: Callable[[], float],
-        jitter: Callable[[], float],
+        self, download: DownloadState, clock: Callable[[], float], jitter: Callable[[], float], wake: Callable[[], None]
     ) -> None:
-        """`clock` gives seconds, `jitter` numbers in [0, 1)."""
+        """`clock` gives seconds, `jitter` numbers in [0, 1). `wake` is called if more may be requested than before."""
         self._download = download
-        self._checkpoint = checkpoint
-        self._files = files
+        self._files = FileStateMachine(download, clock)
         self._now = clock
         self._jitter = jitter
+        self._wake = wake
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            ResponseAccepted: self._on_response,
+            RedirectExpired: self._on_redirect_expired,
+            PartAccepted: self._on_part_accepted,
+            BytesWritten: self._on_bytes_written,
+            PartWritten: self._on_part_written,
+            ChunkCommitted: self._files.commit,
+            ChunkRejected: self._on_rejected,
+            VersionConflict: self._on_version_conflict,
+            AttemptFailed: self._on_failed,
+            Requeued: self._on_requeued,
+            StreamCompleted: self._on_stream_completed,
+            DigestCompared: lambda event: self._files.digest_compared(event.file, event.result),
+            ProbeStarted: self._on_probe_started,
+            ProbeCompleted: lambda event: download.mirrors.record_probe(event.mirror, clock(), event.message),
+            DownloadOpened: self._on_opened,
+            ConnectionOpened: self._on_connected,
+            TimePassed: self._on_time_passed,
+            AttemptStarted: self._on_started,
+            AttemptEnded: self._on_ended,
+            ChunkTooSlow: self._files.reassign,
+            ChunkWithdrawn: self._files.withdrawn,
+            AttemptsCancelled: lambda event: self._files.attempts_cancelled(event.file),
+            GenerationOpened: self._files.generation_opened,
+        }
 
-    async def on(self, event: Event, begun: float) -> None:
-        """Decide what follows from `event`, of a try that began at clock reading `begun`. Raises the error of a
-        download that cannot go on."""
-        match event:
-            case ChunkReported():
-                await self._on_landed(self._download.file_of(event.task), event, begun)
-            case PartWritten():
-                self._download.mirrors.delivered(event.location, begun)
-                self._download.progress(self._now())
-            case Requeued():
-                self._download.backlog.push(replace(event.task, alone=True), self._now())
-            case VersionConflict():
-                await self._on_mixed(self._download.file_of(event.task), event.task.chunk)
-            case StreamCompleted():
-                await self._on_streamed(self._download.file_of(event.task), event, begun)
-            case AttemptFailed():
-                await self._on_missed(self._download.file_of(event.task), event)
-            case DigestCompared():
-                await self._files.finished(event.file, event.finish)
-            case ProbeCompleted():
-                self._download.mirrors.probed(event.mirror, self._now(), event.message)
+    def apply(self, event: Event) -> list[Command]:
+        """Change the state by `event`; returns what is to be done because of it. Raises the error of a download that
+        cannot go on."""
+        self._handlers[type(event)](event)
+        commands = self._files.commands[:]
+        self._files.commands.clear()
+        return commands
 
-    async def _on_landed(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
-        task, receipt = landed.task, landed.receipt
-        if receipt.committed:
-            self._files.commit(file, landed, begun)
+    # The coordinator.
+
+    def _on_opened(self, event: DownloadOpened) -> None:
+        download, opened = self._download, event.opened
+        download.record_progress(self._now())
+        for number, (entry, found) in enumerate(zip(event.manifest.files, opened.files, strict=True)):
+            file = FileDownload.of(number, entry, found)
+            download.files.append(file)
+            for location in file.locations:
+                download.mirrors.register(location.mirror, location.origin, self._now())
+        doubtful = self._files.recall(opened.quarantined)
+        for file, found in zip(download.files, opened.files, strict=True):
+            if file in doubtful or not can_resume(file.entry, found):
+                self._files.advance(file, FileEvent.RESTART)
+            elif not file.verified:
+                self._files.advance(file, FileEvent.INTERRUPTED)
+
+    def _on_connected(self, event: ConnectionOpened) -> None:
+        self._download.mirrors.record_round_trip(event.origin, event.rtt)
+        self._wake()
+
+    def _on_time_passed(self, event: TimePassed) -> None:
+        now = self._now()
+        self._download.queue.release(now)
+        self._download.mirrors.resume_paused(now)
+        if event.paused:
+            self._download.record_progress(now)
+
+    def _on_started(self, event: AttemptStarted) -> None:
+        attempt, assignment, queue = event.attempt, event.assignment, self._download.queue
+        file, location = attempt.file, attempt.source
+        if assignment.queued is not None:
+            queue.remove(assignment.queued)
+        if assignment.rest is not None:
+            queue.push(assignment.rest)
+        if file.entry.digest is None:
+            file.chosen = location
+        if isinstance(attempt.task, RangeTask):
+            if assignment.donor is not None:
+                assignment.donor.end = attempt.task.start
+            index = attempt.task.chunk.index
+            file.advance_chunk(index, ChunkEvent.STARTED)
+            file.assemblies[index].mirror = location.mirror
+        self._download.stats.begin(attempt.mirror)
+
+    def _on_probe_started(self, event: ProbeStarted) -> None:
+        self._download.mirrors.record_probe_started(event.mirror, event.until)
+
+    def _on_ended(self, event: AttemptEnded) -> None:
+        attempt = event.attempt
+        if not isinstance(attempt.task, RangeTask | StreamTask):
             return
-        file.assemblies.pop(task.chunk.index, None)
+        self._download.stats.spend(attempt.mirror, self._now() - attempt.begun)
+        if isinstance(attempt.task, RangeTask) and attempt.seconds:
+            size = attempt.at - attempt.task.start
+            self._download.mirrors.record_throughput(attempt.mirror, self._now(), size, attempt.seconds)
+
+    # Facts.
+
+    def _on_response(self, event: ResponseAccepted) -> None:
+        location = event.location
+        if self._download.mirrors.record_response(location.mirror, location.origin, self._now(), event.waited):
+            self._wake()
+        location.redirect_url = event.redirect_url
+        location.validator = event.validator or location.validator
+
+    def _on_redirect_expired(self, event: RedirectExpired) -> None:
+        event.location.redirect_url = ""
+
+    def _on_part_accepted(self, event: PartAccepted) -> None:
+        task = event.attempt.range
+        assert task is not None
+        event.attempt.file.assemblies[task.chunk.index].provenance = event.provenance
+        if event.ranged:
+            event.attempt.source.keep_range()
+
+    def _on_bytes_written(self, event: BytesWritten) -> None:
+        task, file = event.attempt.range, event.attempt.file
+        assert task is not None
+        index = task.chunk.index
+        assembly = file.assemblies[index]
+        last = assembly.held + task.size == task.chunk.size
+        file.advance_chunk(index, ChunkEvent.LAST_PART_WRITTEN if last else ChunkEvent.PART_WRITTEN, task.size)
+        if event.digest is not None:
+            assembly.digests.append(event.digest)
+        event.attempt.received = 0
+
+    # Outcomes.
+
+    def _on_part_written(self, event: PartWritten) -> None:
+        event.attempt.source.deliver()
+        self._download.mirrors.record_success(event.attempt.mirror, event.attempt.begun)
+        self._download.record_progress(self._now())
+
+    def _on_requeued(self, event: Requeued) -> None:
+        task = event.attempt.range
+        assert task is not None
+        self._download.queue.push(replace(task, alone=True))
+
+    def _on_rejected(self, event: ChunkRejected) -> None:
+        file, task, location = event.attempt.file, event.attempt.range, event.attempt.source
+        assert task is not None
+        file.advance_chunk(task.chunk.index, ChunkEvent.REJECTED)
         self._download.retries += 1
-        again, delay = RangeTask.again(task.chunk), 0.0
-        if receipt.reason == "stale":
-            await self._files.resync(file)
+        again, ready = RangeTask.again(task.chunk), None
+        if event.reason == "stale":
+            self._files.generation_lost(file)
             return
-        if receipt.reason == "digest":
-            self._download.stats.faults[landed.location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
-            # The next place is asked for that chunk, if there is one.
-            times, avoid = task.rejected + 1, landed.location.mirror
-            again = replace(again, rejected=times, failures=times, fresh=True, avoid=avoid)
-            if again.rejected >= _REJECTIONS:
-                landed.location.refused = failure_messages.spoiled(file, landed.location, task.chunk, again.rejected)
+        if event.reason == "digest":
+            self._download.stats.faults[location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
+            # The chunk is fetched from the next location, if there is one.
+            times = task.rejected + 1
+            again = replace(again, rejected=times, failures=times, fresh=True, avoid=location.mirror)
+            if again.rejected >= _MAX_REJECTIONS:
+                location.refused = failure_messages.spoiled(file, location, task.chunk, again.rejected)
                 if not file.usable:
-                    raise landed.location.refused
+                    raise location.refused
                 again = replace(again, rejected=0)
-        elif receipt.reason == "disk":
-            again, delay = replace(again, unsynced=task.unsynced + 1), backoff(1, self._jitter())
-            if again.unsynced >= SYNC_TRIES:
+        elif event.reason == "disk":
+            again, ready = replace(again, unsynced=task.unsynced + 1), self._now() + backoff(1, self._jitter())
+            if again.unsynced >= MAX_SYNC_FAILURES:
                 raise failure_messages.unsynced(file)
-        self._download.backlog.push(again, self._now() + delay)
+        self._download.queue.push(again, ready)
 
-    async def _on_mixed(self, file: FileDownload, chunk: Chunk) -> None:
+    def _on_version_conflict(self, event: VersionConflict) -> None:
         """Parts of two versions do not make a chunk: it is fetched again, in one request."""
+        task = event.attempt.range
+        assert task is not None
         self._download.retries += 1
-        await self._files.cancel(lambda attempt: attempt.task is not None and attempt.task.chunk == chunk)
-        self._download.backlog.drop_chunk(chunk)
-        file.assemblies.pop(chunk.index, None)
-        self._download.backlog.push(RangeTask.again(chunk))
+        self._files.withdraw_chunk(event.attempt.file, task.chunk, RangeTask.again(task.chunk))
 
-    async def _on_streamed(self, file: FileDownload, streamed: StreamCompleted, begun: float) -> None:
-        self._download.mirrors.delivered(streamed.location, begun)
-        self._download.progress(self._now())
-        if streamed.stale:
-            await self._files.resync(file)
+    def _on_stream_completed(self, event: StreamCompleted) -> None:
+        file = event.attempt.file
+        event.attempt.source.deliver()
+        self._download.mirrors.record_success(event.attempt.mirror, event.attempt.begun)
+        self._download.record_progress(self._now())
+        if event.stale:
+            self._files.generation_lost(file)
             return
         if file.missing:
-            # What the checkpoint refused to commit passes by again.
-            file.unsynced += 1
-            if file.unsynced >= SYNC_TRIES:
-                raise failure_messages.unsynced(file)
-        self._files.resume(file)
+            # What the checkpoint did not commit is streamed again.
+            self._files.count_unsynced(file)
+        self._files.advance(file, FileEvent.INTERRUPTED)
 
-    async def _on_missed(self, file: FileDownload, missed: AttemptFailed) -> None:
-        task, location, verdict, now = missed.task, missed.location, missed.verdict, self._now()
+    def _on_failed(self, event: AttemptFailed) -> None:
+        attempt, location, verdict, now = event.attempt, event.attempt.source, event.verdict, self._now()
+        file, mirrors = attempt.file, self._download.mirrors
         self._download.retries += verdict.behavior is not ServerBehavior.SHORTER_RANGE
         self._download.stats.miss(location.mirror, verdict)
-        if missed.progressed or missed.kept > task.start:
-            self._download.progress(self._now())
-        self._judge(missed)
-        if missed.dropped and verdict.action is Action.WAIT:
-            rest = replace(self._keep(file, missed), failures=task.failures, drops=task.drops + 1)
-            self._download.backlog.push(rest, now)
+        if event.progressed or _kept_bytes(event):
+            self._download.record_progress(now)
+        self._judge_mirror(event)
+        if attempt.dropped and verdict.action is Action.WAIT and (task := attempt.range) is not None:
+            rest = replace(self._keep(file, task, event.kept), failures=task.failures, drops=task.drops + 1)
+            self._download.queue.push(rest)
             return
         location.redirect_url = ""
         if verdict.action is Action.RESTART:
-            await self._files.restart(file, location)
+            self._files.source_changed(file, location)
         elif verdict.action is Action.STREAM and (
-            verdict.behavior is not ServerBehavior.IGNORED_RANGE or location.ignore_range(task.failures + 1)
+            verdict.behavior is not ServerBehavior.IGNORED_RANGE or location.ignore_range(_failures(event) + 1)
         ):
-            await self._on_entire(file, missed)
-        elif self._is_hopeless(missed):
-            await self._refuse(file, missed)
-        elif self._download.mirrors.should_switch_location(file, now):
+            self._on_no_ranges(event)
+        elif self._is_hopeless(event):
+            self._refuse(event)
+        elif self._should_switch_location(file, now):
             file.chosen = None
-            await self._files.anew(file)
-        elif self._download.budget.is_exceeded(now):
-            raise failure_messages.unavailable(file, location, verdict, self._download.budget.seconds)
+            self._files.advance(file, FileEvent.RESTART)
+        elif self._download.deadline.is_exceeded(now):
+            raise failure_messages.unavailable(file, location, verdict, self._download.deadline.seconds)
         else:
             if verdict.behavior in _BUSY:
-                self._download.mirrors.busy(location, now, verdict.delay)
-            await self._again(file, missed)
+                mirrors.record_busy(location.mirror, location.origin, now, verdict.delay)
+            self._retry(event)
 
-    async def _on_entire(self, file: FileDownload, missed: AttemptFailed) -> None:
-        """The place cannot give parts of `file`: others are asked for those. Without one it comes as one stream."""
-        missed.location.entire = True
-        if not self._download.mirrors.in_parts(file):
-            # Chunks cannot be compared any more: a wrong digest means the whole file once more.
-            file.streaming, file.repairing = True, None
-            await self._files.cancel(lambda attempt: attempt.file is file)
-            self._download.backlog.drop(file.number)
-            self._files.resume(file)
+    def _on_no_ranges(self, event: AttemptFailed) -> None:
+        """The location does not serve ranges of the file: others do, or it arrives as one stream."""
+        file, location = event.attempt.file, event.attempt.source
+        location.entire = True
+        if not self._download.mirrors.selector().can_serve_ranges(file.options):
+            self._files.stream(file)
         elif file.entry.digest is None:
-            await self._files.anew(file)
+            self._files.advance(file, FileEvent.RESTART)
         else:
-            self._download.backlog.push(replace(missed.task, avoid=missed.location.mirror), self._now())
+            self._download.queue.push(replace(event.attempt.remaining, avoid=location.mirror))
 
-    def _judge(self, missed: AttemptFailed) -> None:
-        """What a failed try says of its mirror: one that brought bytes, or is busy, is well; a stall never is."""
-        mirrors, verdict, location = self._download.mirrors, missed.verdict, missed.location
+    def _judge_mirror(self, event: AttemptFailed) -> None:
+        """What a failure says of the mirror: one that delivered bytes, or is busy, is healthy; after a stall it is
+        not."""
+        attempt, verdict, mirrors = event.attempt, event.verdict, self._download.mirrors
+        location = attempt.source
         self._download.message = f"{redact_url(location.url)} {verdict.message}; trying again"
-        fruitless = verdict.behavior is ServerBehavior.STALLED or not (
-            missed.progressed or missed.kept > missed.task.start
-        )
-        if isinstance(missed.cause, CertificateRefused):
-            mirrors.distrusted(location, self._now(), f"{missed.cause.reason}: {verdict.message}")
-        elif fruitless and not missed.dropped and (verdict.behavior not in _NO_FAILURES) and not _of_file(missed):
-            mirrors.failed(location, self._now(), verdict.message)
+        fruitless = verdict.behavior is ServerBehavior.STALLED or not (event.progressed or _kept_bytes(event))
+        if isinstance(event.cause, CertificateRefused):
+            mirrors.record_untrusted(location.mirror, self._now(), f"{event.cause.reason}: {verdict.message}")
+        elif (
+            fruitless and not attempt.dropped and verdict.behavior not in _NO_FAILURES and not _concerns_one_file(event)
+        ):
+            mirrors.record_failure(location.mirror, self._now(), verdict.message)
         if mirrors.all_down:
-            count = len(mirrors.known)
-            self._download.message = f"all {count} mirrors are down; {self._download.message}"
+            self._download.message = f"all {len(mirrors.states)} mirrors are down; {self._download.message}"
 
-    def _is_hopeless(self, missed: AttemptFailed) -> bool:
-        """Is the place of no more use for this file?"""
-        if isinstance(missed.cause, UnknownHost):
-            never = Origin.of(missed.location.url) not in self._download.mirrors.reached
-            return never and missed.task.failures + 1 >= _NAME_TRIES
-        action = missed.verdict.action
-        return action is Action.REFUSE or (
-            action is Action.SUSPECT and missed.location.strike(missed.task.failures + 1)
-        )
+    def _should_switch_location(self, file: FileDownload, now: float) -> bool:
+        """Is it time to start a file without a digest again from another location?"""
+        if file.entry.digest is not None or file.chosen is None:
+            return False
+        begun = len(file.missing) < len(file.chunks)
+        selector = self._download.mirrors.selector()
+        return selector.should_switch_location(file.options, file.chosen.mirror, now, begun=begun)
 
-    async def _again(self, file: FileDownload, missed: AttemptFailed) -> None:
-        task, verdict = missed.task, missed.verdict
-        again = (
-            replace(task, failures=1 if missed.progressed else task.failures + 1)
-            if task.stream
-            else self._keep(file, missed)
-        )
-        again = replace(again, avoid=missed.location.mirror)
-        delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
-        mirrors = self._download.mirrors
-        if verdict.delay is not None and mirrors.another(file, missed.location):
-            delay = 0.0  # another place has time
-        if task.stream and file.entry.digest is None and not missed.location.validator:
-            # Nothing tells whether the next answer is of the same version: the file begins anew (rows 14 to 16).
-            file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
-        self._download.backlog.push(again, self._now() + delay)
+    def _is_hopeless(self, event: AttemptFailed) -> bool:
+        """Is the location of no more use for this file?"""
+        location, attempts = event.attempt.source, _failures(event) + 1
+        if isinstance(event.cause, UnknownHost):
+            return location.origin not in self._download.mirrors.reached and attempts >= _MAX_NAME_FAILURES
+        action = event.verdict.action
+        return action is Action.REFUSE or (action is Action.SUSPECT and location.strike(attempts))
 
-    def _keep(self, file: FileDownload, missed: AttemptFailed) -> RangeTask:
-        """What is left of a part that was good up to a point."""
-        file.assembly(missed.task.chunk).held += missed.kept - missed.task.start
-        return missed.task.after(missed.kept)
-
-    async def _refuse(self, file: FileDownload, missed: AttemptFailed) -> None:
-        missed.location.refused = failure_messages.refusal(file, missed.location, missed.verdict, missed.cause)
-        if not file.usable:
-            raise next(location.refused for location in file.locations if location.refused is not None)
-        if file.entry.digest is None:
-            # Without a digest nothing joins the bytes of two places: the next one begins anew.
-            await self._files.anew(file)
+    def _retry(self, event: AttemptFailed) -> None:
+        attempt, verdict, file = event.attempt, event.verdict, event.attempt.file
+        location = attempt.source
+        again: RangeTask | StreamTask
+        if (task := attempt.range) is not None:
+            again = replace(self._keep(file, task, event.kept), avoid=location.mirror)
         else:
-            self._download.backlog.push(missed.task, self._now())
+            again = self._stream_again(event)
+        delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
+        selector, has_digest = self._download.mirrors.selector(), file.entry.digest is not None
+        if verdict.delay is not None and has_digest and selector.has_alternative(file.options, location.mirror):
+            delay = 0.0  # another location has time
+        ready = self._now() + delay
+        if isinstance(again, StreamTask) and file.entry.digest is None and not location.validator:
+            # Nothing tells whether the next response is of the same version.
+            file.retry = again, ready
+            self._files.advance(file, FileEvent.RESTART)
+        else:
+            self._download.queue.push(again, ready)
+
+    def _stream_again(self, event: AttemptFailed) -> StreamTask:
+        task = event.attempt.task
+        assert isinstance(task, StreamTask)
+        failures = 1 if event.progressed else task.failures + 1
+        return replace(task, failures=failures, avoid=event.attempt.source.mirror)
+
+    def _keep(self, file: FileDownload, task: RangeTask, kept: int) -> RangeTask:
+        """What is left of a range that is good up to file offset `kept`."""
+        file.advance_chunk(task.chunk.index, ChunkEvent.FAILED, kept - task.start)
+        return task.after(kept)
+
+    def _refuse(self, event: AttemptFailed) -> None:
+        attempt, file = event.attempt, event.attempt.file
+        location = attempt.source
+        location.refused = failure_messages.refusal(file, location, event.verdict, event.cause)
+        if not file.usable:
+            raise next(one.refused for one in file.locations if one.refused is not None)
+        if file.entry.digest is None:
+            # Without a digest nothing joins the bytes of two locations: the next one begins again.
+            self._files.advance(file, FileEvent.RESTART)
+        else:
+            self._download.queue.push(attempt.remaining)
 
 
-def _of_file(missed: AttemptFailed) -> bool:
+def _kept_bytes(event: AttemptFailed) -> bool:
+    task = event.attempt.range
+    return task is not None and event.kept > task.start
+
+
+def _failures(event: AttemptFailed) -> int:
+    task = event.attempt.task
+    return task.failures if isinstance(task, RangeTask | StreamTask) else 0
+
+
+def _concerns_one_file(event: AttemptFailed) -> bool:
     """Is the failure this file's alone? Another file of the same mirror may be there, and right."""
-    return missed.verdict.action in (Action.REFUSE, Action.STREAM, Action.RESTART) and missed.cause is None
+    return event.verdict.action in (Action.REFUSE, Action.STREAM, Action.RESTART) and event.cause is None

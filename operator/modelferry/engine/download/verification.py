@@ -1,223 +1,272 @@
-"""The way of a file: its chunks are put on the list, its whole digest is compared, and where that is wrong, or the
-source's version is another one, it begins anew."""
+"""The state machine of a file: its missing chunks are queued, its digest is compared, and if that differs, the mirror
+that served corrupt data is searched for; if the source has another version, the file is restarted.
+
+`OutcomeHandler.apply` calls it. What takes time is returned as commands, which the coordinator carries out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, QuarantinedMirror, VerifyResult
+from modelferry.engine.checkpoint.api import QuarantinedMirror, VerifyResult
 from modelferry.engine.download import failure_messages
-from modelferry.engine.download.events import Attempt, ChunkReported, DigestCompared
-from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask
+from modelferry.engine.download.commands import (
+    CancelAttempts,
+    Command,
+    CompareDigest,
+    QuarantineMirror,
+    RestartFile,
+    WithdrawChunk,
+)
+from modelferry.engine.download.events import ChunkCommitted, ChunkTooSlow, ChunkWithdrawn, GenerationOpened
+from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.state import DownloadState
+from modelferry.engine.download.tasks import RangeTask, StreamTask
+from modelferry.engine.download.transitions import FILE_TRANSITIONS, ChunkEvent, FileAction, FileEvent, FileState
 from modelferry.engine.mirrors import CorruptionAttribution
 from modelferry.manifest import Chunk
 from modelferry.values.urls import redact_url
 
-#: Syncs of one chunk, or generations that the checkpoint lost, after which the disk is taken for broken.
-SYNC_TRIES = 3
-#: Generations of one file that may change under our hands.
-_RESTARTS = 3
+#: Syncs of one chunk, or generations that the checkpoint lost, after which the disk is considered broken.
+MAX_SYNC_FAILURES = 3
+#: Generations of one file that may change while it is fetched.
+_MAX_RESTARTS = 3
 
 
 class FileStateMachine:
-    """Changes the files of a download."""
+    """Changes the files of a download; ``commands`` are due because of that."""
 
-    def __init__(self, download: DownloadState, checkpoint: Checkpoint, clock: Callable[[], float]) -> None:
+    def __init__(self, download: DownloadState, clock: Callable[[], float]) -> None:
         """`clock` gives seconds."""
         self._download = download
-        self._checkpoint = checkpoint
         self._now = clock
+        self.commands: list[Command] = []
+        self._actions: dict[FileAction, Callable[[FileDownload], None]] = {
+            FileAction.NONE: lambda file: None,
+            FileAction.QUEUE_MISSING: self._queue_missing,
+            FileAction.COMPARE_DIGEST: lambda file: self.commands.append(CompareDigest(file)),
+            FileAction.QUARANTINE_SUSPECT: self._quarantine_suspect,
+            FileAction.FETCH_FROM_OTHERS: self._fetch_from_others,
+            FileAction.FETCH_NEXT_CHUNK: self._fetch_next_chunk,
+            FileAction.FETCH_STREAM_AGAIN: self._fetch_stream_again,
+            FileAction.RESTART: self._restart,
+        }
 
-    def resume(self, file: FileDownload) -> None:
-        """Put on the list what is missing of `file`; with nothing missing, its whole digest is due."""
-        file.assemblies.clear()
+    def advance(self, file: FileDownload, event: FileEvent) -> None:
+        """`event` happens to `file`. Raises KeyError if that cannot be, and the error of a file that cannot be
+        fetched."""
+        file.state, action = FILE_TRANSITIONS[file.state, event]
+        self._actions[action](file)
+
+    # Chunks.
+
+    def commit(self, committed: ChunkCommitted) -> None:
+        """A chunk is committed: that counts for its mirror, and the last one lets the file go on."""
+        attempt, index = committed.attempt, committed.index
+        file, location, mirrors = attempt.file, attempt.source, self._download.mirrors
+        file.advance_chunk(index, ChunkEvent.COMMITTED)
+        location.deliver()
+        mirrors.record_success(location.mirror, attempt.begun)
+        mirrors.record_chunk(location.mirror)
+        self._download.record_progress(self._now())
+        attribution = file.attribution
+        if attribution is not None and index in attribution.round:
+            file.attribution = attribution.record_chunk(index, location.mirror, committed.changed)
+        # A stream may bring more than it should: its end decides.
+        if not file.missing and not file.streaming:
+            self.advance(file, self._completion(file, committed.changed))
+
+    def _completion(self, file: FileDownload, changed: bool) -> FileEvent:
+        """What it means that the last missing chunk is committed; ``changed``: with other bytes than before."""
+        attribution = file.attribution
+        if attribution is not None and attribution.round:
+            return FileEvent.COMPLETE if attribution.changed else self._next_suspect(file)
+        return FileEvent.COMPLETE if file.compared is None or changed else FileEvent.UNCHANGED
+
+    def withdraw_chunk(self, file: FileDownload, chunk: Chunk, retry: RangeTask) -> None:
+        """Have `chunk` fetched by `retry`, instead of by the attempts at it."""
+        self.commands.append(WithdrawChunk(file, chunk, retry))
+
+    def withdrawn(self, event: ChunkWithdrawn) -> None:
+        """No attempt at a chunk runs any more. One that was committed meanwhile is not fetched again."""
+        file, chunk = event.file, event.chunk
+        self._download.queue.drop_chunk(chunk)
+        file.advance_chunk(chunk.index, ChunkEvent.WITHDRAWN)
+        if chunk.index in file.missing:
+            self._download.queue.push(event.retry)
+
+    def reassign(self, event: ChunkTooSlow) -> None:
+        """Have another mirror fetch a chunk that would be waited for. What was received of it is dropped."""
+        chunk = event.assembly.chunk
+        retry = replace(RangeTask.again(chunk), failures=1, avoid=event.assembly.mirror)
+        self.withdraw_chunk(event.file, chunk, retry)
+
+    # What is missing.
+
+    def _queue_missing(self, file: FileDownload) -> None:
+        retry, file.retry = file.retry, None
+        comparing = file.state in (FileState.ATTRIBUTING, FileState.COMPARING)
         if not file.missing:
-            self.digest(file)
+            self.advance(file, FileEvent.COMPLETE)
+        elif retry is not None:
+            self._download.queue.push(*retry)
         elif file.streaming:
-            whole = Chunk(file.number, 0, 0, file.entry.size)
-            # Once its digest was wrong, the file is asked for past the caches.
-            fresh = bool(file.mismatch[0])
-            self._download.backlog.push(RangeTask(whole, 0, whole.end, fresh=fresh, stream=True))
+            # Once its digest was wrong, the file must not come from a cache.
+            self._download.queue.push(StreamTask(file.number, file.entry.size, fresh=bool(file.mismatch[0])))
         else:
             for index in sorted(file.missing):
-                self._download.backlog.push(RangeTask.of(file.chunks[index]))
+                self._download.queue.push(RangeTask.of(file.chunks[index], reopen=comparing))
 
-    def digest(self, file: FileDownload) -> None:
-        """All chunks of `file` are committed: have its whole digest compared."""
-        self._download.in_flight.spawn(self._finish(file), Attempt(file))
+    def stream(self, file: FileDownload) -> None:
+        """No location serves ranges of `file`: it is fetched as one stream. Chunks cannot be compared any more; a wrong
+        digest means the entire file once more."""
+        file.streaming, file.compared = True, None
+        self.commands.append(CancelAttempts(file))
 
-    async def _finish(self, file: FileDownload) -> DigestCompared:
-        return DigestCompared(file, await self._checkpoint.verify_file(file.number))
+    def attempts_cancelled(self, file: FileDownload) -> None:
+        """No attempt at `file` runs any more, and it goes on."""
+        self._download.queue.drop(file.number)
+        file.assemblies.clear()
+        self.advance(file, FileEvent.NO_RANGES if file.streaming else FileEvent.INTERRUPTED)
 
-    def commit(self, file: FileDownload, landed: ChunkReported, begun: float) -> None:
-        """A chunk of `file` is committed, by an attempt that began at clock reading `begun`: that counts for its
-        mirror, and the file goes on."""
-        self._download.mirrors.delivered(landed.location, begun)
-        self._download.mirrors.mirror(landed.location).chunks += 1
-        self._download.progress(self._now())
-        self._committed(file, landed)
+    # The digest.
 
-    def _committed(self, file: FileDownload, landed: ChunkReported) -> None:
-        """A chunk of `file` is committed; the last one has the whole digest compared, where that may come out
-        otherwise than before."""
-        index, attribution = landed.task.chunk.index, file.attribution
-        file.assemblies.pop(index, None)
-        file.missing.discard(index)
-        if attribution is not None and index in attribution.round:
-            attribution = file.attribution = attribution.arrived(index, landed.location.mirror, landed.receipt.changed)
-        if file.missing:
-            return
-        if attribution is not None and attribution.round:
-            if attribution.changed:
-                self.digest(file)
-            else:
-                self._suspect_next(file)
-        elif file.repairing is None or landed.receipt.changed:
-            self.digest(file)
-        else:
-            self.compare_next(file)
-
-    async def finished(self, file: FileDownload, finish: VerifyResult) -> None:
-        """What the whole digest came to. Raises DigestMismatch where the source's file is not the declared one."""
-        if finish.verified:
-            file.verified = True
-            self._download.progress(self._now())
-            await self._quarantine_suspect(file)
-        elif finish.missing:
-            file.missing = set(finish.missing)
+    def digest_compared(self, file: FileDownload, result: VerifyResult) -> None:
+        """The checkpoint compared the digest. Raises DigestMismatch if the source's file is not the declared one."""
+        if result.verified:
+            self._download.record_progress(self._now())
+            self.advance(file, FileEvent.DIGEST_MATCHES)
+        elif result.missing:
             if file.attribution is not None:
                 file.attribution = replace(file.attribution, changed=True)
-            self.resume(file)
+            self._reopen(file, result.missing)
+            self.advance(file, FileEvent.CHUNKS_LOST)
         else:
-            file.mismatch = (finish.expected, finish.actual)
-            if not file.streaming:
-                if file.attribution is None:
-                    file.attribution = CorruptionAttribution.of(
-                        finish.mirrors, self._download.mirrors.quarantined_mirrors
-                    )
-                self._suspect_next(file)
-            elif file.repairing is not None:
-                raise failure_messages.mismatch(file)
-            else:
-                await self.anew(file)
-                file.repairing = 0
+            file.mismatch = (result.expected, result.actual)
+            if file.streaming:
+                self.advance(file, FileEvent.STREAM_DIFFERS)
+                return
+            if file.attribution is None:
+                quarantined = self._download.mirrors.quarantined_mirrors
+                file.attribution = CorruptionAttribution.of(result.mirrors, quarantined)
+            self.advance(file, self._next_suspect(file))
 
-    def _suspect_next(self, file: FileDownload) -> None:
-        """Fetch what the next suspect brought from other mirrors; with nobody to suspect, each chunk once more."""
-        attribution = (
-            file.attribution.next([location.mirror for location in file.usable])
-            if file.attribution is not None
-            else None
-        )
-        if attribution is None:
-            if file.attribution is not None:
-                file.attribution = replace(file.attribution, round=frozenset(), suspect="")
-            self.compare_next(file)
-            return
-        file.attribution, file.missing, file.repairing = attribution, set(attribution.round), 0
+    def _next_suspect(self, file: FileDownload) -> FileEvent:
+        attribution = file.attribution
+        assert attribution is not None
+        suspected = attribution.next_round([location.mirror for location in file.usable])
+        if suspected is None:
+            file.attribution = replace(attribution, round=frozenset(), suspect="")
+            return FileEvent.NO_SUSPECT
+        file.attribution = suspected
+        return FileEvent.SUSPECT
+
+    def _fetch_from_others(self, file: FileDownload) -> None:
+        assert file.attribution is not None
+        chunks, file.compared = file.attribution.round, 0
         self._download.message = (
-            f"{file.entry.path}: wrong digest; comparing what mirror {attribution.suspect} brought"
-            f" ({len(attribution.round)} of {len(file.chunks)} chunks) with other mirrors"
+            f"{file.entry.path}: wrong digest; comparing what mirror {file.suspect} delivered"
+            f" ({len(chunks)} of {len(file.chunks)} chunks) with other mirrors"
         )
-        for index in sorted(attribution.round):
-            self._download.backlog.push(RangeTask.of(file.chunks[index], reopen=True))
+        self._compare(file, chunks)
 
-    async def _quarantine_suspect(self, file: FileDownload) -> None:
-        """`file` is right since the suspect's chunks were replaced: it is asked for nothing more, and what came from it
-        of files without a digest is fetched anew."""
-        liar = file.suspect
-        file.attribution = None
-        if not liar:
-            return
-        location = next(location for location in file.locations if location.mirror == liar)
-        found = QuarantinedMirror(liar, redact_url(location.url), f"served wrong bytes of {file.entry.path}")
-        self._download.mirrors.quarantine(liar, found.why)
-        await self._checkpoint.quarantine(found)
-        for other in self._download.files:
-            if (mine := _refuse(other, found)) is None:
-                continue
-            at_work = any(t.file is other and t.mirror == liar for t in self._download.in_flight.tasks.values())
-            if other.entry.digest is None and other.chosen is mine:
-                other.verified, other.chosen = False, None
-                await self.anew(other)
-            elif at_work:
-                await self.cancel(lambda attempt, other=other: attempt.file is other)  # type: ignore[misc]
-                self._download.backlog.drop(other.number)
-                self.resume(other)
-
-    def recall(self, quarantined: Collection[QuarantinedMirror]) -> list[FileDownload]:
-        """Mirrors that served wrong bytes in an earlier attempt, and are the same as then, are asked for nothing more.
-        Returns the files without a digest that came from them, which are to be fetched anew."""
-        files, mirrors = self._download.files, self._download.mirrors
-        locations = {(location.mirror, redact_url(location.url)) for file in files for location in file.locations}
-        doubtful = []
-        for found in quarantined:
-            if (found.mirror, found.url) in locations:
-                mirrors.quarantine(found.mirror, found.why)
-                mine = [(file, _refuse(file, found)) for file in files]
-                doubtful += [file for file, location in mine if location and location.validator is not None]
-        return [file for file in doubtful if file.entry.digest is None]
-
-    def compare_next(self, file: FileDownload) -> None:
-        """Fetch the next chunk of a file with the wrong digest again, to see whether it comes the same."""
-        agreed = file.attribution.agreed if file.attribution is not None else frozenset()
-        index = 0 if file.repairing is None else file.repairing
-        while index in agreed:
+    def _fetch_next_chunk(self, file: FileDownload) -> None:
+        confirmed = file.attribution.confirmed if file.attribution is not None else frozenset()
+        index = file.compared or 0
+        while index in confirmed:
             index += 1
         if index == len(file.chunks):
             raise failure_messages.mismatch(file)
-        file.repairing = index + 1
-        file.missing = {index}
+        file.compared = index + 1
         self._download.message = f"{file.entry.path}: wrong digest; comparing chunk {index + 1} of {len(file.chunks)}"
-        self._download.backlog.push(RangeTask.of(file.chunks[index], reopen=True))
+        self._compare(file, [index])
 
-    async def reassign(self, file: FileDownload, assembly: ChunkAssembly) -> None:
-        """Have another mirror fetch a chunk that would otherwise be waited for. What came of it is dropped."""
-        chunk = assembly.chunk
-        for landed, begun in await self._download.in_flight.cancel(
-            lambda attempt: attempt.task is not None and attempt.task.chunk == chunk
-        ):
-            self.commit(file, landed, begun)
-        self._download.backlog.drop_chunk(chunk)
-        if chunk.index in file.missing:
-            file.assemblies.pop(chunk.index, None)
-            self._download.backlog.push(replace(RangeTask.again(chunk), failures=1, avoid=assembly.mirror))
+    def _compare(self, file: FileDownload, indices: Collection[int]) -> None:
+        self._reopen(file, indices)
+        for index in sorted(indices):
+            self._download.queue.push(RangeTask.of(file.chunks[index], reopen=True))
 
-    async def restart(self, file: FileDownload, location: LocationState) -> None:
-        """`location` has another version of the file. Raises SourceChanged where that happens again and again."""
+    def _reopen(self, file: FileDownload, indices: Collection[int]) -> None:
+        for index in indices:
+            file.advance_chunk(index, ChunkEvent.REOPENED)
+
+    # Mirrors that served corrupt data.
+
+    def _quarantine_suspect(self, file: FileDownload) -> None:
+        """The digest of `file` matches since the suspect's chunks were replaced: the suspect gets no more requests, and
+        what it delivered of files without a digest is fetched again."""
+        suspect = file.suspect
+        file.attribution = None
+        if not suspect:
+            return
+        location = next(location for location in file.locations if location.mirror == suspect)
+        found = QuarantinedMirror(suspect, redact_url(location.url), f"served wrong bytes of {file.entry.path}")
+        self._download.mirrors.quarantine(suspect, found.why)
+        self.commands.append(QuarantineMirror(found))
+        for other in self._download.files:
+            if (refused := self._refuse(other, found)) is None:
+                continue
+            if other.entry.digest is None and other.chosen is refused:
+                self.advance(other, FileEvent.RESTART)
+            elif any(one.file is other and one.mirror == suspect for one in self._download.in_flight.attempts):
+                self.commands.append(CancelAttempts(other))
+
+    def recall(self, quarantined: Collection[QuarantinedMirror]) -> list[FileDownload]:
+        """Mirrors that served corrupt data to an earlier process, and have the same URLs still, get no requests.
+        Returns the files without a digest that they delivered, which are to be fetched again."""
+        files, mirrors = self._download.files, self._download.mirrors
+        known = {(location.mirror, redact_url(location.url)) for file in files for location in file.locations}
+        doubtful = []
+        for found in quarantined:
+            if (found.mirror, found.url) in known:
+                mirrors.quarantine(found.mirror, found.why)
+                refused = [(file, self._refuse(file, found)) for file in files]
+                doubtful += [file for file, location in refused if location and location.validator is not None]
+        return [file for file in doubtful if file.entry.digest is None]
+
+    def _refuse(self, file: FileDownload, found: QuarantinedMirror) -> LocationState | None:
+        """Use the location of `file` at a mirror that served corrupt data no more; None if there is none, or no other
+        one."""
+        location = next((one for one in file.usable if one.mirror == found.mirror), None)
+        if location is None or len(file.usable) == 1:
+            return None
+        location.refused = failure_messages.quarantined(location, found.why)
+        return location
+
+    # Generations.
+
+    def source_changed(self, file: FileDownload, location: LocationState) -> None:
+        """`location` has another version of the file. Raises SourceChanged if that happens again and again."""
         file.restarts += 1
-        if file.restarts > _RESTARTS:
+        if file.restarts > _MAX_RESTARTS:
             raise failure_messages.changing(file, location)
-        await self.anew(file)
+        self.advance(file, FileEvent.RESTART)
 
-    async def resync(self, file: FileDownload) -> None:
-        """The checkpoint has another generation of the file: it was started anew, and found the file lost."""
+    def generation_lost(self, file: FileDownload) -> None:
+        """The checkpoint has another generation of the file: it was started again, and found the file lost."""
+        self.count_unsynced(file)
+        self.advance(file, FileEvent.RESTART)
+
+    def count_unsynced(self, file: FileDownload) -> None:
+        """Chunks of `file` were not committed because of the disk. Raises DiskError if that happens again and again."""
         file.unsynced += 1
-        if file.unsynced >= SYNC_TRIES:
+        if file.unsynced >= MAX_SYNC_FAILURES:
             raise failure_messages.unsynced(file)
-        await self.anew(file)
 
-    async def anew(self, file: FileDownload) -> None:
-        """Begin `file` from nothing, as a new generation."""
-        await self.cancel(lambda attempt: attempt.file is file)
-        self._download.backlog.drop(file.number)
-        file.restarted(await self._checkpoint.restart_file(file.number, file.generation))
-        self.resume(file)
+    def _fetch_stream_again(self, file: FileDownload) -> None:
+        if file.compared is not None:
+            raise failure_messages.mismatch(file)
+        self._restart(file)
+        file.compared = 0
 
-    async def cancel(self, which: Callable[[Attempt], bool]) -> None:
-        """Stop the tries that `which` picks, and take note of what they committed with their last breath."""
-        for landed, _ in await self._download.in_flight.cancel(which):
-            self._download.file_of(landed.task).missing.discard(landed.task.chunk.index)
+    def _restart(self, file: FileDownload) -> None:
+        file.attribution = file.compared = None
+        self.commands.append(RestartFile(file))
 
-
-def _refuse(file: FileDownload, found: QuarantinedMirror) -> LocationState | None:
-    """The place of `file` at a mirror that served wrong bytes, which is asked no more; None where it has none there, or
-    no other one."""
-    mine = next((location for location in file.usable if location.mirror == found.mirror), None)
-    if mine is None or len(file.usable) == 1:
-        return None
-    mine.refused = failure_messages.quarantined(mine, found.why)
-    return mine
+    def generation_opened(self, event: GenerationOpened) -> None:
+        """The checkpoint has begun a new generation of a file."""
+        file = event.file
+        self._download.queue.drop(file.number)
+        file.begin_generation(event.opened)
+        self.advance(file, FileEvent.GENERATION_OPENED)

@@ -2,86 +2,115 @@
 
 ::
 
-    closed ── FAILURES in a row, or a probe that failed ──▶ open ── a probe came back well ──▶ half-open
-      ▲                                                      ▲                                    │
-      │                                                      └──────────── any failure ◀──────────┤
-      └──────────────────────────────── good bytes ◀──────────────────────────────────────────────┘
+    state        event                                       state afterwards
+    -----------  ------------------------------------------  ----------------
+    CLOSED       FAILURE_THRESHOLD failures in a row         OPEN
+    CLOSED       a failed probe                              OPEN
+    OPEN         a good probe                                HALF_OPEN
+    OPEN         good bytes that were requested after it     HALF_OPEN
+    HALF_OPEN    good bytes that were requested after OPEN   CLOSED
+    HALF_OPEN    a failure, or a failed probe                OPEN
+    any          it is tripped                               OPEN
+    any          it served corrupt data                      QUARANTINED
+    QUARANTINED  any                                         QUARANTINED
 
-Good bytes that were asked for before it opened say nothing of what it is now. Asked for after that (where all are
-open), they make it half-open. A quarantined one served wrong bytes, and stays so for the rest of this download.
+Good bytes that were requested before it opened do not show what the mirror is now. A quarantined one served corrupt
+data, and stays so for the rest of this download.
 
-An open mirror is asked for nothing but a byte at a time (a probe), at growing intervals; so a mirror that is down costs
-no chunk its time. Where all are open, the breakers decide nothing: each try waits by its own backoff.
+An open mirror gets no requests but for one byte at a time (a probe), at growing intervals; so no chunk waits for a
+mirror that is down. If all are open, the breakers decide nothing: each attempt waits for its own backoff.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-
-CLOSED, OPEN, HALF_OPEN, QUARANTINED = "closed", "open", "half-open", "quarantined"
+from enum import Enum
 
 #: Failures in a row, without one good byte between them, that open the breaker: a server that was killed shows them
 #: at once on as many streams; a single connection that was reset is nothing.
-FAILURES = 3
+FAILURE_THRESHOLD = 3
 #: Seconds from the opening to the first probe; doubled by each that fails, up to the mirror's own interval.
-FIRST_REST = 1.0
+FIRST_PROBE_DELAY = 1.0
+
+
+class BreakerState(Enum):
+    """The state of a circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """``failures`` in a row; ``rest``: seconds before the next probe of an open one, which is due at ``until``;
-    ``opened``: when it was opened last; ``reason``: the end of a sentence that says why it is not closed."""
+    """``failures`` in a row; ``probe_delay``: seconds before the next probe of an open one, which is due at
+    ``next_probe_at``; ``opened_at``: when it opened last; ``reason``: the end of a sentence that says why it is not
+    closed."""
 
-    state: str = CLOSED
+    state: BreakerState = BreakerState.CLOSED
     failures: int = 0
-    rest: float = FIRST_REST
-    until: float = 0.0
-    opened: float = -math.inf
+    probe_delay: float = FIRST_PROBE_DELAY
+    next_probe_at: float = 0.0
+    opened_at: float = -math.inf
     reason: str = ""
 
     @property
-    def sound(self) -> bool:
-        """Closed: chunks may be asked for without further thought."""
-        return self.state == CLOSED
+    def is_closed(self) -> bool:
+        """Is the mirror healthy?"""
+        return self.state is BreakerState.CLOSED
 
-    def may_ask(self, running: int) -> bool:
-        """May a chunk be asked for, with `running` tries at it already? A half-open one gets one try at a time."""
-        return self.state == CLOSED or (self.state == HALF_OPEN and running == 0)
+    @property
+    def is_quarantined(self) -> bool:
+        """Did the mirror serve corrupt data?"""
+        return self.state is BreakerState.QUARANTINED
 
-    def delivered(self, begun: float = math.inf) -> CircuitBreaker:
-        """After good bytes came that were asked for at clock reading `begun`."""
-        if begun < self.opened:
+    @property
+    def serves(self) -> bool:
+        """Is the mirror healthy, or recovering?"""
+        return self.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
+
+    def allows_request(self, running: int) -> bool:
+        """May a chunk be requested, with `running` requests already in flight? A half-open mirror gets one at a
+        time."""
+        return self.is_closed or (self.state is BreakerState.HALF_OPEN and running == 0)
+
+    def record_success(self, requested_at: float = math.inf) -> CircuitBreaker:
+        """After good bytes arrived that were requested at clock reading `requested_at`."""
+        if requested_at < self.opened_at:
             return self
-        if self.state == OPEN:
-            return replace(self, state=HALF_OPEN, failures=0)
-        return self if self.state == QUARANTINED else CircuitBreaker()
+        if self.state is BreakerState.OPEN:
+            return replace(self, state=BreakerState.HALF_OPEN, failures=0)
+        return self if self.is_quarantined else CircuitBreaker()
 
-    def failed(self, now: float, why: str) -> CircuitBreaker:
-        """After a try brought nothing."""
-        if self.state == QUARANTINED:
+    def record_failure(self, now: float, reason: str) -> CircuitBreaker:
+        """After an attempt delivered nothing."""
+        if self.is_quarantined:
             return self
-        if self.state == OPEN:
-            return replace(self, reason=why)
-        counted = replace(self, failures=self.failures + 1, reason=why)
-        return counted._opened(now) if self.state == HALF_OPEN or counted.failures >= FAILURES else counted
+        if self.state is BreakerState.OPEN:
+            return replace(self, reason=reason)
+        counted = replace(self, failures=self.failures + 1, reason=reason)
+        opens = self.state is BreakerState.HALF_OPEN or counted.failures >= FAILURE_THRESHOLD
+        return counted._opened(now) if opens else counted
 
-    def probed(self, now: float, why: str, interval: float) -> CircuitBreaker:
-        """After a probe: it came back well where `why` is empty. The next one is at most `interval` seconds away."""
-        if self.state == QUARANTINED:
+    def record_probe(self, now: float, error: str, interval: float) -> CircuitBreaker:
+        """After a probe, which succeeded if `error` is empty. The next one is at most `interval` seconds away."""
+        if self.is_quarantined:
             return self
-        if not why:
-            return replace(self, state=HALF_OPEN, failures=0) if self.state == OPEN else self
-        rest = min(2 * self.rest, interval) if self.state == OPEN else self.rest
-        return replace(self, reason=why, rest=rest)._opened(now)
+        is_open = self.state is BreakerState.OPEN
+        if not error:
+            return replace(self, state=BreakerState.HALF_OPEN, failures=0) if is_open else self
+        delay = min(2 * self.probe_delay, interval) if is_open else self.probe_delay
+        return replace(self, reason=error, probe_delay=delay)._opened(now)
 
-    def tripped(self, now: float, why: str) -> CircuitBreaker:
-        """After all that was asked of it brought nothing, or what it was asked says that nothing will."""
-        return self if self.state == QUARANTINED else replace(self, reason=why)._opened(now)
+    def trip(self, now: float, reason: str) -> CircuitBreaker:
+        """After all requests to the mirror delivered nothing, or an error shows that none will."""
+        return self if self.is_quarantined else replace(self, reason=reason)._opened(now)
 
-    def quarantined(self, why: str) -> CircuitBreaker:
-        """After it served wrong bytes."""
-        return CircuitBreaker(QUARANTINED, reason=why)
+    def quarantine(self, reason: str) -> CircuitBreaker:
+        """After the mirror served corrupt data."""
+        return CircuitBreaker(BreakerState.QUARANTINED, reason=reason)
 
     def _opened(self, now: float) -> CircuitBreaker:
-        return replace(self, state=OPEN, failures=0, until=now + self.rest, opened=now)
+        return replace(self, state=BreakerState.OPEN, failures=0, next_probe_at=now + self.probe_delay, opened_at=now)

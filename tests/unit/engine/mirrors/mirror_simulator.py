@@ -1,4 +1,5 @@
-"""Several mirrors over simulated lines, driven by the fetcher's own decisions (`engine.servers`, `engine.pace`).
+"""Several mirrors over simulated network paths, driven by the download's own decisions (`engine.mirrors`,
+`engine.pacing`).
 
 A mirror's streams share its capacity evenly; a request costs a round trip (a new connection three), and a stream may be
 limited to `cap`. Slow start is left out: tests/unit/engine/pacing/path_simulator.py has it.
@@ -11,16 +12,19 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from modelferry.engine.checkpoint.api import OpenedFile
-from modelferry.engine.download.file_download import FileDownload, LocationState
-from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
-from modelferry.engine.mirrors import Mirror
-from modelferry.engine.mirrors.registry import MirrorRegistry
+from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import FetchTask, RangeTask, next_part
+from modelferry.engine.download.transitions import ChunkEvent
+from modelferry.engine.mirrors import Mirror, MirrorRegistry, MirrorSelector
+from modelferry.engine.pacing import Load
 from modelferry.manifest import Digest, FileEntry, Location, chunk_count
+from unit.engine.task_queue_use import pop
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """``capacity`` and ``cap`` of one stream in bytes per second, ``rtt`` in seconds."""
+class Path:
+    """A network path. ``capacity`` and ``cap`` of one stream in bytes per second, ``rtt`` in seconds."""
 
     capacity: float
     rtt: float = 0.03
@@ -28,7 +32,7 @@ class Line:
 
 
 @dataclass(slots=True, eq=False)
-class _Try:
+class _Attempt:
     task: RangeTask
     location: LocationState
     began: float
@@ -38,119 +42,138 @@ class _Try:
 
 @dataclass(slots=True)
 class Race:
-    """One file of `size` bytes from `lines` by name, all of one priority. After `run`: ``seconds``, what each
-    brought, and the bytes of parts that were ``wasted``."""
+    """One file of `size` bytes over `paths` by mirror, all of one priority. After `run`: ``seconds``, what each
+    mirror ``delivered``, and the bytes of parts that were ``wasted``."""
 
-    lines: dict[str, Line]
+    paths: dict[str, Path]
     size: int
     connections: int = 16
     step: float = 0.02
     seconds: float = 0.0
-    brought: Counter[str] = field(default_factory=Counter)
+    delivered: Counter[str] = field(default_factory=Counter)
     wasted: int = 0
 
     def run(self) -> Race:
-        """The whole of it."""
-        locations = tuple(Location(f"https://{name}/a", name) for name in self.lines)
+        """Run it to its end."""
+        locations = tuple(Location(f"https://{name}/a", name) for name in self.paths)
         entry = FileEntry("a", self.size, Digest("md5", "0" * 32), locations)
         file = FileDownload.of(0, entry, OpenedFile(0, False, tuple(range(chunk_count(self.size)))))
-        servers = MirrorRegistry.of(self.connections, [Mirror(name, 0) for name in self.lines])
-        servers.meet(file.locations, 0.0)
-        backlog, tries, met = TaskQueue(), list[_Try](), set[str]()
+        registry = MirrorRegistry.of(self.connections, [Mirror(name, 0) for name in self.paths])
+        for location in file.locations:
+            registry.register(location.mirror, location.origin, 0.0)
+        queue, attempts, connected = TaskQueue(), list[_Attempt](), set[str]()
         for chunk in file.chunks:
-            backlog.push(RangeTask.of(chunk))
+            queue.push(RangeTask.of(chunk))
         now, received = 0.0, Counter[str]()
         while file.missing:
-            servers.running = Counter(one.location.location.mirror for one in tries)
-            while len(tries) < self.connections and (found := self._next(servers, backlog, file, now, tries)):
+            _update_load(registry, attempts)
+            while len(attempts) < self.connections and (found := self._next(registry, queue, file, now, attempts)):
                 task, location = found
-                name = location.location.mirror
-                file.assembly(task.chunk).mirror = name
-                first = now + self.lines[name].rtt * (1 if name in met else 3)
-                tries.append(_Try(task, location, now, first, task.start))
-                servers.running[name] += 1
-            servers.observe(now, received)
+                name = location.mirror
+                file.advance_chunk(task.chunk.index, ChunkEvent.STARTED)
+                file.assemblies[task.chunk.index].mirror = name
+                first = now + self.paths[name].rtt * (1 if name in connected else 3)
+                attempts.append(_Attempt(task, location, now, first, task.start))
+                _update_load(registry, attempts)
+            registry.observe(now, received)
             now += self.step
-            for name, line in self.lines.items():
-                flowing = [one for one in tries if one.location.location.mirror == name and one.first_byte <= now]
+            for name, path in self.paths.items():
+                flowing = [one for one in attempts if one.location.mirror == name and one.first_byte <= now]
                 for one in flowing:
                     if one.at == one.task.start:
-                        met.add(name)
-                        servers.answered(one.location, now, line.rtt)
-                    rate = min(line.capacity / len(flowing), line.cap)
+                        connected.add(name)
+                        registry.record_response(name, one.location.origin, now, path.rtt)
+                    rate = min(path.capacity / len(flowing), path.cap)
                     got = min(rate * self.step, one.task.end - one.at)
                     one.at += got
                     received[name] += got  # type: ignore[assignment]
                     if one.at >= one.task.end:
-                        tries.remove(one)
+                        attempts.remove(one)
                         self._held(file, one.task)
-                        self.brought[name] += one.task.size
-                        servers.brought(name, now, one.task.size, now - one.began)
-                        servers.delivered(one.location)
-            self._rescue(servers, backlog, file, tries)
-            assert now < 1e5, "it never ends"
+                        self.delivered[name] += one.task.size
+                        registry.record_throughput(name, now, one.task.size, now - one.began)
+                        one.location.deliver()
+                        registry.record_success(name)
+            self._reassign_slow_chunks(registry, queue, file, attempts)
+            assert now < 1e5, "the download does not end"
         self.seconds = now
         return self
 
     def _held(self, file: FileDownload, task: RangeTask) -> None:
-        assembly = file.assembly(task.chunk)
-        assembly.held += task.size
-        if assembly.complete:
-            file.missing.discard(task.chunk.index)
-            del file.assemblies[task.chunk.index]
+        index = task.chunk.index
+        last = file.assemblies[index].held + task.size == task.chunk.size
+        file.advance_chunk(index, ChunkEvent.LAST_PART_WRITTEN if last else ChunkEvent.PART_WRITTEN, task.size)
+        if last:
+            file.advance_chunk(index, ChunkEvent.COMMITTED)
 
-    def _rescue(self, servers: MirrorRegistry, backlog: TaskQueue, file: FileDownload, tries: list[_Try]) -> None:
-        """As Download.crawling and Lifecycle.rescue."""
-        if len(tries) >= self.connections or any(task.chunk.index not in file.assemblies for task in backlog):
+    def _reassign_slow_chunks(
+        self, registry: MirrorRegistry, queue: TaskQueue, file: FileDownload, attempts: list[_Attempt]
+    ) -> None:
+        """As the download does at its end."""
+        if len(attempts) >= self.connections or any(task.order[1] not in file.assemblies for task in queue):
             return
-        servers.running = Counter(one.location.location.mirror for one in tries)
+        _update_load(registry, attempts)
+        selector = registry.selector()
         for assembly in list(file.assemblies.values()):
-            mine = [one for one in tries if one.task.chunk == assembly.chunk]
-            if servers.too_slow(file, assembly, int(sum(one.at - one.task.start for one in mine))):
+            mine = [one for one in attempts if one.task.chunk == assembly.chunk]
+            if self._is_too_slow(selector, file, assembly, int(sum(one.at - one.task.start for one in mine))):
                 for one in mine:
-                    tries.remove(one)
-                backlog.drop_chunk(assembly.chunk)
-                del file.assemblies[assembly.chunk.index]
+                    attempts.remove(one)
+                queue.drop_chunk(assembly.chunk)
+                file.advance_chunk(assembly.chunk.index, ChunkEvent.WITHDRAWN)
                 self.wasted += assembly.held
-                backlog.push(replace(RangeTask.again(assembly.chunk), failures=1, avoid=assembly.mirror))
+                queue.push(replace(RangeTask.again(assembly.chunk), failures=1, avoid=assembly.mirror))
+
+    def _is_too_slow(
+        self, selector: MirrorSelector, file: FileDownload, assembly: ChunkAssembly, received: int
+    ) -> bool:
+        chunks = sum(one.mirror == assembly.mirror for one in file.assemblies.values())
+        size, left = assembly.chunk.size, assembly.chunk.size - assembly.held - received
+        return selector.should_reassign(file.options, assembly.mirror, chunks, size, left)
 
     @property
     def rate(self) -> float:
-        """Bytes per second of the whole."""
+        """Bytes per second of the download."""
         return self.size / self.seconds
 
-    def _due(self, file: FileDownload, tries: list[_Try]) -> Counter[str]:
-        """As Download._due."""
+    def _due(self, file: FileDownload, attempts: list[_Attempt]) -> Counter[str]:
+        """Bytes of begun chunks that have not arrived, by mirror."""
         due = Counter[str]()
         for assembly in file.assemblies.values():
             due[assembly.mirror] += assembly.chunk.size - assembly.held
-        for one in tries:
-            due[one.location.location.mirror] -= int(one.at - one.task.start)
+        for one in attempts:
+            due[one.location.mirror] -= int(one.at - one.task.start)
         return due
 
     def _next(
-        self, servers: MirrorRegistry, backlog: TaskQueue, file: FileDownload, now: float, tries: list[_Try]
+        self, registry: MirrorRegistry, queue: TaskQueue, file: FileDownload, now: float, attempts: list[_Attempt]
     ) -> tuple[RangeTask, LocationState] | None:
-        servers.due = self._due(file, tries)
-        if not servers.room:
+        _update_load(registry, attempts, self._due(file, attempts))
+        selector = registry.selector()
+        if not selector.has_capacity:
             return None
-        asks = Counter(one.location.origin for one in tries)
+        in_flight = Counter(one.location.origin for one in attempts)
 
         def taken(*, fair: bool) -> tuple[RangeTask, LocationState] | None:
-            found: list[LocationState] = []
+            found: list[str] = []
 
-            def may(task: RangeTask) -> bool:
-                location = servers.location_for(file, task, backlog.bytes, asks, fair=fair)
-                found.extend([location] if location is not None else [])
-                return location is not None
+            def may(task: FetchTask) -> bool:
+                mirror = selector.select(file.selection_request(task), queue.bytes, in_flight, fair=fair)
+                found.extend([mirror] if mirror is not None else [])
+                return mirror is not None
 
-            task = backlog.pop(now, may)
-            return (task, found[-1]) if task is not None else None
+            task = pop(queue, now, may)
+            return (task, file.at_mirror(found[-1])) if task is not None else None
 
         if (both := taken(fair=True) or taken(fair=False)) is None:
             return None
         task, location = both
-        part, rest = next_part(servers.mirror(location).concurrency, task, backlog.bytes)
+        part, rest = next_part(registry.states[location.mirror].concurrency, task, queue.bytes)
         if rest is not None:
-            backlog.push(rest, now)
+            queue.push(rest)
         return part, location
+
+
+def _update_load(registry: MirrorRegistry, attempts: list[_Attempt], due: Counter[str] | None = None) -> None:
+    running = Counter(one.location.mirror for one in attempts)
+    registry.update_load({name: Load(count) for name, count in running.items()}, registry.due if due is None else due)

@@ -1,4 +1,4 @@
-"""A simulator of network paths, driven by the download's own decisions (`engine.pacing`, `engine.download.range_task`):
+"""A simulator of network paths, driven by the download's own decisions (`engine.pacing`, `engine.download.tasks`):
 a download of gigabytes in a fraction of a second, on a simulated clock.
 
 What a path does to a stream, simplified: three round trips before the first byte on a new connection (TCP, TLS 1.3, the
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, sqrt
 
-from modelferry.engine.download.range_task import RangeTask, TaskQueue, next_part
+from modelferry.engine.download.task_queue import TaskQueue
+from modelferry.engine.download.tasks import RangeTask, next_part
 from modelferry.engine.pacing import (
     ConcurrencyController,
     Load,
@@ -29,6 +30,7 @@ from modelferry.engine.pacing import (
 from modelferry.http.backoff import backoff
 from modelferry.http.transport.throttle import MIN_STREAM_RATE
 from modelferry.manifest import chunks_of
+from unit.engine.task_queue_use import pop
 
 SEGMENT = 1448
 MB = 1e6
@@ -158,7 +160,7 @@ class Download:
         self.most = max(self.most, len(self._attempts))
 
     def _next(self) -> RangeTask | None:
-        task = self._queue.pop(self._now)
+        task = pop(self._queue, self._now)
         if not self.adaptive or (task is None and self._limited):
             return task
         if task is None:
@@ -178,7 +180,7 @@ class Download:
             return half
         part, rest = next_part(self._controller, task, self._queue.bytes)
         if rest is not None:
-            self._queue.push(rest, self._now)
+            self._queue.push(rest)
         return part
 
     def _streams(self) -> list[Stream]:
@@ -211,7 +213,7 @@ class Download:
         self._cut_off(one)
         self._done += int(one.at) - one.task.start
         rest = RangeTask(one.task.chunk, int(one.at), one.end, drops=one.task.drops + 1)
-        self._queue.push(rest, self._now)
+        self._queue.push(rest)
 
     def _cut_off(self, one: _Attempt) -> None:
         """A connection is closed: what is in flight is lost."""

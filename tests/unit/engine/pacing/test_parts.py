@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.engine.download.range_task import RangeTask, next_part
+from modelferry.engine.download.tasks import RangeTask, next_part
 from modelferry.engine.pacing import ConcurrencyController
 from modelferry.manifest import Chunk
 from unit.engine.pacing.measured import MIB, measured_controller
@@ -51,7 +51,6 @@ def test_what_needs_one_response_is_not_divided() -> None:
     for concurrency, task in [
         (ConcurrencyController.start(16), RangeTask.again(chunk())),
         (ConcurrencyController.start(16), RangeTask.of(chunk(), reopen=True)),
-        (ConcurrencyController.start(16), RangeTask(Chunk(0, 0, 0, 1 << 30), 0, 1 << 30, stream=True)),
         (ConcurrencyController.start(1), RangeTask.of(chunk())),
         (ConcurrencyController.start(16), RangeTask.of(Chunk(0, 0, 0, MIB + 100))),
     ]:

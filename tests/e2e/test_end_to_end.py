@@ -1,4 +1,4 @@
-"""The whole way: the example is applied, both nodes get the model, progress is seen, and inference pods read it."""
+"""The example end to end: both nodes get the model, the status shows the progress, and inference pods read it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from modelferry.resource import names
 from origin.certs import Leaf
 from origin.nginx import Nginx
 
-#: Streams of the example.
+#: The connections in the example.
 STREAMS = 16
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """What was seen on the way."""
+class Download:
+    """What was observed during the download."""
 
     kit: Kit
     served: Served
@@ -34,8 +34,8 @@ class Arrival:
 
 
 @pytest.fixture(scope="module")
-def arrival(installed: Platform, leaf: Leaf) -> Iterator[Arrival]:
-    """Consumers first, then the model of 1 GiB: about 30 s at 2 MiB/s a stream."""
+def download(installed: Platform, leaf: Leaf) -> Iterator[Download]:
+    """Create the consumers, then the model of 1 GiB, which takes about 30 s at 2 MiB/s per stream."""
     root, found = model(1024 * MIB)
     with (
         namespace(installed) as kit,
@@ -50,59 +50,61 @@ def arrival(installed: Platform, leaf: Leaf) -> Iterator[Arrival]:
             kit.wait_ready("chattts", timeout=240)
             for app in (GATED, WAITING):
                 kit.kubectl("rollout", "status", f"deployment/{app}", "--timeout=90s")
-        yield Arrival(kit, served, statuses, before)
+        yield Download(kit, served, statuses, before)
 
 
 def phases(kit: Kit) -> dict[str, str]:
-    """Phase of each consumer's pod."""
+    """The phase of each consumer's pod."""
     pods = kit.all("pods", f"app in ({GATED}, {WAITING})")
     return {pod["metadata"]["labels"]["app"]: pod["status"]["phase"] for pod in pods}
 
 
-def test_every_node_is_ready_and_labelled_with_the_revision(arrival: Arrival) -> None:
-    status = arrival.kit.status("chattts")
-    nodes = arrival.kit.platform.node_names
+def test_every_node_is_ready_and_labelled_with_the_revision(download: Download) -> None:
+    status = download.kit.status("chattts")
+    nodes = download.kit.platform.node_names
     assert status["nodes"] == {"total": len(nodes), "ready": len(nodes), "stalled": 0}
-    assert status["sizeBytes"] == arrival.served.size
+    assert status["sizeBytes"] == download.served.size
     assert status["checksum"] == "Verified"
-    key = names.ready_label(arrival.kit.namespace, "chattts")
-    assert {arrival.kit.node_label(node, key) for node in nodes} == {status["revision"]}
+    key = names.ready_label(download.kit.namespace, "chattts")
+    assert {download.kit.node_label(node, key) for node in nodes} == {status["revision"]}
 
 
-def test_progress_rose_in_the_status_at_least_five_times(arrival: Arrival) -> None:
-    amounts = [status.get("bytes", {}).get("done", 0) for status in arrival.statuses]
+def test_progress_increased_in_the_status_at_least_five_times(download: Download) -> None:
+    amounts = [status.get("bytes", {}).get("done", 0) for status in download.statuses]
     rises = [after for before, after in pairwise(amounts) if after > before]
     assert len(rises) >= 5
-    assert amounts == sorted(amounts), "progress went back"
+    assert amounts == sorted(amounts), "the progress decreased"
 
 
-def test_speed_eta_and_percent_were_shown_on_the_way(arrival: Arrival) -> None:
-    summaries = [status["summary"] for status in arrival.statuses if "summary" in status]
+def test_speed_eta_and_percent_were_shown_during_the_download(download: Download) -> None:
+    summaries = [status["summary"] for status in download.statuses if "summary" in status]
     assert any(re.fullmatch(r"[\d.]+MiB/s", summary.get("speed", "")) for summary in summaries)
     assert any(re.fullmatch(r"\d+s|\d+m\d+s", summary.get("eta", "")) for summary in summaries)
     assert {"0/2", "2/2"} <= {summary["nodes"] for summary in summaries} or len(summaries) > 5
 
 
-def test_both_consumers_were_pending_before(arrival: Arrival) -> None:
-    assert arrival.phases_before == {GATED: "Pending", WAITING: "Pending"}
+def test_both_consumers_were_pending_before_the_download(download: Download) -> None:
+    assert download.phases_before == {GATED: "Pending", WAITING: "Pending"}
 
 
 @pytest.mark.parametrize("app", [GATED, WAITING])
-def test_the_consumer_reads_the_right_digests(arrival: Arrival, app: str) -> None:
-    arrival.kit.wait("the consumer to have read it all", lambda: "ready\n" in arrival.kit.consumer_log(app)[-6:], 60)
-    log = arrival.kit.consumer_log(app)
-    for file in arrival.served.files:
+def test_the_consumer_reads_the_correct_content(download: Download, app: str) -> None:
+    download.kit.wait(
+        "the consumer to have read the model", lambda: "ready\n" in download.kit.consumer_log(app)[-6:], 60
+    )
+    log = download.kit.consumer_log(app)
+    for file in download.served.files:
         assert f"{file.sha256}  ./{file.path}" in log
 
 
-def test_no_byte_was_fetched_twice(arrival: Arrival) -> None:
-    copies = len(arrival.kit.platform.node_names)
-    probes = len(arrival.served.files)
-    assert arrival.served.sent() <= copies * arrival.served.size + probes
+def test_no_byte_was_fetched_twice(download: Download) -> None:
+    copies = len(download.kit.platform.node_names)
+    probes = len(download.served.files)
+    assert download.served.sent() <= copies * download.served.size + probes
 
 
-def test_the_columns_say_it_all(arrival: Arrival) -> None:
-    lines = arrival.kit.kubectl("get", "ma").splitlines()
+def test_kubectl_get_shows_all_columns(download: Download) -> None:
+    lines = download.kit.kubectl("get", "ma").splitlines()
     assert lines[0].split() == [
         "NAME",
         "REVISION",
@@ -118,20 +120,20 @@ def test_the_columns_say_it_all(arrival: Arrival) -> None:
     assert re.search(r"chattts +[0-9a-f]{12} +1\.0Gi +2/2 +100% +True +Ready on 2 nodes", lines[1])
 
 
-def test_the_turning_points_are_told_as_events(arrival: Arrival) -> None:
-    reasons = [reason for reason, _ in arrival.kit.events("chattts")]
+def test_the_milestones_are_reported_as_events(download: Download) -> None:
+    reasons = [reason for reason, _ in download.kit.events("chattts")]
     assert reasons[0] == "Resolved"
-    assert reasons.count("NodeReady") == len(arrival.kit.platform.node_names)
+    assert reasons.count("NodeReady") == len(download.kit.platform.node_names)
     assert reasons[-1] == "Ready"
 
 
-def test_a_finished_download_leaves_no_pod(arrival: Arrival) -> None:
-    assert arrival.kit.pods("chattts") == []
-    assert arrival.kit.pods("chattts", "resolve") == []
+def test_a_finished_download_leaves_no_pod(download: Download) -> None:
+    assert download.kit.pods("chattts") == []
+    assert download.kit.pods("chattts", "resolve") == []
 
 
-def test_nothing_is_written_to_a_settled_artifact_for_a_minute(arrival: Arrival) -> None:
-    kit = arrival.kit
+def test_the_artifact_is_not_written_for_a_minute_after_it_is_ready(download: Download) -> None:
+    kit = download.kit
     argv, environment = kit.platform.kubectl_argv(
         "-n", kit.namespace, "get", "ma", "chattts", "--watch-only", "-o", "json"
     )

@@ -32,7 +32,9 @@ async def test_a_public_server_does_not_lead_the_download_to_a_private_address(
         assert world.met == [45]
 
 
-async def test_nor_the_question_for_what_there_is(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_public_server_does_not_lead_the_resolution_to_a_private_address(
+    serve: Serve, world: World, data: bytes
+) -> None:
     async with serve({"a": data}, host="127.0.0.2") as inside, serve({}) as outside:
         outside.script.add(Rule(redirect=inside.url("a")))
         route = Route(client_context(world.ca_file), address_policy=only_localhost_is_public())

@@ -1,19 +1,15 @@
-"""The objects that the operator makes."""
+"""The pods that the operator creates."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelferry.controller.children import config_maps, pods, volumes
-from modelferry.controller.settings import Settings, from_environment
-from modelferry.errors import InvalidSpec
-from modelferry.manifest import codec
-from modelferry.resource.parse import load_artifact
+from modelferry.controller.settings import Settings
 from unit.controller.objects import MANIFEST, SETTINGS, document, observed
 
 ARTIFACT = observed().artifact
@@ -37,7 +33,7 @@ def test_a_pod_in_a_tenants_namespace_has_no_token_and_no_privilege(pod: dict[st
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_checkpoint_is_a_native_sidecar_that_is_up_before_fetch() -> None:
+def test_the_checkpoint_is_a_native_sidecar_that_starts_before_fetch() -> None:
     sidecar = pods.fetch_pod(ARTIFACT, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
@@ -54,7 +50,7 @@ HUB = {"secretRef": {"name": "hub"}}
         {"mirrors": [{"name": "m", "url": "https://m/{path}", "tls": {"clientCertificate": HUB}}]},
     ],
 )
-def test_secrets_are_mounted_into_resolve_and_fetch_alone(fields: dict[str, Any]) -> None:
+def test_secrets_are_mounted_into_resolve_and_fetch_only(fields: dict[str, Any]) -> None:
     artifact = observed(document(fields)).artifact
     mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/hub", "readOnly": True}
     fetch = pods.fetch_pod(artifact, SETTINGS, "node-0", 1)["spec"]
@@ -89,7 +85,7 @@ def connecting(body: dict[str, object] | None, settings: Settings) -> list[dict[
     return [pod["spec"]["containers"][0] for pod in found]
 
 
-def test_the_operators_proxy_goes_to_the_containers_that_connect() -> None:
+def test_containers_that_connect_get_the_operators_proxy() -> None:
     mount = {"name": "secret-0", "mountPath": "/etc/modelferry/secrets/egress", "readOnly": True}
     for container in connecting(None, PROXIED):
         assert container["env"] == [
@@ -101,10 +97,9 @@ def test_the_operators_proxy_goes_to_the_containers_that_connect() -> None:
     sidecar = pods.fetch_pod(ARTIFACT, PROXIED, "node-0", 1)["spec"]["initContainers"][0]
     assert "env" not in sidecar
     assert mount not in sidecar["volumeMounts"]
-    assert config_maps.input_name(ARTIFACT) != config_maps.input_name(observed(settings=PROXIED).artifact)
 
 
-def test_an_artifacts_own_proxy_replaces_all_of_the_operators() -> None:
+def test_an_artifacts_own_proxy_replaces_the_operators_completely() -> None:
     own = {"url": "http://own:3128", "auth": {"secretRef": {"name": "own"}}}
     for container in connecting(document({"transfer": {"proxy": own}}), PROXIED):
         assert "env" not in container
@@ -112,30 +107,6 @@ def test_an_artifacts_own_proxy_replaces_all_of_the_operators() -> None:
         assert [mount["mountPath"] for mount in container["volumeMounts"] if "secret" in mount["name"]] == [
             "/etc/modelferry/secrets/own"
         ]
-
-
-@pytest.mark.parametrize(
-    ("environment", "proxy"),
-    [
-        ({}, {}),
-        ({"no_proxy": "h"}, {}),
-        ({"HTTPS_PROXY": "p:1", "NO_PROXY": "h"}, {"https_proxy": "p:1", "no_proxy": "h"}),
-        (
-            {"MODELFERRY_PROXY": "http://p:1", "MODELFERRY_NO_PROXY": ".svc", "https_proxy": "http://q:2"},
-            {"http_proxy": "http://p:1", "https_proxy": "http://p:1", "no_proxy": ".svc"},
-        ),
-    ],
-)
-def test_the_charts_proxy_or_else_the_operators_own_environment(
-    environment: dict[str, str], proxy: dict[str, str]
-) -> None:
-    assert from_environment({"MODELFERRY_IMAGE": "i"} | environment).proxy == proxy
-
-
-def test_credentials_in_the_operators_environment_are_refused_since_pods_would_show_them() -> None:
-    with pytest.raises(InvalidSpec, match=r"https_proxy carries a user name .*chart's proxy\.secretName") as caught:
-        from_environment({"MODELFERRY_IMAGE": "i", "https_proxy": "http://me:planted-secret@p:1"})
-    assert "planted-secret" not in caught.value.message
 
 
 def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
@@ -146,54 +117,14 @@ def test_a_helper_runs_in_the_operators_namespace_on_any_node() -> None:
     assert helper["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
-def test_the_input_is_a_resource_that_the_command_line_reads(tmp_path: Path) -> None:
-    body = config_maps.input_map(ARTIFACT, SETTINGS)
-    file = tmp_path / "artifact.json"
-    file.write_text(body["data"][config_maps.ARTIFACT_KEY])
-    assert load_artifact(file).spec == ARTIFACT.spec
-
-
-def test_streams_change_the_input_but_only_the_source_changes_the_manifest() -> None:
-    other = observed(document({"transfer": {"connections": 4}})).artifact
-    assert config_maps.input_name(ARTIFACT) != config_maps.input_name(other)
-    assert config_maps.manifest_name(ARTIFACT) == config_maps.manifest_name(other)
-    files = [{"path": "a.bin", "url": "https://h/b.bin"}]
-    third = observed(document({"source": {"http": {"files": files}}})).artifact
-    assert config_maps.manifest_name(ARTIFACT) != config_maps.manifest_name(third)
-
-
-def test_a_manifest_of_an_older_format_is_not_read_but_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = config_maps.manifest_name(ARTIFACT)
-    monkeypatch.setattr(codec, "VERSION", codec.VERSION - 1)
-    assert config_maps.manifest_name(ARTIFACT) != now
-
-
-def test_the_trusted_authorities_reach_the_pods_that_connect() -> None:
+def test_pods_that_connect_get_the_trusted_authorities() -> None:
     settings = Settings("modelferry-system", "modelferry:test", trusted_ca="-----BEGIN CERTIFICATE-----")
     assert config_maps.input_map(ARTIFACT, settings)["data"][config_maps.CA_KEY] == settings.trusted_ca
     for pod in (pods.resolve_pod(ARTIFACT, settings, 1), pods.fetch_pod(ARTIFACT, settings, "n", 1)):
         assert "/etc/modelferry/input/ca.crt" in pod["spec"]["containers"][0]["args"]
 
 
-def test_only_the_readers_volume_asks_for_the_ready_label() -> None:
-    reader = volumes.reader_volume(ARTIFACT, SETTINGS, MANIFEST)["spec"]
-    writer = volumes.writer_volume(ARTIFACT, SETTINGS, MANIFEST)["spec"]
-    assert "speech.ready.modelferry.dev/chattts" in json.dumps(reader["nodeAffinity"])
-    assert "modelferry.dev" not in json.dumps(writer["nodeAffinity"])
-    assert reader["local"]["path"] == "/var/lib/modelferry/speech/chattts/current"
-    assert reader["mountOptions"] == ["ro"]
-
-
-def test_names_of_two_artifacts_never_collide() -> None:
-    one = observed(document(name="b-c", namespace="a")).artifact
-    two = observed(document(name="c", namespace="a-b")).artifact
-    assert (
-        volumes.writer_volume(one, SETTINGS, MANIFEST)["metadata"]["name"]
-        != volumes.writer_volume(two, SETTINGS, MANIFEST)["metadata"]["name"]
-    )
-
-
-def test_an_existing_claim_holds_the_model_under_the_artifacts_name() -> None:
+def test_an_existing_claim_contains_the_model_under_the_artifacts_name() -> None:
     artifact = observed(document({"storage": {"claim": {"name": "models"}}})).artifact
     spec = pods.fetch_pod(artifact, SETTINGS, "", 1)["spec"]
     assert spec["volumes"][-1]["persistentVolumeClaim"]["claimName"] == "models"

@@ -1,0 +1,32 @@
+"""The operator's settings, from its environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelferry.controller.settings import from_environment
+from modelferry.errors import InvalidSpec
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, {}),
+        ({"no_proxy": "h"}, {}),
+        ({"HTTPS_PROXY": "p:1", "NO_PROXY": "h"}, {"https_proxy": "p:1", "no_proxy": "h"}),
+        (
+            {"MODELFERRY_PROXY": "http://p:1", "MODELFERRY_NO_PROXY": ".svc", "https_proxy": "http://q:2"},
+            {"http_proxy": "http://p:1", "https_proxy": "http://p:1", "no_proxy": ".svc"},
+        ),
+    ],
+)
+def test_the_charts_proxy_or_else_the_operators_own_environment(
+    environment: dict[str, str], proxy: dict[str, str]
+) -> None:
+    assert from_environment({"MODELFERRY_IMAGE": "i"} | environment).proxy == proxy
+
+
+def test_credentials_in_the_operators_environment_are_rejected_since_pods_would_expose_them() -> None:
+    with pytest.raises(InvalidSpec, match=r"https_proxy carries a user name .*chart's proxy\.secretName") as caught:
+        from_environment({"MODELFERRY_IMAGE": "i", "https_proxy": "http://me:planted-secret@p:1"})
+    assert "planted-secret" not in caught.value.message
