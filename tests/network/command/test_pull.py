@@ -110,7 +110,7 @@ async def test_a_source_that_cannot_be_had_is_told_before_anything_is_fetched(
 
 
 async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_declared(world: World) -> None:
-    whole = (await world.pull("--json")).events("result")[0]["revision"]
+    published = (await world.pull("--json")).events("result")[0]["revision"]
     shutil.rmtree(world.target)
     file = world.write(
         lambda files: [
@@ -120,7 +120,7 @@ async def test_a_source_that_is_gone_is_not_missed_where_a_mirror_has_what_is_de
     with_mirror(file, world.origin.url("{path}"))
     done = await world.pull("--json")
     assert done.code == 0, done.err
-    assert done.events("result")[0]["revision"] == whole
+    assert done.events("result")[0]["revision"] == published
     assert world.current() == CONTENTS
 
 
