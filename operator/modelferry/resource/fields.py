@@ -72,9 +72,7 @@ class Fields:
         """The name at `key` of an object of `kind` (Secret, say)."""
         name = self.text(key, required=True)
         if name and not DNS_SUBDOMAIN.fullmatch(name):
-            self.add_error(
-                key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}"
-            )
+            self.add_error(key, f"must be a {kind}'s name: at most 253 of a-z, 0-9, '-' and '.', not {name[:60]!r}")
         return name
 
     def number(self, key: str, default: int | None, low: int, high: int) -> int | None:

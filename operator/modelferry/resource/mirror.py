@@ -1,4 +1,4 @@
-"""``spec.mirrors``: other servers that have the same files, and where the source stands among them."""
+"""``spec.mirrors``: other servers that have the same files, and the rank of the source among them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def ready_label(namespace: str, artifact: str) -> str:
 
 
 def copy_label(namespace: str, artifact: str) -> str:
-    """The node label that says that a directory may stand there, and since which boot it is known to be whole."""
+    """The node label of a directory that may exist, with the boot in which its copy was verified."""
     return f"{namespace}.copy.{GROUP}/{artifact}"
 
 

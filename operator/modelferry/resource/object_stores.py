@@ -31,7 +31,7 @@ class S3Source:
     """The objects of ``bucket`` below ``prefix``, a directory; empty: all of it.
 
     ``endpoint``: the store's URL without a path; empty: Amazon's in ``region``. ``style``: one of `STYLES`; empty:
-    virtual at Amazon where the bucket's name can stand in a certificate's wildcard, path elsewhere. ``include`` and
+    virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
     ``exclude`` are patterns of paths below the prefix. ``service_account``: the pods run as it, to be given the web
     identity of its role; empty: none.
     """

@@ -33,7 +33,7 @@ class BundleReference:
 class TLS:
     """How servers are trusted. ``pins`` are ``sha256/BASE64`` of certificates or of their keys, one of which must match
     beside the ordinary verification; ``ca`` is trusted beside the system's authorities. ``client``: the Secret with
-    the certificate that is shown where a server asks who we are."""
+    the certificate that authenticates the client to a server."""
 
     allow_plain_http: bool = False
     min_version: str = "1.3"

@@ -51,8 +51,8 @@ def test_a_window_past_midnight_is_of_the_day_on_which_it_begins() -> None:
 
 
 def test_the_same_time_twice_is_a_whole_day() -> None:
-    whole = Window(time(0), time(0), 0)
-    assert all(holds(whole, f"2026-07-06T{hour:02d}:30") for hour in range(24))
+    all_day = Window(time(0), time(0), 0)
+    assert all(holds(all_day, f"2026-07-06T{hour:02d}:30") for hour in range(24))
 
 
 def test_a_time_that_the_clocks_skip_is_read_by_the_offset_before() -> None:
@@ -98,13 +98,13 @@ def test_windows_that_never_change_have_no_end() -> None:
 
 
 def test_a_pause_says_until_when_and_why() -> None:
-    told = Limits(1000, (DAY,)).at(at("2026-07-06T10:00"))
-    assert told == EffectiveLimit(0, "until 18:00 (window Mon-Fri 08:00-18:00 Europe/Berlin)")
+    limit = Limits(1000, (DAY,)).at(at("2026-07-06T10:00"))
+    assert limit == EffectiveLimit(0, "until 18:00 (window Mon-Fri 08:00-18:00 Europe/Berlin)")
 
 
 def test_an_end_on_another_day_names_it() -> None:
-    told = Limits(None, (NIGHT,)).at(at("2026-07-10T23:00"))
-    assert told == EffectiveLimit(1000, "limited to 8 kbit/s until Sat 06:00 (window Fri 22:00-06:00 UTC)")
+    limit = Limits(None, (NIGHT,)).at(at("2026-07-10T23:00"))
+    assert limit == EffectiveLimit(1000, "limited to 8 kbit/s until Sat 06:00 (window Fri 22:00-06:00 UTC)")
 
 
 def test_outside_of_all_windows_the_bandwidth_holds() -> None:
