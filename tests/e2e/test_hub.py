@@ -132,7 +132,7 @@ def test_a_gated_repository_is_ready_at_its_commit_and_only_the_hub_receives_the
 def test_without_a_token_a_gated_repository_is_reported_with_the_remedy(kit: Kit, hubs: Hubs) -> None:
     kit.apply(wanted("gated", hubs.source()))
     said = kit.wait_stalled("gated", "GatedRepo")
-    assert f"is gated, and this client is not let in; ask for access at {hubs.hub.base}/acme/speech" in said
+    assert f"is gated, and this client has no access; ask for access at {hubs.hub.base}/acme/speech" in said
     assert "spec.auth" in said
 
 
@@ -144,7 +144,7 @@ def test_missing_repositories_and_revisions_are_distinguished_without_showing_th
     kit.apply(wanted("patterns", {"huggingFace": {**hubs.source()["huggingFace"], "include": ["*.bin"]}}, **with_token))
     assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
     assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
-    assert "include (*.bin) takes 0" in kit.wait_stalled("patterns", "InvalidSpec")
+    assert "include (*.bin) matches 0" in kit.wait_stalled("patterns", "InvalidSpec")
     assert [name for name, text in readable_output(kit).items() if found_in(text, PLANTED)] == []
 
 

@@ -129,7 +129,7 @@ async def test_patterns_without_a_match_are_reported_with_the_existing_files() -
             await resolved(hub, include="*.safetensor *.json", exclude="tokenizer*")
     assert caught.value.message == (
         f"spec.source.huggingFace: none of the 5 files of acme/speech at {SPEECH.commit[:12]} is left; include"
-        " (*.safetensor, *.json) takes 1; exclude (tokenizer*) leaves out 1 of them; the repository has README.md,"
+        " (*.safetensor, *.json) matches 1; exclude (tokenizer*) leaves out 1 of them; the repository has README.md,"
         " asset/gpt/model-00001-of-00001.safetensors, config/path with space+.yaml, empty, tokenizer.json; correct the"
         " patterns"
     )
@@ -170,7 +170,7 @@ async def test_a_list_with_circular_pages_is_not_followed_forever() -> None:
         (Repo(FILES, private=True), TOKEN, {}, NotFound, "RepositoryNotFound", "or it is private"),
         (Repo(FILES, gated=True), "", {}, Denied, "GatedRepo", "401 .*is gated.*ask for access at .*/acme/speech"),
         (Repo(FILES, gated=True), TOKEN, {}, Denied, "GatedRepo", "403 .*token of the account that has it"),
-        (SPEECH, "hf_wrong", {}, Denied, "TokenRefused", "does not know the token; give a valid one"),
+        (SPEECH, "hf_wrong", {}, Denied, "TokenRefused", "does not accept the token; give a valid one"),
     ],
 )
 async def test_each_refusal_has_a_reason_and_a_remedy(

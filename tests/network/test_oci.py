@@ -109,7 +109,7 @@ async def test_an_index_with_one_manifest_is_followed(registry: RegistryStore, w
     manifest = await resolved(world, source(registry, "models/tts:index"), LOGIN)
     assert digest.removeprefix("sha256:").startswith(manifest.revision)
     registry.push_manifest("models/tts", "two", index | {"manifests": [inner, inner]})
-    with pytest.raises(InvalidSpec, match=r"index of 2 manifests .*name the one that is wanted by @sha256"):
+    with pytest.raises(InvalidSpec, match=r"index of 2 manifests .*name one of them by @sha256"):
         await resolved(world, source(registry, "models/tts:two"), LOGIN)
 
 
@@ -156,7 +156,7 @@ async def _until_refused(world: World, registry: RegistryStore, shown: dict[str,
         ("models/tts:v9", LOGIN, "TagMissing", "there is no tag 'v9'; correct reference; there is .*v1"),
         (f"models/tts@sha256:{'0' * 64}", LOGIN, "ManifestMissing", "there is no manifest 'sha256:0000"),
         ("models/none:v1", LOGIN, "RepositoryMissing", "has no repository 'models/none'; correct reference"),
-        ("models/tts:v1", None, "Denied", "let the user of spec.auth pull 'models/tts', or give one that may"),
+        ("models/tts:v1", None, "Denied", "allow the user of spec.auth to pull 'models/tts', or give one that may"),
         (
             "models/tts:v1",
             LOGIN | {"password": "planted-x"},
@@ -196,7 +196,7 @@ async def test_a_token_server_that_the_secret_does_not_list_gets_no_password(
 
 
 async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore, world: World) -> None:
-    with pytest.raises(Denied, match="401 Unauthorized: let the user"):
+    with pytest.raises(Denied, match="401 Unauthorized: allow the user"):
         await resolved(world, source(walled), LOGIN | {"password": "planted-x"})
 
 

@@ -132,7 +132,7 @@ async def test_servers_with_limited_features_are_supported(origin: HostileOrigin
 async def test_a_size_that_the_server_does_not_send_must_be_declared(origin: HostileOrigin) -> None:
     origin.script.add(Rule(content_range="bytes 0-0/*"))
     assert (await entry(origin, size=1000)).size == 1000
-    with pytest.raises(ServerMisbehaves, match="does not tell the file's length; declare it as size"):
+    with pytest.raises(ServerMisbehaves, match="does not report the file's length; declare it as size"):
         await entry(origin)
 
 

@@ -21,7 +21,7 @@ from modelferry.cli.reporters import print_event
 from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
 from modelferry.engine.maintenance.repair import RepairResult, locked, repair
-from modelferry.engine.maintenance.revision_check import FileReport, Report, verify
+from modelferry.engine.maintenance.revision_check import FileReport, RevisionReport, verify
 from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.http.client import HTTPClient
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _verify_and_repair(args: argparse.Namespace) -> int:
-    # Report an invalid file before reading gigabytes.
+    # RevisionReport an invalid file before reading gigabytes.
     artifact = load_artifact(args.repair)
     bandwidth_limiter.configured_limits(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
@@ -85,7 +85,7 @@ def _verify_and_repair(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _repair(args: argparse.Namespace, spec: Spec, report: Report) -> RepairResult:
+async def _repair(args: argparse.Namespace, spec: Spec, report: RevisionReport) -> RepairResult:
     transfer = spec.transfer
     routes = source_route.routes_from_arguments(spec, args)
     routes, source = source_route.add_mirrors(routes, spec, args, await resolve_manifest(spec, routes))
@@ -97,7 +97,7 @@ async def _repair(args: argparse.Namespace, spec: Spec, report: Report) -> Repai
         return await repair(args.directory, report, source, http_client, settings)
 
 
-def _verify(directory: Path) -> Report:
+def _verify(directory: Path) -> RevisionReport:
     # Only for the progress bar: `verify` reads the marker again, and checks it.
     total = None
     with suppress(OSError, ValueError):
@@ -109,23 +109,23 @@ def _verify(directory: Path) -> Report:
         return verify(directory, on_bytes=lambda count: bar.advance(task, count))
 
 
-def _fields(report: Report) -> dict[str, Any]:
+def _fields(report: RevisionReport) -> dict[str, Any]:
     return {"ok": report.ok, "bytes": report.bytes} | asdict(report)
 
 
-def _intact(report: Report) -> str:
+def _intact(report: RevisionReport) -> str:
     files = count_text(len(report.files), "file")
     return f"modelferry: {report.revision}: {files}, {size_text(report.bytes)}, all intact"
 
 
-def _damage(directory: Path, report: Report) -> str:
+def _damage(directory: Path, report: RevisionReport) -> str:
     return (
         f"{directory}: {len(report.damaged)} of {count_text(len(report.files), 'file')} differ from what was verified:"
         f" {_damaged_files(report)}. Check the disk, then fetch the damaged chunks again with --repair FILE.yaml"
     )
 
 
-def _damaged_files(report: Report) -> str:
+def _damaged_files(report: RevisionReport) -> str:
     bad = report.damaged
     files = [_damaged_file(file) for file in bad[:10]]
     return "; ".join(files + ([f"and {len(bad) - 10} more"] if len(bad) > 10 else []))

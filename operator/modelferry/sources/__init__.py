@@ -1,4 +1,4 @@
-"""``spec.source`` into a Manifest, pinned to one revision.
+"""Resolves ``spec.source`` to a Manifest, pinned to one revision.
 
 A new source is one module with an ``async def resolve(source, client) -> Manifest``, and one line in ``_RESOLVERS``.
 """
@@ -29,20 +29,20 @@ _RESOLVERS: dict[type, Callable[[Any, SourceClient], Awaitable[Manifest]]] = {
 async def resolve(
     source: Source, routes: Routes, *, allow_plain_http: bool = False, mirrored: bool = False
 ) -> Manifest:
-    """Ask `source` what there is, and pin it.
+    """The manifest of `source` as it is now.
 
-    `routes` says how its servers are reached. `mirrored`: the files are to be had elsewhere too, so a source that has
-    nothing to tell is not asked, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceError: NotFound,
+    `routes`: how its servers are reached. `mirrored`: there are mirrors; so if `source` declares size and digest of
+    every file, it is not requested, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceError: NotFound,
     Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
-    spared = source if mirrored and isinstance(source, HTTPSource) else None
-    if spared and (declared := http_files.declared(spared)):
+    optional = source if mirrored and isinstance(source, HTTPSource) else None
+    if optional and (declared := http_files.declared(optional)):
         return declared
     try:
         async with SourceClient(routes.for_mirror(SOURCE), allow_plain_http=allow_plain_http) as client:
             return await _RESOLVERS[type(source)](source, client)
     except (SourceUnavailable, UnknownHost) as error:
-        if not spared:
+        if not optional:
             raise
-        way_out = "With size and sha256 or md5 of every file in spec.source.http.files, the mirrors do without it"
-        raise type(error)(f"{error.message}. {way_out}", reason=error.reason, file=error.file) from error
+        remedy = "With size and sha256 or md5 of every file in spec.source.http.files, the mirrors do without it"
+        raise type(error)(f"{error.message}. {remedy}", reason=error.reason, file=error.file) from error

@@ -1,4 +1,4 @@
-"""Asking for many files at once, and telling all that went wrong in one error."""
+"""Resolves many files at once, and reports all that failed in one error."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from modelferry.errors import SourceError, Stalled, UserError
 from modelferry.manifest import FileEntry
 
 
-async def bounded_gather(asked: Iterable[Coroutine[Any, Any, FileEntry]]) -> tuple[FileEntry, ...]:
-    """The results of all of `asked`. Where some fail, the first one's error, with the number of the others."""
+async def bounded_gather(resolving: Iterable[Coroutine[Any, Any, FileEntry]]) -> tuple[FileEntry, ...]:
+    """The results of all of `resolving`, whose requests `SourceClient` bounds. Where some fail, raises the first one's
+    error, with the number of the others."""
     entries: list[FileEntry] = []
-    faults: list[Stalled] = []
-    for result in await asyncio.gather(*asked, return_exceptions=True):
+    errors: list[Stalled] = []
+    for result in await asyncio.gather(*resolving, return_exceptions=True):
         match result:
             case FileEntry():
                 entries.append(result)
             case UserError() | SourceError():
-                faults.append(result)
+                errors.append(result)
             case _:
                 raise result
-    if faults:
-        raise _one(faults)
+    if errors:
+        raise _combined(errors)
     return tuple(entries)
 
 
-def _one(faults: list[Stalled]) -> Stalled:
-    first, others = faults[0], len(faults) - 1
+def _combined(errors: list[Stalled]) -> Stalled:
+    first, others = errors[0], len(errors) - 1
     if not others:
         return first
     files = "1 other file" if others == 1 else f"{others} other files"

@@ -1,7 +1,8 @@
-"""The source ``http``: files named one by one, or by a checksum list. Each is asked for its first byte, which tells
-its size and ETag; none where mirrors have the files and nothing is left to learn.
+"""The source ``http``: files named one by one, or by a checksum list. A request for the first byte of each returns its
+size and ETag; there is none if mirrors have the files and everything is declared.
 
-A ranged GET, for HEAD is refused or answered wrongly by too many servers (row 28 of the catalogue of hostile servers).
+By GET with a range, because too many servers refuse HEAD or answer it wrongly (`HeadUnreliable` in
+docs/hostile-servers.md).
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _LONGEST_LIST = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server tells of a file: ``size`` in bytes (None: it does not say) and its strong ETag (or empty)."""
+    """What a server reports about a file: ``size`` in bytes (None: unknown) and its strong ETag (or empty)."""
 
     size: int | None
     validator: str
 
 
 async def resolve(source: HTTPSource, client: SourceClient) -> Manifest:
-    """The manifest of `source`; every file is asked for. Raises what `modelferry.sources.resolve` lists."""
+    """The manifest of `source`; each file is requested. Raises what `modelferry.sources.resolve` lists."""
     files = source.files or await _listed(source.manifest_url, client)
     return _pinned(await bounded_gather(_entry(file, client) for file in files))
 
 
 def declared(source: HTTPSource) -> Manifest | None:
-    """The manifest of `source` where it needs no asking: the size and digest of all its files are declared. Raises
+    """The manifest of `source`, if the size and digest of all its files are declared; else None. Raises
     InvalidSpec."""
     entries = [
         FileEntry(file.path, file.size, file.digest, _locations(file))
@@ -50,9 +51,9 @@ def declared(source: HTTPSource) -> Manifest | None:
 
 
 def facts_of(head: Head, file: str) -> Facts:
-    """Read the answer to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is none to trust."""
+    """Read the response to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is not valid."""
     if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise _misbehaves(head, file, "it is compressed although that was refused")
+        raise _misbehaves(head, file, "it is compressed although identity was requested")
     validator = head.validator
     if head.status == 200 and "content-range" not in head.headers:
         length = head.headers.get("content-length", "")
@@ -66,7 +67,7 @@ def facts_of(head: Head, file: str) -> Facts:
     if head.status == 416 and size == "0":
         return Facts(0, validator)
     if head.status == 416 or start is None or int(start) != 0:
-        raise _misbehaves(head, file, "it is not about the first byte, which was asked for")
+        raise _misbehaves(head, file, "it is not about the first byte, which was requested")
     return Facts(None if size == "*" else int(size), validator)
 
 
@@ -78,7 +79,9 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
     try:
         return files_of(body.decode(), url)
     except UnicodeDecodeError as error:
-        raise InvalidSpec(f"spec.source.http.manifestURL: {redact_url(url)} is not text") from error
+        raise InvalidSpec(
+            f"spec.source.http.manifestURL: {redact_url(url)} is not text; give a list that sha256sum wrote"
+        ) from error
 
 
 async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
@@ -93,7 +96,7 @@ async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
     size = facts.size if file.size is None else file.size
     if size is None:
         raise ServerMisbehaves(
-            f"{file.path}: {redact_url(file.url)}: the server does not tell the file's length; declare it as size",
+            f"{file.path}: {redact_url(file.url)}: the server does not report the file's length; declare it as size",
             file=file.path,
         )
     return FileEntry(file.path, size, file.digest, _locations(file), validator="" if file.digest else facts.validator)

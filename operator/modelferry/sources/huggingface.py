@@ -1,8 +1,8 @@
 """The source ``huggingFace``: a repository of a Hugging Face Hub or of a mirror of it, pinned to a commit.
 
-The Hub is asked for the commit (``GET /api/models/REPO/revision/REVISION``), for its files
-(``GET /api/models/REPO/tree/COMMIT?recursive=true``, page by page), and for one byte of one file, since everybody may
-list a gated repository. Large files have their SHA-256 there (Git LFS), small ones Git's own SHA-1 over the content.
+Requests to the Hub: the commit (``GET /api/models/REPO/revision/REVISION``), its files
+(``GET /api/models/REPO/tree/COMMIT?recursive=true``, page by page), and one byte of one file, since anyone may list a
+gated repository. Large files have their SHA-256 there (Git LFS), small ones Git's own SHA-1 over the content.
 huggingface_hub 2.4.0 is the reference: its `hf_api.list_repo_tree`, `utils._http.hf_raise_for_status`.
 """
 
@@ -18,20 +18,20 @@ from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import GIT_SHA1
 from modelferry.resource.source import HuggingFaceSource
-from modelferry.sources.repository import COMMIT, chosen, commit_or_none, manifest_of, misbehaves, read_json
+from modelferry.sources.repository import COMMIT, commit_or_none, hub_error, manifest_of, read_json, select_paths
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import redact_url
 
-_WHERE = "spec.source.huggingFace"
+_FIELD = "spec.source.huggingFace"
 #: Bytes: a page of 1,000 files has 300 kB, a repository's card with 2,000 files as much again.
-_LONGEST_ANSWER = 16 * 1024 * 1024
+_MAX_RESPONSE = 16 * 1024 * 1024
 #: Pages, of 1,000 entries at the Hub: 100,000 files, so that a list without an end ends here.
 _MAX_PAGES = 100
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="next"')
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """A file of the tree."""
 
     path: str
@@ -44,16 +44,16 @@ async def resolve(source: HuggingFaceSource, client: SourceClient) -> Manifest:
     hub = Hub(source, client)
     commit = await hub.commit()
     listed = await hub.tree(commit)
-    paths = set(chosen(source, _WHERE, commit, [file.path for file in listed]))
+    paths = set(select_paths(source, _FIELD, commit, [file.path for file in listed]))
     wanted = [file for file in listed if file.path in paths]
-    # The largest: a repository's small files may be shown to anybody.
+    # The largest: a repository's small files may be public.
     await hub.probe(commit, max(wanted, key=lambda file: file.size))
     entries = [FileEntry(file.path, file.size, file.digest, (hub.location(commit, file.path),)) for file in wanted]
-    return manifest_of(source, commit, entries, whole=len(wanted) == len(listed))
+    return manifest_of(source, commit, entries, complete=len(wanted) == len(listed))
 
 
 class Hub:
-    """Questions to one Hub about one repository."""
+    """The API of one Hub for one repository."""
 
     def __init__(self, source: HuggingFaceSource, client: SourceClient) -> None:
         self._source, self._client = source, client
@@ -61,91 +61,91 @@ class Hub:
         self._files = source.endpoint + ("/datasets" if source.repo_type == "dataset" else "") + f"/{source.repo}"
 
     async def commit(self) -> str:
-        """The commit that the revision is now."""
+        """The commit that the revision names now."""
         revision = self._source.revision
         head, body = await self._get(f"{self._api}/revision/{quote(revision, safe='')}")
         commit = commit_or_none(read_json(head, body, self._source.repo, dict).get("sha"))
         if commit is None:
-            raise misbehaves(head, self._source.repo, "it names no commit")
+            raise hub_error(head, self._source.repo, "it names no commit")
         if COMMIT.fullmatch(revision) and commit != revision:
-            raise misbehaves(head, self._source.repo, f"it has commit {commit} where {revision} was asked for")
+            raise hub_error(head, self._source.repo, f"it has commit {commit} where {revision} was requested")
         return commit
 
-    async def tree(self, commit: str) -> list[Listed]:
+    async def tree(self, commit: str) -> list[ListedFile]:
         """All files of `commit`."""
         first = f"{self._api}/tree/{commit}"
-        query, found, asked = "recursive=true&expand=false", list[Listed](), set[str]()
-        while len(asked) < _MAX_PAGES:
-            asked.add(query)
+        query, found, pages = "recursive=true&expand=false", list[ListedFile](), set[str]()
+        while len(pages) < _MAX_PAGES:
+            pages.add(query)
             head, body = await self._get(f"{first}?{query}")
             found += self._page(head, read_json(head, body, self._source.repo, list))
             following = _NEXT.search(head.headers.get("link", ""))
             if following is None:
                 return found
-            # The query alone: a mirror may hand on the Hub's own address, which is not the one that was asked for.
+            # The query alone: a mirror may return the Hub's own address, which is not the configured one.
             query = urlsplit(following[1]).query
-            if query in asked:
-                raise misbehaves(
-                    head, self._source.repo, f"page {len(asked)} of its list of files leads back to another"
+            if query in pages:
+                raise hub_error(
+                    head, self._source.repo, f"page {len(pages)} of its list of files leads back to another"
                 )
         raise InvalidSpec(
-            f"{_WHERE}.repo: {self._source.repo} at {commit[:12]} has more than {len(found)} files (its list goes on"
-            f" after {_MAX_PAGES} pages, the most that are read); give a repository with fewer, or list the files that"
-            " are wanted in spec.source.http.files"
+            f"{_FIELD}.repo: {self._source.repo} at {commit[:12]} has more than {len(found)} files (its list goes on"
+            f" after {_MAX_PAGES} pages, the most that are read); use a repository with fewer, or list the files"
+            " one by one in spec.source.http.files"
         )
 
-    async def probe(self, commit: str, file: Listed) -> None:
-        """Ask for the first byte of `file`: who may list it may still not be let in."""
+    async def probe(self, commit: str, file: ListedFile) -> None:
+        """Request the first byte of `file`: a client that may list it may still not be allowed to read it."""
         url = self.location(commit, file.path).url
-        await self._client.head(url, file.path, {"Range": "bytes=0-0"}, explain=self._refusal)
+        await self._client.head(url, file.path, {"Range": "bytes=0-0"}, explain=self._explain)
 
     def location(self, commit: str, path: str) -> Location:
         """Where the Hub has a file; it redirects to a signed URL that soon expires."""
         return Location(f"{self._files}/resolve/{commit}/{quote(path)}")
 
     async def _get(self, url: str) -> tuple[Head, bytes]:
-        return await self._client.get(url, self._source.repo, limit=_LONGEST_ANSWER, explain=self._refusal)
+        return await self._client.get(url, self._source.repo, limit=_MAX_RESPONSE, explain=self._explain)
 
-    def _page(self, head: Head, items: Sequence[Any]) -> list[Listed]:
+    def _page(self, head: Head, items: Sequence[Any]) -> list[ListedFile]:
         try:
             return [_listed(item) for item in items if item["type"] == "file"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = f"an entry of the list of files is unreadable ({type(error).__name__})"
-            raise misbehaves(head, self._source.repo, why) from error
+            raise hub_error(head, self._source.repo, why) from error
 
-    def _refusal(self, head: Head, body: bytes) -> Stalled | None:
-        """What the Hub means, by X-Error-Code: it answers 401 to many things."""
+    def _explain(self, head: Head, body: bytes) -> Stalled | None:
+        """The error that X-Error-Code means: the Hub answers 401 to many things."""
         source = self._source
         if not head.url.startswith(f"{source.endpoint}/"):
             return None
         code = head.headers.get("x-error-code", "")
         message = head.headers.get("x-error-message", "")
-        at, repo = f"{_WHERE}: {redact_url(head.url)}: {head}", f"{source.repo_type} {source.repo}"
+        at, repo = f"{_FIELD}: {redact_url(head.url)}: {head}", f"{source.repo_type} {source.repo}"
         if message.startswith("Invalid credentials"):
-            says = "the Hub does not know the token; give a valid one in the Secret of spec.auth (key token)"
-            return Denied(f"{at}: {says}", reason="TokenRefused", file=source.repo)
+            cause = "the Hub does not accept the token; give a valid one in the Secret of spec.auth (key token)"
+            return Denied(f"{at}: {cause}", reason="TokenRefused", file=source.repo)
         if code == "GatedRepo":
-            says = (
-                f"{repo} is gated, and this client is not let in; ask for access at {self._files}, and give a token of"
+            cause = (
+                f"{repo} is gated, and this client has no access; ask for access at {self._files}, and give a token of"
                 " the account that has it by spec.auth (a Secret with the key token)"
             )
-            return Denied(f"{at}: {says}", reason="GatedRepo", file=source.repo)
+            return Denied(f"{at}: {cause}", reason="GatedRepo", file=source.repo)
         if code == "RevisionNotFound":
-            says = f"{repo} has no branch, tag or commit {source.revision!r}; correct {_WHERE}.revision"
-            return NotFound(f"{at}: {says}", reason="RevisionNotFound", file=source.repo)
+            cause = f"{repo} has no branch, tag or commit {source.revision!r}; correct {_FIELD}.revision"
+            return NotFound(f"{at}: {cause}", reason="RevisionNotFound", file=source.repo)
         if code == "RepoNotFound" or (not code and head.status == 401):
-            says = (
+            cause = (
                 f"there is no {repo} on {redact_url(source.endpoint)}, or it is private; correct repo or repoType, or"
                 " give a token that may read it by spec.auth (a Secret with the key token)"
             )
-            return NotFound(f"{at}: {says}", reason="RepositoryNotFound", file=source.repo)
+            return NotFound(f"{at}: {cause}", reason="RepositoryNotFound", file=source.repo)
         if message.startswith("Access to this resource is disabled"):
             return Denied(f"{at}: the Hub has disabled {repo}; see its page", reason="RepositoryDisabled")
         return None
 
 
-def _listed(item: Any) -> Listed:
+def _listed(item: Any) -> ListedFile:
     path, size, large = item["path"], item["size"], item.get("lfs")
     if not isinstance(path, str) or not isinstance(size, int) or size < 0:
         raise TypeError
-    return Listed(path, size, Digest("sha256", large["oid"]) if large else Digest(GIT_SHA1, item["oid"]))
+    return ListedFile(path, size, Digest("sha256", large["oid"]) if large else Digest(GIT_SHA1, item["oid"]))

@@ -12,17 +12,17 @@ from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryErr
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.resource.object_stores import OCISource
 from modelferry.resource.source import MAX_FILES
-from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, read
+from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, parse_manifest
 from modelferry.sources.source_client import Head, SourceClient
 
-#: Bytes of a manifest: what registries take (the specification asks for 4 MiB).
-_LONGEST = 4 * 1024 * 1024
-#: Hex digits of a manifest's digest that make the revision: a label's value has 63 characters at most, and the whole
-#: is one more; a Git commit's length is enough.
+#: Bytes of a manifest: what registries accept (the specification requires 4 MiB).
+_MAX_MANIFEST = 4 * 1024 * 1024
+#: Hex digits of a manifest's digest in the revision: a label's value has 63 characters at most, and the digest has one
+#: more; a Git commit's length is enough.
 _REVISION_LENGTH = 40
 
-#: How many tags an error shows.
-_TAGS_SHOWN = 10
+#: How many tags an error lists.
+_TAGS_LISTED = 10
 _NO_REPOSITORY = "RepositoryMissing"
 
 
@@ -36,51 +36,51 @@ async def resolve(source: OCISource, client: SourceClient) -> Manifest:
             f"{source}: an index within an index; name a manifest by @sha256:…", reason="UnsupportedMediaType"
         )
     if len(found) > MAX_FILES:
-        raise InvalidSpec(f"{source}: {len(found)} files, and {MAX_FILES} is the most")
+        raise InvalidSpec(f"{source}: {len(found)} files, and {MAX_FILES} is the maximum; push fewer")
     files = tuple(sorted((_entry(source, layer) for layer in found), key=lambda file: file.path))
     try:
         return Manifest(digest.removeprefix("sha256:")[:_REVISION_LENGTH], files)
     except ValueError as error:
-        raise InvalidSpec(f"{source}: {error}; push it anew") from error
+        raise InvalidSpec(f"{source}: {error}; push it again") from error
 
 
-async def _manifest(source: OCISource, wanted: str, client: SourceClient) -> tuple[str, tuple[Layer, ...] | str]:
-    """The digest of what `wanted`, a tag or a digest, names, and what is in it."""
+async def _manifest(source: OCISource, reference: str, client: SourceClient) -> tuple[str, tuple[Layer, ...] | str]:
+    """The digest of the manifest that `reference`, a tag or a digest, names, and its content."""
     name = str(source)
     try:
         head, body = await client.get(
-            f"{source.base}/manifests/{wanted}",
+            f"{source.base}/manifests/{reference}",
             name,
-            limit=_LONGEST,
+            limit=_MAX_MANIFEST,
             headers={"Accept": ACCEPTED},
-            explain=lambda head, body: error_of(source, wanted, head, body),
+            explain=lambda head, body: registry_error(source, reference, head, body),
         )
     except NotFound as error:
-        raise await _instead(source, error, client) from error
+        raise await _not_found(source, error, client) from error
     if head.status != 200:
         raise ServerMisbehaves(f"{name}: {head} to a GET of a manifest; is this a registry?")
     digest = digest_of(body)
-    declared = wanted if wanted.startswith("sha256:") else head.headers.get("docker-content-digest", digest)
+    declared = reference if reference.startswith("sha256:") else head.headers.get("docker-content-digest", digest)
     if declared != digest:
         raise DigestMismatch(
-            f"{name}: the manifest that came is {digest}, and not {declared[:80]}: something on the way changes it; ask"
+            f"{name}: the manifest is {digest}, and not {declared[:80]}: something on the way changes it; ask"
             " the registry's operator"
         )
-    return digest, read(body, head.headers.get("content-type", ""), name)
+    return digest, parse_manifest(body, head.headers.get("content-type", ""), name)
 
 
-async def _instead(source: OCISource, error: NotFound, client: SourceClient) -> NotFound:
-    """`error`, with the tags that there are; or that there is no such repository, which some registries tell only who
-    asks for them."""
+async def _not_found(source: OCISource, error: NotFound, client: SourceClient) -> NotFound:
+    """`error`, with the tags that exist; or that there is no such repository, which some registries report only to a
+    request for its tags."""
     name = str(source)
     try:
         _, body = await client.get(
-            f"{source.base}/tags/list?n={_TAGS_SHOWN}",
+            f"{source.base}/tags/list?n={_TAGS_LISTED}",
             name,
-            limit=_LONGEST,
-            explain=lambda head, body: error_of(source, "", head, body),
+            limit=_MAX_MANIFEST,
+            explain=lambda head, body: registry_error(source, "", head, body),
         )
-        tags = ", ".join(sorted(str(tag)[:128] for tag in json.loads(body)["tags"])[:_TAGS_SHOWN])
+        tags = ", ".join(sorted(str(tag)[:128] for tag in json.loads(body)["tags"])[:_TAGS_LISTED])
     except NotFound as missing:
         return missing if missing.reason == _NO_REPOSITORY else error
     except (ModelferryError, ValueError, TypeError, KeyError):
@@ -88,8 +88,8 @@ async def _instead(source: OCISource, error: NotFound, client: SourceClient) -> 
     return NotFound(f"{error.message}; there is {tags}", reason=error.reason) if tags else error
 
 
-def error_of(source: OCISource, wanted: str, head: Head, body: bytes) -> ModelferryError | None:
-    """What a registry's error says about the artifact, with the way out; None where the client knows better. Pure."""
+def registry_error(source: OCISource, reference: str, head: Head, body: bytes) -> ModelferryError | None:
+    """The error, with its remedy, that a registry's response means; None where `SourceClient` names it. Pure."""
     where = f"{source}: {head}"
     codes = _codes(body)
     if head.status == 404 and "NAME_UNKNOWN" in codes:
@@ -98,13 +98,13 @@ def error_of(source: OCISource, wanted: str, head: Head, body: bytes) -> Modelfe
             reason="RepositoryMissing",
         )
     if head.status == 404:
-        what = "manifest" if wanted.startswith("sha256:") else "tag"
+        what = "manifest" if reference.startswith("sha256:") else "tag"
         return NotFound(
-            f"{where}: there is no {what} {wanted!r}; correct reference", reason=f"{what.capitalize()}Missing"
+            f"{where}: there is no {what} {reference!r}; correct reference", reason=f"{what.capitalize()}Missing"
         )
     if head.status in (401, 403):
         return Denied(
-            f"{where}: let the user of spec.auth pull {source.repository!r}, or give one that may (username and"
+            f"{where}: allow the user of spec.auth to pull {source.repository!r}, or give one that may (username and"
             " password, or .dockerconfigjson); a registry says the same where there is no such repository"
         )
     return None

@@ -1,4 +1,4 @@
-"""An artifact's manifest, as bytes, into files. Pure.
+"""Reads an artifact's manifest: the files that it lists. Pure.
 
 OCI Image Format Specification 1.1 (manifest, index, descriptor), ORAS's annotations, CNCF's ModelPack specification.
 """
@@ -20,10 +20,10 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-#: What is understood, as an Accept field's value.
+#: The supported media types, as an Accept field's value.
 ACCEPTED = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST))
 
-#: Where a layer says which file it is: ORAS and plain OCI, and ModelPack.
+#: Annotations with a layer's file name: ORAS and plain OCI, and ModelPack.
 _TITLES = ("org.opencontainers.image.title", "org.cncf.model.filepath")
 #: ORAS packed a directory.
 _UNPACK = "io.deis.oras.content.unpack"
@@ -48,11 +48,11 @@ def digest_of(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
-def read(body: bytes, media_type: str, name: str) -> tuple[Layer, ...] | str:
+def parse_manifest(body: bytes, media_type: str, name: str) -> tuple[Layer, ...] | str:
     """The files of a manifest, or the digest of the one manifest that an index holds. `name`: the artifact, for errors.
 
-    Raises InvalidSpec (reason UnsupportedMediaType) where it is no artifact of plain files, ServerMisbehaves where it
-    is none at all.
+    Raises InvalidSpec (reason UnsupportedMediaType) where it is not an artifact of plain files, ServerMisbehaves where
+    it is not a manifest.
     """
     try:
         document = json.loads(body)
@@ -64,7 +64,9 @@ def read(body: bytes, media_type: str, name: str) -> tuple[Layer, ...] | str:
     if kind in (OCI_INDEX, DOCKER_LIST):
         return _only(document, name)
     if kind not in (OCI_MANIFEST, DOCKER_MANIFEST):
-        raise InvalidSpec(f"{name}: a manifest of type {str(kind)[:80]!r} is not supported", reason=_UNSUPPORTED)
+        raise InvalidSpec(
+            f"{name}: a manifest of type {str(kind)[:80]!r} is not supported; push an OCI artifact", reason=_UNSUPPORTED
+        )
     return _layers(document, name)
 
 
@@ -73,7 +75,7 @@ def _only(index: Mapping[str, Any], name: str) -> str:
     if len(found) != 1:
         names = ", ".join(str(item.get("digest"))[:19] + "…" for item in found[:3])
         raise InvalidSpec(
-            f"{name} is an index of {len(found)} manifests ({names}); name the one that is wanted by @sha256:…",
+            f"{name} is an index of {len(found)} manifests ({names}); name one of them by @sha256:…",
             reason=_UNSUPPORTED,
         )
     return _digest(found[0], name)
@@ -84,12 +86,14 @@ def _layers(manifest: Mapping[str, Any], name: str) -> tuple[Layer, ...]:
     image = isinstance(config, dict) and config.get("mediaType") in _IMAGE_CONFIGS
     layers = [item for item in _descriptors(manifest, "layers", name) if item.get("mediaType") != _EMPTY]
     if not layers:
-        raise InvalidSpec(f"{name} has no layer that is a file", reason=_UNSUPPORTED)
+        raise InvalidSpec(
+            f"{name} has no layer that is a file; push files, each as a layer (oras push does it)", reason=_UNSUPPORTED
+        )
     found = [_layer(number, item, name, image) for number, item in enumerate(layers)]
     seen: set[str] = set()
     for layer in found:
         if layer.path in seen:
-            raise InvalidSpec(f"{name}: two layers are titled {layer.path!r}; push it anew", reason=_UNSUPPORTED)
+            raise InvalidSpec(f"{name}: two layers are titled {layer.path!r}; push it again", reason=_UNSUPPORTED)
         seen.add(layer.path)
     return tuple(found)
 
@@ -111,28 +115,28 @@ def _layer(number: int, item: Mapping[str, Any], name: str, image: bool) -> Laye
             " (oras push with files instead of a directory, modctl build --raw)",
             reason=_UNSUPPORTED,
         )
-    if fault := path_error(title):
-        raise InvalidSpec(f"{name}: layer {title!r} {fault}; push it under another title")
+    if error := path_error(title):
+        raise InvalidSpec(f"{name}: layer {title!r} {error}; push it under another title")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise ServerMisbehaves(f"{name}: layer {title!r} has no size; push it anew")
+        raise ServerMisbehaves(f"{name}: layer {title!r} has no size; push it again")
     return Layer(title, size, Digest.parse(_digest(item, name)))
 
 
 def _descriptors(document: Mapping[str, Any], key: str, name: str) -> list[dict[str, Any]]:
     items = document.get(key)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ServerMisbehaves(f"{name}: the manifest has no {key}; push it anew")
+        raise ServerMisbehaves(f"{name}: the manifest has no {key}; push it again")
     return items
 
 
 def _digest(descriptor: Mapping[str, Any], name: str) -> str:
     digest = str(descriptor.get("digest"))
     if not _DIGEST.fullmatch(digest):
-        raise InvalidSpec(f"{name}: digest {digest[:80]!r} is not a sha256; push it anew", reason=_UNSUPPORTED)
+        raise InvalidSpec(f"{name}: digest {digest[:80]!r} is not a sha256; push it again", reason=_UNSUPPORTED)
     return digest
 
 
 def _is_attestation(descriptor: Mapping[str, Any]) -> bool:
-    """What BuildKit puts beside an image."""
+    """Whether it is the attestation that BuildKit adds to an image."""
     annotations = descriptor.get("annotations")
     return isinstance(annotations, dict) and annotations.get("vnd.docker.reference.type") == "attestation-manifest"

@@ -1,4 +1,4 @@
-"""Trying again: when, how often, and when to give up."""
+"""Retries of a source's requests: when, how often, and when the source is given up."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 #: Seconds between two attempts, at most, unless the server asks for more.
 LONGEST_DELAY = 8.0
-#: Seconds without any success that a server may fill by asking for time: three of a Hub's windows of five minutes.
-_LONGEST_ASKED = 900.0
+#: Seconds without any success that a server may ask to wait: three of a Hub's windows of five minutes.
+_MAX_REQUESTED_DELAY = 900.0
 
 
 class Retry:
-    """Repeats requests of one source after transient faults, until `budget` seconds passed without any success.
+    """Repeats requests to one source after transient errors, until `budget` seconds have passed without any success.
 
     The budget is shared: a source that is down is given up once, not once for each of its 2,000 files. A server that
-    says when to come back is believed, for 15 minutes at most.
+    asks for a delay gets it, for 15 minutes at most.
     """
 
     def __init__(
@@ -40,26 +40,26 @@ class Retry:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._budget, self._clock, self._sleep, self._chance = budget, clock, sleep, chance
-        self._last_success = self._asked_until = clock()
+        self._last_success = self._requested_until = clock()
         self._given_up = False
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """The result of `attempt`. Raises what it raises, but for Transient: SourceUnavailable, or what it becomes."""
+        """The result of `attempt`. Raises what it raises, except Transient: SourceUnavailable, or what it becomes."""
         for failures in count(1):
             if self._given_up and failures == 1:
-                raise SourceUnavailable("not asked for, because the source had been given up before")
+                raise SourceUnavailable("not requested, because the source had been given up before")
             try:
                 result = await attempt()
             except Transient as error:
-                asked = error.retry_after if isinstance(error, ServerBusy) else None
-                wait = max(backoff(failures, self._chance(), LONGEST_DELAY), asked or 0.0)
-                if self._given_up or self._clock() + wait > self._until(asked):
+                requested = error.retry_after if isinstance(error, ServerBusy) else None
+                wait = max(backoff(failures, self._chance(), LONGEST_DELAY), requested or 0.0)
+                if self._given_up or self._clock() + wait > self._until(requested):
                     self._given_up = True
                     raise _exhausted(error, failures) from error
                 log.warning("%s; trying again in %.1f s", error.message, wait)
                 await self._sleep(wait)
             except Stalled:
-                # The source as a whole cannot be resolved any more: nothing is worth waiting for.
+                # The source cannot be resolved any more: no other request is worth waiting for.
                 self._last_success = -inf
                 raise
             else:
@@ -67,17 +67,17 @@ class Retry:
                 return result
         raise AssertionError("count() does not end")
 
-    def _until(self, asked: float | None) -> float:
-        """The clock reading at which the source is given up, where it asks for `asked` seconds."""
-        if asked is not None:
-            self._asked_until = max(self._asked_until, self._clock() + asked)
-        waited_for = min(self._asked_until, self._last_success + _LONGEST_ASKED)
-        return max(self._last_success, waited_for) + self._budget
+    def _until(self, requested: float | None) -> float:
+        """The clock reading at which the source is given up, if it requests a delay of `requested` seconds."""
+        if requested is not None:
+            self._requested_until = max(self._requested_until, self._clock() + requested)
+        delayed = min(self._requested_until, self._last_success + _MAX_REQUESTED_DELAY)
+        return max(self._last_success, delayed) + self._budget
 
 
-def _exhausted(error: Transient, tries: int) -> SourceError:
+def _exhausted(error: Transient, attempts: int) -> SourceError:
     kind = error.persistent_error if isinstance(error, ConnectionFailed) else SourceUnavailable
-    times = "once" if tries == 1 else f"{tries} times"
+    times = "once" if attempts == 1 else f"{attempts} times"
     return kind(
-        f"{error.message}; tried {times}. Check the server and the way to it, then start again", file=error.file
+        f"{error.message}; tried {times}. Check the server and the route to it, then start again", file=error.file
     )

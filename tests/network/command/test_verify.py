@@ -12,7 +12,7 @@ import pytest
 from modelferry.cli import verify
 from modelferry.engine.download.coordinator import Settings
 from modelferry.engine.maintenance.repair import RepairResult, repair
-from modelferry.engine.maintenance.revision_check import Report
+from modelferry.engine.maintenance.revision_check import RevisionReport
 from modelferry.http.client import HTTPClient
 from modelferry.manifest import CHUNK_SIZE, Manifest
 from network.command.desk import CONTENTS, MODELFERRY, SIZE, Ended, World, ended, with_mirror
@@ -107,7 +107,7 @@ async def test_a_repair_uses_the_mirrors_and_the_limits(world: World, monkeypatc
     seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
 
     async def watched(
-        directory: Path, report: Report, source: Manifest, http_client: HTTPClient, settings: Settings
+        directory: Path, report: RevisionReport, source: Manifest, http_client: HTTPClient, settings: Settings
     ) -> RepairResult:
         standings = tuple(mirror.name for mirror in settings.mirrors)
         limits = http_client.throttle.limit, http_client.throttle.for_mirror("near").limit

@@ -9,7 +9,7 @@ import pytest
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest
-from modelferry.sources.oci_manifest import OCI_INDEX, OCI_MANIFEST, Layer, read
+from modelferry.sources.oci_manifest import OCI_INDEX, OCI_MANIFEST, Layer, parse_manifest
 
 SHA = "0123456789abcdef" * 4
 TITLE, FILEPATH = "org.opencontainers.image.title", "org.cncf.model.filepath"
@@ -33,22 +33,22 @@ def index(*items: object) -> bytes:
 
 
 def test_a_file_of_oras_is_no_tar_though_its_type_says_so() -> None:
-    assert read(manifest(titled("a/b.bin")), "", "m") == (Layer("a/b.bin", 5, Digest("sha256", SHA)),)
+    assert parse_manifest(manifest(titled("a/b.bin")), "", "m") == (Layer("a/b.bin", 5, Digest("sha256", SHA)),)
 
 
 def test_a_raw_file_of_a_modelpack_stands_at_its_filepath() -> None:
     raw = layer("application/vnd.cncf.model.weight.v1.raw", **{FILEPATH: "w.safetensors"})
-    assert read(manifest(raw), "", "m") == (Layer("w.safetensors", 5, Digest("sha256", SHA)),)
+    assert parse_manifest(manifest(raw), "", "m") == (Layer("w.safetensors", 5, Digest("sha256", SHA)),)
 
 
 def test_the_type_is_read_from_the_answer_where_the_manifest_keeps_it_to_itself() -> None:
     body = json.dumps({"schemaVersion": 2, "layers": [titled("a")]}).encode()
-    assert len(read(body, f"{OCI_MANIFEST}; charset=utf-8", "m")) == 1
+    assert len(parse_manifest(body, f"{OCI_MANIFEST}; charset=utf-8", "m")) == 1
 
 
 def test_an_index_leads_to_its_one_manifest_whatever_buildkit_put_beside_it() -> None:
     beside = {"digest": f"sha256:{'f' * 64}", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}
-    assert read(index({"digest": f"sha256:{SHA}"}, beside), "", "m") == f"sha256:{SHA}"
+    assert parse_manifest(index({"digest": f"sha256:{SHA}"}, beside), "", "m") == f"sha256:{SHA}"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_index_leads_to_its_one_manifest_whatever_buildkit_put_beside_it() ->
 )
 def test_what_is_no_artifact_of_plain_files_is_told(body: bytes, said: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
-        read(body, "", "m")
+        parse_manifest(body, "", "m")
     assert said in caught.value.message
     assert caught.value.reason == "UnsupportedMediaType"
 
@@ -78,7 +78,7 @@ def test_what_is_no_artifact_of_plain_files_is_told(body: bytes, said: str) -> N
 @pytest.mark.parametrize("path", ["../a", "/etc/passwd", "a/../../b", "a//b", ".modelferry-ready.json", "a\nb"])
 def test_a_title_that_is_no_path_below_the_model_is_refused(path: str) -> None:
     with pytest.raises(InvalidSpec, match="push it under another title"):
-        read(manifest(titled(path)), "", "m")
+        parse_manifest(manifest(titled(path)), "", "m")
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_title_that_is_no_path_below_the_model_is_refused(path: str) -> None:
 )
 def test_what_is_no_manifest_at_all_is_the_registrys_fault(body: bytes) -> None:
     with pytest.raises(ServerMisbehaves):
-        read(body, OCI_MANIFEST, "m")
+        parse_manifest(body, OCI_MANIFEST, "m")

@@ -41,7 +41,7 @@ from modelferry.engine.checkpoint.directory_lock import acquire_lock
 from modelferry.engine.checkpoint.disk_errors import disk_errors
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.engine.maintenance.repair_files import Repairer
-from modelferry.engine.maintenance.revision_check import Report
+from modelferry.engine.maintenance.revision_check import RevisionReport
 from modelferry.engine.storage import layout
 from modelferry.engine.storage.tree import Tree
 from modelferry.errors import InvalidSpec, ModelferryError, SourceChanged
@@ -70,7 +70,7 @@ def locked(directory: Path) -> Iterator[None]:
         tree.close()
 
 
-def plan_repair(report: Report, source: Manifest) -> Manifest:
+def plan_repair(report: RevisionReport, source: Manifest) -> Manifest:
     """What to fetch: the damaged files of `report`, as they were published, from the locations in `source`. Pure.
 
     Raises InvalidSpec if `source` lacks a damaged file, and SourceChanged if it has another one.
@@ -157,7 +157,7 @@ class RepairCheckpoint:
 
 async def repair(
     directory: Path,
-    report: Report,
+    report: RevisionReport,
     source: Manifest,
     http_client: HTTPClient,
     settings: Settings,

@@ -13,7 +13,7 @@ from modelferry.engine.checkpoint.api import CommitResult, OpenedFile, OpenResul
 from modelferry.engine.checkpoint.chunk_store_reader import read_digests, read_quarantined
 from modelferry.engine.checkpoint.digests import BUFFER, ChunkReader, RunningDigest, ShortRead
 from modelferry.engine.checkpoint.disk_errors import disk_errors
-from modelferry.engine.maintenance.revision_check import FileReport, Report
+from modelferry.engine.maintenance.revision_check import FileReport, RevisionReport
 from modelferry.engine.storage import file_io, layout
 from modelferry.engine.storage.space import allocated_bytes, check_space
 from modelferry.engine.storage.tree import Tree
@@ -61,7 +61,7 @@ class Repairer:
     A file is put in place as soon as it is complete, independently of the others.
     """
 
-    def __init__(self, directory: Path, report: Report) -> None:
+    def __init__(self, directory: Path, report: RevisionReport) -> None:
         self.repaired: list[str] = []
         self._directory = directory
         self._report = report

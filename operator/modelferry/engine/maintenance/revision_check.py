@@ -35,7 +35,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RevisionReport:
     """The revision that ``current`` points at, and its files as they are now."""
 
     revision: str
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Are all files what was verified?"""
+        """Do all files match what was verified?"""
         return not self.damaged
 
     @property
@@ -53,11 +53,11 @@ class Report:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(file.size for file in self.files)
 
 
-def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: None) -> Report:
+def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: None) -> RevisionReport:
     """Hash every file of the current revision in `directory`. `on_bytes` gets the number of bytes after every chunk.
 
     Raises UserError if nothing is published there, and DiskError if the directory cannot be read.
@@ -65,7 +65,9 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
     try:
         tree = Tree(directory)
     except OSError as error:
-        raise UserError(f"{directory}: {error.strerror or error}", reason="NotPublished") from error
+        raise UserError(
+            f"{directory}: {error.strerror or error}; use the directory that pull got as --to", reason="NotPublished"
+        ) from error
     try:
         revision = ready_marker.current_revision(tree)
         marker = ready_marker.read_marker(tree, revision) if revision else None
@@ -78,7 +80,7 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
         digests = read_digests(directory / layout.DATABASE, revision)
         verifier = _Verifier(tree, revision, on_bytes)
         files = tuple(verifier.verify_file(file, digests.get(file.path)) for file in marker.files)
-        return Report(revision, files)
+        return RevisionReport(revision, files)
     except OSError as error:
         raise DiskError(f"{directory}: {error.strerror or error}; check the disk") from error
     finally:
@@ -87,6 +89,8 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
 
 @dataclass(frozen=True, slots=True)
 class _Verifier:
+    """Verifies the files of one published revision."""
+
     tree: Tree
     revision: str
     on_bytes: Callable[[int], None]

@@ -1,1 +1,1 @@
-"""TLS contexts, pins, certificate errors, and TLS wrapped over a socket."""
+"""TLS contexts and sessions, pins, certificate errors, and TLS wrapped over a socket."""

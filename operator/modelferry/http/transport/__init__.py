@@ -1,1 +1,1 @@
-"""Sockets, connections, pipelining and throttling, behind `http.client.HTTPClient`."""
+"""Sockets, connections and their pool, pipelining and throttling, behind `http.client.HTTPClient`."""

@@ -17,10 +17,10 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*(?:;.*)?")
 
 
 def framing_of(head: Head) -> Framing:
-    """How the body of this answer to a GET ends; raises ProtocolError where two readers could disagree."""
+    """How the body of this response to a GET ends; raises ProtocolError where two readers could disagree."""
     if head.status in (204, 304):
         return Framing("length", 0)
-    # Only what HTTP calls white space: str.strip() also takes off 0xA0 and 0x85, which another reader does not.
+    # Only what HTTP calls white space: str.strip() also removes 0xA0 and 0x85, which another reader does not.
     lengths = {part.strip(" \t") for value in head.all("content-length") for part in value.split(",")}
     coding = head.get("transfer-encoding")
     if coding is not None:
@@ -31,7 +31,7 @@ def framing_of(head: Head) -> Framing:
         if head.version < (1, 1) or coding.strip(" \t").lower() != "chunked":
             raise ProtocolError(
                 ServerBehavior.LENGTH_AND_TRANSFER_ENCODING,
-                f"sent Transfer-Encoding {coding[:40]!r}, which was not asked for",
+                "sent a Transfer-Encoding that is not allowed here",
             )
         return Framing("chunked")
     if not lengths:
@@ -41,12 +41,12 @@ def framing_of(head: Head) -> Framing:
         raise ProtocolError(ServerBehavior.CONFLICTING_LENGTHS, "sent conflicting Content-Lengths")
     length = lengths.pop()
     if not _LENGTH.fullmatch(length):
-        raise ProtocolError(ServerBehavior.CONFLICTING_LENGTHS, f"sent Content-Length {length[:40]!r}")
+        raise ProtocolError(ServerBehavior.CONFLICTING_LENGTHS, "sent a Content-Length that is not a number")
     return Framing("length", int(length))
 
 
 def keeps_alive(head: Head, framing: Framing) -> bool:
-    """May the connection carry another request after this body? (RFC 9112 section 9.3)"""
+    """Whether the connection may carry another request after this body (RFC 9112 section 9.3)."""
     options = {option.strip().lower() for option in (head.get("connection") or "").split(",")}
     if framing.kind == "close" or "close" in options:
         return False
@@ -54,8 +54,8 @@ def keeps_alive(head: Head, framing: Framing) -> bool:
 
 
 class Body:
-    """Takes the framing off. ``complete`` once the body has ended by its own framing; ``after``: bytes of what was
-    given last that came after it."""
+    """Removes the framing. ``complete``: the body has ended by its own framing; ``after``: bytes of the last data that
+    follow it."""
 
     def __init__(self, framing: Framing) -> None:
         self._chunked = _Chunked() if framing.kind == "chunked" else None
@@ -65,12 +65,12 @@ class Body:
 
     @property
     def surplus(self) -> bool:
-        """Bytes came after it."""
+        """Whether bytes follow it."""
         return self.after > 0
 
     @property
     def left(self) -> int | None:
-        """Content bytes still to come; None while nobody can tell."""
+        """Content bytes that are still to arrive; None where the framing does not say."""
         return self._left
 
     def content(self, data: memoryview) -> Iterator[memoryview]:
@@ -88,7 +88,7 @@ class Body:
                 yield taken
 
     def close(self) -> bool:
-        """The connection ended: is the body whole as far as the framing says? (The count of bytes says the rest.)"""
+        """The connection ended: whether the body is complete by its framing. (The count of bytes says the rest.)"""
         return self.complete or (self._chunked is None and self._left is None)
 
 

@@ -8,7 +8,8 @@ from modelferry.http.wire.behavior import ServerBehavior
 
 
 class ProtocolError(Exception):
-    """The peer broke HTTP; ``behavior`` names how, ``message`` the end of a sentence that begins with the place."""
+    """The peer broke HTTP. ``behavior`` names how; ``message`` is the end of a sentence that begins with the location,
+    without values of fields."""
 
     def __init__(self, behavior: ServerBehavior, message: str) -> None:
         super().__init__(message)

@@ -7,7 +7,7 @@ import re
 from modelferry.http.wire.behavior import ServerBehavior
 from modelferry.http.wire.head import Head, ProtocolError
 
-#: Bytes of one head, status line to empty line. The longest honest ones (signed redirects, CSP) stay below 16 KiB.
+#: Bytes of one head, status line to empty line. The longest in practice (signed redirects, CSP) stay below 16 KiB.
 MAX_HEAD = 64 * 1024
 #: Field lines of one head.
 MAX_FIELDS = 256
@@ -23,14 +23,14 @@ _FIELD_LINE = re.compile(
 
 
 class HeadParser:
-    """Feed it bytes until it has the final response's head; interim ones are passed over."""
+    """Feed it bytes until it has the final response's head; interim ones are skipped."""
 
     def __init__(self) -> None:
         self._seen = bytearray()
         self._interim = 0
 
     def feed(self, data: memoryview | bytes) -> tuple[Head | None, int]:
-        """Take in `data`: the head once it is whole, and how many bytes of `data` it used (the rest is content).
+        """Take in `data`: the head once it is complete, and how many bytes of `data` it used (the rest is content).
 
         Raises ProtocolError where it is none, or larger than the caps.
         """
@@ -57,11 +57,11 @@ class HeadParser:
 
     @property
     def empty(self) -> bool:
-        """Nothing came yet."""
+        """Whether nothing has arrived yet."""
         return not self._seen and not self._interim
 
     def _check_start(self) -> None:
-        # What is no HTTP is told at its first bytes, not at a timeout.
+        # What is not HTTP is reported at its first bytes, not at a timeout.
         if not self._seen.startswith(b"HTTP/"[: len(self._seen)]):
             raise ProtocolError(ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "does not speak HTTP")
 
@@ -69,7 +69,7 @@ class HeadParser:
         self._interim += 1
         if head.status == 101:
             raise ProtocolError(
-                ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "switched to a protocol that was not asked for"
+                ServerBehavior.INVALID_OR_OVERSIZED_HEAD, "switched to a protocol that was not requested"
             )
         if self._interim > MAX_INTERIM:
             raise ProtocolError(

@@ -1,4 +1,4 @@
-"""The field RateLimit (draft-ietf-httpapi-ratelimit-headers-09): a Hugging Face Hub says so when to come back."""
+"""The field RateLimit (draft-ietf-httpapi-ratelimit-headers-09), by which a Hugging Face Hub asks for a delay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LIMIT = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})')
 
 
 def until_reset(text: str) -> float | None:
-    """Seconds until every quota that is used up is filled again; None where none is used up.
+    """Seconds until every quota that is used up is reset; None where none is used up.
 
     The field stands in good answers as well, so a quota with something left says nothing.
     """

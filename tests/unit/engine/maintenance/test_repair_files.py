@@ -15,7 +15,7 @@ from modelferry.engine.checkpoint.api import CommitResult, WrittenChunk
 from modelferry.engine.checkpoint.worker import CheckpointWorker
 from modelferry.engine.maintenance.repair import plan_repair
 from modelferry.engine.maintenance.repair_files import Repairer
-from modelferry.engine.maintenance.revision_check import Report, verify
+from modelferry.engine.maintenance.revision_check import RevisionReport, verify
 from modelferry.errors import InsufficientSpace, SourceChanged
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
@@ -44,7 +44,7 @@ class Damaged:
 
     directory: Path
     before: bytes
-    report: Report
+    report: RevisionReport
 
     @property
     def now(self) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.object_stores import S3Source
-from modelferry.sources.s3_responses import Listed, error_of, facts_of, object_error, page_of
+from modelferry.sources.s3_responses import ListedObject, listing_error, object_error, object_facts, parse_page
 from modelferry.sources.source_client import Head
 
 SOURCE = S3Source("models", "tts", "us-east-1")
@@ -33,13 +33,13 @@ def error(code: str, more: str = "") -> bytes:
 @pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
 def test_a_page_is_read_with_or_without_its_namespace(space: str) -> None:
     inner = "<Contents><Key>a%2Bb+c</Key><Size>5</Size></Contents><IsTruncated>false</IsTruncated>"
-    page = page_of(listing(inner, space))
-    assert (page.objects, page.next) == ((Listed("a+b c", 5),), "")
+    page = parse_page(listing(inner, space))
+    assert (page.objects, page.next) == ((ListedObject("a+b c", 5),), "")
 
 
 def test_a_page_says_how_the_listing_goes_on() -> None:
     inner = "<IsTruncated>true</IsTruncated><NextContinuationToken>t/1=</NextContinuationToken>"
-    assert page_of(listing(inner)).next == "t/1="
+    assert parse_page(listing(inner)).next == "t/1="
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_page_says_how_the_listing_goes_on() -> None:
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        page_of(body)
+        parse_page(body)
 
 
 @pytest.mark.parametrize(
@@ -72,29 +72,29 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
     ],
 )
 def test_only_a_checksum_of_the_whole_object_is_its_digest(value: str, kind: str, expected: Digest | None) -> None:
-    assert facts_of(head(x_amz_checksum_sha256=value, x_amz_checksum_type=kind), "a").digest == expected
+    assert object_facts(head(x_amz_checksum_sha256=value, x_amz_checksum_type=kind), "a").digest == expected
 
 
 def test_a_store_that_does_not_tell_the_kind_marks_composites_by_their_parts() -> None:
-    assert facts_of(head(x_amz_checksum_sha256=SHA256), "a").digest == TRUE
-    assert facts_of(head(x_amz_checksum_sha256=f"{SHA256}-2"), "a").digest is None
+    assert object_facts(head(x_amz_checksum_sha256=SHA256), "a").digest == TRUE
+    assert object_facts(head(x_amz_checksum_sha256=f"{SHA256}-2"), "a").digest is None
 
 
 @pytest.mark.parametrize("tag", ['"900150983cd24fb0d6963f7d28e17f72"', '"900150983cd24fb0d6963f7d28e17f72-2"'])
 def test_an_etag_is_a_validator_and_never_an_md5(tag: str) -> None:
-    facts = facts_of(head(etag=tag, x_amz_server_side_encryption="AES256"), "a")
+    facts = object_facts(head(etag=tag, x_amz_server_side_encryption="AES256"), "a")
     assert (facts.etag, facts.digest) == (tag, None)
 
 
 def test_a_suspended_version_pins_nothing() -> None:
-    assert facts_of(head(x_amz_version_id="null"), "a").version == ""
-    assert facts_of(head(x_amz_version_id="v1"), "a").version == "v1"
+    assert object_facts(head(x_amz_version_id="null"), "a").version == ""
+    assert object_facts(head(x_amz_version_id="v1"), "a").version == "v1"
 
 
 def test_an_archived_object_is_told_unless_it_is_restored() -> None:
     with pytest.raises(InvalidSpec, match=r"a is archived \(GLACIER\); restore it, or exclude it"):
-        facts_of(head(x_amz_storage_class="GLACIER"), "a")
-    facts_of(head(x_amz_storage_class="GLACIER", x_amz_restore='ongoing-request="false", expiry-date="…"'), "a")
+        object_facts(head(x_amz_storage_class="GLACIER"), "a")
+    object_facts(head(x_amz_storage_class="GLACIER", x_amz_restore='ongoing-request="false", expiry-date="…"'), "a")
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_an_archived_object_is_told_unless_it_is_restored() -> None:
             "set spec.source.s3.region: eu-west-1",
         ),
         (head(301, x_amz_bucket_region="eu-west-1"), error("PermanentRedirect"), "WrongRegion", "region: eu-west-1"),
-        (head(400), error("InvalidBucketName"), "InvalidSpec", "is no bucket's name there"),
+        (head(400), error("InvalidBucketName"), "InvalidSpec", "is not a valid bucket name there"),
         (head(400), b"<html>", "ServerMisbehaves", "check endpoint, style and bucket"),
         (head(404), error("NoSuchKey"), "ServerMisbehaves", "told; check endpoint"),
     ],
 )
 def test_errors_name_the_cause_and_the_way_out(answer: Head, body: bytes, reason: str, said: str) -> None:
-    found = error_of(SOURCE, answer, body)
+    found = listing_error(SOURCE, answer, body)
     assert found is not None
     assert found.reason == reason
     assert said in found.message
@@ -126,7 +126,7 @@ def test_errors_name_the_cause_and_the_way_out(answer: Head, body: bytes, reason
 
 @pytest.mark.parametrize("answer", [head(503), head(429), head(500), head(307, location="https://h/")])
 def test_what_passes_is_left_to_the_client(answer: Head) -> None:
-    assert error_of(SOURCE, answer, error("SlowDown")) is None
+    assert listing_error(SOURCE, answer, error("SlowDown")) is None
 
 
 def test_a_head_without_a_body_is_told_by_its_status() -> None:

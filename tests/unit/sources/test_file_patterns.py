@@ -1,10 +1,10 @@
-"""Which of a bucket's objects are taken."""
+"""Which of a bucket's objects are selected."""
 
 from __future__ import annotations
 
 import pytest
 
-from modelferry.sources.file_patterns import taken
+from modelferry.sources.file_patterns import selected
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from modelferry.sources.file_patterns import taken
     ],
 )
 def test_patterns(path: str, include: tuple[str, ...], exclude: tuple[str, ...], expected: bool) -> None:
-    assert taken(path, include, exclude) is expected
+    assert selected(path, include, exclude) is expected

@@ -36,7 +36,7 @@ def test_each_line_is_a_file_beside_the_list() -> None:
         (f"{SHA}  /etc/passwd\n", "is absolute"),
         (f"\\{SHA}  a\\nb\n", "line 1 is not one"),
         (f"{SHA}  a\n{SHA}  ./a\n", "'a' is listed twice"),
-        ("".join(f"{SHA}  {n}\n" for n in range(2001)), "lists 2001 files; 2000 is the most"),
+        ("".join(f"{SHA}  {n}\n" for n in range(2001)), "lists 2001 files; 2000 is the maximum"),
     ],
 )
 def test_a_wrong_list_is_told_by_its_line(text: str, words: str) -> None:
