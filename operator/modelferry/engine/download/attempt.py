@@ -53,7 +53,9 @@ class Attempt:
     @property
     def range(self) -> RangeTask | None:
         """Its task as it is now, if it is a range."""
-        return replace(self.task, end=self.end) if isinstance(self.task, RangeTask) else None
+        if not isinstance(self.task, RangeTask):
+            return None
+        return self.task if self.task.end == self.end else replace(self.task, end=self.end)
 
     @property
     def remaining(self) -> RangeTask | StreamTask:

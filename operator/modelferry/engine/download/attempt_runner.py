@@ -369,7 +369,7 @@ def _if_expired(verdict: Verdict, presigned: str, location: LocationState) -> Ve
 
     If that URL is denied, it expired on its way, or whoever keeps it up to date is late: another attempt may succeed.
     """
-    if verdict.action is not Action.REFUSE or verdict.fault is not Denied or presigned in ("", location.url):
+    if verdict.action is not Action.REFUSE or verdict.error is not Denied or presigned in ("", location.url):
         return verdict
     message = f"{verdict.message} to a presigned URL"
     return Verdict(Action.WAIT, ServerBehavior.URL_EXPIRED, message, SourceUnavailable)

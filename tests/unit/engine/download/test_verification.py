@@ -8,7 +8,7 @@ from modelferry.engine.download.events import ChunkCommitted, ChunkTooSlow, Vers
 from modelferry.engine.download.tasks import DigestTask
 from modelferry.engine.download.transitions import ChunkState, FileState
 from modelferry.manifest import Digest, FileEntry, Location
-from unit.engine.stub_download import StubDownload
+from unit.engine.download.stub_download import StubDownload
 
 LOCATIONS = (Location("https://slow/a", "slow"), Location("https://fast/a", "fast"))
 ENTRY = FileEntry("a", 10, Digest("md5", "0" * 32), LOCATIONS)
