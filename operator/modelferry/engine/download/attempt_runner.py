@@ -380,6 +380,6 @@ def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
         return Verdict(Action.SUSPECT, error.behavior, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
         return Verdict(Action.WAIT, ServerBehavior.STALLED, error.message, SourceUnavailable)
-    if error.becomes is not SourceUnavailable:
-        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.becomes)
+    if error.persistent_error is not SourceUnavailable:
+        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.persistent_error)
     return Verdict(Action.WAIT, ServerBehavior.CONNECTION_RESET, error.message, SourceUnavailable)
