@@ -14,7 +14,7 @@ WORKDIR /src
 # Where pip finds its settings when the builder needs some (an index of its own, say): a file in a directory that is
 # mounted while the image is built, and is no part of it.
 ARG PIP_CONFIG_FILE=/dev/null
-# What the image runs goes into a virtual environment without pip; another one, left behind in this stage, fills it.
+# What the image runs goes into a virtual environment without pip; another one, only in this stage, fills it.
 # --only-binary: nothing that is downloaded gets to run code here. All is compiled here, because the image's file system
 # is read-only where it runs; but for the generated Kubernetes APIs, 47 MB that the operator doesn't import.
 COPY requirements.lock ./

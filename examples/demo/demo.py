@@ -2,7 +2,7 @@
 
 ``make demo`` runs it. It makes the model from a seed, serves it on a free loopback port with a certificate of its own,
 runs ``modelferry pull`` on a ModelArtifact as a cluster would get it, checks every file once more by itself, and shows
-what came of it. Everything that it made is gone afterwards.
+the result. It removes all its files at the end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="modelferry-demo-", ignore_cleanup_errors=True) as directory:
             return demonstrate(Path(directory))
     except KeyboardInterrupt:
-        console.print("interrupted; nothing is left behind")
+        console.print("interrupted; all files are removed")
         return 130
 
 
@@ -92,7 +92,7 @@ def pull(command: Sequence[str]) -> tuple[int, dict[str, Any]]:
         for line in process.stdout:
             last = json.loads(line)
     finally:
-        # Ctrl-C went to the command as well: it ends by itself, and its directory must not go before it.
+        # Ctrl-C reached the command too: wait for its end before the directory is removed.
         process.wait()
         process.stdout.close()
     return process.returncode, last
@@ -107,7 +107,7 @@ def sha256_of(path: Path) -> str:
 def show(files: Sequence[ModelFile], result: dict[str, Any], wrong: Sequence[str]) -> None:
     """The table."""
     peak = result["peakMemory"]
-    table = Table(show_header=False, title="What came of it", title_justify="left")
+    table = Table(show_header=False, title="Result", title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in {

@@ -40,7 +40,7 @@ class _Server(ThreadingHTTPServer):
     context: ssl.SSLContext
 
     def finish_request(self, request: object, client_address: object) -> None:
-        # In the connection's own thread, so that a slow handshake holds up nobody else.
+        # In the connection's own thread, so that a slow handshake delays no other connection.
         with self.context.wrap_socket(request, server_side=True) as connection:  # type: ignore[arg-type]
             super().finish_request(connection, client_address)
 
@@ -63,14 +63,14 @@ class _Files(BaseHTTPRequestHandler):
     def _send(self, file: int) -> None:
         status = os.fstat(file)
         start, end = 0, status.st_size
-        asked = _RANGE.fullmatch(self.headers.get("Range", ""))
-        if asked:
-            start, end = int(asked[1]), min(int(asked[2] or end) + 1, end)
+        range_match = _RANGE.fullmatch(self.headers.get("Range", ""))
+        if range_match:
+            start, end = int(range_match[1]), min(int(range_match[2] or end) + 1, end)
             if start >= end:
                 self.send_error(416)
                 return
-        self.send_response(206 if asked else 200)
-        if asked:
+        self.send_response(206 if range_match else 200)
+        if range_match:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{status.st_size}")
         self.send_header("Content-Length", str(end - start))
         self.send_header("ETag", f'"{status.st_size:x}-{status.st_mtime_ns:x}"')

@@ -1,40 +1,40 @@
-"""Every way in which Modelferry's work goes wrong, drawn in one place.
+"""The tree of all errors.
 
 ::
 
     ModelferryError
-    ├── Transient                     the next try may succeed; retried with backoff while there is progress
-    │   ├── ConnectionFailed            refused, reset, timed out, closed early
-    │   ├── Stall                       bytes came slower than the floor
-    │   └── ServerBusy                  408, 429, 5xx; carries how long the server asked us to wait
-    ├── Waiting                       nothing is wrong with the request; the world is not ready yet
+    ├── Transient                     the next attempt may succeed; retried with backoff while there is progress
+    │   ├── ConnectionFailed            refused, reset, timed out or closed early
+    │   ├── Stall                       bytes arrived slower than the minimum rate
+    │   └── ServerBusy                  408, 429 or 5xx, with the server's Retry-After
+    ├── Waiting                       the request is right, but a condition for it is not met yet
     │   └── DirectoryBusy               another process works in this directory
-    └── Stalled                       no retry helps until a person changes something
+    └── Stalled                       no retry helps until someone fixes the cause
         ├── UserError                   exit code 2
-        │   ├── InvalidSpec               the YAML is wrong: the field, the reason, the way out
+        │   ├── InvalidSpec               the YAML is wrong: the field, the cause, the remedy
         │   ├── PlainHTTPRefused          http:// without spec.transfer.tls.allowPlainHTTP
-        │   └── ForeignDirectory          the target holds something that is not Modelferry's
+        │   └── ForeignDirectory          the target contains files that are not Modelferry's
         ├── SourceError                 exit code 3
         │   ├── NotFound                  404, 410
         │   ├── Denied                    401, 403
-        │   ├── UnknownHost               the name does not resolve
-        │   ├── CertificateRefused        its subreason says why: UnknownAuthority, ClientCertificateRequired, …
-        │   ├── DigestMismatch            the whole file arrived and is not what was asked for
-        │   ├── SizeMismatch              the source has another length than declared
-        │   ├── SourceChanged             the file kept changing while it was fetched
-        │   ├── ServerMisbehaves          answers that no standard allows, from every place
+        │   ├── UnknownHost               the host name does not resolve
+        │   ├── CertificateRefused        its reason says why: UnknownAuthority, ClientCertificateRequired, …
+        │   ├── DigestMismatch            the complete file differs from the declared digest
+        │   ├── SizeMismatch              the source has another size than declared
+        │   ├── SourceChanged             the file kept changing during the download
+        │   ├── ServerMisbehaves          every location violates the HTTP standard
         │   ├── PrivateAddress            a public server leads into a private network
-        │   ├── ProxyDenied               the proxy wants other credentials: 407
-        │   ├── ProxyRefused              the proxy does not let us to the server, or cannot reach it
-        │   └── SourceUnavailable         transient failures without any progress, until the budget was spent
-        │       └── ProxyUnreachable        because of the proxy on the way
+        │   ├── ProxyDenied               407: the proxy requires other credentials
+        │   ├── ProxyRefused              the proxy denied access to the server, or cannot reach it
+        │   └── SourceUnavailable         transient errors without progress until the progress deadline
+        │       └── ProxyUnreachable        the proxy cannot be reached
         └── MachineError                exit code 4
             ├── InsufficientSpace         how many bytes are missing, where
-            ├── DiskError                 EIO and its kin
-            └── DamagedState              chunks.db cannot be used and could not be set aside
+            ├── DiskError                 EIO and similar errors
+            └── DamagedState              chunks.db is unusable and could not be set aside
 
-A message names the object, the cause and the way out, with numbers. It never holds a URL's query or userinfo
-(`modelferry.values.urls.shown`) nor a secret.
+A message names the object, the cause and the remedy, with numbers. It never contains a URL's query or userinfo
+(`modelferry.values.urls.redact_url`) nor a secret.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ from typing import ClassVar
 
 
 class ModelferryError(Exception):
-    """Base of all. ``reason`` is a CamelCase word for conditions and events; ``exit_code`` is the command's."""
+    """The base class. ``reason``: the CamelCase reason of conditions and Events. ``file``: the affected file's path."""
 
+    #: The exit code of the command.
     exit_code: ClassVar[int] = 1
-    #: One of ``transient``, ``waiting``, ``stalled``: what the controller does about it.
+    #: ``transient``, ``waiting`` or ``stalled``: how the controller reacts.
     kind: ClassVar[str] = "stalled"
 
     def __init__(self, message: str, *, reason: str | None = None, file: str | None = None) -> None:
@@ -57,26 +58,29 @@ class ModelferryError(Exception):
 
 
 class Transient(ModelferryError):
-    """The next try may succeed."""
+    """The next attempt may succeed."""
 
     exit_code = 3
     kind = "transient"
 
 
 class ConnectionFailed(Transient):
-    """Refused, reset, timed out, or closed before the answer was whole. ``becomes``: what it is where it lasts."""
+    """Refused, reset, timed out, or closed before the response was complete. ``persistent_error``: the error type to
+    report if it persists."""
 
-    def __init__(self, message: str, *, becomes: type[SourceError] | None = None, file: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, persistent_error: type[SourceError] | None = None, file: str | None = None
+    ) -> None:
         super().__init__(message, file=file)
-        self.becomes: type[SourceError] = becomes or SourceUnavailable
+        self.persistent_error: type[SourceError] = persistent_error or SourceUnavailable
 
 
 class Stall(Transient):
-    """Bytes came slower than the floor rate."""
+    """Bytes arrived slower than the minimum rate."""
 
 
 class ServerBusy(Transient):
-    """408, 429 or 5xx. ``retry_after`` is what the server asked for, in seconds, already clamped."""
+    """408, 429 or 5xx. ``retry_after``: the server's Retry-After in seconds, clamped."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, file: str | None = None) -> None:
         super().__init__(message, file=file)
@@ -84,7 +88,7 @@ class ServerBusy(Transient):
 
 
 class Waiting(ModelferryError):
-    """Nothing is wrong with the request; the world is not ready yet."""
+    """The request is right, but a condition for it is not met yet."""
 
     exit_code = 4
     kind = "waiting"
@@ -95,17 +99,17 @@ class DirectoryBusy(Waiting):
 
 
 class Stalled(ModelferryError):
-    """No retry helps until a person changes something."""
+    """No retry helps until someone fixes the cause."""
 
 
 class UserError(Stalled):
-    """The request itself must change."""
+    """The user must change the request."""
 
     exit_code = 2
 
 
 class InvalidSpec(UserError):
-    """The resource is wrong. The message names each field, the cause and the way out."""
+    """The resource is wrong. The message names each field, the cause and the remedy."""
 
 
 class PlainHTTPRefused(UserError):
@@ -113,69 +117,69 @@ class PlainHTTPRefused(UserError):
 
 
 class ForeignDirectory(UserError):
-    """The target directory holds something that Modelferry did not put there."""
+    """The target directory contains files that Modelferry did not create."""
 
 
 class SourceError(Stalled):
-    """The source, or the way to it, must change."""
+    """Someone must fix the source, or the network path to it."""
 
     exit_code = 3
 
 
 class NotFound(SourceError):
-    """404 or 410 from every place that the file has."""
+    """404 or 410 from every location of the file."""
 
 
 class Denied(SourceError):
-    """401 or 403 from every place that the file has."""
+    """401 or 403 from every location of the file."""
 
 
 class UnknownHost(SourceError):
-    """The host's name does not resolve."""
+    """The host name does not resolve."""
 
 
 class CertificateRefused(SourceError):
-    """TLS could not be agreed on; ``reason`` is UnknownAuthority, CertificateExpired, HostMismatch, TLSVersion, …"""
+    """The TLS handshake failed. ``reason`` is UnknownAuthority, CertificateExpired, HostMismatch, TLSVersion, …"""
 
 
 class DigestMismatch(SourceError):
-    """The whole file arrived and its digest is not the declared one."""
+    """The complete file differs from the declared digest."""
 
 
 class SizeMismatch(SourceError):
-    """The source has another length than the declared one."""
+    """The source has another size than the declared one."""
 
 
 class SourceChanged(SourceError):
-    """The file kept changing while it was fetched, so no whole version of it could be had."""
+    """The file kept changing during the download, so that no version of it was complete."""
 
 
 class ServerMisbehaves(SourceError):
-    """Every place answers in a way that no standard allows; the message names the rule."""
+    """Every location violates the HTTP standard; the message names the rule."""
 
 
 class PrivateAddress(SourceError):
-    """A public server leads, by a redirect or by its name, into a private network."""
+    """A public server leads into a private network, by a redirect or by its DNS name."""
 
 
 class SourceUnavailable(SourceError):
-    """Transient failures without any progress, until the budget was spent."""
+    """Transient errors without progress until the progress deadline."""
 
 
 class ProxyDenied(SourceError):
-    """The proxy wants a user name and password, or others than those that it was given."""
+    """The proxy requires a user name and password, or rejected those that it received."""
 
 
 class ProxyRefused(SourceError):
-    """The proxy answers, but does not let us to the server, or cannot reach it."""
+    """The proxy denied access to the server, or cannot reach it."""
 
 
 class ProxyUnreachable(SourceUnavailable):
-    """There is no connection to the proxy, and none is made without it."""
+    """The proxy cannot be reached, and no connection bypasses it."""
 
 
 class MachineError(Stalled):
-    """This machine must change."""
+    """Someone must fix this machine."""
 
     exit_code = 4
 
@@ -189,8 +193,8 @@ class InsufficientSpace(MachineError):
 
 
 class DiskError(MachineError):
-    """Reading, writing or syncing failed (EIO and its kin)."""
+    """Reading, writing or syncing failed (EIO and similar errors)."""
 
 
 class DamagedState(MachineError):
-    """chunks.db cannot be used and could not be set aside."""
+    """chunks.db is unusable and could not be set aside."""

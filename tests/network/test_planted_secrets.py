@@ -309,7 +309,7 @@ async def test_a_signed_url_is_shown_without_its_query_when_its_server_stops(loc
     assert {entry.query for entry in source.received} == {signed.partition("?")[2]}
     holders = location.holders(run, SIGNATURE)
     needed = [f"{SIGNATURE} in {file}" for file, _ in location.left() if Path(file).name in NEEDED]
-    assert sorted(holders) == sorted(needed), "somebody told it"
+    assert sorted(holders) == sorted(needed), "a server received it"
 
 
 @pytest.mark.parametrize(
@@ -338,13 +338,13 @@ async def test_no_secret_is_found_when_a_source_refuses_them(
 ) -> None:
     async with serve({}) as server:
         host, base = server.url("").removeprefix("https://").rstrip("/"), server.url("").rstrip("/")
-        # A Hub, a store and a registry at once, to whom nobody is known.
-        told = f"<Error><Code>InvalidAccessKeyId</Code><Message>{host}</Message></Error>"
+        # A Hub, a store and a registry at once, which know no user.
+        body = f"<Error><Code>InvalidAccessKeyId</Code><Message>{host}</Message></Error>"
         challenge = (("WWW-Authenticate", f'Bearer realm="{base}/token",service="r"'),)
         server.script.add(Rule(path="*/manifests/*", status=401, fields=challenge))
         server.script.add(Rule(path="token", status=401))
         server.script.add(Rule(path="api/*", status=401, fields=(("X-Error-Message", "Invalid credentials"),)))
-        length = f"Content-Length: {len(told)}\r\nContent-Type: application/xml\r\n\r\n{told}"
+        length = f"Content-Length: {len(body)}\r\nContent-Type: application/xml\r\n\r\n{body}"
         server.script.add(Rule(path="models/", raw=f"HTTP/1.1 403 Forbidden\r\n{length}"))
         ((kind, fields),) = source.items()
         fields = {name: value.replace("{host}", host) for name, value in fields.items()}
@@ -352,7 +352,7 @@ async def test_no_secret_is_found_when_a_source_refuses_them(
         secret = location.secret("keys", **{name: value.replace("{host}", host) for name, value in keys.items()})
         location.write(source={kind: fields}, auth=secret)
         run = await location.pull()
-        assert server.received, "nobody was asked"
+        assert server.received, "no server was asked"
         assert any(value for asked in server.received for name, value in asked.fields if name == "authorization")
     assert (run.code, f'"reason":"{reason}"' in run.said) == (3, True), run.said[-2000:]
     planted = [value for value in (TOKEN, SECRET_KEY, SESSION, REGISTRY) if value in keys.values()]

@@ -163,7 +163,9 @@ class HTTPClient:
             finally:
                 response.close()
         except ConnectionFailed as error:
-            raise ConnectionFailed(f"{redact_url(url)} {error.message}", becomes=error.becomes) from error
+            raise ConnectionFailed(
+                f"{redact_url(url)} {error.message}", persistent_error=error.persistent_error
+            ) from error
 
     def _key(self, url: str, mirror: str) -> ConnectionKey:
         self._check_scheme(url)

@@ -1,4 +1,4 @@
-"""The ModelArtifact as typed, frozen data. Nothing outside this room knows the resource's shape."""
+"""The ModelArtifact as typed, frozen data. No other package knows the resource's structure."""
 
 GROUP = "modelferry.dev"
 VERSION = "v1alpha1"

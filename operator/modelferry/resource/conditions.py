@@ -1,7 +1,7 @@
 """kstatus conditions: Ready always; Reconciling and Stalled only while they are true.
 
 kstatus (sigs.k8s.io/cli-utils) reads them in this order: deletionTimestamp, observedGeneration, Reconciling, Stalled,
-Ready. Conditions that are abnormal when true are removed when they are not, so that nobody has to read "False" twice.
+Ready. Conditions that are abnormal when true are removed when they are not true.
 """
 
 from __future__ import annotations

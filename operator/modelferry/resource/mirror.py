@@ -1,4 +1,4 @@
-"""``spec.mirrors``: other servers that have the same files, and where the source stands among them."""
+"""``spec.mirrors``: other servers that have the same files, and the rank of the source among them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from modelferry.resource.transfer import TLS, Proxy
 
-#: More than that is a list that nobody keeps in order.
+#: The CRD has the same limits.
 MAX_MIRRORS = 16
 MAX_WEIGHT, MAX_PRIORITY = 100, 1000
-#: Seconds between two probes, where the spec says nothing; and what may be said.
-PROBE, LEAST_PROBE, MOST_PROBE = 30.0, 1.0, 3600.0
-#: Seconds that a URL which is minted from keys lives, where the spec says nothing; SigV4 allows seven days.
-EXPIRES, MOST_EXPIRES = 900.0, 604800.0
+#: Seconds between two probes: the default, and the range that a spec may set.
+DEFAULT_PROBE, MIN_PROBE, MAX_PROBE = 30.0, 1.0, 3600.0
+#: Seconds until a URL signed with keys expires: the default, and the maximum of SigV4, seven days.
+DEFAULT_EXPIRES, MAX_EXPIRES = 900.0, 604800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +24,25 @@ class SecretURLs:
 
 @dataclass(frozen=True, slots=True)
 class S3Keys:
-    """Where objects stand, and the Secret with the keys that URLs are minted from. ``prefix`` is put before each path;
-    ``expires``: seconds that a URL lives."""
+    """A bucket, and the Secret with the access keys that sign its URLs. ``prefix`` precedes each path. ``expires``:
+    seconds until a URL expires."""
 
     bucket: str
     secret: str
     region: str = "us-east-1"
     endpoint: str = ""
     prefix: str = ""
-    expires: float = EXPIRES
+    expires: float = DEFAULT_EXPIRES
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """One mirror. ``url`` has ``{path}`` and may have ``{revision}``; or the URLs are ``presigned``. Lower ``priority``
-    is asked first; those of the same share the work. ``auth``: the name of a Secret, or empty. ``probe`` in seconds.
-    ``proxy`` takes the place of spec.transfer's. ``bandwidth``: bytes per second, None for no limit of its own. The one
-    named ``source`` stands for spec.source, which has its own url, auth, tls and proxy."""
+    """One mirror. ``url`` has ``{path}`` and may have ``{revision}``; or the URLs are ``presigned``.
+
+    A lower ``priority`` is used first; mirrors of the same priority share the work. ``auth``: the name of a Secret, or
+    empty. ``probe`` in seconds. ``proxy`` replaces spec.transfer's. ``bandwidth``: bytes per second, None for no limit
+    of its own. The one named ``source`` is spec.source, which has its own url, auth, tls and proxy.
+    """
 
     name: str
     priority: int
@@ -49,6 +51,6 @@ class Mirror:
     auth: str = ""
     tls: TLS | None = None
     presigned: SecretURLs | S3Keys | None = None
-    probe: float = PROBE
+    probe: float = DEFAULT_PROBE
     proxy: Proxy | None = None
     bandwidth: int | None = None

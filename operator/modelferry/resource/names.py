@@ -1,14 +1,13 @@
 """Names and labels of everything that belongs to an artifact, derived and never stored.
 
-Two labels of a Node are the durable record of what stands on it::
+Two labels of a Node are the durable record of its copies::
 
-    <namespace>.copy.modelferry.dev/<artifact>: <boot>        a directory may stand there (set before it is made); the
-                                                              value names the boot since which its copy is known whole
-    <namespace>.ready.modelferry.dev/<artifact>: <revision>   a verified copy of that revision stands there
+    <namespace>.copy.modelferry.dev/<artifact>: <boot>        a directory may exist there (set before its creation);
+                                                              the value is the boot in which its copy was verified
+    <namespace>.ready.modelferry.dev/<artifact>: <revision>   a verified copy of that revision is there
 
-The second is what the reader's volume asks for, so it is also what the scheduler goes by. After a reboot the first no
-longer names the node's boot: the copy is looked at again, because a disk may come back empty, or with less than it
-promised.
+The reader's volume requires the second, and so the scheduler uses it. After a reboot the first no longer matches the
+node's boot: the copy is verified again, because a disk may be empty then, or may have lost writes that it confirmed.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def ready_label(namespace: str, artifact: str) -> str:
 
 
 def copy_label(namespace: str, artifact: str) -> str:
-    """The node label that says that a directory may stand there, and since which boot it is known to be whole."""
+    """The node label of a directory that may exist, with the boot in which its copy was verified."""
     return f"{namespace}.copy.{GROUP}/{artifact}"
 
 

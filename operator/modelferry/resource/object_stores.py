@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-#: ``spec.source.s3.style``: where the bucket's name stands in the URL.
+#: ``spec.source.s3.style``: where the bucket's name is in the URL.
 STYLES = ("path", "virtual")
 
 _AMAZON = ".amazonaws.com"
-#: Where docker.io answers: its own host shows a web page.
+#: The API host of docker.io, whose own host serves a web page.
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 #: General purpose bucket naming rules (S3 User Guide); compatible stores keep to them.
@@ -31,7 +31,7 @@ class S3Source:
     """The objects of ``bucket`` below ``prefix``, a directory; empty: all of it.
 
     ``endpoint``: the store's URL without a path; empty: Amazon's in ``region``. ``style``: one of `STYLES`; empty:
-    virtual at Amazon where the bucket's name can stand in a certificate's wildcard, path elsewhere. ``include`` and
+    virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
     ``exclude`` are patterns of paths below the prefix. ``service_account``: the pods run as it, to be given the web
     identity of its role; empty: none.
     """
@@ -86,7 +86,7 @@ class OCISource:
 
     @property
     def api_host(self) -> str:
-        """The host that answers for it."""
+        """The host of the registry's API."""
         return _API_HOSTS.get(self.host, self.host)
 
     @property

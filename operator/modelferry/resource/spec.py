@@ -1,4 +1,4 @@
-"""``spec`` of a ModelArtifact, after it was checked: what a user asked for, with every default filled in."""
+"""``spec`` of a ModelArtifact, after validation, with every default filled in."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class NodeLocal:
 
 @dataclass(frozen=True, slots=True)
 class ExistingClaim:
-    """A claim that the user made; the model stands in it under the artifact's name."""
+    """A claim that the user created; the model is in it, in a directory named as the artifact."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The whole of ``spec``. ``auth``: what the source's servers want to see. ``mirrors``: with the source among them;
-    none where there is only the source."""
+    """All fields of ``spec``. ``auth``: the credentials for the source's servers. ``mirrors`` includes the source; it
+    is empty if there is only the source."""
 
     source: Source
     nodes: Nodes = field(default_factory=Nodes)
@@ -56,7 +56,7 @@ class Spec:
 
     @property
     def mirrored(self) -> bool:
-        """Is there any other place than the source?"""
+        """Whether there is a mirror other than the source."""
         return any(mirror.name != SOURCE for mirror in self.mirrors)
 
 
@@ -70,7 +70,7 @@ class Artifact:
 
 
 def service_account_of(spec: Spec) -> str:
-    """The service account that the pods which reach the source run as; empty where none is asked for."""
+    """The service account that the pods which reach the source run as; empty if none is set."""
     return spec.source.service_account if isinstance(spec.source, S3Source) else ""
 
 
@@ -86,7 +86,6 @@ def secrets_of(spec: Spec) -> tuple[str, ...]:
 
 
 def bundles_of(spec: Spec) -> dict[str, BundleReference]:
-    """The bundles of authorities that a pod needs: the one of spec.transfer.tls under an empty name, the others by
-    mirror."""
+    """The CA bundles that a pod needs: that of spec.transfer.tls under an empty name, the others by mirror."""
     found = {"": spec.transfer.tls.ca} | {mirror.name: mirror.tls.ca for mirror in spec.mirrors if mirror.tls}
     return {name: bundle for name, bundle in found.items() if bundle is not None}

@@ -1,4 +1,4 @@
-"""``spec.transfer``: how the bytes travel."""
+"""``spec.transfer``: how a download uses the network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from modelferry.resource.bandwidth_limits import Limits
 from modelferry.resource.secret import SecretReference
 
-#: Concurrent streams of one download, at most, where the spec says nothing. As many fill a 100 Mbit/s line of 180 ms
-#: with 1 % loss; on a fast line the engine stays with about 8.
+#: The default limit of concurrent connections of one download. So many fill a network path of 100 Mbit/s and 180 ms
+#: with 1 % loss; on a fast path the engine uses about 8.
 DEFAULT_CONNECTIONS = 80
 MAX_CONNECTIONS = 128
 MAX_PINS = 16
@@ -16,13 +16,13 @@ MAX_PINS = 16
 DEFAULT_PROGRESS_DEADLINE, MIN_PROGRESS_DEADLINE, MAX_PROGRESS_DEADLINE = 300.0, 10.0, 86400.0
 MAX_NO_PROXY = 64
 
-#: What may be the oldest version that is spoken; TLS 1.1 and older are not safe (RFC 8996).
+#: The values of ``minVersion``; TLS 1.1 and older are not safe (RFC 8996).
 TLS_VERSIONS = ("1.2", "1.3")
 
 
 @dataclass(frozen=True, slots=True)
 class BundleReference:
-    """Where a bundle of authorities (PEM) stands in the artifact's namespace: ``kind`` is configMap or secret."""
+    """A CA bundle (PEM) in the artifact's namespace; ``kind`` is configMap or secret."""
 
     kind: str
     name: str
@@ -33,7 +33,7 @@ class BundleReference:
 class TLS:
     """How servers are trusted. ``pins`` are ``sha256/BASE64`` of certificates or of their keys, one of which must match
     beside the ordinary verification; ``ca`` is trusted beside the system's authorities. ``client``: the Secret with
-    the certificate that is shown where a server asks who we are."""
+    the certificate that authenticates the client to a server."""
 
     allow_plain_http: bool = False
     min_version: str = "1.3"

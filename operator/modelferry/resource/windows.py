@@ -1,8 +1,8 @@
-"""``spec.transfer.windows``: times of the week with a limit of their own. Pure.
+"""``spec.transfer.windows``: times of the week with their own limit. Pure.
 
-Days with a beginning and an end instead of cron's five fields: a limit holds for a time, and cron names moments. Local
-times become moments as RFC 5545 (section 3.3.5) has it: one that the clocks skip is read by the offset before the
-change, one that they show twice is the first of both.
+Days with a start and an end instead of cron's five fields: a limit applies to a period, and cron describes points in
+time. Local times are converted as in RFC 5545 section 3.3.5: one that the clocks skip has the offset before the change,
+and one that occurs twice is the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_WINDOWS = 16
 @dataclass(frozen=True, slots=True)
 class Window:
     """On ``days`` (of `DAYS`), from ``begin`` to ``end`` on the clocks of ``zone`` (an IANA name); an end that is not
-    after the beginning is the next day's. ``limit``: bytes per second, 0 for a pause."""
+    after the start is on the next day. ``limit``: bytes per second, 0 for a pause."""
 
     begin: time
     end: time
@@ -30,17 +30,17 @@ class Window:
     def __str__(self) -> str:
         return f"{_days_text(self.days)} {self.begin:%H:%M}-{self.end:%H:%M} {self.zone}"
 
-    def around(self, now: datetime, days: int) -> list[tuple[datetime, datetime]]:
-        """Its occurrences as (beginning, end) in UTC, of yesterday to `days` days ahead of `now`."""
+    def occurrences(self, now: datetime, days: int) -> list[tuple[datetime, datetime]]:
+        """Its occurrences as (start, end) in UTC, from yesterday to `days` days after `now`."""
         today = now.astimezone(ZoneInfo(self.zone)).date()
         dates = [today + timedelta(days=number) for number in range(-1, days + 1)]
-        return [self._on(day) for day in dates if DAYS[day.weekday()] in self.days]
+        return [self._occurrence_on(day) for day in dates if DAYS[day.weekday()] in self.days]
 
     def covers(self, now: datetime) -> bool:
-        """Does it hold at `now`?"""
-        return any(begin <= now < end for begin, end in self.around(now, 0))
+        """Whether it applies at `now`."""
+        return any(begin <= now < end for begin, end in self.occurrences(now, 0))
 
-    def _on(self, day: date) -> tuple[datetime, datetime]:
+    def _occurrence_on(self, day: date) -> tuple[datetime, datetime]:
         last = day if self.end > self.begin else day + timedelta(days=1)
         zone = ZoneInfo(self.zone)
         begin, end = (datetime.combine(*moment, tzinfo=zone) for moment in ((day, self.begin), (last, self.end)))
@@ -52,11 +52,11 @@ def window_at(windows: tuple[Window, ...], now: datetime) -> Window | None:
     return next((window for window in windows if window.covers(now)), None)
 
 
-def change_after(windows: tuple[Window, ...], now: datetime) -> datetime | None:
-    """When another window, or none, will be the one that holds; None where that is not within the next week."""
-    held = window_at(windows, now)
-    moments = {moment for window in windows for times in window.around(now, 8) for moment in times if moment > now}
-    return next((moment for moment in sorted(moments) if window_at(windows, moment) != held), None)
+def next_change(windows: tuple[Window, ...], now: datetime) -> datetime | None:
+    """When another window, or none, applies next; None if nothing changes within the next week."""
+    current = window_at(windows, now)
+    moments = {moment for window in windows for times in window.occurrences(now, 8) for moment in times if moment > now}
+    return next((moment for moment in sorted(moments) if window_at(windows, moment) != current), None)
 
 
 def _days_text(days: tuple[str, ...]) -> str:

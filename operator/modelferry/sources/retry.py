@@ -76,7 +76,7 @@ class Retry:
 
 
 def _exhausted(error: Transient, attempts: int) -> SourceError:
-    kind = error.becomes if isinstance(error, ConnectionFailed) else SourceUnavailable
+    kind = error.persistent_error if isinstance(error, ConnectionFailed) else SourceUnavailable
     times = "once" if attempts == 1 else f"{attempts} times"
     return kind(
         f"{error.message}; tried {times}. Check the server and the route to it, then start again", file=error.file

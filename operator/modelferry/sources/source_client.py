@@ -210,13 +210,13 @@ class SourceClient:
                 host = urlsplit(url).hostname
                 if cause.errno == socket.EAI_AGAIN:
                     message = f"{where}: the name server does not answer for {host}"
-                    return ConnectionFailed(message, becomes=UnknownHost, file=file)
+                    return ConnectionFailed(message, persistent_error=UnknownHost, file=file)
                 message = f"{where}: no such host {host}; check the url and this machine's name servers"
                 return UnknownHost(message, file=file)
             case ConnectionFailed():
                 system = isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno
-                why = os.strerror(system) if system and error.becomes is SourceUnavailable else error.message
-                return ConnectionFailed(f"{where}: {why}", becomes=error.becomes, file=file)
+                why = os.strerror(system) if system and error.persistent_error is SourceUnavailable else error.message
+                return ConnectionFailed(f"{where}: {why}", persistent_error=error.persistent_error, file=file)
             case ProtocolError():
                 message = f"{where}: the answer is not HTTP: it {error.message}; give another url"
                 return ServerMisbehaves(message, file=file)

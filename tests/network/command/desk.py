@@ -172,7 +172,7 @@ def with_mirror(file: Path, url: str, **fields: str) -> None:
 
 
 def read_to_the_end(terminal: int) -> str:
-    """What is written to a pseudo-terminal until nobody has it open any more."""
+    """What is written to a pseudo-terminal until no process has it open any more."""
     seen = b""
     with suppress(OSError):  # EIO is its end
         while piece := os.read(terminal, 65536):

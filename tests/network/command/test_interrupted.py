@@ -1,4 +1,4 @@
-"""``modelferry pull`` that is interrupted, and whose agents are killed: it says where it stands, and goes on."""
+"""``modelferry pull`` that is interrupted, and whose agents are killed: it reports its progress, and resumes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_an_interrupted_pull_reports_its_progress_and_the_next_one_resumes
         await until_some_is_verified(process)
         agents = children(process.pid)
         if how == "Ctrl-C":
-            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the entire group
         else:
             process.send_signal(signal.SIGTERM)
         first = await ended(process)
@@ -129,7 +129,7 @@ async def test_after_a_killed_pull_no_agent_remains_and_the_next_pull_resumes(wo
     done = await world.pull("--json")
     assert done.code == 0
     assert done.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE
-    for left in world.temporary.iterdir():  # nobody could clean up after kill -9
+    for left in world.temporary.iterdir():  # no process could clean up after kill -9
         for path in left.iterdir():
             path.unlink()
         left.rmdir()

@@ -110,7 +110,7 @@ async def test_an_unavailable_source_is_reported_before_the_download(
 
 
 async def test_an_unavailable_source_is_not_needed_if_a_mirror_has_the_declared_files(world: World) -> None:
-    whole = (await world.pull("--json")).events("result")[0]["revision"]
+    published = (await world.pull("--json")).events("result")[0]["revision"]
     shutil.rmtree(world.target)
     file = world.write(
         lambda files: [
@@ -120,7 +120,7 @@ async def test_an_unavailable_source_is_not_needed_if_a_mirror_has_the_declared_
     with_mirror(file, world.origin.url("{path}"))
     done = await world.pull("--json")
     assert done.code == 0, done.err
-    assert done.events("result")[0]["revision"] == whole
+    assert done.events("result")[0]["revision"] == published
     assert world.current() == CONTENTS
 
 

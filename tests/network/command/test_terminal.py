@@ -52,7 +52,7 @@ async def test_ctrl_c_at_a_terminal_leaves_one_line_and_a_clean_screen(world: Wo
     last = drawn.rstrip().rpartition("modelferry: interrupted")[2]
     assert "the same command resumes" in last
     assert "Traceback" not in drawn
-    # The cursor is shown again, and stands in a line of its own.
+    # The cursor is shown again, and is in a line of its own.
     assert drawn.rfind("\x1b[?25h") >= drawn.rfind("\x1b[?25l")
     assert drawn.endswith("\n")
 

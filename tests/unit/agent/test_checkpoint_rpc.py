@@ -1,4 +1,4 @@
-"""The link between fetch and checkpoint: over a real Unix socket, with a checkpoint that only remembers."""
+"""The RPC between fetch and checkpoint: over a real Unix socket, with a checkpoint that only records its calls."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from modelferry.manifest import FileEntry, Location
 from modelferry.manifest.entries import content_addressed
 
 MANIFEST = content_addressed((FileEntry("a", 5, None, (Location("https://x/a"),)),))
-LIAR = QuarantinedMirror("m", "https://x/a", "lied")
-OPENED = OpenResult("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (LIAR,))
+CORRUPT = QuarantinedMirror("m", "https://x/a", "served wrong bytes")
+OPENED = OpenResult("/data", False, (OpenedFile(2, False, (0, 3), (("m", '"1"'),)),), 7, ("note",), (CORRUPT,))
 WRITTEN = WrittenChunk(0, 3, 2, 99, '"1"', "m", ((10, 20, "ab"),))
 
 
@@ -113,14 +113,14 @@ async def test_everything_arrives_as_it_was(
     assert await client.restart_file(0, 2) == OpenedFile(3, False, (0, 1))
     assert await client.verify_file(0) == VerifyResult(False, "md5:1", "md5:2", (4, 5))
     await client.report_telemetry(Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)))
-    await client.quarantine(LIAR)
+    await client.quarantine(CORRUPT)
     await client.report_failure(NotFound("gone", file="a"))
     assert recorder.asked == [
         "open",
         WRITTEN,
         ("mark_pending", 0, 3),
         Telemetry(5, 4, 3, 2, "repairing", "x", (("a/b", 7),), (("streams", "m", 3, 0.5),)),
-        LIAR,
+        CORRUPT,
         (NotFound, "gone"),
     ]
 

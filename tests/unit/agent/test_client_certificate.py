@@ -1,4 +1,4 @@
-"""A client certificate out of a Secret: taken where it is whole, and else named with what is wrong with it."""
+"""A client certificate from a Secret: loaded if it is valid, else an error that names the cause."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def secret(authority: Authority, tmp_path: Path) -> Path:
-    """The Secret `who`, which is whole."""
+    """The Secret `who`, which is valid."""
     return authority.leaf("me", name="me", purpose=CLIENT).secret(tmp_path / "secrets/who")
 
 
@@ -87,11 +87,11 @@ def test_a_pair_that_is_none_is_told(secret: Path, spoil: Callable[[Path], None]
     spoil(secret)
     with pytest.raises(
         InvalidSpec, match=rf"^spec\.transfer\.tls\.clientCertificate: Secret 'who': its {says}"
-    ) as told:
+    ) as caught:
         found(secret)
-    assert told.value.reason == "ClientCertificateInvalid"
-    assert told.value.__cause__ is None
-    assert "BEGIN" not in told.value.message
+    assert caught.value.reason == "ClientCertificateInvalid"
+    assert caught.value.__cause__ is None
+    assert "BEGIN" not in caught.value.message
 
 
 @pytest.mark.parametrize("key", ["tls.crt", "tls.key"])
@@ -99,10 +99,10 @@ def test_a_key_that_the_secret_lacks_is_named(secret: Path, key: str) -> None:
     (secret / key).unlink()
     with pytest.raises(
         InvalidSpec, match=r"clientCertificate: Secret 'who' has the keys tls\.\w+; give it tls\."
-    ) as told:
+    ) as caught:
         found(secret)
-    assert told.value.reason == "SecretMissing"
-    assert told.value.message.endswith(f"give it {key}")
+    assert caught.value.reason == "SecretMissing"
+    assert caught.value.message.endswith(f"give it {key}")
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_certificate_out_of_its_time_is_told_before_any_server_is_asked(
     authority: Authority, tmp_path: Path, begins: timedelta, ends: timedelta, reason: str, says: str
 ) -> None:
     leaf = authority.leaf("me", name="late", begins=begins, ends=ends, purpose=CLIENT)
-    with pytest.raises(InvalidSpec, match=says) as told:
+    with pytest.raises(InvalidSpec, match=says) as caught:
         found(leaf.secret(tmp_path / "secrets/who"))
-    assert told.value.reason == reason
+    assert caught.value.reason == reason
 
 
 def test_a_chain_with_words_around_it_is_taken(secret: Path, authority: Authority) -> None:

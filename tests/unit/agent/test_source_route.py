@@ -118,15 +118,17 @@ def test_a_proxy_by_tls_is_verified_as_servers_are_with_pins_of_its_own() -> Non
 def test_without_one_in_the_spec_the_environment_decides_with_the_operators_secret(tmp_path: Path) -> None:
     found = secrets(tmp_path, username="me", password="p")
     bare = Spec(HTTPSource((HTTPFile("f", URL),)))
-    told = {"https_proxy": "socks5h://p:1"}
+    environment = {"https_proxy": "socks5h://p:1"}
     proxy = (
-        source_routes(bare, (), found, environment=told, proxy_secret="hub").for_mirror("source").proxies.for_url(URL)
+        source_routes(bare, (), found, environment=environment, proxy_secret="hub")
+        .for_mirror("source")
+        .proxies.for_url(URL)
     )
     assert proxy is not None
     assert (str(proxy), proxy.username) == ("socks5h://p:1", "me")
     assert source_routes(bare, (), found, environment=ENVIRONMENT).for_mirror("source").proxies.for_url(URL) is None
     with pytest.raises(InvalidSpec, match=r"proxy\.secretName: there is no Secret 'lost'"):
-        source_routes(bare, (), found, environment=told, proxy_secret="lost")
+        source_routes(bare, (), found, environment=environment, proxy_secret="lost")
 
 
 def test_a_proxys_secret_without_a_password_is_told(tmp_path: Path) -> None:

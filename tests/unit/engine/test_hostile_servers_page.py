@@ -28,7 +28,7 @@ from modelferry.http.wire.framing import MAX_TRAILERS
 from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
 from modelferry.http.wire.redirects import MAX_REDIRECTS
 from network.catalogue import CASES
-from unit.engine.test_wire_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
+from unit.engine.response.test_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "hostile-servers.md"

@@ -25,7 +25,7 @@ def test_an_ordinary_path_is_accepted(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "fault"),
+    ("path", "error"),
     [
         ("", "is empty"),
         ("/etc/passwd", "is absolute"),
@@ -46,5 +46,5 @@ def test_an_ordinary_path_is_accepted(path: str) -> None:
         ("/".join(["d" * 102] * 5), f"longer than {MAX_PATH} bytes"),
     ],
 )
-def test_a_path_that_could_leave_or_disturb_the_directory_is_refused_with_its_fault(path: str, fault: str) -> None:
-    assert fault in str(path_error(path))
+def test_a_path_that_could_leave_or_disturb_the_directory_is_refused_with_its_error(path: str, error: str) -> None:
+    assert error in str(path_error(path))

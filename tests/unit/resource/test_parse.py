@@ -65,9 +65,9 @@ def test_what_the_api_server_adds_is_no_fault() -> None:
 def test_an_invalid_field_is_named_with_its_cause(wrong: InvalidField) -> None:
     with pytest.raises(InvalidSpec) as caught:
         parse_artifact(document(wrong), where="model.yaml")
-    faults = re.split(r"; (?=[a-zA-Z0-9.\[\]]+: )", caught.value.message.removeprefix("model.yaml: "))
-    assert any(fault.startswith(f"{wrong.field}: ") and wrong.cause in fault for fault in faults), faults
-    assert [fault for fault in faults if not fault.startswith(wrong.field)] == [], (
+    errors = re.split(r"; (?=[a-zA-Z0-9.\[\]]+: )", caught.value.message.removeprefix("model.yaml: "))
+    assert any(error.startswith(f"{wrong.field}: ") and wrong.cause in error for error in errors), errors
+    assert [error for error in errors if not error.startswith(wrong.field)] == [], (
         "something right is called wrong, too"
     )
 
@@ -96,16 +96,16 @@ def test_every_field_of_the_crd_has_a_wrong_document() -> None:
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     fields = set(_fields(schema, "spec"))
     assert len(fields) > 60
-    told: set[str] = set()
+    reported: set[str] = set()
     for bad, _, _ in invalid_documents.INVALID.values():
         with pytest.raises(InvalidSpec) as caught:
             parse_artifact(bad)
         for path, what in re.findall(r"(?:^|; )(spec[A-Za-z0-9.\[\]]*): ([^;]*)", caught.value.message):
             if "is not a field" not in what:
                 generic = re.sub(r"\[\d+\]", "[]", path)
-                # A fault of an item that has no fields, or of a key, is one of the list, or of the mapping.
-                told |= {generic, generic.removesuffix("[]"), generic.rpartition(".")[0]}
-    assert sorted(fields - told) == [], "give tests/invalid_documents.py a document in which this field is wrong"
+                # An error of an item that has no fields, or of a key, is one of the list, or of the mapping.
+                reported |= {generic, generic.removesuffix("[]"), generic.rpartition(".")[0]}
+    assert sorted(fields - reported) == [], "give tests/invalid_documents.py a document in which this field is wrong"
 
 
 def test_the_document_that_those_are_made_from_is_right() -> None:
@@ -154,9 +154,9 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "holds 0 documents"),
-        (b"- a\n- b\n", "holds 0 documents"),
-        (yaml.safe_dump_all([VALID, VALID]).encode(), "holds 2 documents"),
+        (b"", "has 0 documents"),
+        (b"- a\n- b\n", "has 0 documents"),
+        (yaml.safe_dump_all([VALID, VALID]).encode(), "has 2 documents"),
         (b"a: [", "not YAML"),
         (b"!!python/object/apply:os.system ['true']", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),

@@ -88,7 +88,7 @@ async def test_a_fault_that_no_retry_helps_is_raised_at_once_and_ends_all_waitin
 async def test_a_name_that_nobody_resolves_in_time_is_an_unknown_host() -> None:
     world = World()
     with pytest.raises(UnknownHost):
-        await world.retry(5).run(world.failing(ALWAYS, ConnectionFailed("a: no answer", becomes=UnknownHost)))
+        await world.retry(5).run(world.failing(ALWAYS, ConnectionFailed("a: no answer", persistent_error=UnknownHost)))
 
 
 async def test_the_server_is_given_the_time_that_it_asked_for() -> None:

@@ -22,12 +22,12 @@ def test_only_scheme_host_port_and_path_of_a_url_are_shown(url: str, seen: str) 
 
 
 @pytest.mark.parametrize("url", ["https://h.example/a?x=%2F", "http://127.0.0.1:1/", "https://bücher.example/ü"])
-def test_an_ordinary_url_has_no_fault(url: str) -> None:
+def test_an_ordinary_url_is_valid(url: str) -> None:
     assert url_error(url) is None
 
 
 @pytest.mark.parametrize(
-    ("url", "fault"),
+    ("url", "error"),
     [
         ("ftp://h.example/a", "https://"),
         ("file:///etc/passwd", "https://"),
@@ -40,8 +40,8 @@ def test_an_ordinary_url_has_no_fault(url: str) -> None:
         (f"https://{'ü' * 80}.example/", "cannot be read"),
     ],
 )
-def test_a_url_that_cannot_be_fetched_is_refused_with_its_fault(url: str, fault: str) -> None:
-    assert fault in str(url_error(url))
+def test_a_url_that_cannot_be_fetched_is_refused_with_its_error(url: str, error: str) -> None:
+    assert error in str(url_error(url))
 
 
 def test_a_signed_url_goes_over_the_wire_to_the_letter() -> None:

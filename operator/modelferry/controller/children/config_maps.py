@@ -15,7 +15,7 @@ from modelferry.controller.facts import ArtifactFacts, Object
 from modelferry.controller.settings import Settings
 from modelferry.manifest import codec
 from modelferry.resource import API_VERSION, KIND, names
-from modelferry.resource.bandwidth_limits import settled
+from modelferry.resource.bandwidth_limits import without_live_fields
 
 ARTIFACT_KEY = "artifact.json"
 CA_KEY = "ca.crt"
@@ -25,7 +25,7 @@ MANIFEST_KEY = "manifest.json.gz"
 def input_key(document: Object, settings: Settings) -> str:
     """Identifies everything that a pod reads when it starts: a new key makes new pods, and a failed attempt is then
     retried immediately. Computed once, as `ArtifactFacts.input_key`."""
-    meta, spec = document["metadata"], settled(document["spec"])
+    meta, spec = document["metadata"], without_live_fields(document["spec"])
     default_proxy = [dict(settings.proxy), settings.proxy_secret]
     return names.fingerprint([meta["namespace"], meta["name"], spec, settings.trusted_ca, default_proxy])
 
@@ -52,7 +52,7 @@ def input_map(artifact: ArtifactFacts, settings: Settings) -> Object:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"name": artifact.name, "namespace": artifact.namespace},
-        "spec": settled(artifact.document["spec"]),
+        "spec": without_live_fields(artifact.document["spec"]),
     }
     data = {ARTIFACT_KEY: json.dumps(document, sort_keys=True)}
     if settings.trusted_ca:

@@ -11,7 +11,7 @@ from modelferry.controller.facts import ArtifactFacts, Object
 from modelferry.controller.settings import Settings
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
-from modelferry.resource.bandwidth_limits import live
+from modelferry.resource.bandwidth_limits import encode_live_fields
 from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
@@ -83,7 +83,7 @@ def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: i
 
 def limits_annotation(artifact: ArtifactFacts) -> str:
     """The value of a download pod's annotation `names.ANNOTATION_LIMITS`."""
-    return live(artifact.document["spec"])
+    return encode_live_fields(artifact.document["spec"])
 
 
 def _bandwidth_annotations(artifact: ArtifactFacts, settings: Settings) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""One download: which bytes are asked for next, from where, and what follows from each attempt."""
+"""One download: which bytes are requested next, from which location, and what follows from each attempt."""

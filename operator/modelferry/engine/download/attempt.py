@@ -53,11 +53,13 @@ class Attempt:
     @property
     def range(self) -> RangeTask | None:
         """Its task as it is now, if it is a range."""
-        return replace(self.task, end=self.end) if isinstance(self.task, RangeTask) else None
+        if not isinstance(self.task, RangeTask):
+            return None
+        return self.task if self.task.end == self.end else replace(self.task, end=self.end)
 
     @property
     def remaining(self) -> RangeTask | StreamTask:
-        """Its task as it is now; a stream is always fetched as a whole."""
+        """Its task as it is now; a stream has no parts."""
         assert isinstance(self.task, RangeTask | StreamTask)
         return self.range or self.task
 

@@ -93,7 +93,7 @@ class AttemptRunner:
         file, task, location = attempt.file, attempt.task, attempt.source
         if not isinstance(task, RangeTask) or not task.small or task.size != file.entry.size:
             return False
-        plain = not (task.failures or task.whole or task.alone or location.redirect_url)
+        plain = not (task.failures or task.indivisible or task.alone or location.redirect_url)
         checked = file.entry.digest is not None and len(file.usable) == 1
         return plain and checked and self.http_client.can_pipeline(location.request_url, location.mirror)
 
@@ -369,7 +369,7 @@ def _if_expired(verdict: Verdict, presigned: str, location: LocationState) -> Ve
 
     If that URL is denied, it expired on its way, or whoever keeps it up to date is late: another attempt may succeed.
     """
-    if verdict.action is not Action.REFUSE or verdict.fault is not Denied or presigned in ("", location.url):
+    if verdict.action is not Action.REFUSE or verdict.error is not Denied or presigned in ("", location.url):
         return verdict
     message = f"{verdict.message} to a presigned URL"
     return Verdict(Action.WAIT, ServerBehavior.URL_EXPIRED, message, SourceUnavailable)
@@ -380,6 +380,6 @@ def _broken(error: ConnectionFailed | Stall | ProtocolError) -> Verdict:
         return Verdict(Action.SUSPECT, error.behavior, error.message, ServerMisbehaves)
     if isinstance(error, Stall):
         return Verdict(Action.WAIT, ServerBehavior.STALLED, error.message, SourceUnavailable)
-    if error.becomes is not SourceUnavailable:
-        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.becomes)
+    if error.persistent_error is not SourceUnavailable:
+        return Verdict(Action.WAIT, ServerBehavior.PROXY_CONNECT_FAILED, error.message, error.persistent_error)
     return Verdict(Action.WAIT, ServerBehavior.CONNECTION_RESET, error.message, SourceUnavailable)

@@ -49,9 +49,8 @@ class CommandRunner:
     async def _carry_out(self, command: Command) -> None:
         match command:
             case CompareDigest(file):
-                task = DigestTask(file.number)
-                if all(attempt.task != task for attempt in self._in_flight.attempts):
-                    self.start(Attempt(file, task))
+                if file.number not in self._in_flight.digests:
+                    self.start(Attempt(file, DigestTask(file.number)))
             case WithdrawChunk(file, chunk, retry):
                 await self._cancel(lambda one: isinstance(one.task, RangeTask) and one.task.chunk == chunk)
                 await self.apply(ChunkWithdrawn(file, chunk, retry))

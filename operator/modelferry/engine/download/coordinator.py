@@ -2,7 +2,7 @@
 
 All decisions are made one at a time, in the loop of `DownloadCoordinator.run`: `scheduler` says what is fetched next
 and from where, `outcomes` and `verification` what follows from an event. Attempts run beside the loop
-(`attempt_runner`, `in_flight`). docs/engine.md describes the way of a chunk.
+(`attempt_runner`, `in_flight`). docs/engine.md describes the path of a chunk.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class DownloadCoordinator:
             message=throttle.description if throttle.paused else download.message or throttle.description,
             active=self._runner.disk.active() if self._runner is not None else (),
             mirrors=download.mirrors.progress(),
-            stats=self.stats.costs,
+            stats=self.stats.totals,
             limit=throttle.limit,
         )
 
@@ -267,7 +267,7 @@ class DownloadCoordinator:
         download = self._download
         while (assignment := scheduler.next_assignment(download, now, steal=False)) is not None:
             self._start_one(assignment, runner, commands, now)
-        if not self._servers_limit:
+        if not self._servers_limit or not scheduler.is_drained(download):
             return
         for attempt in scheduler.stalled_attempts(download, now):
             download.in_flight.drop(attempt)

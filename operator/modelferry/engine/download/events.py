@@ -22,7 +22,7 @@ from modelferry.manifest import Chunk, Manifest
 
 @dataclass(frozen=True, slots=True)
 class ResponseAccepted:
-    """A response with content, whose head came after `waited` seconds; ``redirect_url``: from another URL than the
+    """A response with content, whose head arrived after `waited` seconds; ``redirect_url``: from another URL than the
     location's own. ``validator``: its strong one, or empty."""
 
     location: LocationState

@@ -44,13 +44,13 @@ def refusal(file: FileDownload, location: LocationState, verdict: Verdict, cause
     path = file.entry.path
     if isinstance(cause, CertificateRefused | UnknownHost | Denied | ProxyDenied | ProxyRefused):
         return type(cause)(f"{path}: {cause.message}", reason=cause.reason, file=path)
-    remedy = _REMEDIES.get(verdict.fault, "use another mirror")
-    return verdict.fault(f"{path}: {redact_url(location.request_url)} {verdict.message}; {remedy}", file=path)
+    remedy = _REMEDIES.get(verdict.error, "use another mirror")
+    return verdict.error(f"{path}: {redact_url(location.request_url)} {verdict.message}; {remedy}", file=path)
 
 
 def unavailable(file: FileDownload, location: LocationState, verdict: Verdict, progress_deadline: float) -> Stalled:
     """The error of a download that made no progress for `progress_deadline` seconds; `verdict` is the last one."""
-    error = verdict.fault if verdict.fault in (ProxyUnreachable, ProxyRefused) else SourceUnavailable
+    error = verdict.error if verdict.error in (ProxyUnreachable, ProxyRefused) else SourceUnavailable
     path, url = file.entry.path, redact_url(location.request_url)
     return error(
         f"{path}: no progress for {progress_deadline:.0f} s; the last time {url} {verdict.message}; {_REMEDIES[error]}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.events import ChunkCommitted, Outcome
-from modelferry.engine.download.tasks import RangeTask
+from modelferry.engine.download.tasks import DigestTask, RangeTask
 from modelferry.engine.pacing import ConcurrencyController, Load, Stream, find_slow
 from modelferry.http.transport.pipelining import DEPTH
 from modelferry.http.wire import Origin
@@ -26,6 +26,8 @@ class InFlight:
         self.tasks: dict[asyncio.Task[Outcome], Attempt] = {}
         self._of: dict[Attempt, asyncio.Task[Outcome]] = {}
         self._pipelines = pipelines
+        #: Numbers of the files whose digest is being compared.
+        self.digests: set[int] = set()
 
     @property
     def attempts(self) -> Collection[Attempt]:
@@ -36,12 +38,16 @@ class InFlight:
         """Begin `work`, which is `attempt`."""
         task = asyncio.create_task(work)
         self.tasks[task], self._of[attempt] = attempt, task
+        if isinstance(attempt.task, DigestTask):
+            self.digests.add(attempt.task.file)
 
     def remove(self, task: asyncio.Task[Outcome]) -> Attempt | None:
         """The attempt of `task`, which has ended; None if it was cancelled before."""
         attempt = self.tasks.pop(task, None)
         if attempt is not None:
             del self._of[attempt]
+            if isinstance(attempt.task, DigestTask):
+                self.digests.discard(attempt.task.file)
         return attempt
 
     @property
@@ -81,7 +87,7 @@ class InFlight:
                 continue
             if attempt.at >= attempt.end or attempt.dropped or task.done():
                 continue
-            facts = (attempt.at, attempt.end, attempt.meter, wanted.whole, wanted.drops)
+            facts = (attempt.at, attempt.end, attempt.meter, wanted.indivisible, wanted.drops)
             found.append(Stream(attempt, attempt.origin, *facts))
         return found
 

@@ -144,7 +144,7 @@ class OutcomeHandler:
             index = attempt.task.chunk.index
             file.advance_chunk(index, ChunkEvent.STARTED)
             file.assemblies[index].mirror = location.mirror
-        self._download.stats.begin(attempt.mirror)
+        self._download.stats.record_start(attempt.mirror)
 
     def _on_probe_started(self, event: ProbeStarted) -> None:
         self._download.mirrors.record_probe_started(event.mirror, event.until)
@@ -153,7 +153,7 @@ class OutcomeHandler:
         attempt = event.attempt
         if not isinstance(attempt.task, RangeTask | StreamTask):
             return
-        self._download.stats.spend(attempt.mirror, self._now() - attempt.begun)
+        self._download.stats.record_end(attempt.mirror, self._now() - attempt.begun)
         if isinstance(attempt.task, RangeTask) and attempt.seconds:
             size = attempt.at - attempt.task.start
             self._download.mirrors.record_throughput(attempt.mirror, self._now(), size, attempt.seconds)
@@ -210,7 +210,7 @@ class OutcomeHandler:
             self._files.generation_lost(file)
             return
         if event.reason == "digest":
-            self._download.stats.faults[location.mirror, ServerBehavior.CORRUPT_CONTENT] += 1
+            self._download.stats.record_behavior(location.mirror, ServerBehavior.CORRUPT_CONTENT)
             # The chunk is fetched from the next location, if there is one.
             times = task.rejected + 1
             again = replace(again, rejected=times, failures=times, fresh=True, avoid=location.mirror)
@@ -249,7 +249,7 @@ class OutcomeHandler:
         attempt, location, verdict, now = event.attempt, event.attempt.source, event.verdict, self._now()
         file, mirrors = attempt.file, self._download.mirrors
         self._download.retries += verdict.behavior is not ServerBehavior.SHORTER_RANGE
-        self._download.stats.miss(location.mirror, verdict)
+        self._download.stats.record_behavior(location.mirror, verdict.behavior)
         if event.progressed or _kept_bytes(event):
             self._download.record_progress(now)
         self._judge_mirror(event)

@@ -74,8 +74,7 @@ def _from_slow_attempt(download: DownloadState, selector: MirrorSelector, now: f
 
 def stalled_attempts(download: DownloadState, now: float) -> list[Attempt]:
     """Attempts at mirrors that may be asked for more that receive nothing, while others do."""
-    selector = download.mirrors.selector()
-    if not selector.has_capacity or not is_drained(download):
+    if not is_drained(download) or not (selector := download.mirrors.selector()).has_capacity:
         return []
     streams = ((mirror, download.in_flight.streams(name)) for name, mirror in _with_capacity(selector))
     return [attempt_of(stream) for mirror, found in streams for stream in find_stalled(found, mirror.concurrency, now)]
@@ -87,10 +86,10 @@ def _with_capacity(selector: MirrorSelector) -> Iterator[tuple[str, MirrorSnapsh
 
 def slow_chunks(download: DownloadState) -> list[tuple[FileDownload, ChunkAssembly]]:
     """Chunks that a slow mirror holds up at the end, while others have nothing to do."""
-    selector = download.mirrors.selector()
-    if selector.running >= selector.limits.connections or len(selector.mirrors) < 2:
+    if len(download.mirrors.states) < 2 or any(_begins_a_chunk(download, task) for task in download.queue):
         return []
-    if any(_begins_a_chunk(download, task) for task in download.queue):
+    selector = download.mirrors.selector()
+    if selector.running >= selector.limits.connections:
         return []
     received = _received(download)
     return [

@@ -19,7 +19,7 @@ class RangeTask:
     ``failures`` since the last progress; ``rejected``: how often the bytes were not those of the server's own digest;
     ``unsynced``: how often the disk refused them; ``drops``: how often the task was taken from a stream that was too
     slow. ``reopen``: the chunk is committed, and is fetched again to compare it. ``fresh``: caches on the network path
-    must not answer. ``whole``: not to be divided among several requests. ``alone``: not to be pipelined. ``avoid``: the
+    must not answer. ``indivisible``: to be fetched in one request. ``alone``: not to be pipelined. ``avoid``: the
     mirror that failed last.
     """
 
@@ -32,19 +32,19 @@ class RangeTask:
     drops: int = 0
     reopen: bool = False
     fresh: bool = False
-    whole: bool = False
+    indivisible: bool = False
     alone: bool = False
     avoid: str = ""
 
     @classmethod
     def of(cls, chunk: Chunk, *, reopen: bool = False) -> RangeTask:
         """The entire chunk. One that is fetched to compare bypasses the caches: one of them may have corrupted it."""
-        return cls(chunk, chunk.start, chunk.end, reopen=reopen, fresh=reopen, whole=reopen)
+        return cls(chunk, chunk.start, chunk.end, reopen=reopen, fresh=reopen, indivisible=reopen)
 
     @classmethod
     def again(cls, chunk: Chunk) -> RangeTask:
         """The entire chunk once more, in one request: its parts could not be used."""
-        return cls(chunk, chunk.start, chunk.end, whole=True)
+        return cls(chunk, chunk.start, chunk.end, indivisible=True)
 
     @property
     def file(self) -> int:
@@ -120,5 +120,5 @@ Task = FetchTask | ProbeTask | DigestTask
 def next_part(concurrency: ConcurrencyController, task: RangeTask, waiting: int) -> tuple[RangeTask, RangeTask | None]:
     """The part of `task` to request now, and the rest to put back, if any; `waiting` bytes after it are not yet
     requested."""
-    size = task.size if task.whole else next_part_size(concurrency, task.size, waiting)
+    size = task.size if task.indivisible else next_part_size(concurrency, task.size, waiting)
     return (task, None) if size == task.size else task.split(task.start + size)

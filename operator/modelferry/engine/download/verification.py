@@ -73,7 +73,7 @@ class FileStateMachine:
         attribution = file.attribution
         if attribution is not None and index in attribution.round:
             file.attribution = attribution.record_chunk(index, location.mirror, committed.changed)
-        # A stream may bring more than it should: its end decides.
+        # A stream may have more bytes than it should: its end decides.
         if not file.missing and not file.streaming:
             self.advance(file, self._completion(file, committed.changed))
 

@@ -1,11 +1,11 @@
-"""The number of connections, which follows the throughput that it brings. Pure.
+"""The number of connections, which follows the measured throughput. Pure.
 
 The first number follows from the round trip time: a long path needs many streams, whatever it carries, and finding that
 out by doubling takes seconds. From there it is a search by trials: with the rate of the present number known, more are
 tried, and kept if they improve throughput. At first the number doubles, since a path may carry 2 or 100 streams, and if
 that nearly doubles the rate as well, the next doubling follows at once. After two trials in a row that failed, the
 number grows by a quarter at a time, with longer and longer rests between trials that fail. When the rests are at their
-longest, fewer are tried as well, and kept while they bring as much. If the path by itself becomes much slower or
+longest, fewer are tried as well, and kept while they carry as much. If the path by itself becomes much slower or
 faster, what was measured is void: more are tried at once, and then fewer. A busy response (429, 503) reverts the last
 step, or halves the number; after one, the number never doubles again.
 
@@ -21,7 +21,7 @@ from enum import Enum
 #: Connections at the start: few enough for any server, and at most 4 doublings from the most that are allowed (128).
 INITIAL = 8
 #: With a long round trip, for each second of it, what fills 100 Mbit/s if one packet of 400 is lost: 12 MB/s divided by
-#: the 1448 * 1.22 * 20 bytes that one stream then brings in a round trip; and the most, a doubling from 128.
+#: the 1448 * 1.22 * 20 bytes that one stream then carries in a round trip; and the most, half of 128.
 INITIAL_PER_RTT, MAX_INITIAL = 340, 64
 #: From so many connections on, a rate is measured for longer: more of them need a reason.
 MANY = 16
@@ -34,7 +34,7 @@ DOUBLE_AGAIN_GAIN = 1.15
 #: If the rate grew by this share of what the number grew by, each stream has a limit of its own, and more are tried
 #: without much waiting.
 LINEAR_SHARE = 0.85
-#: The share of the rate that fewer connections must bring to be kept.
+#: The share of the rate that fewer connections must reach to be kept.
 KEPT_SHARE = 0.97
 #: A rate that is so many times what it was, or as small a part of it, with the same number of connections, is a misfit;
 #: so many windows in a row that are misfits are a changed path. One may be a slow disk.

@@ -5,8 +5,8 @@
     Head ─ judge(request, head, expectation) ─▶ Verdict ─ TAKE ─▶ content ─ ended(...) ─▶ None or Verdict
 
 - A response is judged by status, Content-Range start, end and total, length, coding and validator, every time.
-- A verdict names the row of the catalogue of hostile servers that it comes from; 0 is the well-behaved server.
-- Content counts: more than was announced is refused, less keeps the prefix.
+- A verdict names the server behavior of docs/hostile-servers.md that it is for.
+- More content than was announced is refused; of less, the prefix is kept.
 """
 
 from modelferry.engine.response.judge import ended, judge

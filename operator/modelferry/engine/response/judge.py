@@ -1,7 +1,7 @@
-"""judge(request, head, expectation): what a response is good for. A pure function; the catalogue of hostile servers.
+"""judge(request, head, expectation): what a response is good for. Pure.
 
-The rows of the catalogue that a head alone decides are here; those that need the body are in `ended`; those of the
-connection (31 to 33, 46 to 50) belong to `transport`.
+The server behaviors of docs/hostile-servers.md that show in a head are here, those that show in the body in `ended`,
+and those of the connection in `download.attempt_runner`.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ def judge(request: Request, head: Head, expectation: Expectation) -> Verdict:
     if head.status == 206:
         return _partial(request, head, framing, expectation)
     if head.status == 200:
-        return _whole(request, head, framing, expectation)
+        return _entire_file(request, head, framing, expectation)
     if head.status in REDIRECTS:
         return _redirect(request, head, expectation)
     return _status(head, expectation)
 
 
-def ended(taken: int, verdict: Verdict, whole: bool, surplus: bool) -> Verdict | None:
-    """What the end of a body says after a TAKE: None where all of it came.
+def ended(taken: int, verdict: Verdict, complete: bool, surplus: bool) -> Verdict | None:
+    """What the end of a body says after a TAKE: None if all of it arrived.
 
-    ``taken``: content bytes that came; ``whole``: the framing ended by itself; ``surplus``: bytes followed it.
+    ``taken``: content bytes that arrived; ``complete``: the framing ended by itself; ``surplus``: bytes followed it.
     """
     if taken > verdict.length:
         behavior = ServerBehavior.ENDLESS_BODY if verdict.framing.kind == "close" else ServerBehavior.LONG_BODY
         return _suspect(behavior, f"sent more than the {verdict.length} bytes that it announced")
     if taken == verdict.length and surplus:
-        return _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes that nobody asked for after the content")
-    if taken == verdict.length and whole:
+        return _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes after the content that were not requested")
+    if taken == verdict.length and complete:
         return None
     return Verdict(
         Action.WAIT,
@@ -85,22 +85,22 @@ def _partial(request: Request, head: Head, framing: Framing, expectation: Expect
     if wrong := _wrong_size(span.total, expectation):
         return wrong
     if span.start != request.start or span.end > request.end:
-        asked = f"{request.start}-{request.end - 1}"
+        wanted = f"{request.start}-{request.end - 1}"
         return _suspect(
-            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {asked} were asked for"
+            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {wanted} were requested"
         )
     return _content(request, head, framing, expectation, span)
 
 
-def _whole(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+def _entire_file(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
     if head.get("content-range") is not None:
-        return _sliced(request, head, framing, expectation)
+        return _range_in_200(request, head, framing, expectation)
     if request.end is not None:
-        if coded := _coded(head):
+        if coded := _transformed(head):
             return coded
         none = (head.get("accept-ranges") or "").strip().lower() == "none"
         behavior = ServerBehavior.ACCEPT_RANGES_NONE if none else ServerBehavior.IGNORED_RANGE
-        return Verdict(Action.STREAM, behavior, "ignored the range that was asked for", ServerMisbehaves)
+        return Verdict(Action.STREAM, behavior, "ignored the requested range", ServerMisbehaves)
     if wrong := _wrong_size(framing.length if framing.kind == "length" else None, expectation):
         is_page = (head.get("content-type") or "").lower().startswith("text/html")
         return (
@@ -111,15 +111,15 @@ def _whole(request: Request, head: Head, framing: Framing, expectation: Expectat
     return _content(request, head, framing, expectation, ContentRange(0, expectation.size, expectation.size))
 
 
-def _sliced(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
-    """A 200 that should have been a 206. ModelScope answers so: it is believed where two fields say that the content is
-    what was asked for, the Content-Range and the Content-Length."""
+def _range_in_200(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+    """A 200 that should have been a 206, as ModelScope sends it: it is accepted if two fields say that the content is
+    what was requested, the Content-Range and the Content-Length."""
     span = content_range(head.get("content-range") or "")
-    asked = (request.start, expectation.size if request.end is None else request.end)
-    if span is None or (span.start, span.end) != asked or framing != Framing("length", asked[1] - asked[0]):
+    requested = (request.start, expectation.size if request.end is None else request.end)
+    if span is None or (span.start, span.end) != requested or framing != Framing("length", requested[1] - requested[0]):
         return _suspect(
             ServerBehavior.RANGE_IN_200,
-            "answered 200 with a Content-Range that is not the one that was asked for, or no length",
+            "answered 200 with a Content-Range that is not the requested one, or no length",
         )
     if wrong := _wrong_size(span.total, expectation):
         return wrong
@@ -130,13 +130,13 @@ def _sliced(request: Request, head: Head, framing: Framing, expectation: Expecta
 def _content(request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange) -> Verdict:
     """TAKE, unless the coding, the length or the validator forbid it."""
     start, length = span.start or 0, (span.end or 0) - (span.start or 0)
-    if coded := _coded(head):
+    if coded := _transformed(head):
         return coded
     if framing.kind == "length" and framing.length != length:
         if framing.length > length:
             return _suspect(ServerBehavior.LONG_BODY, f"announced {framing.length} bytes for a range of {length}")
         if framing.length == 0:
-            return _suspect(ServerBehavior.NO_CONTENT, "answered with nothing")
+            return _suspect(ServerBehavior.NO_CONTENT, "answered without content")
     tag, weakness = validator(head)
     if changed := _changed(tag, weakness, request, expectation):
         return changed
@@ -159,7 +159,7 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
 
 
 def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
-    # Row 7, a total of "*": every size in a manifest is pinned, so the count decides.
+    # The total may be "*": every size in a manifest is pinned, so the count decides.
     if total is None or total == expectation.size:
         return None
     behavior = ServerBehavior.FILE_GREW if total > expectation.size else ServerBehavior.SIZE_CHANGED
@@ -167,11 +167,11 @@ def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
     return Verdict(Action.REFUSE, behavior, message, SizeMismatch)
 
 
-def _coded(head: Head) -> Verdict | None:
+def _transformed(head: Head) -> Verdict | None:
     coding = (head.get("content-encoding") or "identity").strip().lower()
     if coding not in ("identity", ""):
         return _suspect(
-            ServerBehavior.CONTENT_ENCODING, f"sent Content-Encoding {coding[:40]!r} though identity was asked for"
+            ServerBehavior.CONTENT_ENCODING, f"sent Content-Encoding {coding[:40]!r} though identity was requested"
         )
     if any(value.strip().startswith("214") for value in head.all("warning")):
         return _suspect(ServerBehavior.CAPTIVE_PORTAL, "sent content that a proxy transformed (Warning 214)")
@@ -179,10 +179,10 @@ def _coded(head: Head) -> Verdict | None:
 
 
 def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: Expectation) -> Verdict | None:
-    """Rows 12 to 18: is this still the same version of the file?"""
+    """Is this another version of the file?"""
     known = expectation.validator
     if expectation.pinned:
-        # Two healthy nodes behind one name may carry different ETags: where no other place is left, the digest decides.
+        # Two healthy nodes behind one name may carry different ETags: if no other location is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
             return Verdict(
                 Action.SUSPECT,
@@ -213,7 +213,7 @@ def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: 
 
 
 def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict:
-    """Rows 41 to 44 (RFC 9110 section 15.4)."""
+    """A redirect to follow, or why not (RFC 9110 section 15.4)."""
     location = redirect_target(request.url, head.get("location"))
     if location is None:
         return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
@@ -253,7 +253,8 @@ def _status(head: Head, expectation: Expectation) -> Verdict:
     if status == 421:
         return Verdict(Action.RECONNECT, ServerBehavior.MISDIRECTED_REQUEST, said, SourceUnavailable)
     if status == 511 or status == 203:
-        return _suspect(ServerBehavior.CAPTIVE_PORTAL, f"{said}: something on the way answers in the server's place")
+        message = f"{said}: something on the network path answers instead of the server"
+        return _suspect(ServerBehavior.CAPTIVE_PORTAL, message)
     if status in (204, 304):
         return _suspect(ServerBehavior.NO_CONTENT, said)
     if status == 408 or status >= 500:

@@ -13,12 +13,11 @@ _BY_LENGTH = Framing("length")
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is known of a file before a response comes.
+    """What is known of a file before a response arrives.
 
-    ``size``: declared length in bytes. ``pinned``: its digest is known. ``validator``: what this mirror's responses of
-    this generation carried. ``resolved``: that validator is the manifest's own. ``alternatives``: there is another
-    place.
-    ``plain_http``: http:// is allowed. ``hops``: URLs that already redirected here.
+    ``size``: declared length in bytes. ``pinned``: its digest is known. ``validator``: of this mirror's responses for
+    this generation. ``resolved``: that validator is the manifest's own. ``alternatives``: there is another location.
+    ``plain_http``: http:// is allowed. ``hops``: URLs that redirected here.
     """
 
     size: int
@@ -31,16 +30,16 @@ class Expectation:
 
 
 class Action(Enum):
-    """What the fetcher does about a response."""
+    """What the download does about a response."""
 
     TAKE = "take the content"
     STREAM = "fetch the file as one stream from 0"
     FOLLOW = "follow the redirect"
-    RECONNECT = "ask again on a new connection"
-    WAIT = "ask again when the server said, or after a backoff"
-    SUSPECT = "discard; another place, or after a few strikes give up"
-    REFUSE = "discard; another place, or give up"
-    RESTART = "begin the file anew as a new generation"
+    RECONNECT = "send the request again on a new connection"
+    WAIT = "retry when the server says, or after a backoff"
+    SUSPECT = "discard; another location, or after a few strikes give up"
+    REFUSE = "discard; another location, or give up"
+    RESTART = "restart the file as a new generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,14 @@ class Verdict:
 
     ``behavior`` is what the server did. For TAKE: ``start`` is the file offset of the content's first byte,
     ``length`` the bytes that it has, ``validator`` what to compare later responses with ("" for none that is strong),
-    ``digest`` the SHA-256 that the server declares for the whole content. For the rest: ``message`` is the end of a
-    sentence that begins with the place, ``fault`` the error it becomes where no place is left.
+    ``digest`` the SHA-256 that the server declares for the entire content. For the rest: ``message`` is the end of a
+    sentence that begins with the location, ``error`` what it becomes if no location is left.
     """
 
     action: Action
     behavior: ServerBehavior = ServerBehavior.WELL_BEHAVED
     message: str = ""
-    fault: type[Stalled] = ServerMisbehaves
+    error: type[Stalled] = ServerMisbehaves
     start: int = 0
     length: int = 0
     validator: str = ""

@@ -75,7 +75,7 @@ def proxy_error(proxy: Proxy, target: str, status: int, fields: Mapping[str, str
         return UnknownHost(f"the proxy {proxy} cannot resolve {target} ({said}); check the name and the proxy's DNS")
     if status >= 500 or status in (408, 429):
         message = f"the proxy {proxy} cannot reach {target} ({said})"
-        return ConnectionFailed(message, becomes=ProxyRefused)
+        return ConnectionFailed(message, persistent_error=ProxyRefused)
     return ProxyRefused(
         f"the proxy {proxy} denied access to {target} ({said}); allow it in the proxy's rules, or use another proxy"
     )

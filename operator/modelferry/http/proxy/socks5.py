@@ -136,7 +136,7 @@ class Socks5Tunnel:
         target = host_port(self._host, self._port)
         if transient:
             message = f"the proxy {self._proxy} cannot reach {target} (SOCKS reply {code}, {words})"
-            return ConnectionFailed(message, becomes=ProxyRefused)
+            return ConnectionFailed(message, persistent_error=ProxyRefused)
         return ProxyRefused(
             f"the proxy {self._proxy} denied access to {target} (SOCKS reply {code}, {words}); allow it in the proxy's"
             " rules, or use another proxy"

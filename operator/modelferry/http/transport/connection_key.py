@@ -1,4 +1,4 @@
-"""What identifies the requests that a connection may serve, and how long a server may take."""
+"""What identifies the requests that may share a connection, and how long a server may take."""
 
 from __future__ import annotations
 

@@ -97,4 +97,4 @@ def _reason_of(error: OSError) -> str:
 
 
 def _unreachable(proxy: Proxy, why: str) -> ConnectionFailed:
-    return ConnectionFailed(f"cannot be reached through the proxy {proxy}: {why}", becomes=ProxyUnreachable)
+    return ConnectionFailed(f"cannot be reached through the proxy {proxy}: {why}", persistent_error=ProxyUnreachable)

@@ -1,6 +1,7 @@
-"""A ModelArtifact document into typed data. The API server has checked it by the CRD; a file on a machine nobody has.
+"""Parses a ModelArtifact document into typed data. The API server has validated it by the CRD; nothing has validated a
+file for `modelferry pull`.
 
-The rules are the CRD's, with the same words; a test holds both against one table of wrong documents.
+The rules and messages are those of the CRD: a test compares both with one table of wrong documents.
 """
 
 from __future__ import annotations
@@ -15,68 +16,68 @@ import yaml
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
 from modelferry.resource.fields import FieldErrors, Fields
-from modelferry.resource.parse.mirror_fields import mirrors
-from modelferry.resource.parse.secret_fields import auth
-from modelferry.resource.parse.source_fields import source
-from modelferry.resource.parse.transfer_fields import transfer
+from modelferry.resource.names import DNS_LABEL
+from modelferry.resource.parse.mirror_fields import parse_mirrors
+from modelferry.resource.parse.secret_fields import parse_auth
+from modelferry.resource.parse.source_fields import parse_source
+from modelferry.resource.parse.transfer_fields import parse_transfer
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?"
 _TAINT = r"(([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def load_artifact(path: Path) -> Artifact:
-    """The one ModelArtifact in a YAML or JSON file. Raises InvalidSpec that names every fault."""
+    """The one ModelArtifact in a YAML or JSON file. Raises InvalidSpec with every error."""
     try:
         documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
     except OSError as error:
         raise InvalidSpec(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidSpec(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
-    if len(ours) != 1:
-        raise InvalidSpec(f"{path}: holds {len(ours)} documents of kind {KIND}; give a file with exactly one")
-    return parse_artifact(ours[0], where=str(path))
+    artifacts = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if len(artifacts) != 1:
+        raise InvalidSpec(f"{path}: has {len(artifacts)} documents of kind {KIND}; it must have exactly one")
+    return parse_artifact(artifacts[0], where=str(path))
 
 
 def parse_artifact(document: Mapping[str, Any], where: str = "") -> Artifact:
-    """The artifact in a document. Raises InvalidSpec that names every fault; `where` is put before it."""
+    """The artifact in a document. Raises InvalidSpec with every error, after the prefix `where`."""
     errors = FieldErrors()
     root = Fields(dict(document), "", errors)
     if (version := root.text("apiVersion")) != API_VERSION:
-        root.error("apiVersion", f"must be {API_VERSION}, not {version!r}")
+        root.add_error("apiVersion", f"must be {API_VERSION}, not {version!r}")
     if (kind := root.text("kind")) != KIND:
-        root.error("kind", f"must be {KIND}, not {kind!r}")
-    root.raw("status")
-    metadata = Fields(root.raw("metadata"), "metadata", errors)
+        root.add_error("kind", f"must be {KIND}, not {kind!r}")
+    root.take("status")
+    metadata = Fields(root.take("metadata"), "metadata", errors)
     name = metadata.text("name", required=True)
-    if name and not _LABEL.fullmatch(name):
-        metadata.error(
+    if name and not DNS_LABEL.fullmatch(name):
+        metadata.add_error(
             "name", "must be at most 63 characters of a-z, 0-9 and '-', and begin and end with a letter or digit"
         )
     namespace = metadata.text("namespace")
     spec = _spec(root.map("spec"))
-    root.done()
-    if errors.lines or spec is None:
-        raise InvalidSpec((f"{where}: " if where else "") + "; ".join(errors.lines))
+    root.reject_unknown()
+    if errors.messages or spec is None:
+        raise InvalidSpec((f"{where}: " if where else "") + "; ".join(errors.messages))
     return Artifact(name, namespace, spec)
 
 
 def _spec(fields: Fields) -> Spec | None:
-    found = source(fields.map("source"))
+    source = parse_source(fields.map("source"))
     nodes = _nodes(fields.map("nodes"))
     storage = _storage(fields.map("storage"))
-    how = transfer(fields.map("transfer"))
-    secret = auth(fields)
-    others = mirrors(fields)
-    fields.done()
-    return Spec(found, nodes, storage, how, secret, others) if found else None
+    transfer = parse_transfer(fields.map("transfer"))
+    auth = parse_auth(fields)
+    mirrors = parse_mirrors(fields)
+    fields.reject_unknown()
+    return Spec(source, nodes, storage, transfer, auth, mirrors) if source else None
 
 
 def _nodes(fields: Fields) -> Nodes:
-    selector = fields.texts("selector")
+    selector = fields.string_map("selector")
     tolerations = []
     for path, item in fields.items("tolerations", 64):
         one = Fields(item, path, fields.errors)
@@ -84,25 +85,25 @@ def _nodes(fields: Fields) -> Nodes:
             Toleration(one.text("key"), one.text("operator", "Equal"), one.text("value"), one.text("effect"))
         )
         _check_toleration(tolerations[-1], one)
-        one.done()
-    fields.done()
+        one.reject_unknown()
+    fields.reject_unknown()
     return Nodes(selector, tuple(tolerations))
 
 
 def _check_toleration(found: Toleration, fields: Fields) -> None:
-    """As the API server takes them in pods."""
+    """The rules of the API server for a pod's tolerations."""
     if not re.fullmatch(_TAINT, found.key) or len(found.key) > 317:
-        fields.error("key", f"must be a taint's key, such as nvidia.com/gpu, not {found.key[:60]!r}")
+        fields.add_error("key", f"must be a taint's key, such as nvidia.com/gpu, not {found.key[:60]!r}")
     if found.operator not in ("Equal", "Exists"):
-        fields.error("operator", "must be Equal or Exists")
+        fields.add_error("operator", "must be Equal or Exists")
     elif found.operator == "Exists" and found.value:
-        fields.error("value", "must be left out where operator is Exists")
+        fields.add_error("value", "must be left out where operator is Exists")
     elif found.operator == "Equal" and not found.key:
-        fields.error("key", "may be left out only where operator is Exists")
+        fields.add_error("key", "may be left out only where operator is Exists")
     if not re.fullmatch(_VALUE, found.value) or len(found.value) > 63:
-        fields.error("value", f"must be at most 63 letters, digits, '-', '_' and '.', not {found.value[:60]!r}")
+        fields.add_error("value", f"must be at most 63 letters, digits, '-', '_' and '.', not {found.value[:60]!r}")
     if found.effect not in ("", *_EFFECTS):
-        fields.error("effect", f"must be {', '.join(_EFFECTS)}, or left out for all, not {found.effect!r}")
+        fields.add_error("effect", f"must be {', '.join(_EFFECTS)}, or left out for all, not {found.effect!r}")
 
 
 def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
@@ -112,5 +113,5 @@ def _storage(fields: Fields) -> NodeLocal | ExistingClaim:
         fields.errors.add(fields.path, "give nodeLocal or claim, not both")
     name = claim.name("name", "claim") if has_claim else ""
     for inner in (claim, local, fields):
-        inner.done()
+        inner.reject_unknown()
     return ExistingClaim(name) if has_claim else NodeLocal()

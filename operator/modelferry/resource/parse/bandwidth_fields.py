@@ -1,5 +1,5 @@
-"""``spec.transfer.bandwidth`` and ``.windows``; the same fields stand in a download pod's annotation, with
-the bandwidth of each mirror."""
+"""``spec.transfer.bandwidth`` and ``windows``. A download pod's annotation has the same fields, and the bandwidth of
+each mirror."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 
 
 def read_limits(text: str) -> Limits:
-    """What `resource.limits.live` wrote; an empty text limits nothing. Raises InvalidSpec."""
+    """The limits that `bandwidth_limits.encode_live_fields` wrote; an empty text is no limit. Raises InvalidSpec."""
     errors = FieldErrors()
     try:
         fields = Fields(json.loads(text or "{}"), "", errors)
     except ValueError as error:
         raise InvalidSpec(f"limits: not JSON: {error}") from error
-    found, mirrors = limits(fields), fields.map("mirrors")
-    rates = {name: rate(mirrors, name) for name in mirrors.names}
-    fields.done()
-    if errors.lines:
-        raise InvalidSpec("limits: " + "; ".join(errors.lines))
+    found, mirrors = parse_limits(fields), fields.map("mirrors")
+    rates = {name: parse_rate_field(mirrors, name) for name in mirrors.remaining_keys}
+    fields.reject_unknown()
+    if errors.messages:
+        raise InvalidSpec("limits: " + "; ".join(errors.messages))
     return replace(found, mirrors=tuple((name, limit) for name, limit in rates.items() if limit is not None))
 
 
-def limits(fields: Fields) -> Limits:
-    """Both, of ``spec.transfer``."""
-    bandwidth = rate(fields, "bandwidth")
+def parse_limits(fields: Fields) -> Limits:
+    """The limits of ``spec.transfer``."""
+    bandwidth = parse_rate_field(fields, "bandwidth")
     windows = [_window(Fields(item, path, fields.errors)) for path, item in fields.items("windows", MAX_WINDOWS)]
     return Limits(bandwidth, tuple(window for window in windows if window is not None))
 
 
-def rate(fields: Fields, key: str) -> int | None:
-    """The rate at `key`, in bytes per second; None where there is none."""
-    value = fields.raw(key)
+def parse_rate_field(fields: Fields, key: str) -> int | None:
+    """The rate at `key` in bytes per second; None if it is missing."""
+    value = fields.take(key)
     if value is None:
         return None
     try:
         return parse_rate(value if isinstance(value, str) else str(value))
     except ValueError as error:
-        fields.error(key, str(error))
+        fields.add_error(key, str(error))
         return None
 
 
@@ -57,23 +57,25 @@ def _window(fields: Fields) -> Window | None:
     begin, end = _time(fields, "from"), _time(fields, "to")
     days = _days(fields)
     zone = fields.text("timeZone", "UTC")
-    if not _known(zone):
-        fields.error("timeZone", f"must be a name of the IANA time zone database, such as Europe/Berlin; not {zone!r}")
+    if not _is_time_zone(zone):
+        fields.add_error(
+            "timeZone", f"must be a name of the IANA time zone database, such as Europe/Berlin; not {zone!r}"
+        )
         zone = "UTC"
     pause, has_rate = fields.flag("pause", False), fields.has("bandwidth")
     if pause == has_rate:
         fields.errors.add(fields.path, "give bandwidth or pause: true, not both and not none")
-    limit = rate(fields, "bandwidth")
-    fields.done()
+    limit = parse_rate_field(fields, "bandwidth")
+    fields.reject_unknown()
     return None if begin is None or end is None or not days else Window(begin, end, limit or 0, days, zone)
 
 
 def _time(fields: Fields, key: str) -> time | None:
-    value = fields.raw(key)
+    value = fields.take(key)
     if isinstance(value, str) and _TIME.fullmatch(value):
         return time.fromisoformat(value)
-    # YAML 1.1 reads 18:00 without quotes as a number to the base of 60.
-    fields.error(key, 'is required: a time of day in quotes, such as "18:00"' if value is None else
+    # YAML 1.1 reads 18:00 without quotes as a base 60 number.
+    fields.add_error(key, 'is required: a time of day in quotes, such as "18:00"' if value is None else
                  f'must be a time of day in quotes, "00:00" to "23:59", not {value!r}')  # fmt: skip
     return None
 
@@ -83,12 +85,12 @@ def _days(fields: Fields) -> tuple[str, ...]:
         return DAYS
     found = [day for _, day in fields.items("days", len(DAYS))]
     if not found or any(day not in DAYS for day in found) or len(set(found)) < len(found):
-        fields.error("days", f"must be some of {', '.join(DAYS)}, each once; leave it out for every day")
+        fields.add_error("days", f"must be some of {', '.join(DAYS)}, each once; leave it out for every day")
         return ()
     return tuple(found)
 
 
-def _known(zone: str) -> bool:
+def _is_time_zone(zone: str) -> bool:
     try:
         return bool(_ZONE.fullmatch(zone)) and bool(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):

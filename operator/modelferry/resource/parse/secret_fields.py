@@ -6,19 +6,19 @@ from modelferry.resource.fields import Fields
 from modelferry.resource.secret import SecretReference
 
 
-def auth(parent: Fields, key: str = "auth") -> SecretReference | None:
-    """``auth.secretRef.name`` below `parent`; None where there is no `key`."""
+def parse_auth(parent: Fields, key: str = "auth") -> SecretReference | None:
+    """``KEY.secretRef.name`` below `parent`; None if there is no `key`."""
     if not parent.has(key):
         return None
     fields = parent.map(key)
-    found = reference(fields)
-    fields.done()
+    found = parse_secret_reference(fields)
+    fields.reject_unknown()
     return found
 
 
-def reference(parent: Fields) -> SecretReference:
+def parse_secret_reference(parent: Fields) -> SecretReference:
     """``secretRef.name`` below `parent`."""
     fields = parent.map("secretRef")
     name = fields.name("name", "Secret")
-    fields.done()
+    fields.reject_unknown()
     return SecretReference(name)

@@ -19,7 +19,7 @@ from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror, MirrorRegistry, MirrorSelector
 from modelferry.engine.pacing import Load
 from modelferry.manifest import Digest, FileEntry, Location, chunk_count
-from unit.engine.task_queue_use import pop
+from unit.engine.download.task_queue_use import pop
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from modelferry.engine.pacing import (
 from modelferry.http.backoff import backoff
 from modelferry.http.transport.throttle import MIN_STREAM_RATE
 from modelferry.manifest import chunks_of
-from unit.engine.task_queue_use import pop
+from unit.engine.download.task_queue_use import pop
 
 SEGMENT = 1448
 MB = 1e6

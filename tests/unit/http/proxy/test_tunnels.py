@@ -81,7 +81,7 @@ def test_the_lasting_failure_of_the_proxys_own_way_is_its_refusal() -> None:
     for tunnel, answer in ((ConnectTunnel(HTTP, "h", 1), b"HTTP/1.1 502 \r\n\r\n"), (asked(SOCKS), b"\x05\x05")):
         with pytest.raises(ConnectionFailed) as caught:
             tunnel.receive(answer)
-        assert caught.value.becomes is ProxyRefused
+        assert caught.value.persistent_error is ProxyRefused
 
 
 def asked(proxy: Proxy, host: str = "h.test") -> Socks5Tunnel:

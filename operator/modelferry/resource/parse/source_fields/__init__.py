@@ -1,29 +1,29 @@
-"""``spec.source``: exactly one kind. A module for each reads its fields."""
+"""``spec.source``: exactly one kind. Each kind has a function that reads its fields."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from modelferry.resource.fields import Fields
-from modelferry.resource.parse.source_fields.http_fields import http
-from modelferry.resource.parse.source_fields.hub_fields import hugging_face, model_scope
-from modelferry.resource.parse.source_fields.store_fields import oci, s3
+from modelferry.resource.parse.source_fields.http_fields import parse_http
+from modelferry.resource.parse.source_fields.hub_fields import parse_hugging_face, parse_model_scope
+from modelferry.resource.parse.source_fields.store_fields import parse_oci, parse_s3
 from modelferry.resource.source import Source
 
-#: The field of each kind below ``spec.source``, and what reads it.
+#: The function for each field of ``spec.source``.
 KINDS: Mapping[str, Callable[[Fields], Source | None]] = {
-    "http": http,
-    "huggingFace": hugging_face,
-    "modelScope": model_scope,
-    "s3": s3,
-    "oci": oci,
+    "http": parse_http,
+    "huggingFace": parse_hugging_face,
+    "modelScope": parse_model_scope,
+    "s3": parse_s3,
+    "oci": parse_oci,
 }
 
 
-def source(fields: Fields) -> Source | None:
-    """Exactly one kind; None where it is none or several, or none that can be read."""
+def parse_source(fields: Fields) -> Source | None:
+    """The source; None, with an error, unless exactly one kind is set and valid."""
     found = [KINDS[kind](fields.map(kind)) for kind in KINDS if fields.has(kind)]
-    fields.done()
+    fields.reject_unknown()
     if len(found) != 1:
         fields.errors.add(fields.path, f"exactly one source is required: set one of {', '.join(KINDS)}")
         return None

@@ -1,4 +1,4 @@
-"""``include`` and ``exclude``, of every source that has many files."""
+"""``include`` and ``exclude``, for every source with many files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modelferry.resource.source import MAX_PATTERNS
 _MAX_PATTERN = 256
 
 
-def patterns(fields: Fields, key: str) -> tuple[str, ...]:
+def parse_patterns(fields: Fields, key: str) -> tuple[str, ...]:
     """The patterns at `key`."""
     found = []
     for path, item in fields.items(key, MAX_PATTERNS):

@@ -7,64 +7,64 @@ from urllib.parse import urlsplit
 from modelferry.resource.fields import Fields
 from modelferry.resource.names import DNS_SUBDOMAIN
 from modelferry.resource.object_stores import BUCKET, REGION, STYLES, OCISource, S3Source
-from modelferry.resource.parse.source_fields.pattern_fields import patterns
+from modelferry.resource.parse.source_fields.pattern_fields import parse_patterns
 from modelferry.values.urls import url_error
 
-#: Bytes of an object's key (S3 User Guide), and so of a prefix.
-LONGEST_KEY = 1024
+#: The limit of an object key in bytes (S3 User Guide), and so of a prefix.
+MAX_KEY_LENGTH = 1024
 
 
-def s3(fields: Fields) -> S3Source:
-    """Its fields; what is wrong is among the faults."""
-    bucket = bucket_name(fields)
+def parse_s3(fields: Fields) -> S3Source:
+    """The source; errors are added to `fields`."""
+    bucket = parse_bucket(fields)
     prefix = fields.text("prefix")
-    if prefix.startswith("/") or len(prefix.encode()) > LONGEST_KEY:
-        fields.error("prefix", f"must be at most {LONGEST_KEY} bytes and not begin with a slash, as keys do not")
-    region = region_name(fields)
+    if prefix.startswith("/") or len(prefix.encode()) > MAX_KEY_LENGTH:
+        fields.add_error("prefix", f"must be at most {MAX_KEY_LENGTH} bytes and not begin with a slash, as keys do not")
+    region = parse_region(fields)
     endpoint = fields.text("endpoint").rstrip("/")
-    if endpoint and (error := url_error(endpoint) or _path_fault(endpoint)):
-        fields.error("endpoint", error)
+    if endpoint and (error := url_error(endpoint) or _path_error(endpoint)):
+        fields.add_error("endpoint", error)
         endpoint = ""
     style = fields.text("style")
     if style not in ("", *STYLES):
-        fields.error("style", f"must be {' or '.join(STYLES)}, not {style!r}")
+        fields.add_error("style", f"must be {' or '.join(STYLES)}, not {style!r}")
     account = fields.text("serviceAccountName")
     if account and not DNS_SUBDOMAIN.fullmatch(account):
-        fields.error("serviceAccountName", "must be a service account's name")
-    include, exclude = patterns(fields, "include"), patterns(fields, "exclude")
-    fields.done()
+        fields.add_error("serviceAccountName", "must be a service account's name")
+    include, exclude = parse_patterns(fields, "include"), parse_patterns(fields, "exclude")
+    fields.reject_unknown()
     return S3Source(bucket, prefix, region, endpoint, style, include, exclude, account)
 
 
-def bucket_name(fields: Fields) -> str:
-    """``bucket``."""
+def parse_bucket(fields: Fields) -> str:
+    """The bucket's name."""
     bucket = fields.text("bucket", required=True)
     if bucket and (not BUCKET.fullmatch(bucket) or ".." in bucket):
-        fields.error("bucket", "must be 3 to 63 of a-z, 0-9, '.' and '-', and begin and end with a letter or digit")
+        fields.add_error("bucket", "must be 3 to 63 of a-z, 0-9, '.' and '-', and begin and end with a letter or digit")
     return bucket
 
 
-def region_name(fields: Fields) -> str:
-    """``region``, with its default."""
+def parse_region(fields: Fields) -> str:
+    """The region, with its default."""
     region = fields.text("region", "us-east-1")
     if not REGION.fullmatch(region):
-        fields.error("region", "must be a region's name, such as eu-west-1")
+        fields.add_error("region", "must be a region's name, such as eu-west-1")
     return region
 
 
-def oci(fields: Fields) -> OCISource | None:
-    """Its fields; None, and the fault, where the reference is none."""
+def parse_oci(fields: Fields) -> OCISource | None:
+    """The source; None, with an error, if the reference is invalid."""
     reference = fields.text("reference", required=True)
-    fields.done()
+    fields.reject_unknown()
     if not reference:
         return None
     try:
         return OCISource.parse(reference)
     except ValueError as error:
-        fields.error("reference", str(error))
+        fields.add_error("reference", str(error))
         return None
 
 
-def _path_fault(endpoint: str) -> str | None:
+def _path_error(endpoint: str) -> str | None:
     parts = urlsplit(endpoint)
     return "must be a scheme and a host alone; the bucket has a field of its own" if parts.path or parts.query else None

@@ -23,7 +23,7 @@ from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
-from unit.engine.stub_checkpoint import StubCheckpoint
+from unit.engine.download.stub_checkpoint import StubCheckpoint
 
 
 class StubDownload:

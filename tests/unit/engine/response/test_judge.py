@@ -183,7 +183,7 @@ def test_rows_that_are_not(
     row: int, request_: Request, head: Head, expectation: Expectation, action: Action, fault: type[Stalled]
 ) -> None:
     verdict = judge(request_, head, expectation)
-    assert (verdict.action, verdict.behavior, verdict.fault) == (action, row, fault)
+    assert (verdict.action, verdict.behavior, verdict.error) == (action, row, fault)
     assert verdict.message
     assert "secret" not in verdict.message
 

@@ -9,7 +9,7 @@ from modelferry.engine.download.file_download import can_resume
 from modelferry.engine.download.task_queue import TaskQueue
 from modelferry.engine.download.tasks import RangeTask
 from modelferry.manifest import SMALL_CHUNK, Chunk, Digest, FileEntry, Location
-from unit.engine.task_queue_use import first, pop
+from unit.engine.download.task_queue_use import first, pop
 
 
 def task(file: int, index: int) -> RangeTask:

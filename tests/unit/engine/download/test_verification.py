@@ -8,7 +8,7 @@ from modelferry.engine.download.events import ChunkCommitted, ChunkTooSlow, Vers
 from modelferry.engine.download.tasks import DigestTask
 from modelferry.engine.download.transitions import ChunkState, FileState
 from modelferry.manifest import Digest, FileEntry, Location
-from unit.engine.stub_download import StubDownload
+from unit.engine.download.stub_download import StubDownload
 
 LOCATIONS = (Location("https://slow/a", "slow"), Location("https://fast/a", "fast"))
 ENTRY = FileEntry("a", 10, Digest("md5", "0" * 32), LOCATIONS)
@@ -54,7 +54,7 @@ async def test_a_chunk_that_is_reassigned_is_fetched_again_from_another_mirror()
     download, _ = await begun()
     await download.commands.apply(ChunkTooSlow(download.file, download.file.assemblies[0]))
     (again,) = download.queued
-    assert (again.chunk, again.whole, again.avoid) == (download.file.chunks[0], True, "slow")
+    assert (again.chunk, again.indivisible, again.avoid) == (download.file.chunks[0], True, "slow")
     assert not download.file.assemblies
     assert download.running == []
 
@@ -63,7 +63,7 @@ async def test_a_chunk_with_parts_of_two_versions_is_fetched_again_in_one_reques
     download, attempt = await begun()
     await download.commands.apply(VersionConflict(attempt))
     (again,) = download.queued
-    assert (again.chunk, again.whole, again.avoid) == (download.file.chunks[0], True, "")
+    assert (again.chunk, again.indivisible, again.avoid) == (download.file.chunks[0], True, "")
     assert download.file.chunk_state(0) is ChunkState.PENDING
     assert download.state.retries == 1
 

@@ -24,7 +24,7 @@ from modelferry.errors import ModelferryError
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from origin.rules import Rule
-from unit.engine.scripted_network import ScriptedNetwork
+from unit.engine.download.scripted_network import ScriptedNetwork
 from unit.engine.storage.faulty_disk import Fault, FaultyDisk, Killed
 
 CHUNK = 8192

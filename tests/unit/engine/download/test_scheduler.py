@@ -10,7 +10,7 @@ from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.events import PartWritten
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.state import DownloadState
-from modelferry.engine.download.tasks import RangeTask
+from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkEvent
 from modelferry.engine.mirrors import Mirror, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
@@ -50,6 +50,25 @@ def test_the_rest_of_a_chunk_that_is_begun_is_nothing_that_others_could_do() -> 
     download, file = held_up()
     download.queue.push(RangeTask.of(file.chunks[0]).after(file.chunks[0].start + 1))
     assert scheduler.slow_chunks(download) == [(file, file.assemblies[0])]
+
+
+def test_a_stream_is_not_divided() -> None:
+    download, file = held_up()
+    stream = StreamTask(0, 1 << 30)
+    download.queue.push(stream)
+    found = scheduler.next_assignment(download, 0.0, steal=False)
+    assert found is not None
+    assert (found.task, found.queued, found.rest) == (stream, stream, None)
+    assert found.location in file.locations
+
+
+def test_choosing_changes_nothing() -> None:
+    download, file = held_up()
+    download.queue.push(RangeTask.of(file.chunks[2]))
+    first = scheduler.next_assignment(download, 0.0, steal=False)
+    assert first is not None
+    assert first == scheduler.next_assignment(download, 0.0, steal=False)
+    assert list(download.queue) == [RangeTask.of(file.chunks[2])]
 
 
 async def test_what_a_mirror_has_begun_counts_until_it_came_and_no_byte_of_it_twice() -> None:
