@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelferry.agent.checkpoint_rpc import CheckpointServer
 from modelferry.agent.manifest_file import read_manifest
-from modelferry.engine.checkpoint.api import (
+from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
     OpenResult,
@@ -23,13 +23,13 @@ from modelferry.engine.checkpoint.api import (
     VerifyResult,
     WrittenChunk,
 )
-from modelferry.engine.storage import layout
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest, chunks_of
+from modelferry.storage import layout
 
 
 class UnverifiedCheckpoint:
-    """Implements engine.checkpoint.api.Checkpoint without any check."""
+    """Implements checkpoint.api.Checkpoint without any check."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -19,7 +19,7 @@ BUILT = {"kubernetes": binaries.kubernetes, "helm": binaries.helm, "pause": imag
 
 def main() -> int:
     """Runs one command; the exit code is 0, or 1 with an error message."""
-    # Both end the command as Ctrl-C does: what was begun is taken down. A shell starts background jobs with SIGINT ignored.
+    # Both act like Ctrl-C: what was created is deleted. A shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     options = _parser().parse_args()

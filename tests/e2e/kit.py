@@ -13,8 +13,8 @@ from typing import Any
 from cluster import ClusterError
 from cluster.shell import wait_until
 from e2e.platform import Platform
-from modelferry.engine.storage.layout import READY_NAME
 from modelferry.resource import API_VERSION, KIND, names
+from modelferry.storage.layout import READY_NAME
 
 Object = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelferry.http.proxy.selection import NoProxy, Proxies, Proxy
+from modelferry.http.proxy.proxies import NoProxy, Proxies, Proxy
 from origin.proxies import PASSWORD, USERNAME
 
 #: Direct, and through each proxy, by the name of the fixture that runs it.

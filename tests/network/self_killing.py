@@ -12,7 +12,7 @@ import pytest
 
 from modelferry.cli.main import main
 from modelferry.manifest import chunks
-from unit.engine.storage.faulty_disk import Fault, FaultyDisk
+from unit.storage.faulty_disk import Fault, FaultyDisk
 
 
 class SelfKillingDisk(FaultyDisk):

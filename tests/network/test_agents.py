@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.maintenance.revision_check import verify
+from modelferry.maintenance.revision_check import verify
 from modelferry.manifest import CHUNK_SIZE, Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from network.pod import DEADLINE, Pod, peak_memory, until

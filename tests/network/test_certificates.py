@@ -12,11 +12,11 @@ import pytest
 
 from modelferry.agent import mirror_routes
 from modelferry.agent.secrets import Secrets
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
 from modelferry.http.client import HTTPClient
-from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Location

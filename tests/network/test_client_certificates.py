@@ -12,7 +12,7 @@ import pytest
 
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.source_route import source_routes
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import CertificateRefused
 from modelferry.http.client import HTTPClient

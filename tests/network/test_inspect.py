@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from modelferry.checkpoint.worker import read_boot_id
 from modelferry.cli.inspect import json_fields, text_lines
 from modelferry.cli.main import main
-from modelferry.engine.checkpoint.worker import read_boot_id
-from modelferry.engine.maintenance.inspection import Inspection, inspect
 from modelferry.errors import DamagedState, ForeignDirectory, NotFound
+from modelferry.maintenance.inspection import Inspection, inspect
 from modelferry.manifest import Location
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule

@@ -9,7 +9,7 @@ from itertools import repeat
 
 import pytest
 
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes

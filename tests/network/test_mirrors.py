@@ -12,16 +12,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from modelferry.checkpoint.api import QuarantinedMirror
+from modelferry.checkpoint.worker import CheckpointWorker
 from modelferry.cli.inspect import text_lines
-from modelferry.engine.checkpoint.api import QuarantinedMirror
-from modelferry.engine.checkpoint.worker import CheckpointWorker
-from modelferry.engine.maintenance.inspection import inspect
 from modelferry.engine.mirrors import Mirror
 from modelferry.errors import DigestMismatch, DiskError, ProxyDenied, SourceUnavailable
 from modelferry.http.auth.presigned import SigV4URLs, StoredURLs
 from modelferry.http.auth.sigv4 import Keys
-from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.transport.throttle import Throttle
+from modelferry.maintenance.inspection import inspect
 from modelferry.manifest import FileEntry, Location
 from network.routes import through
 from network.world import CHUNK, Serve, World, entry

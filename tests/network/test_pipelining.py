@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.attempt import Assignment, Attempt
 from modelferry.engine.download.attempt_runner import AttemptRunner
 from modelferry.engine.download.events import AttemptStarted, ChunkCommitted, DownloadOpened, Fact, Outcome, Requeued
@@ -19,7 +19,6 @@ from modelferry.engine.download.outcomes import OutcomeHandler
 from modelferry.engine.download.state import DownloadState
 from modelferry.engine.mirrors.registry import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
-from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
@@ -28,6 +27,7 @@ from modelferry.http.transport.response import Response
 from modelferry.http.wire import ServerBehavior
 from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
+from modelferry.storage.incoming_files import IncomingFiles
 from network.world import World, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}

@@ -24,7 +24,7 @@ from modelferry.errors import (
     ProxyUnreachable,
     SourceUnavailable,
 )
-from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
 from modelferry.http.tls.pinning import pins_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.maintenance.revision_check import FileReport, verify
 from modelferry.errors import NotFound, UserError
+from modelferry.maintenance.revision_check import FileReport, verify
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin

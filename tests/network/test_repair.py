@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.directory_lock import acquire_lock
+from modelferry.checkpoint.directory_lock import acquire_lock
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import RepairResult, locked, repair
-from modelferry.engine.maintenance.revision_check import verify
-from modelferry.engine.storage.tree import Tree
 from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
+from modelferry.maintenance.repair import RepairResult, locked, repair
+from modelferry.maintenance.revision_check import verify
 from modelferry.manifest.entries import content_addressed
+from modelferry.storage.tree import Tree
 from network.world import CHUNK, Serve, World, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.engine.checkpoint.ready_marker import ReadyFile, ReadyMarker
+from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
 
 pytestmark = pytest.mark.network
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Result, Settings
 from modelferry.engine.mirrors import Mirror
 from modelferry.errors import Stalled, Transient
@@ -15,7 +15,7 @@ from modelferry.http.address_policy import AddressPolicy
 from modelferry.http.auth.credentials import ANONYMOUS, Credential
 from modelferry.http.auth.presigned import Presigner
 from modelferry.http.client import HTTPClient
-from modelferry.http.proxy.selection import DIRECT, Proxies
+from modelferry.http.proxy.proxies import DIRECT, Proxies
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
 from modelferry.http.transport.connection_key import Timeouts

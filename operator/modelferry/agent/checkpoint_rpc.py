@@ -1,4 +1,4 @@
-"""The RPC between ``fetch`` and ``checkpoint`` over a Unix socket: `engine.checkpoint.api` as messages.
+"""The RPC between ``fetch`` and ``checkpoint`` over a Unix socket: `checkpoint.api` as messages.
 
 A frame is four bytes of length (big-endian) and that many bytes of JSON. The client first sends a greeting with the
 version, then requests ``{"id", "method", "params"}``. The responses ``{"id", "result"}`` or ``{"id", "error"}`` arrive
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from modelferry import errors
-from modelferry.engine.checkpoint.api import (
+from modelferry.checkpoint.api import (
     Checkpoint,
     CommitResult,
     OpenedFile,

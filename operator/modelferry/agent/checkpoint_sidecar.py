@@ -16,7 +16,7 @@ from modelferry.agent.checkpoint_rpc import CheckpointServer
 from modelferry.agent.download_metrics import render_metrics
 from modelferry.agent.manifest_file import read_manifest
 from modelferry.agent.status_server import METRICS, StatusServer
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import Manifest
 
 

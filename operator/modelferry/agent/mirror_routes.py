@@ -18,7 +18,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.http.auth.credentials import ANONYMOUS, Credential, HostScoped
 from modelferry.http.auth.presigned import Presigner, SigV4URLs, StoredURLs
 from modelferry.http.auth.sigv4 import object_path
-from modelferry.http.proxy.selection import Proxies
+from modelferry.http.proxy.proxies import Proxies
 from modelferry.http.routes import ClientIdentity, Route
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import SOURCE

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from modelferry.agent.secrets import Secrets
-from modelferry.http.proxy.selection import NoProxy, Proxies, Proxy, from_environment, with_credentials
+from modelferry.http.proxy.proxies import NoProxy, Proxies, Proxy, from_environment, with_credentials
 from modelferry.resource import transfer
 
 #: Makes the TLS context for a proxy with these pins.

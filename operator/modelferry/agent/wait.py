@@ -8,9 +8,9 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
-from modelferry.engine.checkpoint.ready_marker import ReadyMarker
-from modelferry.engine.storage import layout
+from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.errors import MachineError, Waiting
+from modelferry.storage import layout
 from modelferry.values.quantities import count_text, size_text
 
 #: Seconds between two checks, and between two printed lines.

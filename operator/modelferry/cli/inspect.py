@@ -12,8 +12,8 @@ from typing import Any
 from modelferry.cli.display import elapsed_text
 from modelferry.cli.reporters import print_event
 from modelferry.engine.download.transfer_stats import STREAMS
-from modelferry.engine.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.http.wire import ServerBehavior
+from modelferry.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.messages.chunk_map import BAD, DONE, encode_runs
 from modelferry.values.quantities import count_text, size_text
 

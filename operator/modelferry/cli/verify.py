@@ -17,17 +17,17 @@ from modelferry.agent import bandwidth_limiter, source_route
 from modelferry.agent.bandwidth_limiter import BandwidthLimiter
 from modelferry.agent.mirror_routes import engine_mirrors
 from modelferry.agent.resolve import resolve_manifest
+from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.cli.reporters import print_event
-from modelferry.engine.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import RepairResult, locked, repair
-from modelferry.engine.maintenance.revision_check import FileReport, RevisionReport, verify
-from modelferry.engine.storage import layout
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
+from modelferry.maintenance.repair import RepairResult, locked, repair
+from modelferry.maintenance.revision_check import FileReport, RevisionReport, verify
 from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
+from modelferry.storage import layout
 from modelferry.values.quantities import count_text, size_text
 
 

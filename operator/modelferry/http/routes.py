@@ -10,7 +10,7 @@ from types import MappingProxyType
 from modelferry.http.address_policy import AddressPolicy
 from modelferry.http.auth.credentials import ANONYMOUS, Credential, hosts_allow
 from modelferry.http.auth.presigned import Presigner
-from modelferry.http.proxy.selection import DIRECT, Proxies
+from modelferry.http.proxy.proxies import DIRECT, Proxies
 
 _NONE: Mapping[str, Route] = MappingProxyType({})
 

@@ -1,1 +1,1 @@
-"""Grammars of values that users write: URLs, proxies, pins, rates and durations. No I/O; imports no other package."""
+"""Grammars of values that users write: URLs, proxies, pins, rates and durations; and the rate meter. No I/O."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.ready_marker import ReadyMarker
+from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.manifest import CHUNK_SIZE
 from network.command.desk import CONNECTIONS, CONTENTS, SIZE, World, with_mirror
 from origin.rules import Rule

@@ -11,9 +11,9 @@ import pytest
 
 from modelferry.cli import verify
 from modelferry.engine.download.coordinator import Settings
-from modelferry.engine.maintenance.repair import RepairResult, repair
-from modelferry.engine.maintenance.revision_check import RevisionReport
 from modelferry.http.client import HTTPClient
+from modelferry.maintenance.repair import RepairResult, repair
+from modelferry.maintenance.revision_check import RevisionReport
 from modelferry.manifest import CHUNK_SIZE, Manifest
 from network.command.desk import CONTENTS, MODELFERRY, SIZE, Ended, World, ended, with_mirror
 from origin.rules import Rule

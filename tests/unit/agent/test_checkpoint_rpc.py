@@ -16,7 +16,7 @@ from modelferry.agent.checkpoint_rpc import (
     encode_frame,
     read_frame,
 )
-from modelferry.engine.checkpoint.api import (
+from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
     OpenResult,

@@ -16,7 +16,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.http.auth.credentials import bearer
 from modelferry.http.auth.presigned import SigV4URLs, StoredURLs
 from modelferry.http.auth.sigv4 import Keys
-from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Digest, FileEntry, Location, Manifest

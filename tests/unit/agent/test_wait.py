@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelferry.agent.wait import check_model, wait_for_model
-from modelferry.engine.checkpoint.ready_marker import ReadyFile, ReadyMarker
+from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.errors import MachineError, Waiting
 
 Damage = Callable[[Path], object]

@@ -19,7 +19,7 @@ from modelferry.engine.download.file_download import (
     STRIKES,
     STRIKES_AT_FIRST,
 )
-from modelferry.engine.response import Action, Verdict, ended, judge
+from modelferry.engine.verdicts import Action, Verdict, ended, judge
 from modelferry.http import wire
 from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
 from modelferry.http.wire import ServerBehavior
@@ -28,7 +28,7 @@ from modelferry.http.wire.framing import MAX_TRAILERS
 from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD, MAX_INTERIM
 from modelferry.http.wire.redirects import MAX_REDIRECTS
 from network.catalogue import CASES
-from unit.engine.response.test_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
+from unit.engine.verdicts.test_judge import ASK, ENDED, PINNED, REFUSED, TAKE, TAKEN, said
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "hostile-servers.md"

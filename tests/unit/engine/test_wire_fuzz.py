@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from modelferry.engine.response import Action, Expectation, ended, judge
+from modelferry.engine.verdicts import Action, Expectation, ended, judge
 from modelferry.http.wire import Body, Framing, Head, HeadParser, ProtocolError, Request, keeps_alive
 from modelferry.http.wire.framing import framing_of
 from modelferry.http.wire.head_parser import MAX_FIELDS, MAX_HEAD

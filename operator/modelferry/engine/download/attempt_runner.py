@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from modelferry.engine.checkpoint.api import Checkpoint, CommitResult, WrittenChunk
+from modelferry.checkpoint.api import Checkpoint, CommitResult, WrittenChunk
 from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.events import (
     AttemptFailed,
@@ -31,8 +31,7 @@ from modelferry.engine.download.events import (
 from modelferry.engine.download.file_download import LocationState, Provenance
 from modelferry.engine.download.tasks import DigestTask, ProbeTask, RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkState
-from modelferry.engine.response import Action, Expectation, Verdict, ended, judge
-from modelferry.engine.storage.incoming_files import IncomingFiles, Sink
+from modelferry.engine.verdicts import Action, Expectation, Verdict, ended, judge
 from modelferry.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -50,6 +49,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import ProtocolError, Request, ServerBehavior
+from modelferry.storage.incoming_files import IncomingFiles, Sink
 
 #: Seconds that a cancelled attempt waits for the checkpoint to answer.
 _COMMIT_TIMEOUT = 5.0

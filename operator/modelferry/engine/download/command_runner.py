@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from modelferry.engine.checkpoint.api import Checkpoint
+from modelferry.checkpoint.api import Checkpoint
 from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.commands import (
     CancelAttempts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.engine.checkpoint.api import QuarantinedMirror
+from modelferry.checkpoint.api import QuarantinedMirror
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.tasks import RangeTask
 from modelferry.manifest import Chunk

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from modelferry.engine.checkpoint.api import Checkpoint, OpenResult, Telemetry
+from modelferry.checkpoint.api import Checkpoint, OpenResult, Telemetry
 from modelferry.engine.download import failure_messages, scheduler
 from modelferry.engine.download.attempt import Assignment, Attempt
 from modelferry.engine.download.attempt_runner import AttemptRunner
@@ -37,11 +37,11 @@ from modelferry.engine.download.tasks import ProbeTask
 from modelferry.engine.download.transfer_stats import TransferStats
 from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
-from modelferry.engine.storage.incoming_files import IncomingFiles
 from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import Manifest
+from modelferry.storage.incoming_files import IncomingFiles
 
 #: Seconds after which rates and concurrency are checked, whether something happened or not.
 _TICK = 0.25

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.engine.checkpoint.api import OpenedFile, OpenResult, VerifyResult
+from modelferry.checkpoint.api import OpenedFile, OpenResult, VerifyResult
 from modelferry.engine.download.attempt import Assignment, Attempt
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState, Provenance
 from modelferry.engine.download.tasks import RangeTask
-from modelferry.engine.response import Verdict
+from modelferry.engine.verdicts import Verdict
 from modelferry.errors import Stalled
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, Manifest

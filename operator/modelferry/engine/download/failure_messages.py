@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelferry.engine.download.file_download import FileDownload, LocationState
-from modelferry.engine.response import Verdict
+from modelferry.engine.verdicts import Verdict
 from modelferry.errors import (
     CertificateRefused,
     Denied,

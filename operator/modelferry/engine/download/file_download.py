@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.tasks import FetchTask, RangeTask, StreamTask
 from modelferry.engine.download.transitions import (
     CHUNK_TRANSITIONS,
@@ -18,7 +18,7 @@ from modelferry.engine.download.transitions import (
     FileState,
 )
 from modelferry.engine.mirrors import CorruptionAttribution, LocationOption, SelectionRequest
-from modelferry.engine.response import Expectation
+from modelferry.engine.verdicts import Expectation
 from modelferry.errors import Stalled
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, FileEntry, Location, chunks_of

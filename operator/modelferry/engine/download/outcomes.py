@@ -39,7 +39,7 @@ from modelferry.engine.download.state import DownloadState
 from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkEvent, FileEvent
 from modelferry.engine.download.verification import MAX_SYNC_FAILURES, FileStateMachine
-from modelferry.engine.response import Action
+from modelferry.engine.verdicts import Action
 from modelferry.errors import CertificateRefused, UnknownHost
 from modelferry.http.backoff import backoff
 from modelferry.http.wire import ServerBehavior

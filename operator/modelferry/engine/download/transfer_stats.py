@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from modelferry.engine.checkpoint.api import StatTotals
+from modelferry.checkpoint.api import StatTotals
 from modelferry.http.wire import ServerBehavior
 
 #: The operation of all attempts: their count, and the seconds that they took, side by side.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from modelferry.engine.checkpoint.api import QuarantinedMirror, VerifyResult
+from modelferry.checkpoint.api import QuarantinedMirror, VerifyResult
 from modelferry.engine.download import failure_messages
 from modelferry.engine.download.commands import (
     CancelAttempts,

@@ -8,7 +8,6 @@ from modelferry.engine.pacing.concurrency import ConcurrencyController
 from modelferry.engine.pacing.load import Load
 from modelferry.engine.pacing.parts import MIN_PART, next_part_size
 from modelferry.engine.pacing.progress_deadline import ProgressDeadline
-from modelferry.engine.pacing.rate_meter import RateMeter
 from modelferry.engine.pacing.slow_streams import (
     Stream,
     find_slow,
@@ -17,6 +16,7 @@ from modelferry.engine.pacing.slow_streams import (
     steal_offset,
     stream_meter,
 )
+from modelferry.values.rate_meter import RateMeter
 
 __all__ = [
     "MIN_PART",

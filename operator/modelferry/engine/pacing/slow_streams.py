@@ -8,7 +8,7 @@ from statistics import median
 
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 from modelferry.engine.pacing.parts import MIN_PART
-from modelferry.engine.pacing.rate_meter import RateMeter
+from modelferry.values.rate_meter import RateMeter
 
 #: Seconds over which a stream's rate and its recent rate are measured, and how often it is sampled.
 RATE_WINDOW, RECENT_WINDOW, SAMPLE_INTERVAL = 5.0, 1.5, 0.5

@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelferry.http.proxy.http_connect import proxy_error
-from modelferry.http.proxy.selection import Proxies
+from modelferry.http.proxy.proxies import Proxies
 from modelferry.http.wire import Head, Request
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from modelferry import __version__
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
-from modelferry.http.proxy.selection import Proxy
+from modelferry.http.proxy.proxies import Proxy
 from modelferry.values.urls import host_port
 
 #: Bytes of a response's head; its body is a page for a browser.

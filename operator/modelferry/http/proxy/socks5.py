@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused
-from modelferry.http.proxy.selection import Proxy
+from modelferry.http.proxy.proxies import Proxy
 from modelferry.values.proxy_urls import is_address
 from modelferry.values.urls import host_port
 

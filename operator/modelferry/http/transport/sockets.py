@@ -11,7 +11,7 @@ from typing import Protocol
 from modelferry.errors import ConnectionFailed, ProxyUnreachable
 from modelferry.http.address_policy import AddressPolicy
 from modelferry.http.proxy.http_connect import ConnectTunnel
-from modelferry.http.proxy.selection import Proxies, Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.proxy.socks5 import Socks5Tunnel
 from modelferry.http.tls.contexts import certificate_error
 from modelferry.http.tls.wrap import wrap_tls

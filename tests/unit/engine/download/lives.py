@@ -18,14 +18,14 @@ import looptime
 import pytest
 from blake3 import blake3
 
-from modelferry.engine.checkpoint.local import LocalCheckpoint
+from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.engine.download.coordinator import DownloadCoordinator, Settings
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from origin.rules import Rule
 from unit.engine.download.scripted_network import ScriptedNetwork
-from unit.engine.storage.faulty_disk import Fault, FaultyDisk, Killed
+from unit.storage.faulty_disk import Fault, FaultyDisk, Killed
 
 CHUNK = 8192
 CONTENTS = {"a": Random(3).randbytes(3 * CHUNK + 100), "b": b"hello"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelferry.engine.checkpoint.api import (
+from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
     OpenResult,

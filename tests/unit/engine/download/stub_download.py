@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modelferry.engine.checkpoint.api import OpenedFile, OpenResult, VerifyResult
+from modelferry.checkpoint.api import OpenedFile, OpenResult, VerifyResult
 from modelferry.engine.download.attempt import Assignment, Attempt
 from modelferry.engine.download.command_runner import CommandRunner
 from modelferry.engine.download.events import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelferry.engine.checkpoint.api import OpenedFile, VerifyResult
+from modelferry.checkpoint.api import OpenedFile, VerifyResult
 from modelferry.engine.download.commands import CompareDigest, RestartFile
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.transitions import (

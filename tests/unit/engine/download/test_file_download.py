@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import (
     CHUNK_ATTEMPTS,
     IGNORED,

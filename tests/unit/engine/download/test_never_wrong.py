@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from origin.rules import Rule
 from unit.engine.download.lives import CHUNK, CONTENTS, Life, Story
-from unit.engine.storage.faulty_disk import FAULT_KINDS, Fault
+from unit.storage.faulty_disk import FAULT_KINDS, Fault
 
 #: Kills, and sequences of lives, beyond those that are part of the suite.
 MORE = int(os.environ.get("MODELFERRY_KILLS", "0"))

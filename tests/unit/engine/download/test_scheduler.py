@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download import scheduler
 from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.events import PartWritten

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import can_resume
 from modelferry.engine.download.task_queue import TaskQueue
 from modelferry.engine.download.tasks import RangeTask

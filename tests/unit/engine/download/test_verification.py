@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelferry.engine.checkpoint.api import OpenedFile, VerifyResult
+from modelferry.checkpoint.api import OpenedFile, VerifyResult
 from modelferry.engine.download.attempt import Attempt
 from modelferry.engine.download.events import ChunkCommitted, ChunkTooSlow, VersionConflict
 from modelferry.engine.download.tasks import DigestTask

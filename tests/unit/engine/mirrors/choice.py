@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.tasks import FetchTask, RangeTask
 from modelferry.engine.download.transitions import ChunkEvent

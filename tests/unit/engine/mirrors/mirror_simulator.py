@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.file_download import ChunkAssembly, FileDownload, LocationState
 from modelferry.engine.download.task_queue import TaskQueue
 from modelferry.engine.download.tasks import FetchTask, RangeTask, next_part

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelferry.engine.checkpoint.api import OpenedFile
+from modelferry.checkpoint.api import OpenedFile
 from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.mirrors import CorruptionAttribution, Mirror, MirrorLimit
 from modelferry.engine.pacing import Load, stream_meter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelferry.errors import InvalidSpec
-from modelferry.http.proxy.selection import NoProxy, Proxies, Proxy, from_environment, with_credentials
+from modelferry.http.proxy.proxies import NoProxy, Proxies, Proxy, from_environment, with_credentials
 from modelferry.values.proxy_urls import no_proxy_error, proxy_error
 
 

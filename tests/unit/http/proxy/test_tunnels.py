@@ -10,7 +10,7 @@ import pytest
 from modelferry import __version__
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
 from modelferry.http.proxy.http_connect import MAX_HEAD, ConnectTunnel
-from modelferry.http.proxy.selection import Proxy
+from modelferry.http.proxy.proxies import Proxy
 from modelferry.http.proxy.socks5 import Socks5Tunnel
 from modelferry.http.transport.sockets import Handshake
 

@@ -1,0 +1,78 @@
+"""Publishes a verified revision. Blocking; the package describes the order (step 5). Raises OSError, sqlite3.Error,
+MachineError."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from modelferry.checkpoint import ready_marker, recovery
+from modelferry.checkpoint.chunk_store import ChunkStore
+from modelferry.checkpoint.file_states import FileState
+from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
+from modelferry.manifest import Manifest
+from modelferry.storage import file_io, layout
+from modelferry.storage.syncer import Syncer
+from modelferry.storage.tree import Tree
+
+#: Files that are open at once while a revision is synced.
+_OPEN_FILES = 64
+
+
+def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], syncer: Syncer) -> None:
+    """Sync all incoming files and directories of the revision."""
+    paths = [layout.incoming_path(manifest.revision, state.entry.path) for state in states]
+    for start in range(0, len(paths), _OPEN_FILES):
+        with ExitStack() as stack:
+            fds = [stack.enter_context(tree.opened(path, os.O_RDWR)) for path in paths[start : start + _OPEN_FILES]]
+            for error in syncer.sync(fds, file_io.fsync):
+                if error is not None:
+                    raise error
+    for directory in sorted(recovery.directories(manifest)):
+        tree.sync_directory(layout.incoming_path(manifest.revision, directory))
+
+
+def publish_revision(tree: Tree, chunk_store: ChunkStore, manifest: Manifest, now: float) -> str | None:
+    """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `now` in
+    seconds since 1970. Returns the revision that ``current`` pointed at before."""
+    revision = manifest.revision
+    tree.make_directories(layout.REVISIONS)
+    tree.rename(layout.incoming_path(revision), layout.published_path(revision))
+    chunk_store.mark_published(manifest, now)
+    tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
+    previous = ready_marker.current_revision(tree)
+    tree.symlink(layout.published_path(revision), layout.CURRENT)
+    return previous
+
+
+def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, previous: str | None) -> None:
+    """Remove all published revisions but `revision` and the one before it."""
+    names = tree.list_names(layout.REVISIONS)
+    markers = {name: ready_marker.read_marker(tree, name) for name in names}
+    published = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
+    for name in revisions_to_remove(revision, previous, published):
+        # The marker first: a revision that is partly removed must not look complete.
+        tree.remove(layout.marker_path(name))
+        tree.remove(layout.published_path(name))
+        chunk_store.delete_revision(name)
+
+
+def revisions_to_remove(revision: str, previous: str | None, published: Mapping[str, float]) -> list[str]:
+    """Which of the `published` revisions (name to time) to remove after ``current`` moved from `previous` to
+    `revision`. Pure.
+
+    The previous one stays for consumers that still read it. If it is unknown, the newest of the others stays.
+    """
+    others = sorted((name for name in published if name != revision), key=lambda name: published[name], reverse=True)
+    kept = previous if previous in others else next(iter(others), None)
+    return sorted(name for name in others if name != kept)
+
+
+def _marker(chunk_store: ChunkStore, manifest: Manifest, now: float) -> ReadyMarker:
+    rows = {row.path: row for row in chunk_store.files(manifest.revision)}
+    files = tuple(
+        ReadyFile(entry.path, entry.size, rows[entry.path].digest, "verified" if entry.digest else "unknown")
+        for entry in manifest.files
+    )
+    return ReadyMarker(manifest.revision, manifest.digest, manifest.size, now, files)

@@ -1,0 +1,268 @@
+"""judge(request, head, expectation): what a response is good for. Pure.
+
+The server behaviors of docs/hostile-servers.md that show in a head are here, those that show in the body in `ended`,
+and those of the connection in `download.attempt_runner`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelferry.engine.verdicts.verdict import Action, Expectation, Verdict
+from modelferry.errors import (
+    Denied,
+    NotFound,
+    PlainHTTPRefused,
+    ServerMisbehaves,
+    SizeMismatch,
+    SourceChanged,
+    SourceUnavailable,
+)
+from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request, ServerBehavior
+from modelferry.http.wire.fields import ContentRange, content_range, content_sha256, retry_after, validator
+from modelferry.http.wire.framing import framing_of
+from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
+
+#: What a body that ends early is, by how its end was to be known.
+_CUT_SHORT = {
+    "length": ServerBehavior.SHORT_BODY,
+    "chunked": ServerBehavior.CHUNKED_BODY_CUT,
+    "close": ServerBehavior.CLOSED_EARLY,
+}
+_DENIED = {
+    401: ServerBehavior.UNAUTHORIZED,
+    403: ServerBehavior.NOT_AVAILABLE,
+    407: ServerBehavior.PROXY_AUTHENTICATION_REQUIRED,
+}
+
+
+def judge(request: Request, head: Head, expectation: Expectation) -> Verdict:
+    """The verdict on the response that begins with `head`."""
+    try:
+        framing = framing_of(head)
+    except ProtocolError as error:
+        return _suspect(error.behavior, error.message)
+    if head.status == 206:
+        return _partial(request, head, framing, expectation)
+    if head.status == 200:
+        return _entire_file(request, head, framing, expectation)
+    if head.status in REDIRECTS:
+        return _redirect(request, head, expectation)
+    return _status(head, expectation)
+
+
+def ended(taken: int, verdict: Verdict, complete: bool, surplus: bool) -> Verdict | None:
+    """What the end of a body says after a TAKE: None if all of it arrived.
+
+    ``taken``: content bytes that arrived; ``complete``: the framing ended by itself; ``surplus``: bytes followed it.
+    """
+    if taken > verdict.length:
+        behavior = ServerBehavior.ENDLESS_BODY if verdict.framing.kind == "close" else ServerBehavior.LONG_BODY
+        return _suspect(behavior, f"sent more than the {verdict.length} bytes that it announced")
+    if taken == verdict.length and surplus:
+        return _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes after the content that were not requested")
+    if taken == verdict.length and complete:
+        return None
+    return Verdict(
+        Action.WAIT,
+        _CUT_SHORT[verdict.framing.kind],
+        f"ended after {taken} of {verdict.length} bytes",
+        SourceUnavailable,
+    )
+
+
+def _partial(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+    if request.end is None:
+        return _suspect(ServerBehavior.WRONG_RANGE, "answered 206 to a request without a range")
+    if (head.get("content-type") or "").lower().startswith("multipart/byteranges"):
+        return _suspect(ServerBehavior.MULTIPART_RANGE, "answered one range with multipart/byteranges")
+    text = head.get("content-range")
+    if text is None:
+        return _suspect(ServerBehavior.NO_CONTENT_RANGE, "answered 206 without Content-Range")
+    span = content_range(text)
+    if span is None or span.start is None or span.end is None:
+        return _suspect(ServerBehavior.NO_CONTENT_RANGE, f"answered 206 with Content-Range {text[:60]!r}")
+    if wrong := _wrong_size(span.total, expectation):
+        return wrong
+    if span.start != request.start or span.end > request.end:
+        wanted = f"{request.start}-{request.end - 1}"
+        return _suspect(
+            ServerBehavior.WRONG_RANGE, f"answered bytes {span.start}-{span.end - 1} where {wanted} were requested"
+        )
+    return _content(request, head, framing, expectation, span)
+
+
+def _entire_file(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+    if head.get("content-range") is not None:
+        return _range_in_200(request, head, framing, expectation)
+    if request.end is not None:
+        if coded := _transformed(head):
+            return coded
+        none = (head.get("accept-ranges") or "").strip().lower() == "none"
+        behavior = ServerBehavior.ACCEPT_RANGES_NONE if none else ServerBehavior.IGNORED_RANGE
+        return Verdict(Action.STREAM, behavior, "ignored the requested range", ServerMisbehaves)
+    if wrong := _wrong_size(framing.length if framing.kind == "length" else None, expectation):
+        is_page = (head.get("content-type") or "").lower().startswith("text/html")
+        return (
+            _suspect(ServerBehavior.CAPTIVE_PORTAL, f"answered with a web page of {framing.length} bytes")
+            if is_page
+            else wrong
+        )
+    return _content(request, head, framing, expectation, ContentRange(0, expectation.size, expectation.size))
+
+
+def _range_in_200(request: Request, head: Head, framing: Framing, expectation: Expectation) -> Verdict:
+    """A 200 that should have been a 206, as ModelScope sends it: it is accepted if two fields say that the content is
+    what was requested, the Content-Range and the Content-Length."""
+    span = content_range(head.get("content-range") or "")
+    requested = (request.start, expectation.size if request.end is None else request.end)
+    if span is None or (span.start, span.end) != requested or framing != Framing("length", requested[1] - requested[0]):
+        return _suspect(
+            ServerBehavior.RANGE_IN_200,
+            "answered 200 with a Content-Range that is not the requested one, or no length",
+        )
+    if wrong := _wrong_size(span.total, expectation):
+        return wrong
+    verdict = _content(request, head, framing, expectation, span)
+    return replace(verdict, behavior=ServerBehavior.RANGE_IN_200) if verdict.action is Action.TAKE else verdict
+
+
+def _content(request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange) -> Verdict:
+    """TAKE, unless the coding, the length or the validator forbid it."""
+    start, length = span.start or 0, (span.end or 0) - (span.start or 0)
+    if coded := _transformed(head):
+        return coded
+    if framing.kind == "length" and framing.length != length:
+        if framing.length > length:
+            return _suspect(ServerBehavior.LONG_BODY, f"announced {framing.length} bytes for a range of {length}")
+        if framing.length == 0:
+            return _suspect(ServerBehavior.NO_CONTENT, "answered without content")
+    tag, weakness = validator(head)
+    if changed := _changed(tag, weakness, request, expectation):
+        return changed
+    behavior = ServerBehavior.WELL_BEHAVED
+    if framing.kind == "length" and framing.length < length:
+        behavior, length = ServerBehavior.SHORT_BODY, framing.length
+    elif request.end is not None and span.end != request.end:
+        behavior = ServerBehavior.SHORTER_RANGE
+    elif framing.kind == "chunked" and head.status == 206:
+        behavior = ServerBehavior.CHUNKED_PARTIAL_CONTENT
+    elif span.total is None:
+        behavior = ServerBehavior.UNKNOWN_TOTAL
+    elif expectation.validator not in (None, tag):
+        behavior = ServerBehavior.VALIDATOR_CHANGED
+    elif not tag:
+        behavior = weakness
+    # A body that is shorter than its range is not the content that the digest was made of.
+    digest = None if behavior is ServerBehavior.SHORT_BODY else content_sha256(head)
+    return Verdict(Action.TAKE, behavior, start=start, length=length, validator=tag, digest=digest, framing=framing)
+
+
+def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
+    # The total may be "*": every size in a manifest is pinned, so the count decides.
+    if total is None or total == expectation.size:
+        return None
+    behavior = ServerBehavior.FILE_GREW if total > expectation.size else ServerBehavior.SIZE_CHANGED
+    message = f"has a file of {total} bytes where {expectation.size} are declared"
+    return Verdict(Action.REFUSE, behavior, message, SizeMismatch)
+
+
+def _transformed(head: Head) -> Verdict | None:
+    coding = (head.get("content-encoding") or "identity").strip().lower()
+    if coding not in ("identity", ""):
+        return _suspect(
+            ServerBehavior.CONTENT_ENCODING, f"sent Content-Encoding {coding[:40]!r} though identity was requested"
+        )
+    if any(value.strip().startswith("214") for value in head.all("warning")):
+        return _suspect(ServerBehavior.CAPTIVE_PORTAL, "sent content that a proxy transformed (Warning 214)")
+    return None
+
+
+def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: Expectation) -> Verdict | None:
+    """Is this another version of the file?"""
+    known = expectation.validator
+    if expectation.pinned:
+        # Two healthy nodes behind one name may carry different ETags: if no other location is left, the digest decides.
+        if known and tag and tag != known and expectation.alternatives:
+            return Verdict(
+                Action.SUSPECT,
+                ServerBehavior.VALIDATOR_CHANGED,
+                "changed its validator while the file was fetched",
+                SourceChanged,
+            )
+        return None
+    one_response = request.start == 0 and request.end in (None, expectation.size)
+    if expectation.resolved and known and tag != known:
+        return Verdict(
+            Action.REFUSE,
+            ServerBehavior.VALIDATOR_CHANGED,
+            "has another version than the one that was resolved",
+            SourceChanged,
+        )
+    if known and tag and tag != known:
+        return Verdict(
+            Action.RESTART,
+            ServerBehavior.VALIDATOR_CHANGED,
+            "changed its validator while the file was fetched",
+            SourceChanged,
+        )
+    if not tag and not one_response:
+        what = "a weak validator" if weakness is ServerBehavior.WEAK_VALIDATOR else "no strong validator"
+        return Verdict(Action.STREAM, weakness, f"has {what}, and no digest is known", ServerMisbehaves)
+    return None
+
+
+def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict:
+    """A redirect to follow, or why not (RFC 9110 section 15.4)."""
+    location = redirect_target(request.url, head.get("location"))
+    if location is None:
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
+    if Origin.of(location).scheme == "http" and not expectation.plain_http:
+        message = "redirects to plain http://, which is refused unless spec.transfer.tls.allowPlainHTTP is true"
+        return Verdict(Action.REFUSE, ServerBehavior.REDIRECT_TO_PLAIN_HTTP, message, PlainHTTPRefused)
+    if location in (request.url, *expectation.hops):
+        return _suspect(ServerBehavior.REDIRECT_LOOP, "redirects in a circle")
+    if len(expectation.hops) >= MAX_REDIRECTS:
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times")
+    return Verdict(Action.FOLLOW, ServerBehavior.REDIRECTED, location=location)
+
+
+def _status(head: Head, expectation: Expectation) -> Verdict:
+    """Every status without content for us."""
+    status, said = head.status, f"answered {head.status}"
+    if status in (429, 503):
+        delay = retry_after(head)
+        behavior = ServerBehavior.RETRY_AFTER if delay is None or delay < 300 else ServerBehavior.ABSURD_RETRY_AFTER
+        return Verdict(Action.WAIT, behavior, said, SourceUnavailable, delay=delay)
+    if status in (401, 403, 407):
+        return Verdict(Action.REFUSE, _DENIED[status], said, Denied)
+    if status in (404, 410):
+        return Verdict(Action.REFUSE, ServerBehavior.NOT_AVAILABLE, said, NotFound)
+    if status == 412:
+        return Verdict(
+            Action.SUSPECT if expectation.pinned else Action.RESTART,
+            ServerBehavior.PRECONDITION_FAILED,
+            said,
+            SourceChanged,
+        )
+    if status == 416:
+        span = content_range(head.get("content-range") or "")
+        return _wrong_size(span.total if span else None, expectation) or _suspect(
+            ServerBehavior.RANGE_NOT_SATISFIABLE, f"{said} to a range within the file"
+        )
+    if status == 421:
+        return Verdict(Action.RECONNECT, ServerBehavior.MISDIRECTED_REQUEST, said, SourceUnavailable)
+    if status == 511 or status == 203:
+        message = f"{said}: something on the network path answers instead of the server"
+        return _suspect(ServerBehavior.CAPTIVE_PORTAL, message)
+    if status in (204, 304):
+        return _suspect(ServerBehavior.NO_CONTENT, said)
+    if status == 408 or status >= 500:
+        return Verdict(Action.WAIT, ServerBehavior.SERVER_ERROR, said, SourceUnavailable)
+    if status < 400:
+        return _suspect(ServerBehavior.NO_CONTENT, said)
+    return Verdict(Action.REFUSE, ServerBehavior.NOT_AVAILABLE, said, ServerMisbehaves)
+
+
+def _suspect(behavior: ServerBehavior, message: str) -> Verdict:
+    return Verdict(Action.SUSPECT, behavior, message, ServerMisbehaves)
