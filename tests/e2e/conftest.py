@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import SYSTEM, Kit
+from e2e.namespace_client import SYSTEM, NamespaceClient
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform, platform
 from e2e.proxied_origin import INNER, ProxiedOrigin, run_proxied_origin
@@ -85,19 +85,19 @@ def proxied_origin(installed: Platform, authority: Authority, leaf: Leaf) -> Ite
 
 
 @pytest.fixture
-def kit(installed: Platform) -> Iterator[Kit]:
+def ns(installed: Platform) -> Iterator[NamespaceClient]:
     """A namespace for one test, deleted afterwards."""
     with namespace(installed) as found:
         yield found
 
 
 @contextmanager
-def namespace(installed: Platform) -> Iterator[Kit]:
+def namespace(installed: Platform) -> Iterator[NamespaceClient]:
     """A namespace that enforces Pod Security `restricted`."""
     name = f"speech-{secrets.token_hex(3)}"
     installed.kubectl("create", "namespace", name)
     installed.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    found = Kit(installed, name)
+    found = NamespaceClient(installed, name)
     yield found
     # Without waiting: the operator deletes files on the nodes while the next test starts.
     found.kubectl("delete", "deployments,ma", "--all", "--wait=false")
@@ -105,9 +105,9 @@ def namespace(installed: Platform) -> Iterator[Kit]:
 
 
 @pytest.fixture(scope="session")
-def quiet(installed: Platform) -> Kit:
+def quiet(installed: Platform) -> NamespaceClient:
     """The default namespace, for tests that use only the API server."""
-    return Kit(installed, "default")
+    return NamespaceClient(installed, "default")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cluster import Cluster, ClusterError, image
 from cluster.shell import wait_until
 from e2e.consumers import EXAMPLES, GATED, example_consumers, example_model
-from e2e.kit import SYSTEM
+from e2e.namespace_client import SYSTEM
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform
 from origin.certs import Authority

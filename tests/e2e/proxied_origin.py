@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit
+from e2e.namespace_client import NamespaceClient
 from e2e.origins import MIB
 from origin.certs import Leaf
 from origin.nginx import Nginx
@@ -74,7 +74,7 @@ def run_proxied_origin(host: str, leaf: Leaf, inner: Leaf) -> Iterator[ProxiedOr
             yield ProxiedOrigin(squid, dante, nginx)
 
 
-def credentials(kit: Kit, name: str, password: str = PASSWORD) -> None:
+def credentials(ns: NamespaceClient, name: str, password: str = PASSWORD) -> None:
     """Create a Secret with the proxies' user name, and the `password`."""
     literals = [f"--from-literal=username={USERNAME}", f"--from-literal=password={password}"]
-    kit.kubectl("create", "secret", "generic", name, *literals)
+    ns.kubectl("create", "secret", "generic", name, *literals)

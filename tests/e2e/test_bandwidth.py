@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import time
 
 from e2e.conftest import Served
-from e2e.kit import Kit, artifact
+from e2e.namespace_client import NamespaceClient, artifact
 from e2e.origins import MIB, files, model
 from e2e.platform import Platform
 from modelferry.resource import names
@@ -40,7 +40,9 @@ def on_one_node(platform: Platform) -> dict[str, object]:
     return {"selector": {"kubernetes.io/hostname": platform.node_names[0]}}
 
 
-def test_a_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+def test_a_limit_is_raised_during_a_download_in_the_same_pod(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf
+) -> None:
     root, found = model(160 * MIB)
     with Nginx(root, leaf=leaf, host=installed.host_address) as nginx:
         served = files(nginx, found)
@@ -49,20 +51,20 @@ def test_a_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform
             transfer = {"bandwidth": limit, "podNetworkBandwidth": "800Mbit"}
             return artifact("limited", served, nodes=on_one_node(installed), transfer=transfer)
 
-        kit.apply(with_limit("40Mbit"))
+        ns.apply(with_limit("40Mbit"))
         node = installed.node_names[0]
-        kit.wait_bytes("limited", node, 0.15)
-        (pod,) = kit.pods("limited")
-        assert kit.copy("limited", node)["limitPerSecond"] == LOW
-        assert "limited to 40 Mbit/s" in kit.condition("limited", "Reconciling")["message"]
+        ns.wait_bytes("limited", node, 0.15)
+        (pod,) = ns.pods("limited")
+        assert ns.copy("limited", node)["limitPerSecond"] == LOW
+        assert "limited to 40 Mbit/s" in ns.condition("limited", "Reconciling")["message"]
         assert pod["metadata"]["annotations"]["kubernetes.io/ingress-bandwidth"] == "800000000"
         raised = time()
-        kit.apply(with_limit("80Mbit"))
-        kit.wait("the new limit", lambda: kit.copy("limited", node).get("limitPerSecond") == HIGH, 20)
+        ns.apply(with_limit("80Mbit"))
+        ns.wait("the new limit", lambda: ns.copy("limited", node).get("limitPerSecond") == HIGH, 20)
         applied = time()
-        (same,) = kit.pods("limited")
+        (same,) = ns.pods("limited")
         assert same["metadata"]["uid"] == pod["metadata"]["uid"]
-        kit.wait_ready("limited")
+        ns.wait_ready("limited")
         # Without the requests of the resolve pod for one byte each.
         requests = [request for request in nginx.requests() if request.sent > 1]
     began = min(request.time - request.seconds for request in requests)
@@ -72,7 +74,9 @@ def test_a_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform
     assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
-def test_a_mirrors_limit_is_raised_during_a_download_in_the_same_pod(installed: Platform, kit: Kit, leaf: Leaf) -> None:
+def test_a_mirrors_limit_is_raised_during_a_download_in_the_same_pod(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf
+) -> None:
     root, found = model(256 * MIB)
     node = installed.node_names[0]
     with (
@@ -86,20 +90,20 @@ def test_a_mirrors_limit_is_raised_during_a_download_in_the_same_pod(installed: 
             return artifact("limited", served, nodes=on_one_node(installed), mirrors=mirrors)
 
         def speed() -> float:
-            entries = kit.status("limited").get("mirrors") or []
+            entries = ns.status("limited").get("mirrors") or []
             return float(next((entry.get("perSecond", 0) for entry in entries if entry["name"] == "lab"), 0))
 
-        kit.apply(with_limit("40Mbit"))
-        kit.wait_bytes("limited", node, 0.15)
-        (pod,) = kit.pods("limited")
-        assert "limitPerSecond" not in kit.copy("limited", node), "the limit is the mirror's, not the node's"
+        ns.apply(with_limit("40Mbit"))
+        ns.wait_bytes("limited", node, 0.15)
+        (pod,) = ns.pods("limited")
+        assert "limitPerSecond" not in ns.copy("limited", node), "the limit is the mirror's, not the node's"
         raised = time()
-        kit.apply(with_limit("80Mbit"))
-        kit.wait("the mirror to be faster", lambda: speed() > 1.3 * LOW, 30)
+        ns.apply(with_limit("80Mbit"))
+        ns.wait("the mirror to be faster", lambda: speed() > 1.3 * LOW, 30)
         applied = time()
-        (same,) = kit.pods("limited")
+        (same,) = ns.pods("limited")
         assert same["metadata"]["uid"] == pod["metadata"]["uid"]
-        kit.wait_ready("limited")
+        ns.wait_ready("limited")
         requests = [request for request in lab.requests() if request.sent > 1]
         # Only one byte is requested from the source, for the size, although it has no limit.
         assert {request.sent for request in source.requests() if request.status == 206} == {1}
@@ -110,18 +114,20 @@ def test_a_mirrors_limit_is_raised_during_a_download_in_the_same_pod(installed: 
     assert 1.2 * LOW < rate(requests, applied, ended) < MOST * HIGH, (before, after)
 
 
-def test_a_window_pauses_a_download_which_resumes_at_its_end(kit: Kit, installed: Platform, small: Served) -> None:
+def test_a_window_pauses_a_download_which_resumes_at_its_end(
+    ns: NamespaceClient, installed: Platform, small: Served
+) -> None:
     node = installed.node_names[0]
     pause = [{"from": "00:00", "to": "00:00", "pause": True}]
     paused = {"connections": 4, "windows": pause}
-    kit.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer=paused))
-    kit.wait("the pause", lambda: kit.copy("night", node).get("state") == "Paused", 60)
-    working = kit.condition("night", "Reconciling")
+    ns.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer=paused))
+    ns.wait("the pause", lambda: ns.copy("night", node).get("state") == "Paused", 60)
+    working = ns.condition("night", "Reconciling")
     assert working["reason"] == "Paused"
     assert "(window daily 00:00-00:00 UTC)" in working["message"]
-    assert not kit.condition("night", "Stalled")
-    (pod,) = kit.pods("night")
+    assert not ns.condition("night", "Stalled")
+    (pod,) = ns.pods("night")
     assert names.ANNOTATION_LIMITS in pod["metadata"]["annotations"]
-    kit.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer={"connections": 4}))
-    kit.wait_ready("night")
-    assert not kit.condition("night", "Reconciling")
+    ns.apply(artifact("night", small.source, nodes=on_one_node(installed), transfer={"connections": 4}))
+    ns.wait_ready("night")
+    assert not ns.condition("night", "Reconciling")

@@ -8,7 +8,7 @@ import sys
 
 from cluster import Node
 from e2e.conftest import Served
-from e2e.kit import SYSTEM, Kit, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
 
@@ -22,79 +22,81 @@ def one_node(served: Served, name: str) -> dict[str, object]:
     return artifact(name, served.source, nodes={"selector": selector}, transfer={"connections": STREAMS})
 
 
-def fetch_container(kit: Kit, name: str) -> str:
+def fetch_container(ns: NamespaceClient, name: str) -> str:
     """The ID of the fetch container."""
-    (pod,) = kit.pods(name)
+    (pod,) = ns.pods(name)
     (container,) = (c for c in pod["status"]["containerStatuses"] if c["name"] == "fetch")
     return str(container["containerID"])
 
 
-def digests_on(node: Node, kit: Kit, name: str) -> dict[str, str]:
+def digests_on(node: Node, ns: NamespaceClient, name: str) -> dict[str, str]:
     """The SHA-256 of each published file on a node's disk, by path."""
-    directory = f"/var/lib/modelferry/{kit.namespace}/{name}/current"
+    directory = f"/var/lib/modelferry/{ns.namespace}/{name}/current"
     script = f"cd {shlex.quote(directory)} && find . -type f ! -name '.modelferry*' | xargs sha256sum"
     lines = node.exec(["sh", "-c", script]).splitlines()
     return {path.removeprefix("./"): digest for digest, _, path in (line.partition("  ") for line in lines)}
 
 
-def test_a_killed_download_resumes(installed: Platform, kit: Kit, small: Served) -> None:
+def test_a_killed_download_resumes(installed: Platform, ns: NamespaceClient, small: Served) -> None:
     node = installed.nodes.node(NODE)
-    kit.apply(one_node(small, "killed"))
-    kit.wait_bytes("killed", NODE, 0.5)
-    assert node.kill_in_container(fetch_container(kit, "killed"), "agent fetch") >= 1
-    kit.wait_ready("killed")
-    assert digests_on(node, kit, "killed") == {file.path: file.sha256 for file in small.files}
+    ns.apply(one_node(small, "killed"))
+    ns.wait_bytes("killed", NODE, 0.5)
+    assert node.kill_in_container(fetch_container(ns, "killed"), "agent fetch") >= 1
+    ns.wait_ready("killed")
+    assert digests_on(node, ns, "killed") == {file.path: file.sha256 for file in small.files}
     twice = small.sent() - small.size
     assert 0 < twice <= STREAMS * CHUNK_SIZE + len(small.files)
     assert any(
-        "attempt 2 started; the previous attempt failed: PodDied" in message for _, message in kit.events("killed")
+        "attempt 2 started; the previous attempt failed: PodDied" in message for _, message in ns.events("killed")
     )
 
 
 def test_a_killed_operator_interrupts_no_download_and_updates_the_status_afterwards(
-    installed: Platform, kit: Kit, small: Served
+    installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
     node = installed.nodes.node(NODE)
-    kit.apply(one_node(small, "orphan"))
-    kit.wait_bytes("orphan", NODE, 0.2)
+    ns.apply(one_node(small, "orphan"))
+    ns.wait_bytes("orphan", NODE, 0.2)
     installed.kubectl(
         "delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--force", "--grace-period=0"
     )
-    kit.wait_ready("orphan")
-    assert digests_on(node, kit, "orphan") == {file.path: file.sha256 for file in small.files}
+    ns.wait_ready("orphan")
+    assert digests_on(node, ns, "orphan") == {file.path: file.sha256 for file in small.files}
     assert small.sent() <= small.size + len(small.files), "something was fetched twice"
-    started = [message for reason, message in kit.events("orphan") if reason == "Downloading"]
+    started = [message for reason, message in ns.events("orphan") if reason == "Downloading"]
     assert len(started) == 1, "the download was started again"
-    assert kit.status("orphan")["checksum"] == "Verified"
+    assert ns.status("orphan")["checksum"] == "Verified"
 
 
 def test_a_restart_of_the_kubelet_and_containerd_interrupts_no_download(
-    installed: Platform, kit: Kit, small: Served
+    installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
     node = installed.nodes.node(NODE)
-    kit.apply(one_node(small, "restarted"))
-    kit.wait_bytes("restarted", NODE, 0.2)
+    ns.apply(one_node(small, "restarted"))
+    ns.wait_bytes("restarted", NODE, 0.2)
     node.stop_kubelet()
     node.stop_containerd()
     node.start_containerd()
     node.start_kubelet()
-    kit.wait_ready("restarted")
-    assert digests_on(node, kit, "restarted") == {file.path: file.sha256 for file in small.files}
+    ns.wait_ready("restarted")
+    assert digests_on(node, ns, "restarted") == {file.path: file.sha256 for file in small.files}
     assert small.sent() <= small.size + len(small.files), "something was fetched twice"
 
 
-def test_after_a_reboot_every_committed_chunk_is_hashed_again(installed: Platform, kit: Kit, small: Served) -> None:
+def test_after_a_reboot_every_committed_chunk_is_hashed_again(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
     cluster, node = installed.nodes, installed.nodes.node(NODE)
-    kit.apply(one_node(small, "rebooted"))
-    kit.wait_bytes("rebooted", NODE, 0.6)
+    ns.apply(one_node(small, "rebooted"))
+    ns.wait_bytes("rebooted", NODE, 0.6)
     node.stop()
     node.boot()
-    corrupt = simulate_power_failure(installed, kit, "rebooted")
+    corrupt = simulate_power_failure(installed, ns, "rebooted")
     node.start_kubernetes()
     cluster.wait_ready([node])
-    kit.wait_ready("rebooted")
-    assert digests_on(node, kit, "rebooted") == {file.path: file.sha256 for file in small.files}
-    (event,) = (message for reason, message in kit.events("rebooted") if reason == "NodeReady")
+    ns.wait_ready("rebooted")
+    assert digests_on(node, ns, "rebooted") == {file.path: file.sha256 for file in small.files}
+    (event,) = (message for reason, message in ns.events("rebooted") if reason == "NodeReady")
     assert "hashed again after an unclean boot" in event
     path, index = corrupt
     size = min(CHUNK_SIZE, next(file.size for file in small.files if file.path == path) - index * CHUNK_SIZE)
@@ -108,7 +110,7 @@ def sent_of(served: Served, path: str, index: int) -> int:
     return sum(sent for start, sent in starts if start // CHUNK_SIZE == index)
 
 
-def simulate_power_failure(platform: Platform, kit: Kit, name: str) -> tuple[str, int]:
+def simulate_power_failure(platform: Platform, ns: NamespaceClient, name: str) -> tuple[str, int]:
     """Change the boot ID in chunks.db, since the machine itself did not reboot, and corrupt a committed chunk."""
     script = """
 import json, pathlib, sqlite3, sys
@@ -128,6 +130,6 @@ with (incoming / path).open("r+b") as file:
     file.write(bytes([byte[0] ^ 1]))
 print(json.dumps([path, index]))
 """
-    directory = f"/var/lib/modelferry/{kit.namespace}/{name}"
+    directory = f"/var/lib/modelferry/{ns.namespace}/{name}"
     path, index = json.loads(platform.nodes.node(NODE).exec([sys.executable, "-c", script, directory]))
     return str(path), int(index)

@@ -12,7 +12,7 @@ import pytest
 
 from e2e.conftest import Served, namespace
 from e2e.consumers import GATED, WAITING, example_consumers, example_model
-from e2e.kit import Kit, Object
+from e2e.namespace_client import NamespaceClient, Object
 from e2e.origins import MIB, model
 from e2e.platform import Platform
 from modelferry.resource import names
@@ -27,7 +27,7 @@ STREAMS = 16
 class Download:
     """What was observed during the download."""
 
-    kit: Kit
+    ns: NamespaceClient
     served: Served
     statuses: list[Object]
     phases_before: dict[str, str]
@@ -38,35 +38,35 @@ def download(installed: Platform, leaf: Leaf) -> Iterator[Download]:
     """Create the consumers, then the model of 1 GiB, which takes about 30 s at 2 MiB/s per stream."""
     root, found = model(1024 * MIB)
     with (
-        namespace(installed) as kit,
+        namespace(installed) as ns,
         Nginx(root, leaf=leaf, host=installed.host_address, rate=2 * MIB, workers=2) as nginx,
     ):
         served = Served(nginx, found)
-        kit.apply(*example_consumers(installed.image))
-        kit.apply(example_model(served.source))
-        with kit.watching("chattts") as statuses:
-            kit.wait_bytes("chattts", installed.node_names[0], 0.3)
-            before = phases(kit)
-            kit.wait_ready("chattts", timeout=240)
+        ns.apply(*example_consumers(installed.image))
+        ns.apply(example_model(served.source))
+        with ns.watching("chattts") as statuses:
+            ns.wait_bytes("chattts", installed.node_names[0], 0.3)
+            before = phases(ns)
+            ns.wait_ready("chattts", timeout=240)
             for app in (GATED, WAITING):
-                kit.kubectl("rollout", "status", f"deployment/{app}", "--timeout=90s")
-        yield Download(kit, served, statuses, before)
+                ns.kubectl("rollout", "status", f"deployment/{app}", "--timeout=90s")
+        yield Download(ns, served, statuses, before)
 
 
-def phases(kit: Kit) -> dict[str, str]:
+def phases(ns: NamespaceClient) -> dict[str, str]:
     """The phase of each consumer's pod."""
-    pods = kit.all("pods", f"app in ({GATED}, {WAITING})")
+    pods = ns.all("pods", f"app in ({GATED}, {WAITING})")
     return {pod["metadata"]["labels"]["app"]: pod["status"]["phase"] for pod in pods}
 
 
 def test_every_node_is_ready_and_labelled_with_the_revision(download: Download) -> None:
-    status = download.kit.status("chattts")
-    nodes = download.kit.platform.node_names
+    status = download.ns.status("chattts")
+    nodes = download.ns.platform.node_names
     assert status["nodes"] == {"total": len(nodes), "ready": len(nodes), "stalled": 0}
     assert status["sizeBytes"] == download.served.size
     assert status["checksum"] == "Verified"
-    key = names.ready_label(download.kit.namespace, "chattts")
-    assert {download.kit.node_label(node, key) for node in nodes} == {status["revision"]}
+    key = names.ready_label(download.ns.namespace, "chattts")
+    assert {download.ns.node_label(node, key) for node in nodes} == {status["revision"]}
 
 
 def test_progress_increased_in_the_status_at_least_five_times(download: Download) -> None:
@@ -89,22 +89,20 @@ def test_both_consumers_were_pending_before_the_download(download: Download) -> 
 
 @pytest.mark.parametrize("app", [GATED, WAITING])
 def test_the_consumer_reads_the_correct_content(download: Download, app: str) -> None:
-    download.kit.wait(
-        "the consumer to have read the model", lambda: "ready\n" in download.kit.consumer_log(app)[-6:], 60
-    )
-    log = download.kit.consumer_log(app)
+    download.ns.wait("the consumer to have read the model", lambda: "ready\n" in download.ns.consumer_log(app)[-6:], 60)
+    log = download.ns.consumer_log(app)
     for file in download.served.files:
         assert f"{file.sha256}  ./{file.path}" in log
 
 
 def test_no_byte_was_fetched_twice(download: Download) -> None:
-    copies = len(download.kit.platform.node_names)
+    copies = len(download.ns.platform.node_names)
     probes = len(download.served.files)
     assert download.served.sent() <= copies * download.served.size + probes
 
 
 def test_kubectl_get_shows_all_columns(download: Download) -> None:
-    lines = download.kit.kubectl("get", "ma").splitlines()
+    lines = download.ns.kubectl("get", "ma").splitlines()
     assert lines[0].split() == [
         "NAME",
         "REVISION",
@@ -121,24 +119,24 @@ def test_kubectl_get_shows_all_columns(download: Download) -> None:
 
 
 def test_the_milestones_are_reported_as_events(download: Download) -> None:
-    reasons = [reason for reason, _ in download.kit.events("chattts")]
+    reasons = [reason for reason, _ in download.ns.events("chattts")]
     assert reasons[0] == "Resolved"
-    assert reasons.count("NodeReady") == len(download.kit.platform.node_names)
+    assert reasons.count("NodeReady") == len(download.ns.platform.node_names)
     assert reasons[-1] == "Ready"
 
 
 def test_a_finished_download_leaves_no_pod(download: Download) -> None:
-    assert download.kit.pods("chattts") == []
-    assert download.kit.pods("chattts", "resolve") == []
+    assert download.ns.pods("chattts") == []
+    assert download.ns.pods("chattts", "resolve") == []
 
 
 def test_the_artifact_is_not_written_for_a_minute_after_it_is_ready(download: Download) -> None:
-    kit = download.kit
-    argv, environment = kit.platform.kubectl_argv(
-        "-n", kit.namespace, "get", "ma", "chattts", "--watch-only", "-o", "json"
+    ns = download.ns
+    argv, environment = ns.platform.kubectl_argv(
+        "-n", ns.namespace, "get", "ma", "chattts", "--watch-only", "-o", "json"
     )
-    before = kit.get("ma", "chattts")["metadata"]["resourceVersion"]
+    before = ns.get("ma", "chattts")["metadata"]["resourceVersion"]
     with pytest.raises(subprocess.TimeoutExpired) as watched:
         subprocess.run(argv, env=environment, timeout=60, capture_output=True, check=True)
     assert not watched.value.stdout
-    assert kit.get("ma", "chattts")["metadata"]["resourceVersion"] == before
+    assert ns.get("ma", "chattts")["metadata"]["resourceVersion"] == before

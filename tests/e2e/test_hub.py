@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, artifact, digests, readable_output
+from e2e.namespace_client import NamespaceClient, artifact, digests, readable_output
 from e2e.origins import MIB
 from e2e.platform import Platform
 from modelferry.manifest import CHUNK_SIZE
@@ -61,10 +61,10 @@ def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
         yield Hubs(hub, cdn, scope)
 
 
-def secret(kit: Kit, name: str = "hub", token: str = PLANTED) -> None:
+def secret(ns: NamespaceClient, name: str = "hub", token: str = PLANTED) -> None:
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"token": token}}
     # Not by apply, which leaves a copy in an annotation; nor by words of a command line.
-    kit.kubectl("create", "-f", "-", input=json.dumps(body))
+    ns.kubectl("create", "-f", "-", input=json.dumps(body))
 
 
 def wanted(name: str, source: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -102,69 +102,73 @@ def command_lines() -> list[str]:
     return found
 
 
-def test_a_gated_repository_is_ready_at_its_commit_and_only_the_hub_receives_the_token(kit: Kit, hubs: Hubs) -> None:
-    secret(kit)
+def test_a_gated_repository_is_ready_at_its_commit_and_only_the_hub_receives_the_token(
+    ns: NamespaceClient, hubs: Hubs
+) -> None:
+    secret(ns)
     ran: set[str] = set()
 
     def ready() -> bool:
-        ran.update(name for name, text in readable_output(kit).items() if found_in(text, PLANTED))
-        return bool(kit.condition("speech", "Ready").get("status") == "True")
+        ran.update(name for name, text in readable_output(ns).items() if found_in(text, PLANTED))
+        return bool(ns.condition("speech", "Ready").get("status") == "True")
 
     with watched() as seen:
-        kit.apply(wanted("speech", hubs.source(revision="main"), auth={"secretRef": {"name": "hub"}}))
-        kit.wait("speech to be Ready", ready, 180)
-    status = kit.status("speech")
+        ns.apply(wanted("speech", hubs.source(revision="main"), auth={"secretRef": {"name": "hub"}}))
+        ns.wait("speech to be Ready", ready, 180)
+    status = ns.status("speech")
     assert (status["revision"], status["checksum"], status["files"]) == (GATED.commit, "Verified", len(FILES))
-    assert kit.files_on_disk("speech") == digests(FILES)
+    assert ns.files_on_disk("speech") == digests(FILES)
     assert {entry.request.token for entry in hubs.hub.log} == {PLANTED}
     assert hubs.cdn.log
     assert not any(PLANTED in str(entry) for entry in hubs.cdn.log)
     assert any("agent fetch" in line for line in seen), "no download was seen running"
     assert not [line for line in seen if found_in(line, PLANTED)]
     assert ran == set()
-    for node in kit.platform.nodes.nodes:
+    for node in ns.platform.nodes.nodes:
         found_files = node.exec(
             ["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"]
         )
         assert found_files.strip() == ""
 
 
-def test_without_a_token_a_gated_repository_is_reported_with_the_remedy(kit: Kit, hubs: Hubs) -> None:
-    kit.apply(wanted("gated", hubs.source()))
-    said = kit.wait_stalled("gated", "GatedRepo")
+def test_without_a_token_a_gated_repository_is_reported_with_the_remedy(ns: NamespaceClient, hubs: Hubs) -> None:
+    ns.apply(wanted("gated", hubs.source()))
+    said = ns.wait_stalled("gated", "GatedRepo")
     assert f"is gated, and this client has no access; ask for access at {hubs.hub.base}/acme/speech" in said
     assert "spec.auth" in said
 
 
-def test_missing_repositories_and_revisions_are_distinguished_without_showing_the_token(kit: Kit, hubs: Hubs) -> None:
-    secret(kit)
+def test_missing_repositories_and_revisions_are_distinguished_without_showing_the_token(
+    ns: NamespaceClient, hubs: Hubs
+) -> None:
+    secret(ns)
     with_token = {"auth": {"secretRef": {"name": "hub"}}}
-    kit.apply(wanted("revision", hubs.source(revision="v9"), **with_token))
-    kit.apply(wanted("repository", hubs.source(repo="acme/missing"), **with_token))
-    kit.apply(wanted("patterns", {"huggingFace": {**hubs.source()["huggingFace"], "include": ["*.bin"]}}, **with_token))
-    assert "has no branch, tag or commit 'v9'; correct" in kit.wait_stalled("revision", "RevisionNotFound")
-    assert "there is no model acme/missing" in kit.wait_stalled("repository", "RepositoryNotFound")
-    assert "include (*.bin) matches 0" in kit.wait_stalled("patterns", "InvalidSpec")
-    assert [name for name, text in readable_output(kit).items() if found_in(text, PLANTED)] == []
+    ns.apply(wanted("revision", hubs.source(revision="v9"), **with_token))
+    ns.apply(wanted("repository", hubs.source(repo="acme/missing"), **with_token))
+    ns.apply(wanted("patterns", {"huggingFace": {**hubs.source()["huggingFace"], "include": ["*.bin"]}}, **with_token))
+    assert "has no branch, tag or commit 'v9'; correct" in ns.wait_stalled("revision", "RevisionNotFound")
+    assert "there is no model acme/missing" in ns.wait_stalled("repository", "RepositoryNotFound")
+    assert "include (*.bin) matches 0" in ns.wait_stalled("patterns", "InvalidSpec")
+    assert [name for name, text in readable_output(ns).items() if found_in(text, PLANTED)] == []
 
 
-def test_a_modelscope_model_is_ready_at_its_commit(kit: Kit, hubs: Hubs) -> None:
-    kit.apply(wanted("scoped", {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}))
-    kit.wait_ready("scoped")
-    status = kit.status("scoped")
+def test_a_modelscope_model_is_ready_at_its_commit(ns: NamespaceClient, hubs: Hubs) -> None:
+    ns.apply(wanted("scoped", {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}))
+    ns.wait_ready("scoped")
+    status = ns.status("scoped")
     assert (status["revision"], status["checksum"]) == (Model(FILES).commit, "Verified")
-    assert kit.files_on_disk("scoped") == digests(FILES)
+    assert ns.files_on_disk("scoped") == digests(FILES)
 
 
-def test_two_thousand_files_are_fetched_despite_many_429_responses(kit: Kit, hubs: Hubs) -> None:
-    first = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
-    kit.apply(wanted("many", hubs.source(repo="acme/many"), nodes=first))
-    kit.wait_ready("many")
-    status = kit.status("many")
+def test_two_thousand_files_are_fetched_despite_many_429_responses(ns: NamespaceClient, hubs: Hubs) -> None:
+    first = {"selector": {"kubernetes.io/hostname": ns.platform.node_names[0]}}
+    ns.apply(wanted("many", hubs.source(repo="acme/many"), nodes=first))
+    ns.wait_ready("many")
+    status = ns.status("many")
     assert (status["revision"], status["checksum"], status["files"]) == (MANY.commit, "Verified", 2000)
-    assert kit.files_on_disk("many") == digests(MANY.files)
+    assert ns.files_on_disk("many") == digests(MANY.files)
     refused = sum(entry.status == 429 for entry in hubs.hub.log)
     requests = sum("/resolve/" in entry.request.path for entry in hubs.hub.log)
     assert refused >= 9
     assert requests <= 2000 + refused, "files were requested more than once"
-    assert not kit.condition("many", "Stalled")
+    assert not ns.condition("many", "Stalled")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.kit import SYSTEM, Kit, Object, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, Object, artifact
 from e2e.origins import MIB, files, hostile, model
 from e2e.platform import Platform
 from modelferry.resource import names
@@ -58,14 +58,14 @@ def three(installed: Platform, leaf: Leaf) -> Iterator[Three]:
         yield Three(origin(), origin(), origin(), found)
 
 
-def mirror(kit: Kit, name: str, which: str) -> Object:
+def mirror(ns: NamespaceClient, name: str, which: str) -> Object:
     """One mirror's entry in the status; empty where there is none."""
-    found = kit.status(name).get("mirrors") or []
+    found = ns.status(name).get("mirrors") or []
     return next((dict(entry) for entry in found if entry["name"] == which), {})
 
 
-def state(kit: Kit, name: str, which: str) -> str:
-    return str(mirror(kit, name, which).get("state", ""))
+def state(ns: NamespaceClient, name: str, which: str) -> str:
+    return str(mirror(ns, name, which).get("state", ""))
 
 
 def scraped(platform: Platform, namespace: str, pod: str, port: int) -> dict[str, float]:
@@ -81,55 +81,55 @@ def operator_pod(platform: Platform) -> str:
     return str(next(pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"))
 
 
-def test_a_primary_fails_and_recovers_and_then_all_mirrors_are_down(kit: Kit, three: Three) -> None:
-    platform, node = kit.platform, kit.platform.node_names[0]
+def test_a_primary_fails_and_recovers_and_then_all_mirrors_are_down(ns: NamespaceClient, three: Three) -> None:
+    platform, node = ns.platform, ns.platform.node_names[0]
     chosen = {"selector": {"kubernetes.io/hostname": node}}
     before = scraped(platform, SYSTEM, operator_pod(platform), 8081)["modelferry_source_fallbacks_total"]
     wanted = artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen)
-    kit.apply(wanted | {"spec": wanted["spec"] | {"transfer": {"connections": CONNECTIONS}}})
-    kit.wait_bytes("speech", node, 0.1)
+    ns.apply(wanted | {"spec": wanted["spec"] | {"transfer": {"connections": CONNECTIONS}}})
+    ns.wait_bytes("speech", node, 0.1)
 
     three.primary.stop()
-    kit.wait("the primary to be down", lambda: state(kit, "speech", "primary") == "Down", 20)
-    kit.wait("the backup at work", lambda: mirror(kit, "speech", "backup").get("perSecond", 0) > 0, 20)
-    pod = kit.pods("speech")[0]["metadata"]["name"]
-    seen = scraped(platform, kit.namespace, pod, 9440)
+    ns.wait("the primary to be down", lambda: state(ns, "speech", "primary") == "Down", 20)
+    ns.wait("the backup at work", lambda: mirror(ns, "speech", "backup").get("perSecond", 0) > 0, 20)
+    pod = ns.pods("speech")[0]["metadata"]["name"]
+    seen = scraped(platform, ns.namespace, pod, 9440)
     assert seen['modelferry_mirror_state{mirror="primary",state="Down"}'] == 1
     assert seen['modelferry_mirror_fallbacks_total{mirror="backup"}'] == 1
     assert seen['modelferry_mirror_fetched_bytes_total{mirror="primary"}'] > 0
 
-    sent = mirror(kit, "speech", "primary")["bytes"]
+    sent = mirror(ns, "speech", "primary")["bytes"]
     three.primary.start()
-    kit.wait("the primary to be back", lambda: state(kit, "speech", "primary") == "Up", 20)
-    kit.wait("the primary to be used again", lambda: mirror(kit, "speech", "primary")["bytes"] > sent + MIB, 20)
+    ns.wait("the primary to be back", lambda: state(ns, "speech", "primary") == "Up", 20)
+    ns.wait("the primary to be used again", lambda: mirror(ns, "speech", "primary")["bytes"] > sent + MIB, 20)
     three.backup.stop()
     three.primary.stop()
-    kit.wait("the source to be used", lambda: mirror(kit, "speech", "source").get("fallbacks", 0) == 1, 20)
-    kit.wait_ready("speech")
+    ns.wait("the source to be used", lambda: mirror(ns, "speech", "source").get("fallbacks", 0) == 1, 20)
+    ns.wait_ready("speech")
 
-    events = [reason for reason, _ in kit.events("speech")]
+    events = [reason for reason, _ in ns.events("speech")]
     assert events.index("MirrorDown") < events.index("MirrorRecovered") < events.index("FellBackToSource")
     assert events.count("FellBackToSource") == events.count("MirrorRecovered") == 1
-    fetched = sum(entry.get("bytes", 0) for entry in kit.status("speech")["mirrors"])
+    fetched = sum(entry.get("bytes", 0) for entry in ns.status("speech")["mirrors"])
     assert three.size <= fetched <= three.size + 2 * CONNECTIONS * CHUNK
     after = scraped(platform, SYSTEM, operator_pod(platform), 8081)
     assert after["modelferry_source_fallbacks_total"] == before + 1
     assert after['modelferry_reconciles_total{result="ok"}'] > 0
 
 
-def test_a_model_is_fetched_from_a_mirror_if_the_source_is_never_available(kit: Kit, three: Three) -> None:
-    chosen = {"selector": {"kubernetes.io/hostname": kit.platform.node_names[0]}}
+def test_a_model_is_fetched_from_a_mirror_if_the_source_is_never_available(ns: NamespaceClient, three: Three) -> None:
+    chosen = {"selector": {"kubernetes.io/hostname": ns.platform.node_names[0]}}
     three.source.stop()
     three.primary.stop()
-    kit.apply(artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen))
-    kit.wait_ready("speech")
-    assert mirror(kit, "speech", "backup")["bytes"] >= three.size
+    ns.apply(artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen))
+    ns.wait_ready("speech")
+    assert mirror(ns, "speech", "backup")["bytes"] >= three.size
 
 
 def test_a_mirror_that_serves_corrupt_data_is_quarantined_and_the_model_is_correct(
-    kit: Kit, three: Three, leaf: Leaf, tmp_path: Path
+    ns: NamespaceClient, three: Three, leaf: Leaf, tmp_path: Path
 ) -> None:
-    platform = kit.platform
+    platform = ns.platform
     node, file = platform.node_names[0], max(three.files, key=lambda one: one.size)
     root, _ = model(256 * MIB)
     rules = [{"corrupt": number * CHUNK + 7} for number in range(file.size // CHUNK)]
@@ -139,56 +139,56 @@ def test_a_mirror_that_serves_corrupt_data_is_quarantined_and_the_model_is_corre
             {"name": "correct", "url": three.primary.url("{path}"), "priority": 0},
         ]
         chosen = {"selector": {"kubernetes.io/hostname": node}}
-        kit.apply(artifact("speech", files(three.source, [file]), mirrors=equal, nodes=chosen))
-        kit.wait_ready("speech")
-    assert state(kit, "speech", "wrong-copy") == "Quarantined"
-    assert kit.status("speech")["checksum"] == "Verified"
-    said = dict(kit.events("speech"))
+        ns.apply(artifact("speech", files(three.source, [file]), mirrors=equal, nodes=chosen))
+        ns.wait_ready("speech")
+    assert state(ns, "speech", "wrong-copy") == "Quarantined"
+    assert ns.status("speech")["checksum"] == "Verified"
+    said = dict(ns.events("speech"))
     assert "wrong-copy" in said["MirrorQuarantined"]
     assert file.path in said["MirrorQuarantined"]
 
 
 def test_with_every_location_down_it_waits_then_resumes_and_is_stalled_after_the_progress_deadline(
-    kit: Kit, three: Three
+    ns: NamespaceClient, three: Three
 ) -> None:
-    node = kit.platform.node_names[0]
+    node = ns.platform.node_names[0]
     chosen = {"selector": {"kubernetes.io/hostname": node}}
     transfer = {"connections": CONNECTIONS, "progressDeadline": "30s"}
     origins = three.source, three.primary, three.backup
-    kit.apply(
+    ns.apply(
         artifact("speech", files(three.source, three.files), mirrors=three.mirrors, nodes=chosen, transfer=transfer)
     )
-    kit.wait_bytes("speech", node, 0.1)
+    ns.wait_bytes("speech", node, 0.1)
 
     for origin in origins:
         origin.stop()
-    kit.wait("every server to be down", lambda: reconciling(kit, "speech") == "Unavailable", 25)
-    shown = kit.kubectl("get", "ma", "speech", "-o", "wide")
+    ns.wait("every server to be down", lambda: reconciling(ns, "speech") == "Unavailable", 25)
+    shown = ns.kubectl("get", "ma", "speech", "-o", "wide")
     assert f"Unavailable on {node}: all 3 mirrors are down; https://" in shown
-    assert not kit.condition("speech", "Stalled")
+    assert not ns.condition("speech", "Stalled")
 
     three.backup.start()
-    kit.wait("the download to resume", lambda: reconciling(kit, "speech") == "Downloading", 40)
-    (pod,) = kit.pods("speech")
+    ns.wait("the download to resume", lambda: reconciling(ns, "speech") == "Downloading", 40)
+    (pod,) = ns.pods("speech")
     assert not pod["status"]["containerStatuses"][0]["restartCount"]
     assert pod["metadata"]["annotations"][names.ANNOTATION_ATTEMPT] == "1"
 
     three.backup.stop()
-    said = kit.wait_stalled("speech", "SourceUnavailable", 90)
+    said = ns.wait_stalled("speech", "SourceUnavailable", 90)
     assert "no progress for 30 s" in said
-    assert not kit.condition("speech", "Reconciling")
-    assert "SourceUnavailable" in kit.kubectl("get", "ma", "speech", "-o", "wide")
-    assert "SourceUnavailable" in dict(kit.events("speech"))
+    assert not ns.condition("speech", "Reconciling")
+    assert "SourceUnavailable" in ns.kubectl("get", "ma", "speech", "-o", "wide")
+    assert "SourceUnavailable" in dict(ns.events("speech"))
 
 
-def reconciling(kit: Kit, name: str) -> str:
+def reconciling(ns: NamespaceClient, name: str) -> str:
     """The reason of the condition Reconciling; empty if it is not set."""
-    found = kit.condition(name, "Reconciling")
+    found = ns.condition(name, "Reconciling")
     return str(found["reason"]) if found.get("status") == "True" else ""
 
 
-def test_a_quarantine_persists_after_the_pod(kit: Kit, three: Three, leaf: Leaf, tmp_path: Path) -> None:
-    platform, node = kit.platform, kit.platform.node_names[0]
+def test_a_quarantine_persists_after_the_pod(ns: NamespaceClient, three: Three, leaf: Leaf, tmp_path: Path) -> None:
+    platform, node = ns.platform, ns.platform.node_names[0]
     root, _ = model(256 * MIB)
     small = min((file for file in three.files if file.size > CHUNK // 1024), key=lambda file: file.size)
     rules = [{"path": small.path, "corrupt": 7}]
@@ -202,18 +202,18 @@ def test_a_quarantine_persists_after_the_pod(kit: Kit, three: Three, leaf: Leaf,
             entry["bandwidth"] = "8MB"
         transfer = {"connections": CONNECTIONS}
         chosen = {"selector": {"kubernetes.io/hostname": node}}
-        kit.apply(artifact("speech", files(three.source, three.files), mirrors=ranked, nodes=chosen, transfer=transfer))
-        kit.wait("the quarantine", lambda: state(kit, "speech", "wrong-copy") == "Quarantined", 60)
-        (pod,) = kit.pods("speech")
+        ns.apply(artifact("speech", files(three.source, three.files), mirrors=ranked, nodes=chosen, transfer=transfer))
+        ns.wait("the quarantine", lambda: state(ns, "speech", "wrong-copy") == "Quarantined", 60)
+        (pod,) = ns.pods("speech")
         requests = {file.path: len(corrupt.requests(file.path)) for file in three.files}
-        kit.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=true")
-        kit.wait(
-            "another pod", lambda: any(one["metadata"]["uid"] != pod["metadata"]["uid"] for one in kit.pods("speech"))
+        ns.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=true")
+        ns.wait(
+            "another pod", lambda: any(one["metadata"]["uid"] != pod["metadata"]["uid"] for one in ns.pods("speech"))
         )
-        kit.wait_ready("speech")
+        ns.wait_ready("speech")
         late = sum(len(corrupt.requests(path)) - before for path, before in requests.items())
         # The server logs a response when it ends: these were in transit when the mirror was quarantined.
         assert late <= CONNECTIONS
-    assert state(kit, "speech", "wrong-copy") == "Quarantined"
-    assert [reason for reason, _ in kit.events("speech")].count("MirrorQuarantined") == 1
-    assert kit.status("speech")["checksum"] == "Verified"
+    assert state(ns, "speech", "wrong-copy") == "Quarantined"
+    assert [reason for reason, _ in ns.events("speech")].count("MirrorQuarantined") == 1
+    assert ns.status("speech")["checksum"] == "Verified"

@@ -4,89 +4,91 @@ from __future__ import annotations
 
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
-from e2e.kit import Kit, artifact
+from e2e.namespace_client import NamespaceClient, artifact
 from e2e.platform import Platform
 from modelferry.resource import names
 
 
 def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
-    installed: Platform, kit: Kit, small: Served
+    installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
     cluster = installed.nodes
-    kit.apply(artifact("growing", small.source))
-    kit.wait_ready("growing")
-    assert kit.status("growing")["summary"]["nodes"] == "2/2"
+    ns.apply(artifact("growing", small.source))
+    ns.wait_ready("growing")
+    assert ns.status("growing")["summary"]["nodes"] == "2/2"
     added = cluster.add_node(disk="2G")
-    kit.wait("the third copy", lambda: kit.copy("growing", added.name).get("state") == "Ready", 120)
-    assert kit.status("growing")["summary"]["nodes"] == "3/3"
+    ns.wait("the third copy", lambda: ns.copy("growing", added.name).get("state") == "Ready", 120)
+    assert ns.status("growing")["summary"]["nodes"] == "3/3"
     cluster.remove_node(added.name)
-    kit.wait("the status without it", lambda: kit.status("growing")["summary"]["nodes"] == "2/2", 60)
-    assert kit.copy("growing", added.name) == {}
-    assert kit.condition("growing", "Ready")["status"] == "True"
+    ns.wait("the status without it", lambda: ns.status("growing")["summary"]["nodes"] == "2/2", 60)
+    assert ns.copy("growing", added.name) == {}
+    assert ns.condition("growing", "Ready")["status"] == "True"
 
 
-def test_a_node_that_lost_its_disk_gets_the_model_again(installed: Platform, kit: Kit, small: Served) -> None:
+def test_a_node_that_lost_its_disk_gets_the_model_again(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
     cluster, node = installed.nodes, installed.nodes.nodes[0]
     selector = {"kubernetes.io/hostname": node.name}
     # Few streams, so that the operator, which polls every 2 s, observes the download.
-    kit.apply(artifact("lost", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
-    kit.wait_ready("lost")
-    ready = names.ready_label(kit.namespace, "lost")
+    ns.apply(artifact("lost", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
+    ns.wait_ready("lost")
+    ready = names.ready_label(ns.namespace, "lost")
     node.lose_disk()
-    kit.wait("the label to be removed", lambda: kit.node_label(node.name, ready) is None, 90)
+    ns.wait("the label to be removed", lambda: ns.node_label(node.name, ready) is None, 90)
     cluster.wait_ready([node])
-    kit.wait_ready("lost")
-    assert node.exec(["find", f"/var/lib/modelferry/{kit.namespace}/lost/current/", "-name", "*.yaml"]).count("\n") == 5
-    assert kit.node_label(node.name, ready) == kit.status("lost")["revision"]
+    ns.wait_ready("lost")
+    assert node.exec(["find", f"/var/lib/modelferry/{ns.namespace}/lost/current/", "-name", "*.yaml"]).count("\n") == 5
+    assert ns.node_label(node.name, ready) == ns.status("lost")["revision"]
 
 
 def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
-    installed: Platform, kit: Kit, small: Served
+    installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
     nodes = installed.nodes.nodes
-    kit.apply(artifact("passing", small.source))
-    kit.wait_bytes("passing", nodes[0].name, 0.2)
-    kit.delete("passing")
-    assert kit.all("pvc") == []
-    assert kit.all("pods") == []
-    assert names.volume(kit.namespace, "passing", "writer") not in installed.kubectl("get", "pv", "-o", "name")
+    ns.apply(artifact("passing", small.source))
+    ns.wait_bytes("passing", nodes[0].name, 0.2)
+    ns.delete("passing")
+    assert ns.all("pvc") == []
+    assert ns.all("pods") == []
+    assert names.volume(ns.namespace, "passing", "writer") not in installed.kubectl("get", "pv", "-o", "name")
     for node in nodes:
-        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{kit.namespace}*"]) == ""
-        for key in (names.copy_label(kit.namespace, "passing"), names.ready_label(kit.namespace, "passing")):
-            assert kit.node_label(node.name, key) is None
+        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
+        for key in (names.copy_label(ns.namespace, "passing"), names.ready_label(ns.namespace, "passing")):
+            assert ns.node_label(node.name, key) is None
 
 
-def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, kit: Kit, small: Served) -> None:
-    kit.apply(*example_consumers(installed.image)[:1], artifact("chattts", small.source))
-    kit.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
-    kit.delete("chattts", wait=False)
-    kit.wait("the reason", lambda: "uses the model" in kit.condition("chattts", "Ready").get("message", ""), 60)
-    assert GATED in kit.condition("chattts", "Ready")["message"]
-    user = next(pod for pod in kit.all("pods", f"app={GATED}"))
+def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: NamespaceClient, small: Served) -> None:
+    ns.apply(*example_consumers(installed.image)[:1], artifact("chattts", small.source))
+    ns.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
+    ns.delete("chattts", wait=False)
+    ns.wait("the reason", lambda: "uses the model" in ns.condition("chattts", "Ready").get("message", ""), 60)
+    assert GATED in ns.condition("chattts", "Ready")["message"]
+    user = next(pod for pod in ns.all("pods", f"app={GATED}"))
     listing = installed.nodes.node(user["spec"]["nodeName"]).exec(
-        ["find", f"/var/lib/modelferry/{kit.namespace}/chattts/current/", "-name", "*.yaml"]
+        ["find", f"/var/lib/modelferry/{ns.namespace}/chattts/current/", "-name", "*.yaml"]
     )
     assert listing.count("\n") == 5
-    kit.kubectl("delete", "deployment", GATED, "--timeout=60s")
-    kit.kubectl("wait", "--for=delete", "ma/chattts", "--timeout=60s")
+    ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    ns.kubectl("wait", "--for=delete", "ma/chattts", "--timeout=60s")
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(
-    installed: Platform, kit: Kit, small: Served
+    installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
     cluster = installed.nodes
     tiny = cluster.add_node(disk="128M")
     try:
         for node in (tiny.name, "node-0"):
-            installed.kubectl("label", "node", node, f"test.modelferry.dev/{kit.namespace}=yes")
-        selector = {f"test.modelferry.dev/{kit.namespace}": "yes"}
-        kit.apply(artifact("large", small.source, nodes={"selector": selector}))
-        message = kit.wait_stalled("large", "InsufficientSpace")
-        kit.wait("the other copy", lambda: kit.copy("large", "node-0").get("state") == "Ready", 120)
+            installed.kubectl("label", "node", node, f"test.modelferry.dev/{ns.namespace}=yes")
+        selector = {f"test.modelferry.dev/{ns.namespace}": "yes"}
+        ns.apply(artifact("large", small.source, nodes={"selector": selector}))
+        message = ns.wait_stalled("large", "InsufficientSpace")
+        ns.wait("the other copy", lambda: ns.copy("large", "node-0").get("state") == "Ready", 120)
         assert tiny.name in message
         assert "MiB" in message
         assert small.sent() <= small.size + len(small.files), "the small node fetched something"
-        assert kit.status("large")["nodes"] == {"total": 2, "ready": 1, "stalled": 1}
-        assert ("InsufficientSpace", message) in kit.events("large")
+        assert ns.status("large")["nodes"] == {"total": 2, "ready": 1, "stalled": 1}
+        assert ("InsufficientSpace", message) in ns.events("large")
     finally:
         cluster.remove_node(tiny.name)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.conftest import Served
-from e2e.kit import SYSTEM, Kit, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.platform import Platform
 from origin.certs import Authority
 
@@ -54,13 +54,13 @@ def kopf_run(platform: Platform, authority: Authority, log: Path) -> Iterator[No
 
 
 def test_an_operator_outside_the_cluster_reads_the_progress(
-    installed: Platform, kit: Kit, small: Served, authority: Authority, tmp_path: Path
+    installed: Platform, ns: NamespaceClient, small: Served, authority: Authority, tmp_path: Path
 ) -> None:
     selector = {"kubernetes.io/hostname": installed.node_names[0]}
     log = tmp_path / "operator.log"
     with kopf_run(installed, authority, log):
-        kit.apply(artifact("outside", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
-        with kit.watching("outside") as statuses:
-            kit.wait_ready("outside")
+        ns.apply(artifact("outside", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
+        with ns.watching("outside") as statuses:
+            ns.wait_ready("outside")
     shares = {status["bytes"]["percent"] for status in statuses if "bytes" in status}
     assert len(shares - {0, 100}) >= 3, log.read_text()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from e2e.kit import Kit, artifact, digests
+from e2e.namespace_client import NamespaceClient, artifact, digests
 from e2e.platform import Platform
 from origin.certs import Leaf
 from origin.nginx import Nginx
 
 
-def test_a_spec_may_contain_only_a_checksum_list(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_a_spec_may_contain_only_a_checksum_list(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
+) -> None:
     model = {"config.yaml": b"x: 1\n", "asset/gpt.safetensors": bytes(3_000_000)}
     for path, body in model.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -21,20 +23,20 @@ def test_a_spec_may_contain_only_a_checksum_list(installed: Platform, kit: Kit, 
     with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
         listed = artifact("listed", [])
         listed["spec"]["source"] = {"http": {"manifestURL": nginx.url("SHA256SUMS")}}
-        kit.apply(listed)
-        kit.wait_ready("listed")
-    status = kit.status("listed")
+        ns.apply(listed)
+        ns.wait_ready("listed")
+    status = ns.status("listed")
     assert (status["files"], status["sizeBytes"], status["checksum"]) == (2, 3_000_005, "Verified")
     assert status["revision"] == status["digest"].removeprefix("sha256:")[:12]
-    assert kit.files_on_disk("listed") == digests(model)
+    assert ns.files_on_disk("listed") == digests(model)
 
 
 def test_an_invalid_checksum_list_is_reported_with_the_line(
-    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
 ) -> None:
     (tmp_path / "SHA256SUMS").write_text("<html>not found</html>\n")
     with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
         wrong = artifact("wrong", [])
         wrong["spec"]["source"] = {"http": {"manifestURL": nginx.url("SHA256SUMS")}}
-        kit.apply(wrong)
-        assert "line 1 is not one of sha256sum" in kit.wait_stalled("wrong", "InvalidSpec")
+        ns.apply(wrong)
+        assert "line 1 is not one of sha256sum" in ns.wait_stalled("wrong", "InvalidSpec")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kit import Kit, Object, artifact, digests, readable_output
+from e2e.namespace_client import NamespaceClient, Object, artifact, digests, readable_output
 from e2e.platform import Platform
 from modelferry.controller.children.config_maps import MANIFEST_KEY
 from modelferry.manifest import Digest, FileEntry, Location, decode
@@ -70,46 +70,46 @@ def expected() -> str:
     return f"sha256:{content_id(tuple(entries))}"
 
 
-def locations(kit: Kit) -> list[str]:
+def locations(ns: NamespaceClient) -> list[str]:
     """The URLs in the one manifest of the namespace."""
-    (found,) = (found for found in kit.all("configmaps") if MANIFEST_KEY in found.get("binaryData", {}))
+    (found,) = (found for found in ns.all("configmaps") if MANIFEST_KEY in found.get("binaryData", {}))
     manifest = decode(base64.b64decode(found["binaryData"][MANIFEST_KEY]))
     return [location.url for file in manifest.files for location in file.locations]
 
 
-def test_a_bucket_is_fetched_at_its_object_versions(kit: Kit, bucket: MinioStore) -> None:
-    kit.apply(secret("keys", READER), model("tts", in_bucket(bucket), "keys"))
-    kit.wait_ready("tts")
-    status = kit.status("tts")
+def test_a_bucket_is_fetched_at_its_object_versions(ns: NamespaceClient, bucket: MinioStore) -> None:
+    ns.apply(secret("keys", READER), model("tts", in_bucket(bucket), "keys"))
+    ns.wait_ready("tts")
+    status = ns.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
-    assert kit.files_on_disk("tts") == digests(MODEL)
+    assert ns.files_on_disk("tts") == digests(MODEL)
     assert status["revision"] == expected().removeprefix("sha256:")[:12]
-    assert all("?versionId=" in url for url in locations(kit))
+    assert all("?versionId=" in url for url in locations(ns))
 
 
-def test_an_oci_artifact_is_fetched_at_its_digest(kit: Kit, registry: RegistryStore) -> None:
+def test_an_oci_artifact_is_fetched_at_its_digest(ns: NamespaceClient, registry: RegistryStore) -> None:
     pushed = registry.push("models/chattts", "v1", MODEL)
-    kit.apply(
+    ns.apply(
         secret("login", LOGIN),
         model("tts", {"oci": {"reference": f"{registry.authority}/models/chattts:v1"}}, "login"),
     )
-    kit.wait_ready("tts")
-    status = kit.status("tts")
+    ns.wait_ready("tts")
+    status = ns.status("tts")
     assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
-    assert kit.files_on_disk("tts") == digests(MODEL)
+    assert ns.files_on_disk("tts") == digests(MODEL)
     assert status["revision"] == pushed.removeprefix("sha256:")[:40]
 
 
 def test_wrong_keys_are_reported_with_the_remedy_and_shown_nowhere(
-    kit: Kit, bucket: MinioStore, registry: RegistryStore
+    ns: NamespaceClient, bucket: MinioStore, registry: RegistryStore
 ) -> None:
     registry.push("models/chattts", "v1", MODEL)
-    kit.apply(
+    ns.apply(
         secret("keys", READER | {"secretAccessKey": "planted-wrong"}),
         secret("login", LOGIN | {"password": "planted-wrong"}),
         model("bucket", in_bucket(bucket), "keys"),
         model("registry", {"oci": {"reference": f"{registry.authority}/models/chattts:v1"}}, "login"),
     )
-    assert "correct accessKeyID and secretAccessKey" in kit.wait_stalled("bucket", "BadCredentials")
-    assert "correct user and password in spec.auth's Secret" in kit.wait_stalled("registry", "BadCredentials")
-    assert [output for output, text in readable_output(kit).items() if found_in(text, "planted-wrong")] == []
+    assert "correct accessKeyID and secretAccessKey" in ns.wait_stalled("bucket", "BadCredentials")
+    assert "correct user and password in spec.auth's Secret" in ns.wait_stalled("registry", "BadCredentials")
+    assert [output for output, text in readable_output(ns).items() if found_in(text, "planted-wrong")] == []

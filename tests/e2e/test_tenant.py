@@ -6,20 +6,20 @@ import pytest
 
 from cluster import ClusterError
 from e2e.conftest import CHART, Served
-from e2e.kit import SYSTEM, Kit, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.platform import Platform
 
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:modelferry"
 
 
-def test_download_pods_run_under_restricted_without_a_token(kit: Kit, small: Served) -> None:
-    kit.apply(artifact("modest", small.source))
-    kit.wait("the download pods", lambda: len(kit.pods("modest")) > 0)
-    for pod in [*kit.pods("modest"), *kit.pods("modest", "resolve")]:
+def test_download_pods_run_under_restricted_without_a_token(ns: NamespaceClient, small: Served) -> None:
+    ns.apply(artifact("modest", small.source))
+    ns.wait("the download pods", lambda: len(ns.pods("modest")) > 0)
+    for pod in [*ns.pods("modest"), *ns.pods("modest", "resolve")]:
         mounts = [mount["mountPath"] for c in pod["spec"]["containers"] for mount in c["volumeMounts"]]
         assert "/var/run/secrets/kubernetes.io/serviceaccount" not in mounts
         assert not any("projected" in volume for volume in pod["spec"]["volumes"])
-    level = kit.platform.kubectl("get", "namespace", kit.namespace, "--show-labels")
+    level = ns.platform.kubectl("get", "namespace", ns.namespace, "--show-labels")
     assert "pod-security.kubernetes.io/enforce=restricted" in level
 
 

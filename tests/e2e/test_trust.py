@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from e2e.kit import Kit, artifact, readable_output
+from e2e.namespace_client import NamespaceClient, artifact, readable_output
 from e2e.platform import Platform
 from modelferry.http.tls.pinning import pins_of
 from origin.certs import CLIENT, Authority, Leaf
@@ -38,35 +38,35 @@ def pins(leaf: Leaf) -> tuple[str, str]:
     return pins_of(x509.load_pem_x509_certificate(leaf.cert.read_bytes()).public_bytes(Encoding.DER))
 
 
-def test_one_of_two_pins_must_match(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_one_of_two_pins_must_match(installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path) -> None:
     with serving(installed, tmp_path, leaf) as files:
-        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[0]]}}))
-        kit.wait_ready("pinned")
+        ns.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[0]]}}))
+        ns.wait_ready("pinned")
 
 
 def test_a_pin_mismatch_reports_the_servers_pins_until_one_of_them_is_set(
-    installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
 ) -> None:
     with serving(installed, tmp_path, leaf) as files:
-        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN]}}))
-        message = kit.wait_stalled("pinned", "PinMismatch")
+        ns.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN]}}))
+        message = ns.wait_stalled("pinned", "PinMismatch")
         assert all(pin in message for pin in pins(leaf))
-        kit.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[1]]}}))
-        kit.wait_ready("pinned")
+        ns.apply(artifact("pinned", files, transfer={"tls": {"pins": [OTHER_PIN, pins(leaf)[1]]}}))
+        ns.wait_ready("pinned")
 
 
 def test_the_backup_pin_is_accepted_after_a_key_rotation(
-    installed: Platform, kit: Kit, authority: Authority, leaf: Leaf, tmp_path: Path
+    installed: Platform, ns: NamespaceClient, authority: Authority, leaf: Leaf, tmp_path: Path
 ) -> None:
     renewed = authority.leaf(installed.host_address, name="renewed")
     both = [pins(leaf)[1], pins(renewed)[1]]
     for name, shown in (("before", leaf), ("after", renewed)):
         with serving(installed, tmp_path, shown) as files:
-            kit.apply(artifact(name, files, transfer={"tls": {"pins": both}}))
-            kit.wait_ready(name)
+            ns.apply(artifact(name, files, transfer={"tls": {"pins": both}}))
+            ns.wait_ready(name)
     with serving(installed, tmp_path, renewed) as files:
-        kit.apply(artifact("forgotten", files, transfer={"tls": {"pins": both[:1]}}))
-        assert pins(renewed)[1] in kit.wait_stalled("forgotten", "PinMismatch")
+        ns.apply(artifact("forgotten", files, transfer={"tls": {"pins": both[:1]}}))
+        assert pins(renewed)[1] in ns.wait_stalled("forgotten", "PinMismatch")
 
 
 @pytest.mark.parametrize(
@@ -78,44 +78,57 @@ def test_the_backup_pin_is_accepted_after_a_key_rotation(
     ],
 )
 def test_an_expired_or_future_certificate_or_one_for_another_host_is_reported(
-    installed: Platform, kit: Kit, authority: Authority, tmp_path: Path, reason: str, begins: int, ends: int, host: str
+    installed: Platform,
+    ns: NamespaceClient,
+    authority: Authority,
+    tmp_path: Path,
+    reason: str,
+    begins: int,
+    ends: int,
+    host: str,
 ) -> None:
     day = timedelta(days=1)
     host = host or installed.host_address
     with serving(installed, tmp_path, authority.leaf(host, name=reason, begins=begins * day, ends=ends * day)) as files:
-        kit.apply(artifact("wrong", files))
-        assert installed.host_address in kit.wait_stalled("wrong", reason)
-        assert reason in kit.kubectl("get", "ma", "wrong", "-o", "wide")
+        ns.apply(artifact("wrong", files))
+        assert installed.host_address in ns.wait_stalled("wrong", reason)
+        assert reason in ns.kubectl("get", "ma", "wrong", "-o", "wide")
 
 
-def test_tls_1_2_is_refused_unless_allowed(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_tls_1_2_is_refused_unless_allowed(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
+) -> None:
     with serving(installed, tmp_path, leaf, tls="TLSv1.2") as files:
-        kit.apply(artifact("old", files))
-        assert "minVersion" in kit.wait_stalled("old", "TLSVersion")
-        kit.apply(artifact("old", files, transfer={"tls": {"minVersion": "1.2"}}))
-        kit.wait_ready("old")
+        ns.apply(artifact("old", files))
+        assert "minVersion" in ns.wait_stalled("old", "TLSVersion")
+        ns.apply(artifact("old", files, transfer={"tls": {"minVersion": "1.2"}}))
+        ns.wait_ready("old")
 
 
-def test_a_server_that_requires_a_client_certificate(installed: Platform, kit: Kit, leaf: Leaf, tmp_path: Path) -> None:
+def test_a_server_that_requires_a_client_certificate(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
+) -> None:
     clients = Authority(tmp_path, "clients")
     reader = clients.leaf("reader", name="reader", purpose=CLIENT)
     with serving(installed, tmp_path, leaf, clients=clients.ca_file) as files:
-        kit.apply(artifact("known", files))
-        assert "spec.transfer.tls.clientCertificate" in kit.wait_stalled("known", "ClientCertificateRequired")
-        kit.kubectl("create", "secret", "tls", "reader", f"--cert={reader.cert}", f"--key={reader.key}")
+        ns.apply(artifact("known", files))
+        assert "spec.transfer.tls.clientCertificate" in ns.wait_stalled("known", "ClientCertificateRequired")
+        ns.kubectl("create", "secret", "tls", "reader", f"--cert={reader.cert}", f"--key={reader.key}")
         tls = {"clientCertificate": {"secretRef": {"name": "reader"}}}
-        kit.apply(artifact("known", files, transfer={"tls": tls}))
-        kit.wait_ready("known")
-    assert [where for where, text in readable_output(kit).items() if found_in(text, *key_lines(reader))] == []
+        ns.apply(artifact("known", files, transfer={"tls": tls}))
+        ns.wait_ready("known")
+    assert [where for where, text in readable_output(ns).items() if found_in(text, *key_lines(reader))] == []
 
 
 @pytest.mark.parametrize("kind", ["configMap", "secret"])
-def test_a_ca_bundle_of_the_namespace_is_trusted(installed: Platform, kit: Kit, tmp_path: Path, kind: str) -> None:
+def test_a_ca_bundle_of_the_namespace_is_trusted(
+    installed: Platform, ns: NamespaceClient, tmp_path: Path, kind: str
+) -> None:
     own = Authority(tmp_path, "company")
     with serving(installed, tmp_path, own.leaf(installed.host_address)) as files:
-        kit.apply(artifact("company", files, transfer={"tls": {"ca": {kind: {"name": "company-ca"}}}}))
-        assert "'company-ca'" in kit.wait_stalled("company", "CABundleMissing")
+        ns.apply(artifact("company", files, transfer={"tls": {"ca": {kind: {"name": "company-ca"}}}}))
+        assert "'company-ca'" in ns.wait_stalled("company", "CABundleMissing")
         create = ["configmap"] if kind == "configMap" else ["secret", "generic"]
-        kit.kubectl("create", *create, "company-ca", f"--from-file=ca.crt={own.ca_file}")
-        kit.kubectl("delete", "pods", "-l", "modelferry.dev/artifact=company")
-        kit.wait_ready("company")
+        ns.kubectl("create", *create, "company-ca", f"--from-file=ca.crt={own.ca_file}")
+        ns.kubectl("delete", "pods", "-l", "modelferry.dev/artifact=company")
+        ns.wait_ready("company")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.conftest import Served, namespace
-from e2e.kit import Kit, artifact
+from e2e.namespace_client import NamespaceClient, artifact
 from e2e.platform import Platform
 from origin.certs import Authority
 from origin.nginx import Nginx
@@ -18,121 +18,121 @@ def one_file(url: str, **fields: Any) -> list[dict[str, Any]]:
     return [{"path": "a.bin", "url": url, **fields}]
 
 
-def assert_stalled(kit: Kit, name: str, reason: str, *words: str) -> None:
-    message = kit.wait_stalled(name, reason)
+def assert_stalled(ns: NamespaceClient, name: str, reason: str, *words: str) -> None:
+    message = ns.wait_stalled(name, reason)
     for word in words:
         assert word in message
-    kit.wait("the Event", lambda: (reason, message) in kit.events(name), 10)
-    assert kit.condition(name, "Ready")["status"] == "False"
-    assert kit.condition(name, "Reconciling") == {}
+    ns.wait("the Event", lambda: (reason, message) in ns.events(name), 10)
+    assert ns.condition(name, "Ready")["status"] == "False"
+    assert ns.condition(name, "Reconciling") == {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nowhere(installed: Platform) -> Iterator[Kit]:
+def nowhere(installed: Platform) -> Iterator[NamespaceClient]:
     """An artifact with an unknown host, created first: an unanswered DNS query is retried for a minute."""
-    with namespace(installed) as kit:
-        kit.apply(artifact("nowhere", one_file("https://models.invalid/a.bin")))
-        yield kit
+    with namespace(installed) as ns:
+        ns.apply(artifact("nowhere", one_file("https://models.invalid/a.bin")))
+        yield ns
 
 
-def test_a_missing_file_is_reported(kit: Kit, small: Served) -> None:
+def test_a_missing_file_is_reported(ns: NamespaceClient, small: Served) -> None:
     url = small.nginx.url("no/such.bin")
-    kit.apply(artifact("missing", one_file(f"{url}?token=hush")))
-    assert_stalled(kit, "missing", "NotFound", "a.bin", url, "404")
+    ns.apply(artifact("missing", one_file(f"{url}?token=hush")))
+    assert_stalled(ns, "missing", "NotFound", "a.bin", url, "404")
     assert (
         "hush"
-        not in kit.kubectl("get", "ma,events,pods", "-o", "yaml").replace("?token=hush", "", 1).split("status:", 1)[1]
+        not in ns.kubectl("get", "ma,events,pods", "-o", "yaml").replace("?token=hush", "", 1).split("status:", 1)[1]
     )
 
 
 def test_a_certificate_of_an_unknown_ca_is_reported(
-    installed: Platform, kit: Kit, small: Served, tmp_path: Any
+    installed: Platform, ns: NamespaceClient, small: Served, tmp_path: Any
 ) -> None:
     stranger = Authority(tmp_path, "stranger").leaf(installed.host_address)
     with Nginx(tmp_path, leaf=stranger, host=installed.host_address) as nginx:
-        kit.apply(artifact("stranger", one_file(nginx.url("a.bin"))))
-        assert_stalled(kit, "stranger", "UnknownAuthority", installed.host_address, "CA bundle")
+        ns.apply(artifact("stranger", one_file(nginx.url("a.bin"))))
+        assert_stalled(ns, "stranger", "UnknownAuthority", installed.host_address, "CA bundle")
 
 
-def test_plain_http_is_refused_unless_allowed(installed: Platform, kit: Kit, tmp_path: Any) -> None:
+def test_plain_http_is_refused_unless_allowed(installed: Platform, ns: NamespaceClient, tmp_path: Any) -> None:
     (tmp_path / "a.bin").write_bytes(b"plain" * 1000)
     with Nginx(tmp_path, host=installed.host_address) as nginx:
-        kit.apply(artifact("plain", one_file(nginx.url("a.bin"))))
-        assert_stalled(kit, "plain", "PlainHTTPRefused", "spec.transfer.tls.allowPlainHTTP")
-        kit.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer={"tls": {"allowPlainHTTP": True}}))
-        kit.wait_ready("plain")
-    assert kit.status("plain")["checksum"] == "Unknown"
+        ns.apply(artifact("plain", one_file(nginx.url("a.bin"))))
+        assert_stalled(ns, "plain", "PlainHTTPRefused", "spec.transfer.tls.allowPlainHTTP")
+        ns.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer={"tls": {"allowPlainHTTP": True}}))
+        ns.wait_ready("plain")
+    assert ns.status("plain")["checksum"] == "Unknown"
 
 
-def test_a_wrong_size_is_reported(kit: Kit, small: Served) -> None:
+def test_a_wrong_size_is_reported(ns: NamespaceClient, small: Served) -> None:
     file = small.files[0]
-    kit.apply(artifact("sized", one_file(small.nginx.url(file.path), size=file.size + 1)))
-    assert_stalled(kit, "sized", "SizeMismatch", "a.bin", str(file.size), str(file.size + 1))
+    ns.apply(artifact("sized", one_file(small.nginx.url(file.path), size=file.size + 1)))
+    assert_stalled(ns, "sized", "SizeMismatch", "a.bin", str(file.size), str(file.size + 1))
 
 
-def test_a_selector_that_matches_no_node_is_reported(kit: Kit, small: Served) -> None:
+def test_a_selector_that_matches_no_node_is_reported(ns: NamespaceClient, small: Served) -> None:
     file = small.files[-1]
-    kit.apply(artifact("unplaced", one_file(small.nginx.url(file.path)), nodes={"selector": {"gpu": "h100"}}))
-    assert_stalled(kit, "unplaced", "NoMatchingNodes", "gpu=h100")
+    ns.apply(artifact("unplaced", one_file(small.nginx.url(file.path)), nodes={"selector": {"gpu": "h100"}}))
+    assert_stalled(ns, "unplaced", "NoMatchingNodes", "gpu=h100")
 
 
-def test_an_existing_claim_of_the_same_name_is_reported_and_not_changed(kit: Kit, small: Served) -> None:
+def test_an_existing_claim_of_the_same_name_is_reported_and_not_changed(ns: NamespaceClient, small: Served) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Mi"}}}
-    kit.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "taken"}, "spec": spec})
-    kit.apply(artifact("taken", one_file(small.nginx.url(small.files[-1].path))))
-    assert_stalled(kit, "taken", "ClaimNameTaken", "'taken'", "another name")
-    assert kit.get("pvc", "taken")["metadata"].get("ownerReferences") is None
+    ns.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "taken"}, "spec": spec})
+    ns.apply(artifact("taken", one_file(small.nginx.url(small.files[-1].path))))
+    assert_stalled(ns, "taken", "ClaimNameTaken", "'taken'", "another name")
+    assert ns.get("pvc", "taken")["metadata"].get("ownerReferences") is None
 
 
-def test_an_exhausted_quota_is_reported_until_it_is_lifted(kit: Kit, small: Served) -> None:
-    kit.kubectl("create", "quota", "none", "--hard=pods=0")
-    kit.apply(artifact("squeezed", one_file(small.nginx.url(small.files[-1].path))))
-    kit.wait("the reason", lambda: kit.condition("squeezed", "Ready").get("reason") == "Refused", 30)
-    assert "exceeded quota: none" in kit.condition("squeezed", "Ready")["message"]
-    kit.wait("the Event", lambda: "Refused" in [reason for reason, _ in kit.events("squeezed")], 10)
-    kit.kubectl("delete", "quota", "none")
-    kit.wait_ready("squeezed")
+def test_an_exhausted_quota_is_reported_until_it_is_lifted(ns: NamespaceClient, small: Served) -> None:
+    ns.kubectl("create", "quota", "none", "--hard=pods=0")
+    ns.apply(artifact("squeezed", one_file(small.nginx.url(small.files[-1].path))))
+    ns.wait("the reason", lambda: ns.condition("squeezed", "Ready").get("reason") == "Refused", 30)
+    assert "exceeded quota: none" in ns.condition("squeezed", "Ready")["message"]
+    ns.wait("the Event", lambda: "Refused" in [reason for reason, _ in ns.events("squeezed")], 10)
+    ns.kubectl("delete", "quota", "none")
+    ns.wait_ready("squeezed")
 
 
 @pytest.fixture
-def models_volume(installed: Platform, kit: Kit) -> Any:
+def models_volume(installed: Platform, ns: NamespaceClient) -> Any:
     """A user's volume on node-0, for a claim called models."""
-    node, path = installed.nodes.node("node-0"), f"/var/lib/modelferry/user-{kit.namespace}"
+    node, path = installed.nodes.node("node-0"), f"/var/lib/modelferry/user-{ns.namespace}"
     node.exec(["mkdir", "-p", path])
     affinity = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"models-{kit.namespace}"},
+        "metadata": {"name": f"models-{ns.namespace}"},
         "spec": {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": "",
-            "claimRef": {"namespace": kit.namespace, "name": "models"},
+            "claimRef": {"namespace": ns.namespace, "name": "models"},
             "local": {"path": path},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": affinity}]}},
         },
     }
     yield volume
-    installed.kubectl("delete", "pv", f"models-{kit.namespace}", "--ignore-not-found", "--wait=false")
+    installed.kubectl("delete", "pv", f"models-{ns.namespace}", "--ignore-not-found", "--wait=false")
     node.exec(["rm", "-rf", path])
 
 
 def test_a_missing_claim_is_reported_until_it_is_created(
-    installed: Platform, kit: Kit, small: Served, models_volume: dict[str, Any]
+    installed: Platform, ns: NamespaceClient, small: Served, models_volume: dict[str, Any]
 ) -> None:
-    kit.apply(artifact("shared", small.source, storage={"claim": {"name": "models"}}))
-    assert_stalled(kit, "shared", "ClaimMissing", "'models'", "create it")
+    ns.apply(artifact("shared", small.source, storage={"claim": {"name": "models"}}))
+    assert_stalled(ns, "shared", "ClaimMissing", "'models'", "create it")
     spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": spec}
-    kit.apply(models_volume, claim)
-    kit.wait_ready("shared")
+    ns.apply(models_volume, claim)
+    ns.wait_ready("shared")
     path = f"{models_volume['spec']['local']['path']}/shared/current"
     listing = installed.nodes.node("node-0").exec(["sh", "-c", f"cd {path}/ && sha256sum {small.files[0].path}"])
     assert listing.startswith(small.files[0].sha256)
-    kit.delete("shared")
-    assert kit.get("pvc", "models")["status"]["phase"] == "Bound", "a user's claim is never deleted"
+    ns.delete("shared")
+    assert ns.get("pvc", "models")["status"]["phase"] == "Bound", "a user's claim is never deleted"
 
 
-def test_an_unknown_host_is_reported(nowhere: Kit) -> None:
+def test_an_unknown_host_is_reported(nowhere: NamespaceClient) -> None:
     assert_stalled(nowhere, "nowhere", "UnknownHost", "models.invalid")

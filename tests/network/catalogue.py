@@ -20,7 +20,7 @@ from modelferry.errors import (
     SourceUnavailable,
 )
 from modelferry.http.wire import ServerBehavior
-from network.world import CHUNK
+from network.harness import CHUNK
 from origin.rules import Rule
 
 B = ServerBehavior

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from network.world import CHUNK, Serve, World
+from network.harness import CHUNK, DownloadHarness, Serve
 from origin.certs import Authority, Leaf
 from origin.proxies import Dante, Squid, why_unavailable
 from origin.server import HostileOrigin
@@ -78,11 +78,11 @@ def data() -> bytes:
 
 
 @pytest.fixture
-def world(tmp_path: Path, authority: Authority) -> World:
+def harness(tmp_path: Path, authority: Authority) -> DownloadHarness:
     """An empty target directory."""
     directory = tmp_path / "target"
     directory.mkdir()
-    return World(directory, authority.ca_file)
+    return DownloadHarness(directory, authority.ca_file)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from modelferry.http.address_policy import AddressPolicy
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
 from modelferry.sources.source_client import SourceClient
-from network.world import Serve, World, entry
+from network.harness import DownloadHarness, Serve, entry
 from origin.rules import Rule
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -21,23 +21,23 @@ def only_localhost_is_public() -> AddressPolicy:
 
 
 async def test_a_public_server_does_not_lead_the_download_to_a_private_address(
-    serve: Serve, world: World, data: bytes
+    serve: Serve, harness: DownloadHarness, data: bytes
 ) -> None:
     async with serve({"a": data}, host="127.0.0.2") as inside, serve({}) as outside:
         outside.script.add(Rule(redirect=inside.url("a")))
-        world.address_policy = only_localhost_is_public()
+        harness.address_policy = only_localhost_is_public()
         with pytest.raises(PrivateAddress, match=r"127\.0\.0\.2"):
-            await world.pull(entry("a", data, outside.url("a")))
+            await harness.pull(entry("a", data, outside.url("a")))
         assert inside.accepted == 0
-        assert world.met == [45]
+        assert harness.met == [45]
 
 
 async def test_a_public_server_does_not_lead_the_resolution_to_a_private_address(
-    serve: Serve, world: World, data: bytes
+    serve: Serve, harness: DownloadHarness, data: bytes
 ) -> None:
     async with serve({"a": data}, host="127.0.0.2") as inside, serve({}) as outside:
         outside.script.add(Rule(redirect=inside.url("a")))
-        route = Route(client_context(world.ca_file), address_policy=only_localhost_is_public())
+        route = Route(client_context(harness.ca_file), address_policy=only_localhost_is_public())
         async with SourceClient(route) as client:
             with pytest.raises(PrivateAddress, match=r"m/a: .*127\.0\.0\.2") as caught:
                 await client.head(outside.url("a"), "m/a")

@@ -17,8 +17,8 @@ from modelferry.http.tls.pinning import pins_of
 from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.wire import ServerBehavior
 from network.catalogue import CASES, DATA, Case, RequestedRange
+from network.harness import CHUNK, DownloadHarness, Serve, entry
 from network.routes import DIRECT, ROUTES, through
-from network.world import CHUNK, Serve, World, entry
 from origin.certs import Authority, Leaf
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -30,10 +30,10 @@ SENT = {"host", "user-agent", "accept", "accept-encoding", "want-content-digest"
 
 
 @pytest.fixture(params=ROUTES)
-def route(request: pytest.FixtureRequest, world: World) -> str:
+def route(request: pytest.FixtureRequest, harness: DownloadHarness) -> str:
     """Each route in turn."""
     if request.param != DIRECT:
-        world.proxies = through(request.getfixturevalue(request.param).url)
+        harness.proxies = through(request.getfixturevalue(request.param).url)
     return str(request.param)
 
 
@@ -63,10 +63,10 @@ def comparable(route: str, behaviors: Iterable[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.behavior.label}: {case.title}")
-async def test_a_server_behavior(serve: Serve, world: World, case: Case, route: str) -> None:
-    world.connections, world.progress_deadline = 1, case.progress_deadline
+async def test_a_server_behavior(serve: Serve, harness: DownloadHarness, case: Case, route: str) -> None:
+    harness.connections, harness.progress_deadline = 1, case.progress_deadline
     if case.short_timeouts:
-        world.limits = Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1)
+        harness.limits = Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1)
     async with AsyncExitStack() as stack:
         servers = {
             "origin": await stack.enter_async_context(serve({"a": case.content}, digest=case.digest)),
@@ -82,20 +82,20 @@ async def test_a_server_behavior(serve: Serve, world: World, case: Case, route: 
             servers["origin"].script.add(replace(rule, redirect=url(rule.redirect) if rule.redirect else ""))
         file = entry("a", DATA, *map(url, case.locations), algorithm=case.algorithm, validator=case.validator)
         if case.error is None:
-            await world.pull(file)
-            assert world.read("a") == DATA
+            await harness.pull(file)
+            assert harness.read("a") == DATA
         else:
             with pytest.raises(case.error, match=case.message) as caught:
-                await world.pull(file)
+                await harness.pull(file)
             assert caught.value.file == "a"
             assert "secret" not in caught.value.message
-            assert not world.published
+            assert not harness.published
         if case.request_count is None:
             assert _sorted(requested(servers["origin"])) == _sorted(case.requests)
-            assert comparable(route, world.met) == comparable(route, case.behaviors)
+            assert comparable(route, harness.met) == comparable(route, case.behaviors)
         else:
             assert case.request_count[0] <= len(requested(servers["origin"])) <= case.request_count[1]
-            assert set(comparable(route, world.met)) <= set(comparable(route, case.behaviors))
+            assert set(comparable(route, harness.met)) <= set(comparable(route, case.behaviors))
         assert _sorted(requested(servers["other"])) == _sorted(case.other_requests)
         assert not servers["plain"].received
         for server in servers.values():
@@ -124,7 +124,7 @@ def pin_of(leaf: Leaf) -> str:
     ],
 )
 async def test_a_certificate_is_refused_before_a_request_is_sent(
-    world: World, authority: Authority, tmp_path: Path, behavior: ServerBehavior, kind: str, reason: str
+    harness: DownloadHarness, authority: Authority, tmp_path: Path, behavior: ServerBehavior, kind: str, reason: str
 ) -> None:
     leaf = {
         "not pinned": lambda: authority.leaf("127.0.0.1", name="unpinned"),
@@ -134,24 +134,24 @@ async def test_a_certificate_is_refused_before_a_request_is_sent(
         "not valid yet": lambda: authority.leaf("127.0.0.1", name="early", begins=DAY, ends=2 * DAY),
     }[kind]()
     if behavior is ServerBehavior.PIN_MISMATCH:
-        world.pins = (pin_of(authority.leaf("127.0.0.1", name="pinned")),)
+        harness.pins = (pin_of(authority.leaf("127.0.0.1", name="pinned")),)
     async with HostileOrigin({"a": DATA}, tls=leaf.context()) as origin:
         with pytest.raises(CertificateRefused) as caught:
-            await world.pull(entry("a", DATA, origin.url("a")))
+            await harness.pull(entry("a", DATA, origin.url("a")))
         assert not origin.received
     assert (caught.value.reason, caught.value.file) == (reason, "a")
-    assert world.met == [ServerBehavior.CERTIFICATE_REFUSED]
-    assert not world.published
+    assert harness.met == [ServerBehavior.CERTIFICATE_REFUSED]
+    assert not harness.published
 
 
 @pytest.mark.parametrize("listed", [True, False])
 async def test_a_certificate_that_changes_during_the_download_is_accepted_if_its_pin_is_listed(
-    world: World, authority: Authority, listed: bool
+    harness: DownloadHarness, authority: Authority, listed: bool
 ) -> None:
     first, second = authority.leaf("127.0.0.1", name="first"), authority.leaf("127.0.0.1", name="second")
     context, changed = first.context(), second.context()
-    world.pins = (pin_of(first), pin_of(second)) if listed else (pin_of(first),)
-    world.connections = 1
+    harness.pins = (pin_of(first), pin_of(second)) if listed else (pin_of(first),)
+    harness.connections = 1
     async with HostileOrigin({"a": DATA}, tls=context, rules=[Rule(covers=CHUNK, reset=0, times=1)]) as origin:
 
         def swap(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
@@ -159,12 +159,12 @@ async def test_a_certificate_that_changes_during_the_download_is_accepted_if_its
 
         context.sni_callback = swap
         if listed:
-            await world.pull(entry("a", DATA, origin.url("a")))
-            assert world.read("a") == DATA
+            await harness.pull(entry("a", DATA, origin.url("a")))
+            assert harness.read("a") == DATA
             assert _sorted(requested(origin)) == _sorted([0, 1, 1, 2, 3, 4, 5])
         else:
             with pytest.raises(CertificateRefused, match="neither is pinned") as caught:
-                await world.pull(entry("a", DATA, origin.url("a")))
+                await harness.pull(entry("a", DATA, origin.url("a")))
             assert caught.value.reason == "PinMismatch"
             assert _sorted(requested(origin)) == _sorted([0, 1])
-            assert not world.published
+            assert not harness.published

@@ -24,8 +24,8 @@ from modelferry.manifest.entries import SOURCE, content_addressed
 from modelferry.resource.parse import parse_artifact
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
+from network.harness import DownloadHarness, Serve, entry
 from network.test_proxies import both_fail
-from network.world import Serve, World, entry
 from origin.certs import Authority, Leaf
 from origin.handshakes import refusing
 from origin.server import HostileOrigin
@@ -41,7 +41,7 @@ from origin.server import HostileOrigin
     ],
 )
 async def test_the_reason_is_reported(
-    tmp_path: Path, world: World, authority: Authority, kind: str, reason: str
+    tmp_path: Path, harness: DownloadHarness, authority: Authority, kind: str, reason: str
 ) -> None:
     day = timedelta(days=1)
     context = {
@@ -52,15 +52,15 @@ async def test_the_reason_is_reported(
     }[kind]()
     async with HostileOrigin({"a": b"secret"}, tls=context) as origin:
         with pytest.raises(CertificateRefused) as caught:
-            await world.pull(entry("a", b"secret", origin.url("a")))
+            await harness.pull(entry("a", b"secret", origin.url("a")))
         assert not origin.entries
         assert origin.accepted <= 1
     assert caught.value.reason == reason
     assert caught.value.message.startswith("a: 127.0.0.1")
-    assert not world.published
+    assert not harness.published
 
 
-async def test_a_server_without_tls_is_reported(world: World) -> None:
+async def test_a_server_without_tls_is_reported(harness: DownloadHarness) -> None:
     def complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         writer.close()
@@ -68,18 +68,18 @@ async def test_a_server_without_tls_is_reported(world: World) -> None:
     async with await asyncio.start_server(complain, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(CertificateRefused, match="does not speak TLS on this port") as caught:
-            await world.pull(entry("a", b"x", f"https://127.0.0.1:{port}/a"))
+            await harness.pull(entry("a", b"x", f"https://127.0.0.1:{port}/a"))
     assert caught.value.reason == "TLSVersion"
 
 
-async def test_a_server_below_tls_1_3_is_reported(world: World, leaf: Leaf) -> None:
+async def test_a_server_below_tls_1_3_is_reported(harness: DownloadHarness, leaf: Leaf) -> None:
     context = leaf.context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
         refusing(context) as server,
         pytest.raises(CertificateRefused, match=r"no version of TLS that is allowed here") as caught,
     ):
-        await world.pull(entry("a", b"x", f"https://{server}/a"))
+        await harness.pull(entry("a", b"x", f"https://{server}/a"))
     assert caught.value.reason == "TLSVersion"
 
 
@@ -119,14 +119,14 @@ def pins(kind: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", REASONS)
 async def test_engine_and_source_report_the_same_error(
-    world: World, authority: Authority, tmp_path: Path, kind: str
+    harness: DownloadHarness, authority: Authority, tmp_path: Path, kind: str
 ) -> None:
-    world.pins = pins(kind)
+    harness.pins = pins(kind)
     with refusing(untrusted(kind, authority, tmp_path)) as server:
         url = f"https://{server}/a"
         with pytest.raises(CertificateRefused) as fetching:
-            await world.pull(entry("a", b"x", url))
-        async with SourceClient(Route(client_context(world.ca_file, pins=world.pins)), retry=Retry(1.0)) as client:
+            await harness.pull(entry("a", b"x", url))
+        async with SourceClient(Route(client_context(harness.ca_file, pins=harness.pins)), retry=Retry(1.0)) as client:
             with pytest.raises(CertificateRefused) as asking:
                 await client.head(url, "a")
     assert [fetching.value.reason, asking.value.reason] == [REASONS[kind]] * 2
@@ -137,21 +137,21 @@ async def test_engine_and_source_report_the_same_error(
 
 @pytest.mark.parametrize("kind", REASONS)
 async def test_the_proxys_certificate_has_the_same_reasons(
-    serve: Serve, world: World, authority: Authority, tmp_path: Path, data: bytes, kind: str
+    serve: Serve, harness: DownloadHarness, authority: Authority, tmp_path: Path, data: bytes, kind: str
 ) -> None:
     with refusing(untrusted(kind, authority, tmp_path)) as server:
         async with serve({"a": data}) as origin:
-            context = client_context(world.ca_file, pins=pins(kind))
+            context = client_context(harness.ca_file, pins=pins(kind))
             proxy = replace(Proxy.parse(f"https://{server}"), username="u", password="p", context=context)
-            world.proxies = Proxies(proxy, proxy)
-            reasons = await both_fail(world, CertificateRefused, f"the proxy https://{server}", origin.url("a"), data)
+            harness.proxies = Proxies(proxy, proxy)
+            reasons = await both_fail(harness, CertificateRefused, f"the proxy https://{server}", origin.url("a"), data)
             assert origin.accepted == 0
     assert reasons == [REASONS[kind]] * 2
 
 
 @pytest.mark.parametrize("kind", REASONS)
 async def test_an_untrusted_mirror_is_down_at_once_with_the_reason(
-    serve: Serve, world: World, authority: Authority, tmp_path: Path, data: bytes, kind: str
+    serve: Serve, harness: DownloadHarness, authority: Authority, tmp_path: Path, data: bytes, kind: str
 ) -> None:
     with refusing(untrusted(kind, authority, tmp_path)) as server:
         async with serve({"a": data}) as origin:
@@ -167,18 +167,18 @@ async def test_an_untrusted_mirror_is_down_at_once_with_the_reason(
                     },
                 }
             ).spec
-            route, secrets = Route(client_context(world.ca_file)), Secrets(None)
+            route, secrets = Route(client_context(harness.ca_file)), Secrets(None)
             file = replace(entry("a", data, origin.url("a")), locations=(Location(origin.url("a"), SOURCE),))
             manifest = mirror_routes.add_locations(content_addressed((file,)), spec, secrets)
-            roads = Routes(route, mirror_routes.mirror_routes(spec, route, [world.ca_file], secrets, {}, manifest))
-            checkpoint = LocalCheckpoint(world.directory)
+            roads = Routes(route, mirror_routes.mirror_routes(spec, route, [harness.ca_file], secrets, {}, manifest))
+            checkpoint = LocalCheckpoint(harness.directory)
             settings = Settings(4, mirrors=mirror_routes.engine_mirrors(spec))
             fetcher = DownloadCoordinator(
-                manifest, checkpoint, HTTPClient(roads, world.limits), settings, jitter=lambda: -0.98
+                manifest, checkpoint, HTTPClient(roads, harness.limits), settings, jitter=lambda: -0.98
             )
             await fetcher.run()
             await checkpoint.close()
-    assert world.read("a") == data
+    assert harness.read("a") == data
     lab = next(one for one in fetcher.telemetry().mirrors if one.name == "lab")
     assert lab.state == "Down"
     assert lab.message.startswith(f"{REASONS[kind]}: 127.0.0.1:")

@@ -13,7 +13,7 @@ from modelferry.http.auth.credentials import HostScoped, bearer
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
 from modelferry.sources.source_client import SourceClient
-from network.world import Serve, World, entry
+from network.harness import DownloadHarness, Serve, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
@@ -26,29 +26,33 @@ def meant_for(origin: HostileOrigin) -> HostScoped:
     return HostScoped(bearer("planted-secret"), frozenset({urlsplit(origin.url("")).netloc}))
 
 
-async def test_each_request_to_the_source_has_its_credential(serve: Serve, world: World, data: bytes) -> None:
+async def test_each_request_to_the_source_has_its_credential(
+    serve: Serve, harness: DownloadHarness, data: bytes
+) -> None:
     async with serve({"a": data}, rules=[Rule(authorization=SHOWN)]) as origin:
-        world.credential = meant_for(origin)
-        await world.pull(entry("a", data, origin.url("a")))
+        harness.credential = meant_for(origin)
+        await harness.pull(entry("a", data, origin.url("a")))
         assert {request.authorization for request in origin.entries} == {SHOWN}
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_a_credential_does_not_follow_a_redirect_to_another_host(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_credential_does_not_follow_a_redirect_to_another_host(
+    serve: Serve, harness: DownloadHarness, data: bytes
+) -> None:
     async with serve({"a": data}) as cdn:
         async with serve({}, rules=[Rule(authorization=SHOWN), Rule(redirect=cdn.url("a"))]) as origin:
-            world.credential = meant_for(origin)
-            await world.pull(entry("a", data, origin.url("a")))
-            async with SourceClient(Route(client_context(world.ca_file), world.credential)) as client:
+            harness.credential = meant_for(origin)
+            await harness.pull(entry("a", data, origin.url("a")))
+            async with SourceClient(Route(client_context(harness.ca_file), harness.credential)) as client:
                 await client.head(origin.url("a"), "a")
         assert {request.authorization for request in cdn.entries} == {""}
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_without_a_credential_the_download_is_denied(serve: Serve, world: World, data: bytes) -> None:
+async def test_without_a_credential_the_download_is_denied(serve: Serve, harness: DownloadHarness, data: bytes) -> None:
     async with serve({"a": data}, rules=[Rule(authorization=SHOWN)]) as origin:
         with pytest.raises(Denied, match="401"):
-            await world.pull(entry("a", data, origin.url("a")))
+            await harness.pull(entry("a", data, origin.url("a")))
 
 
 async def test_a_credential_is_not_sent_over_plain_http() -> None:

@@ -20,7 +20,7 @@ from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Digest, Manifest
 from modelferry.resource.source import HuggingFaceSource
 from modelferry.sources import resolve
-from network.world import CHUNK, World
+from network.harness import CHUNK, DownloadHarness
 from origin.certs import Leaf
 from origin.hub import CDN, Hub, Repo, git_sha1
 
@@ -90,25 +90,25 @@ async def test_a_dataset_and_a_model_without_an_owner_are_found() -> None:
         assert (await resolved(hub, repo="bert")).revision == SPEECH.commit
 
 
-async def test_published_files_are_verified_with_both_kinds_of_digest(leaf: Leaf, world: World) -> None:
+async def test_published_files_are_verified_with_both_kinds_of_digest(leaf: Leaf, harness: DownloadHarness) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
-        route = Route(client_context(world.ca_file))
+        route = Route(client_context(harness.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
-        await world.pull_manifest(manifest)
-    assert {path: world.read(path) for path in FILES} == FILES
-    assert world.progress is not None
-    assert world.progress.checksum == "verified"
+        await harness.pull_manifest(manifest)
+    assert {path: harness.read(path) for path in FILES} == FILES
+    assert harness.progress is not None
+    assert harness.progress.checksum == "verified"
 
 
-async def test_a_small_file_that_differs_from_the_tree_is_not_published(leaf: Leaf, world: World) -> None:
+async def test_a_small_file_that_differs_from_the_tree_is_not_published(leaf: Leaf, harness: DownloadHarness) -> None:
     async with hub_of(leaf=leaf) as (hub, _):
-        route = Route(client_context(world.ca_file))
+        route = Route(client_context(harness.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
         hub.replaced["README.md"] = b"# SPEECH\n"
         with pytest.raises(ModelferryError, match=r"README\.md: expected git-sha1:") as caught:
-            await world.pull_manifest(manifest)
+            await harness.pull_manifest(manifest)
     assert caught.value.reason == "DigestMismatch"
-    assert not world.published
+    assert not harness.published
 
 
 async def test_patterns_select_files_and_another_selection_is_another_revision() -> None:
@@ -200,34 +200,39 @@ async def test_an_endpoint_that_is_no_hub_is_reported() -> None:
             await resolve(source, Routes(Route(client_context())), allow_plain_http=True)
 
 
-async def test_signed_urls_that_expire_during_the_download_are_renewed_by_a_redirect(leaf: Leaf, world: World) -> None:
+async def test_signed_urls_that_expire_during_the_download_are_renewed_by_a_redirect(
+    leaf: Leaf, harness: DownloadHarness
+) -> None:
     async with hub_of(leaf=leaf) as (hub, cdn):
-        route = Route(client_context(world.ca_file))
+        route = Route(client_context(harness.ca_file))
         manifest = await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), Routes(route))
         cdn.uses = 1
-        await world.pull_manifest(manifest)
+        await harness.pull_manifest(manifest)
         expired = sum(entry.status == 403 for entry in cdn.log)
         redirects = sum(entry.status == 302 for entry in hub.log)
     assert expired > 0
     # One for each part: the resolving one, five chunks, and the small file of LFS at least.
     assert redirects >= 7
     assert (
-        world.read("asset/gpt/model-00001-of-00001.safetensors") == FILES["asset/gpt/model-00001-of-00001.safetensors"]
+        harness.read("asset/gpt/model-00001-of-00001.safetensors")
+        == FILES["asset/gpt/model-00001-of-00001.safetensors"]
     )
 
 
-async def test_the_token_is_sent_to_the_hub_with_each_request_and_never_to_the_cdn(leaf: Leaf, world: World) -> None:
+async def test_the_token_is_sent_to_the_hub_with_each_request_and_never_to_the_cdn(
+    leaf: Leaf, harness: DownloadHarness
+) -> None:
     async with hub_of(Repo(FILES, private=True, readers=frozenset({TOKEN})), leaf) as (hub, cdn):
-        world.credential = HostScoped(bearer(TOKEN), frozenset({hub.authority}))
-        routes = Routes(Route(client_context(world.ca_file), world.credential))
-        await world.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), routes))
+        harness.credential = HostScoped(bearer(TOKEN), frozenset({hub.authority}))
+        routes = Routes(Route(client_context(harness.ca_file), harness.credential))
+        await harness.pull_manifest(await resolve(HuggingFaceSource("acme/speech", endpoint=hub.base), routes))
         assert {entry.request.token for entry in hub.log} == {TOKEN}
         assert cdn.log
         assert {entry.request.token for entry in cdn.log} == {""}
         assert not any(TOKEN in str(entry) for entry in cdn.log)
 
 
-async def test_a_busy_hub_is_retried_at_the_time_that_it_gives(world: World) -> None:
+async def test_a_busy_hub_is_retried_at_the_time_that_it_gives(harness: DownloadHarness) -> None:
     busy = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
     async with hub_of(busy=lambda number, _: number == 1, busy_fields=busy) as (hub, _):
         loop = asyncio.get_running_loop()

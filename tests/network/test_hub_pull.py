@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from modelferry.manifest import CHUNK_SIZE
-from network.world import Serve
+from network.harness import Serve
 from origin.certs import Authority, Leaf
 from origin.hub import CDN, Hub, Repo
 from origin.rules import Rule

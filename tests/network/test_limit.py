@@ -20,7 +20,7 @@ from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
-from network.world import CHUNK, Serve, World, entry
+from network.harness import CHUNK, DownloadHarness, Serve, entry
 from origin.rules import Rule
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -40,13 +40,13 @@ class CountingThrottle(Throttle):
 
 
 def coordinator_and_client(
-    world: World, throttle: Throttle, *files: FileEntry, progress_deadline: float = 5.0
+    harness: DownloadHarness, throttle: Throttle, *files: FileEntry, progress_deadline: float = 5.0
 ) -> tuple[DownloadCoordinator, HTTPClient]:
     limits = Timeouts(connect=5.0, head=5.0, stall=2.0, floor=CHUNK)
-    http_client = HTTPClient(Routes(Route(client_context(world.ca_file))), limits, connections=4, throttle=throttle)
+    http_client = HTTPClient(Routes(Route(client_context(harness.ca_file))), limits, connections=4, throttle=throttle)
     settings = Settings(4, progress_deadline=progress_deadline)
     return DownloadCoordinator(
-        content_addressed(files), LocalCheckpoint(world.directory), http_client, settings
+        content_addressed(files), LocalCheckpoint(harness.directory), http_client, settings
     ), http_client
 
 
@@ -59,42 +59,44 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def pulled(world: World, throttle: Throttle, *files: FileEntry) -> Result:
-    return await coordinator_and_client(world, throttle, *files)[0].run()
+async def pulled(harness: DownloadHarness, throttle: Throttle, *files: FileEntry) -> Result:
+    return await coordinator_and_client(harness, throttle, *files)[0].run()
 
 
-async def test_each_response_byte_takes_one_token(serve: Serve, world: World, data: bytes) -> None:
+async def test_each_response_byte_takes_one_token(serve: Serve, harness: DownloadHarness, data: bytes) -> None:
     throttle = CountingThrottle()
     throttle.set(4_000_000)
     async with serve({"a": data}) as origin:
-        result = await pulled(world, throttle, entry("a", data, origin.url("a")))
+        result = await pulled(harness, throttle, entry("a", data, origin.url("a")))
         assert origin.sent() == len(data)
-    assert world.read("a") == data
+    assert harness.read("a") == data
     assert result.retries == 0
     # A request acquires a receive window in advance, but never more than it requested.
     assert len(data) * 0.99 <= throttle.acquired <= len(data)
 
 
 async def test_a_low_limit_is_no_stall_and_needs_no_retry(
-    serve: Serve, world: World, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, harness: DownloadHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A floor of 32 KiB/s beside a limit of 16 KiB/s.
     monkeypatch.setattr(module, "_MIN_WINDOW", 8 << 10)
     content, throttle = bytes(40 << 10), CountingThrottle()
     throttle.set(16 << 10)
     async with serve({"a": content}) as origin:
-        result = await pulled(world, throttle, entry("a", content, origin.url("a")))
+        result = await pulled(harness, throttle, entry("a", content, origin.url("a")))
         assert len(origin.requests("a")) == 1
     assert result.retries == 0
-    assert world.read("a") == content
+    assert harness.read("a") == content
 
 
-async def test_a_pause_closes_the_streams_which_resume_afterwards(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_pause_closes_the_streams_which_resume_afterwards(
+    serve: Serve, harness: DownloadHarness, data: bytes
+) -> None:
     throttle = CountingThrottle()
     throttle.set(1_000_000)
     async with serve({"a": data}) as origin:
         coordinator, _ = coordinator_and_client(
-            world, throttle, entry("a", data, origin.url("a")), progress_deadline=0.2
+            harness, throttle, entry("a", data, origin.url("a")), progress_deadline=0.2
         )
         running = asyncio.create_task(coordinator.run())
         await eventually(lambda: throttle.acquired >= CHUNK and bool(coordinator.telemetry().active))
@@ -108,21 +110,21 @@ async def test_a_pause_closes_the_streams_which_resume_afterwards(serve: Serve, 
         throttle.set(None)
         await running
         assert origin.sent() < 2 * len(data)
-    assert world.read("a") == data
+    assert harness.read("a") == data
     assert coordinator.telemetry().limit is None
 
 
-async def test_a_low_limit_uses_one_stream(serve: Serve, world: World, data: bytes) -> None:
+async def test_a_low_limit_uses_one_stream(serve: Serve, harness: DownloadHarness, data: bytes) -> None:
     throttle = CountingThrottle()
     async with serve({"a": data}) as origin:
         throttle.set(100_000)
-        coordinator, http_client = coordinator_and_client(world, throttle, entry("a", data, origin.url("a")))
+        coordinator, http_client = coordinator_and_client(harness, throttle, entry("a", data, origin.url("a")))
         running = asyncio.create_task(coordinator.run())
         await eventually(lambda: throttle.acquired >= CHUNK)
         assert http_client.connections == 1
         throttle.set(None)
         await running
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 async def test_no_more_is_read_from_a_socket_than_was_acquired() -> None:
@@ -146,12 +148,12 @@ async def test_no_more_is_read_from_a_socket_than_was_acquired() -> None:
 
 
 async def test_a_lower_limit_reduces_the_receive_windows_of_open_connections(
-    serve: Serve, world: World, data: bytes
+    serve: Serve, harness: DownloadHarness, data: bytes
 ) -> None:
     throttle = CountingThrottle()
     throttle.set(40_000_000)
     async with serve({"a": data}, rules=[Rule(rate=CHUNK, times=4)]) as origin:
-        coordinator, http_client = coordinator_and_client(world, throttle, entry("a", data, origin.url("a")))
+        coordinator, http_client = coordinator_and_client(harness, throttle, entry("a", data, origin.url("a")))
         running = asyncio.create_task(coordinator.run())
         await eventually(lambda: http_client.connections == 4 and throttle.acquired >= 4 * CHUNK)
         before = receive_buffers(http_client)
@@ -159,7 +161,7 @@ async def test_a_lower_limit_reduces_the_receive_windows_of_open_connections(
         await eventually(lambda: max(receive_buffers(http_client), default=0) < min(before) // 4)
         throttle.set(None)
         await running
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 def receive_buffers(http_client: HTTPClient) -> list[int]:

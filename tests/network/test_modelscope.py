@@ -15,7 +15,7 @@ from modelferry.http.tls.contexts import client_context
 from modelferry.manifest import Manifest
 from modelferry.resource.source import ModelScopeSource
 from modelferry.sources import resolve
-from network.world import CHUNK, World
+from network.harness import CHUNK, DownloadHarness
 from origin.certs import Leaf
 from origin.modelscope import Model, ModelScope
 
@@ -58,12 +58,12 @@ async def test_without_a_commit_the_revision_is_derived_from_the_content() -> No
     assert not any("Revision=master" in file.locations[0].url for file in manifest.files)
 
 
-async def test_ranges_that_are_answered_with_200_are_assembled(leaf: Leaf, world: World) -> None:
+async def test_ranges_that_are_answered_with_200_are_assembled(leaf: Leaf, harness: DownloadHarness) -> None:
     async with served(leaf=leaf) as server:
         source = ModelScopeSource("acme/speech", endpoint=server.base)
-        await world.pull_manifest(await resolve(source, Routes(Route(client_context(world.ca_file)))))
+        await harness.pull_manifest(await resolve(source, Routes(Route(client_context(harness.ca_file)))))
         ranged = [entry for entry in server.log if "range" in entry.request.fields]
-    assert {path: world.read(path) for path in FILES} == FILES
+    assert {path: harness.read(path) for path in FILES} == FILES
     assert len(ranged) >= 4
     assert {entry.status for entry in ranged} == {200}
     assert sum(entry.sent for entry in ranged) <= sum(map(len, FILES.values()))

@@ -20,8 +20,8 @@ from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import SOURCE
 from modelferry.resource.object_stores import OCISource
 from modelferry.sources.source_client import SourceClient
+from network.harness import CHUNK, DownloadHarness, Serve
 from network.stores import fetched, resolved, routes
-from network.world import CHUNK, Serve, World
 from origin.certs import Authority, Leaf
 from origin.rules import Rule
 from stores.registry_store import LAYER, PASSWORD, TITLE, USER, RegistryStore
@@ -67,81 +67,83 @@ def docker(host: str, **entry: str) -> dict[str, str]:
     return {".dockerconfigjson": json.dumps({"auths": {host: entry}})}
 
 
-async def test_each_layer_is_the_file_of_its_title(registry: RegistryStore, world: World) -> None:
+async def test_each_layer_is_the_file_of_its_title(registry: RegistryStore, harness: DownloadHarness) -> None:
     wanted = source(registry)
-    manifest = await resolved(world, wanted, LOGIN)
+    manifest = await resolved(harness, wanted, LOGIN)
     assert {file.path: file.digest for file in manifest.files} == {
         path: Digest("sha256", hashlib.sha256(content).hexdigest()) for path, content in MODEL.items()
     }
-    assert await fetched(world, wanted, manifest, LOGIN) == MODEL
+    assert await fetched(harness, wanted, manifest, LOGIN) == MODEL
 
 
-async def test_a_tag_is_pinned_to_the_digest_that_it_has(registry: RegistryStore, world: World) -> None:
+async def test_a_tag_is_pinned_to_the_digest_that_it_has(registry: RegistryStore, harness: DownloadHarness) -> None:
     first = registry.push("models/moving", "v1", {"a": b"first"})
     wanted = source(registry, "models/moving:v1")
-    manifest = await resolved(world, wanted, LOGIN)
+    manifest = await resolved(harness, wanted, LOGIN)
     assert first.removeprefix("sha256:").startswith(manifest.revision)
     second = registry.push("models/moving", "v1", {"a": b"second"})
-    assert await fetched(world, wanted, manifest, LOGIN) == {"a": b"first"}
-    assert second.removeprefix("sha256:").startswith((await resolved(world, wanted, LOGIN)).revision)
-    assert await resolved(world, source(registry, f"models/moving@{first}"), LOGIN) == manifest
+    assert await fetched(harness, wanted, manifest, LOGIN) == {"a": b"first"}
+    assert second.removeprefix("sha256:").startswith((await resolved(harness, wanted, LOGIN)).revision)
+    assert await resolved(harness, source(registry, f"models/moving@{first}"), LOGIN) == manifest
 
 
-async def test_a_public_repository_is_pulled_anonymously(registry: RegistryStore, world: World) -> None:
+async def test_a_public_repository_is_pulled_anonymously(registry: RegistryStore, harness: DownloadHarness) -> None:
     wanted = source(registry, "models/open:v1")
-    assert await fetched(world, wanted, await resolved(world, wanted)) == MODEL
+    assert await fetched(harness, wanted, await resolved(harness, wanted)) == MODEL
 
 
 @pytest.mark.parametrize("entry", [LOGIN, {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}], ids=str)
 async def test_a_docker_config_contains_the_credentials(
-    walled: RegistryStore, world: World, entry: dict[str, str]
+    walled: RegistryStore, harness: DownloadHarness, entry: dict[str, str]
 ) -> None:
     secret = docker(f"https://{walled.authority}/v1/", **entry)
     wanted = source(walled)
-    assert await fetched(world, wanted, await resolved(world, wanted, secret), secret) == MODEL
+    assert await fetched(harness, wanted, await resolved(harness, wanted, secret), secret) == MODEL
 
 
-async def test_an_index_with_one_manifest_is_followed(registry: RegistryStore, world: World) -> None:
+async def test_an_index_with_one_manifest_is_followed(registry: RegistryStore, harness: DownloadHarness) -> None:
     digest = registry.push("models/tts", "inner", {"a": b"in an index"})
     inner = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}
     registry.push_manifest("models/tts", "index", index)
-    manifest = await resolved(world, source(registry, "models/tts:index"), LOGIN)
+    manifest = await resolved(harness, source(registry, "models/tts:index"), LOGIN)
     assert digest.removeprefix("sha256:").startswith(manifest.revision)
     registry.push_manifest("models/tts", "two", index | {"manifests": [inner, inner]})
     with pytest.raises(InvalidSpec, match=r"index of 2 manifests .*name one of them by @sha256"):
-        await resolved(world, source(registry, "models/tts:two"), LOGIN)
+        await resolved(harness, source(registry, "models/tts:two"), LOGIN)
 
 
 async def test_a_token_that_expires_during_the_download_is_renewed(
-    registry: RegistryStore, tokens: TokenServer, world: World
+    registry: RegistryStore, tokens: TokenServer, harness: DownloadHarness
 ) -> None:
     wanted = source(registry)
-    manifest = await resolved(world, wanted, LOGIN)
+    manifest = await resolved(harness, wanted, LOGIN)
     credential = RegistryToken(basic(USER, PASSWORD))
-    world.credential = HostScoped(credential, frozenset({registry.authority}))
+    harness.credential = HostScoped(credential, frozenset({registry.authority}))
     tokens.lifetime = -float(LEEWAY) + 2
-    await _hold_a_token(world, registry)
+    await _hold_a_token(harness, registry)
     old = await credential.headers("")
     tokens.lifetime = 300.0
-    await _until_refused(world, registry, dict(old))
+    await _until_refused(harness, registry, dict(old))
     asked = len(tokens.requests)
-    await world.pull_manifest(manifest)
-    assert world.read("config.yaml") == MODEL["config.yaml"]
+    await harness.pull_manifest(manifest)
+    assert harness.read("config.yaml") == MODEL["config.yaml"]
     assert len(tokens.requests) == asked + 1
     assert await credential.headers("") != old
 
 
-async def _hold_a_token(world: World, registry: RegistryStore) -> None:
+async def _hold_a_token(harness: DownloadHarness, registry: RegistryStore) -> None:
     wanted = source(registry)
-    async with SourceClient(Route(routes(world, wanted, None).for_mirror(SOURCE).context, world.credential)) as client:
+    async with SourceClient(
+        Route(routes(harness, wanted, None).for_mirror(SOURCE).context, harness.credential)
+    ) as client:
         await client.head(f"{wanted.base}/tags/list", "a")
 
 
-async def _until_refused(world: World, registry: RegistryStore, shown: dict[str, str]) -> None:
+async def _until_refused(harness: DownloadHarness, registry: RegistryStore, shown: dict[str, str]) -> None:
     """Ask with the old token until the registry has had enough of it: its clock, not ours, decides."""
     wanted = source(registry)
-    async with SourceClient(Route(routes(world, wanted, None).for_mirror(SOURCE).context)) as client:
+    async with SourceClient(Route(routes(harness, wanted, None).for_mirror(SOURCE).context)) as client:
         for _ in range(10_000):
             try:
                 await client.head(f"{wanted.base}/tags/list", "a", shown)
@@ -176,54 +178,54 @@ async def _until_refused(world: World, registry: RegistryStore, shown: dict[str,
     ids=["tag", "digest", "repository", "nobody", "password", "keys", "other host", "no JSON", "hosts"],
 )
 async def test_errors_are_reported_with_the_remedy(
-    registry: RegistryStore, world: World, rest: str, secret: dict[str, str] | None, reason: str, said: str
+    registry: RegistryStore, harness: DownloadHarness, rest: str, secret: dict[str, str] | None, reason: str, said: str
 ) -> None:
     with pytest.raises(ModelferryError, match=said) as caught:
-        await resolved(world, source(registry, rest), secret)
+        await resolved(harness, source(registry, rest), secret)
     assert caught.value.reason == reason
     assert "planted" not in str(caught.value)
 
 
 async def test_a_token_server_that_the_secret_does_not_list_gets_no_password(
-    registry: RegistryStore, tokens: TokenServer, world: World
+    registry: RegistryStore, tokens: TokenServer, harness: DownloadHarness
 ) -> None:
     asked = len(tokens.requests)
     with pytest.raises(Denied, match=r"sends its clients to https://127.0.0.1:\d+/token, which .* does not list"):
-        await resolved(world, source(registry), LOGIN | {"allowedHosts": registry.authority})
+        await resolved(harness, source(registry), LOGIN | {"allowedHosts": registry.authority})
     assert len(tokens.requests) == asked
     both = f"{registry.authority}, {urlsplit(tokens.realm).netloc}"
-    await resolved(world, source(registry), LOGIN | {"allowedHosts": both})
+    await resolved(harness, source(registry), LOGIN | {"allowedHosts": both})
 
 
-async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore, world: World) -> None:
+async def test_a_wrong_password_is_refused_by_htpasswd_too(walled: RegistryStore, harness: DownloadHarness) -> None:
     with pytest.raises(Denied, match="401 Unauthorized: allow the user"):
-        await resolved(world, source(walled), LOGIN | {"password": "planted-x"})
+        await resolved(harness, source(walled), LOGIN | {"password": "planted-x"})
 
 
-async def test_a_container_image_is_refused(registry: RegistryStore, world: World) -> None:
+async def test_a_container_image_is_refused(registry: RegistryStore, harness: DownloadHarness) -> None:
     config = registry.layer("models/tts", b"{}", {}, "application/vnd.oci.image.config.v1+json")
     layers = [registry.layer("models/tts", b"tar", {}, LAYER)]
     registry.push("models/tts", "image", {}, config=config, layers=layers)
     with pytest.raises(InvalidSpec, match="it is a container image; push files, each as a layer") as caught:
-        await resolved(world, source(registry, "models/tts:image"), LOGIN)
+        await resolved(harness, source(registry, "models/tts:image"), LOGIN)
     assert caught.value.reason == "UnsupportedMediaType"
 
 
-async def test_a_title_outside_of_the_target_is_refused(registry: RegistryStore, world: World) -> None:
+async def test_a_title_outside_of_the_target_is_refused(registry: RegistryStore, harness: DownloadHarness) -> None:
     registry.push("models/tts", "evil", {}, layers=[registry.layer("models/tts", b"x", {TITLE: "../../etc/passwd"})])
     with pytest.raises(InvalidSpec, match=r"layer '\.\./\.\./etc/passwd' .* stays inside the model's directory"):
-        await resolved(world, source(registry, "models/tts:evil"), LOGIN)
+        await resolved(harness, source(registry, "models/tts:evil"), LOGIN)
 
 
-async def test_a_manifest_with_another_digest_is_refused(serve: Serve, world: World) -> None:
+async def test_a_manifest_with_another_digest_is_refused(serve: Serve, harness: DownloadHarness) -> None:
     pinned = f"v2/models/tts/manifests/sha256:{'a' * 64}"
     async with serve({pinned: b'{"layers": []}'}) as origin:
         wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts@sha256:{'a' * 64}")
         with pytest.raises(DigestMismatch, match="something on the way changes it"):
-            await resolved(world, wanted)
+            await resolved(harness, wanted)
 
 
-async def test_a_blob_in_another_storage_is_fetched_without_credentials(serve: Serve, world: World) -> None:
+async def test_a_blob_in_another_storage_is_fetched_without_credentials(serve: Serve, harness: DownloadHarness) -> None:
     content = MODEL["config.yaml"]
     digest = Digest("sha256", hashlib.sha256(content).hexdigest())
     login = basic("u", "planted-p").authorization
@@ -233,6 +235,6 @@ async def test_a_blob_in_another_storage_is_fetched_without_credentials(serve: S
             wanted = OCISource.parse(f"{urlsplit(origin.url('')).netloc}/models/tts:v1")
             file = FileEntry("a", len(content), digest, (Location(origin.url("blob")),))
             secret = {"username": "u", "password": "planted-p"}
-            assert await fetched(world, wanted, Manifest("r", (file,)), secret) == {"a": content}
+            assert await fetched(harness, wanted, Manifest("r", (file,)), secret) == {"a": content}
         assert {request.authorization for request in storage.entries} == {""}
         assert [request.authorization for request in origin.entries] == ["", login]

@@ -28,7 +28,7 @@ from modelferry.http.wire import ServerBehavior
 from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
 from modelferry.storage.incoming_files import IncomingFiles
-from network.world import World, entry
+from network.harness import DownloadHarness, entry
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
 
@@ -106,20 +106,20 @@ async def serving(responses: Responses, batch_size: int = 3) -> AsyncIterator[Ba
 
 
 @pytest.fixture
-def plain(world: World) -> World:
-    return replace(world, connections=2, allow_plain_http=True)
+def plain(harness: DownloadHarness) -> DownloadHarness:
+    return replace(harness, connections=2, allow_plain_http=True)
 
 
-def complete(world: World) -> bool:
+def complete(harness: DownloadHarness) -> bool:
     """Whether every file is published with the correct content."""
-    return all(world.read(path) == content for path, content in FILES.items())
+    return all(harness.read(path) == content for path, content in FILES.items())
 
 
 def in_order(server: BatchingServer, paths: list[str]) -> list[bytes]:
     return [server.one(path) for path in paths]
 
 
-async def test_small_files_are_pipelined(plain: World) -> None:
+async def test_small_files_are_pipelined(plain: DownloadHarness) -> None:
     async with serving(in_order) as server:
         result = await plain.pull(*server.entries())
     assert complete(plain)
@@ -127,14 +127,14 @@ async def test_small_files_are_pipelined(plain: World) -> None:
     assert sum(server.batches) == len(FILES)
 
 
-async def test_pipelined_requests_on_a_closed_connection_are_requeued_without_an_error(plain: World) -> None:
+async def test_pipelined_requests_on_a_closed_connection_are_requeued_without_an_error(plain: DownloadHarness) -> None:
     async with serving(lambda server, paths: [server.one(paths[0]), CLOSE]) as server:
         result = await plain.pull(*server.entries())
     assert complete(plain)
     assert (result.retries, plain.met) == (0, [])
 
 
-async def test_responses_in_the_wrong_order_are_detected_and_disable_pipelining(plain: World) -> None:
+async def test_responses_in_the_wrong_order_are_detected_and_disable_pipelining(plain: DownloadHarness) -> None:
     async with serving(lambda server, paths: in_order(server, paths[::-1])) as server:
         await plain.pull(*server.entries())
     assert complete(plain)
@@ -153,7 +153,9 @@ async def test_responses_in_the_wrong_order_are_detected_and_disable_pipelining(
     ],
     ids=["garbage", "not found", "another size", "ambiguous"],
 )
-async def test_an_unusual_pipelined_response_is_discarded_and_requested_alone(plain: World, second: bytes) -> None:
+async def test_an_unusual_pipelined_response_is_discarded_and_requested_alone(
+    plain: DownloadHarness, second: bytes
+) -> None:
     async with serving(lambda server, paths: [server.one(paths[0]), second, CLOSE]) as server:
         result = await plain.pull(*server.entries())
     assert complete(plain)
@@ -162,7 +164,7 @@ async def test_an_unusual_pipelined_response_is_discarded_and_requested_alone(pl
     assert len(pipelined) <= 2 * plain.connections
 
 
-async def test_a_stalled_response_does_not_block_the_requests_behind_it(plain: World) -> None:
+async def test_a_stalled_response_does_not_block_the_requests_behind_it(plain: DownloadHarness) -> None:
     short_timeouts = replace(plain, limits=Timeouts(connect=5.0, head=1.0, stall=1.0, floor=1))
     stalled: list[str] = []
 
@@ -178,7 +180,7 @@ async def test_a_stalled_response_does_not_block_the_requests_behind_it(plain: W
     assert (result.retries, short_timeouts.met) == (1, [ServerBehavior.STALLED])
 
 
-async def test_a_pipelined_retry_after_is_obeyed(plain: World) -> None:
+async def test_a_pipelined_retry_after_is_obeyed(plain: DownloadHarness) -> None:
     busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
     once: list[str] = []
 
@@ -194,7 +196,7 @@ async def test_a_pipelined_retry_after_is_obeyed(plain: World) -> None:
     assert plain.met == [ServerBehavior.RETRY_AFTER]
 
 
-async def test_responses_behind_a_retry_after_are_still_read(plain: World) -> None:
+async def test_responses_behind_a_retry_after_are_still_read(plain: DownloadHarness) -> None:
     busy = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy"
     once: list[str] = []
 
@@ -212,14 +214,16 @@ async def test_responses_behind_a_retry_after_are_still_read(plain: World) -> No
     assert sum(server.batches) == len(FILES) + 1
 
 
-async def test_files_without_a_digest_are_not_pipelined(plain: World) -> None:
+async def test_files_without_a_digest_are_not_pipelined(plain: DownloadHarness) -> None:
     async with serving(in_order) as server:
         without_digest = tuple(replace(file, digest=None) for file in server.entries()[:4])
         await plain.pull(*without_digest)
     assert server.largest_batch == 1
 
 
-async def test_files_on_two_mirrors_are_not_pipelined_since_corruption_could_not_be_attributed(plain: World) -> None:
+async def test_files_on_two_mirrors_are_not_pipelined_since_corruption_could_not_be_attributed(
+    plain: DownloadHarness,
+) -> None:
     async with serving(in_order) as server, serving(in_order) as other:
         some = list(FILES)[:4]
         files = tuple(entry(path, FILES[path], server.base + path, other.base + path) for path in some)
@@ -227,7 +231,9 @@ async def test_files_on_two_mirrors_are_not_pipelined_since_corruption_could_not
     assert server.largest_batch == 1
 
 
-async def test_requests_behind_a_cancelled_response_are_requeued(plain: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_behind_a_cancelled_response_are_requeued(
+    plain: DownloadHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading, original = asyncio.Event(), Response.skip
 
     async def skip(response: Response) -> None:
@@ -249,11 +255,11 @@ async def test_requests_behind_a_cancelled_response_are_requeued(plain: World, m
 
 @asynccontextmanager
 async def attempts(
-    world: World, http_client: HTTPClient, files: tuple[FileEntry, ...]
+    harness: DownloadHarness, http_client: HTTPClient, files: tuple[FileEntry, ...]
 ) -> AsyncIterator[Sequence[Coroutine[Any, Any, Outcome]]]:
     """An attempt for each of `files`, not started; all but the first may be pipelined."""
     manifest = content_addressed(files)
-    checkpoint = LocalCheckpoint(world.directory, boot_id=world.boot_id)
+    checkpoint = LocalCheckpoint(harness.directory, boot_id=harness.boot_id)
     opened = await checkpoint.open(manifest)
     disk = IncomingFiles(opened.root, manifest.revision)
     clock = asyncio.get_running_loop().time

@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import pytest
 
+from network.harness import Serve
 from network.test_hub_pull import MODELFERRY, command_lines
-from network.world import Serve
 from origin.certs import CLIENT, Authority, Leaf
 from origin.nginx import Nginx
 from origin.planted import found_in, key_lines

@@ -31,8 +31,8 @@ from modelferry.http.tls.pinning import pins_of
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
 from network.conftest import INNER
+from network.harness import CHUNK, DownloadHarness, Serve, entry
 from network.routes import through
-from network.world import CHUNK, Serve, World, entry
 from origin.certs import Authority, Leaf
 from origin.proxies import BLOCKED_PORT, PASSWORD, USERNAME, Dante, Squid
 from origin.rules import Rule
@@ -65,20 +65,22 @@ def asked_names(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return asked
 
 
-async def resolve_size(world: World, url: str, *, budget: float = 5.0, plain_http: bool = False) -> str:
-    """What a source's client says of `url`, on the way of `world`."""
-    route = Route(client_context(world.ca_file, pins=()), world.credential, world.proxies)
+async def resolve_size(harness: DownloadHarness, url: str, *, budget: float = 5.0, plain_http: bool = False) -> str:
+    """What a source's client says of `url`, on the way of `harness`."""
+    route = Route(client_context(harness.ca_file, pins=()), harness.credential, harness.proxies)
     async with SourceClient(route, retry=Retry(budget), allow_plain_http=plain_http) as client:
         return str(await client.head(url, "a", {"Range": "bytes=0-0"}))
 
 
-async def both_fail(world: World, kind: type[ModelferryError], says: str, url: str, data: bytes) -> list[str]:
+async def both_fail(
+    harness: DownloadHarness, kind: type[ModelferryError], says: str, url: str, data: bytes
+) -> list[str]:
     """Engine and source end with `kind`, and the same words; neither shows the password."""
-    world.progress_deadline = 0.5
+    harness.progress_deadline = 0.5
     with pytest.raises(kind, match=says) as fetching:
-        await world.pull(entry("a", data, url))
+        await harness.pull(entry("a", data, url))
     with pytest.raises(kind, match=says) as resolving:
-        await resolve_size(world, url, budget=0.5, plain_http=world.allow_plain_http)
+        await resolve_size(harness, url, budget=0.5, plain_http=harness.allow_plain_http)
     for caught in (fetching, resolving):
         assert caught.value.file == "a"
         assert PASSWORD not in caught.value.message
@@ -92,31 +94,31 @@ async def connected(origin: HostileOrigin, count: int) -> None:
 
 
 async def test_a_name_that_only_the_proxy_can_resolve(
-    serve: Serve, world: World, data: bytes, inner_leaf: Leaf, proxy: AnyProxy, asked_names: set[str]
+    serve: Serve, harness: DownloadHarness, data: bytes, inner_leaf: Leaf, proxy: AnyProxy, asked_names: set[str]
 ) -> None:
-    world.proxies = through(proxy.url)
+    harness.proxies = through(proxy.url)
     async with serve({"a": data}, tls=inner_leaf.context()) as origin:
         url = origin.url("a").replace("127.0.0.1", INNER)
-        assert await resolve_size(world, url) == "206 Partial Content"
-        await world.pull(entry("a", data, url))
+        assert await resolve_size(harness, url) == "206 Partial Content"
+        await harness.pull(entry("a", data, url))
         assert origin.peers == {proxy.outgoing}
-    assert world.read("a") == data
+    assert harness.read("a") == data
     assert asked_names == {"127.0.0.1"}
     if isinstance(proxy, Squid):
         assert f"CONNECT {urlsplit(url).netloc} {USERNAME}" in proxy.log
 
 
 async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
-    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+    serve: Serve, harness: DownloadHarness, data: bytes, proxy: AnyProxy
 ) -> None:
-    world.proxies, world.allow_plain_http = through(proxy.url), True
+    harness.proxies, harness.allow_plain_http = through(proxy.url), True
     async with serve({"a": data}, tls=None) as origin:
         url = origin.url("a").replace("127.0.0.1", INNER)
-        assert await resolve_size(world, url, plain_http=True) == "206 Partial Content"
-        await world.pull(entry("a", data, url))
+        assert await resolve_size(harness, url, plain_http=True) == "206 Partial Content"
+        await harness.pull(entry("a", data, url))
         assert origin.peers == {proxy.outgoing}
         assert not {name for asked in origin.received for name, _ in asked.fields} & {"proxy-authorization"}
-    assert world.read("a") == data
+    assert harness.read("a") == data
     if isinstance(proxy, Squid):
         assert f"GET {url} {USERNAME}" in proxy.log
         assert f"CONNECT {urlsplit(url).netloc}" not in proxy.log
@@ -126,58 +128,62 @@ async def test_plain_http_is_forwarded_by_squid_and_tunnelled_by_dante(
     ("credentials", "says"), [((USERNAME, "wrong"), "does not accept the user"), (("", ""), "requires a user")]
 )
 async def test_wrong_and_missing_credentials_are_reported(
-    serve: Serve, world: World, data: bytes, proxy: AnyProxy, credentials: tuple[str, str], says: str
+    serve: Serve, harness: DownloadHarness, data: bytes, proxy: AnyProxy, credentials: tuple[str, str], says: str
 ) -> None:
-    world.proxies = through(proxy.url, *credentials)
+    harness.proxies = through(proxy.url, *credentials)
     async with serve({"a": data}) as origin:
-        reasons = await both_fail(world, ProxyDenied, f"proxy {proxy.url} {says}", origin.url("a"), data)
+        reasons = await both_fail(harness, ProxyDenied, f"proxy {proxy.url} {says}", origin.url("a"), data)
         assert origin.accepted == 0
     assert set(reasons) == {"ProxyDenied"}
 
 
 async def test_a_407_to_a_forwarded_request_is_an_error_of_the_proxy(
-    serve: Serve, world: World, data: bytes, squid: Squid
+    serve: Serve, harness: DownloadHarness, data: bytes, squid: Squid
 ) -> None:
-    world.proxies, world.allow_plain_http = through(squid.url, USERNAME, "wrong"), True
+    harness.proxies, harness.allow_plain_http = through(squid.url, USERNAME, "wrong"), True
     async with serve({"a": data}, tls=None) as origin:
-        await both_fail(world, ProxyDenied, r"does not accept the user name or password.*407", origin.url("a"), data)
+        await both_fail(harness, ProxyDenied, r"does not accept the user name or password.*407", origin.url("a"), data)
         assert origin.accepted == 0
 
 
-async def test_a_destination_that_the_proxy_forbids_fails_at_once(world: World, data: bytes, proxy: AnyProxy) -> None:
-    world.proxies, world.allow_plain_http = through(proxy.url), True
+async def test_a_destination_that_the_proxy_forbids_fails_at_once(
+    harness: DownloadHarness, data: bytes, proxy: AnyProxy
+) -> None:
+    harness.proxies, harness.allow_plain_http = through(proxy.url), True
     url = f"https://127.0.0.1:{BLOCKED_PORT}/a"
-    await both_fail(world, ProxyRefused, f"proxy {proxy.url} denied access to 127.0.0.1:{BLOCKED_PORT}", url, data)
+    await both_fail(harness, ProxyRefused, f"proxy {proxy.url} denied access to 127.0.0.1:{BLOCKED_PORT}", url, data)
     if isinstance(proxy, Squid):
         plain = url.replace("https", "http")
-        await both_fail(world, ProxyRefused, "denied access to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
+        await both_fail(harness, ProxyRefused, "denied access to .*403 Forbidden, ERR_ACCESS_DENIED", plain, data)
 
 
-async def test_a_server_that_the_proxy_cannot_reach_is_retried(world: World, data: bytes, proxy: AnyProxy) -> None:
-    world.proxies = through(proxy.url)
+async def test_a_server_that_the_proxy_cannot_reach_is_retried(
+    harness: DownloadHarness, data: bytes, proxy: AnyProxy
+) -> None:
+    harness.proxies = through(proxy.url)
     says = f"proxy {proxy.url} cannot reach 127.0.0.1:1 .*(503|refused)"
-    assert await both_fail(world, ProxyRefused, says, "https://127.0.0.1:1/a", data) == ["ProxyRefused"] * 2
+    assert await both_fail(harness, ProxyRefused, says, "https://127.0.0.1:1/a", data) == ["ProxyRefused"] * 2
 
 
 async def test_a_proxy_that_is_down_is_named_and_not_bypassed(
-    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+    serve: Serve, harness: DownloadHarness, data: bytes, proxy: AnyProxy
 ) -> None:
-    world.proxies = through(proxy.url)
+    harness.proxies = through(proxy.url)
     proxy.kill()
     async with serve({"a": data}) as origin:
         says = f"cannot be reached through the proxy {proxy.url}: Connection refused"
-        assert await both_fail(world, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
+        assert await both_fail(harness, ProxyUnreachable, says, origin.url("a"), data) == ["ProxyUnreachable"] * 2
         assert origin.accepted == 0
     assert issubclass(ProxyUnreachable, SourceUnavailable)
 
 
 async def test_a_proxy_that_fails_during_the_download_is_retried_and_used_again(
-    serve: Serve, world: World, data: bytes, proxy: AnyProxy
+    serve: Serve, harness: DownloadHarness, data: bytes, proxy: AnyProxy
 ) -> None:
-    world.proxies, world.progress_deadline = through(proxy.url), 60.0
+    harness.proxies, harness.progress_deadline = through(proxy.url), 60.0
     # Each answer is held back in its middle, so that the proxy dies under all of them.
     async with serve({"a": data}, rules=[Rule(stall=CHUNK // 2, times=4)]) as origin:
-        pull = asyncio.create_task(world.pull(entry("a", data, origin.url("a"))))
+        pull = asyncio.create_task(harness.pull(entry("a", data, origin.url("a"))))
         async with asyncio.timeout(30):
             await connected(origin, 2)
             await asyncio.to_thread(proxy.kill)
@@ -186,16 +192,18 @@ async def test_a_proxy_that_fails_during_the_download_is_retried_and_used_again(
             await pull
         assert origin.accepted > before
         assert origin.peers == {proxy.outgoing}
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_hosts_of_noproxy_are_reached_directly(serve: Serve, world: World, data: bytes, squid: Squid) -> None:
+async def test_hosts_of_noproxy_are_reached_directly(
+    serve: Serve, harness: DownloadHarness, data: bytes, squid: Squid
+) -> None:
     squid.kill()
     try:
-        world.proxies = through(squid.url, USERNAME, PASSWORD, "127.0.0.0/8")
+        harness.proxies = through(squid.url, USERNAME, PASSWORD, "127.0.0.0/8")
         async with serve({"a": data}) as origin:
-            assert await resolve_size(world, origin.url("a")) == "206 Partial Content"
-            await world.pull(entry("a", data, origin.url("a")))
+            assert await resolve_size(harness, origin.url("a")) == "206 Partial Content"
+            await harness.pull(entry("a", data, origin.url("a")))
             assert origin.peers == {"127.0.0.1"}
     finally:
         squid.start()
@@ -228,15 +236,15 @@ def written(directory: Path, url: str, data: bytes, **transfer: object) -> Path:
 
 
 async def test_pull_and_repair_through_the_environments_proxy(
-    serve: Serve, world: World, data: bytes, inner_leaf: Leaf, tmp_path: Path, proxy: AnyProxy
+    serve: Serve, harness: DownloadHarness, data: bytes, inner_leaf: Leaf, tmp_path: Path, proxy: AnyProxy
 ) -> None:
     by = {"https_proxy": proxy.url.replace("://", f"://{USERNAME}:{PASSWORD}@")}
     async with serve({"a": data}, tls=inner_leaf.context()) as origin:
         artifact = written(tmp_path, origin.url("a").replace("127.0.0.1", INNER), data)
-        trust = ("--ca-file", world.ca_file)
+        trust = ("--ca-file", harness.ca_file)
         code, said = await modelferry("pull", artifact, "--to", tmp_path / "m", *trust, **by)
         assert code == 0, said
-        world.corrupt(tmp_path / "m/current/a", 5)
+        harness.corrupt(tmp_path / "m/current/a", 5)
         code, said = await modelferry("verify", tmp_path / "m", "--repair", artifact, *trust, **by)
         assert (code, "1 file repaired" in said) == (0, True), said
         assert origin.peers == {proxy.outgoing}
@@ -244,7 +252,7 @@ async def test_pull_and_repair_through_the_environments_proxy(
 
 
 async def test_the_specs_proxy_takes_precedence_over_the_environment(
-    serve: Serve, world: World, data: bytes, tmp_path: Path, proxy: AnyProxy
+    serve: Serve, harness: DownloadHarness, data: bytes, tmp_path: Path, proxy: AnyProxy
 ) -> None:
     secret = tmp_path / "secrets/proxy"
     secret.mkdir(parents=True)
@@ -253,7 +261,7 @@ async def test_the_specs_proxy_takes_precedence_over_the_environment(
     async with serve({"a": data}) as origin:
         own = {"url": proxy.url, "auth": {"secretRef": {"name": "proxy"}}}
         artifact = written(tmp_path, origin.url("a"), data, proxy=own)
-        words = ("--to", tmp_path / "m", "--ca-file", world.ca_file, "--secrets", tmp_path / "secrets")
+        words = ("--to", tmp_path / "m", "--ca-file", harness.ca_file, "--secrets", tmp_path / "secrets")
         code, said = await modelferry("pull", artifact, *words, all_proxy="http://127.0.0.1:1", no_proxy="*")
         assert code == 0, said
         assert origin.peers == {proxy.outgoing}
@@ -275,43 +283,43 @@ def pin_of(leaf: Leaf) -> str:
     return pins_of(ssl.PEM_cert_to_DER_cert(leaf.cert.read_text()))[1]
 
 
-async def test_tls_within_tls(serve: Serve, world: World, data: bytes, leaf: Leaf, squid: Squid) -> None:
-    world.proxies = veiled(squid, client_context(world.ca_file, pins=(pin_of(leaf),)))
+async def test_tls_within_tls(serve: Serve, harness: DownloadHarness, data: bytes, leaf: Leaf, squid: Squid) -> None:
+    harness.proxies = veiled(squid, client_context(harness.ca_file, pins=(pin_of(leaf),)))
     async with serve({"a": data}) as origin:
-        assert await resolve_size(world, origin.url("a")) == "206 Partial Content"
-        await world.pull(entry("a", data, origin.url("a")))
+        assert await resolve_size(harness, origin.url("a")) == "206 Partial Content"
+        await harness.pull(entry("a", data, origin.url("a")))
         assert origin.peers == {squid.outgoing}
     async with serve({"b": data}, tls=None) as plain:
-        world.allow_plain_http = True
-        await world.pull(entry("b", data, plain.url("b")))
+        harness.allow_plain_http = True
+        await harness.pull(entry("b", data, plain.url("b")))
         assert plain.peers == {squid.outgoing}
-    assert world.read("b") == data
+    assert harness.read("b") == data
 
 
 async def test_the_origins_certificate_is_verified_through_the_proxy(
-    world: World, data: bytes, tmp_path: Path, squid: Squid
+    harness: DownloadHarness, data: bytes, tmp_path: Path, squid: Squid
 ) -> None:
-    world.proxies = veiled(squid, client_context(world.ca_file))
+    harness.proxies = veiled(squid, client_context(harness.ca_file))
     stranger = Authority(tmp_path, "other").leaf("127.0.0.1")
     async with HostileOrigin({"a": data}, tls=stranger.context()) as origin:
         assert (
-            await both_fail(world, CertificateRefused, "127.0.0.1", origin.url("a"), data) == ["UnknownAuthority"] * 2
+            await both_fail(harness, CertificateRefused, "127.0.0.1", origin.url("a"), data) == ["UnknownAuthority"] * 2
         )
         assert not origin.entries
 
 
 @pytest.mark.parametrize("kind", ["not pinned", "another authority's"])
 async def test_a_proxy_with_an_invalid_certificate_gets_no_credentials(
-    serve: Serve, world: World, data: bytes, squid: Squid, kind: str
+    serve: Serve, harness: DownloadHarness, data: bytes, squid: Squid, kind: str
 ) -> None:
     if kind == "not pinned":
-        context, says = client_context(world.ca_file, pins=("sha256/" + "A" * 43 + "=",)), "proxy.pins"
+        context, says = client_context(harness.ca_file, pins=("sha256/" + "A" * 43 + "=",)), "proxy.pins"
     else:
         context, says = client_context(), "trusted CA bundle"
-    world.proxies = veiled(squid, context)
+    harness.proxies = veiled(squid, context)
     before = squid.log.count("CONNECT")
     async with serve({"a": data}) as origin:
-        reasons = await both_fail(world, CertificateRefused, f"proxy {squid.tls_url}.*{says}", origin.url("a"), data)
+        reasons = await both_fail(harness, CertificateRefused, f"proxy {squid.tls_url}.*{says}", origin.url("a"), data)
         assert origin.accepted == 0
     assert set(reasons) == {"PinMismatch" if kind == "not pinned" else "UnknownAuthority"}
     assert squid.log.count("CONNECT") == before
@@ -352,21 +360,27 @@ async def saying(answer: bytes, *, wait: bool = False) -> AsyncIterator[str]:
     ],
 )
 async def test_a_server_that_is_no_proxy_is_reported(
-    serve: Serve, world: World, data: bytes, scheme: str, answer: bytes, kind: type[ModelferryError], says: str
+    serve: Serve,
+    harness: DownloadHarness,
+    data: bytes,
+    scheme: str,
+    answer: bytes,
+    kind: type[ModelferryError],
+    says: str,
 ) -> None:
     async with saying(answer) as address, serve({"a": data}) as origin:
         proxy = Proxy.parse(f"{scheme}://{address}")
-        proxy = replace(proxy, context=client_context(world.ca_file)) if scheme == "https" else proxy
-        world.proxies = Proxies(proxy, proxy)
-        await both_fail(world, kind, f"the proxy {scheme}://{address}.*({says})", origin.url("a"), data)
+        proxy = replace(proxy, context=client_context(harness.ca_file)) if scheme == "https" else proxy
+        harness.proxies = Proxies(proxy, proxy)
+        await both_fail(harness, kind, f"the proxy {scheme}://{address}.*({says})", origin.url("a"), data)
         assert origin.accepted == 0
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
-async def test_a_proxy_that_never_answers_is_named(world: World, data: bytes, scheme: str) -> None:
-    world.limits, world.progress_deadline = replace(world.limits, connect=0.2), 0.5
+async def test_a_proxy_that_never_answers_is_named(harness: DownloadHarness, data: bytes, scheme: str) -> None:
+    harness.limits, harness.progress_deadline = replace(harness.limits, connect=0.2), 0.5
     async with saying(b"", wait=True) as address:
         proxy = Proxy.parse(f"{scheme}://{address}")
-        world.proxies = Proxies(proxy, proxy)
+        harness.proxies = Proxies(proxy, proxy)
         with pytest.raises(SourceUnavailable, match=f"through the proxy {scheme}://{address}"):
-            await world.pull(entry("a", data, "https://127.0.0.1:1/a"))
+            await harness.pull(entry("a", data, "https://127.0.0.1:1/a"))

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from network.world import CHUNK, Serve, World, entry
+from network.harness import CHUNK, DownloadHarness, Serve, entry
 from origin.rules import ReceivedRequest, Rule, Script
 
 
@@ -50,10 +50,10 @@ class RandomErrors(Script):
 @pytest.mark.parametrize("digest", [True, False], ids=["with Content-Digest", "without"])
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_content_is_correct_despite_random_errors(
-    serve: Serve, world: World, seed: int, digest: bool
+    serve: Serve, harness: DownloadHarness, seed: int, digest: bool
 ) -> None:
     data = Random(seed).randbytes(20 * CHUNK + seed)
     async with serve({"a": data}, digest=digest) as origin:
         origin.script = RandomErrors(seed)
-        await world.pull_with_restarts(entry("a", data, origin.url("a")))
-    assert world.read("a") == data
+        await harness.pull_with_restarts(entry("a", data, origin.url("a")))
+    assert harness.read("a") == data

@@ -10,7 +10,7 @@ import pytest
 
 from modelferry.errors import NotFound, UserError
 from modelferry.maintenance.revision_check import FileReport, verify
-from network.world import CHUNK, Serve, World, entry
+from network.harness import CHUNK, DownloadHarness, Serve, entry
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 @pytest.fixture
-async def half(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+async def half(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOrigin:
     """An origin from which the first three chunks of ``a`` were fetched before it answered 404."""
     origin = serve({"a": data})
     async with origin:
-        world.connections = 1
+        harness.connections = 1
         origin.script.add(Rule(covers=3 * CHUNK, status=404))
         with pytest.raises(NotFound):
-            await world.pull(entry("a", data, origin.url("a")))
+            await harness.pull(entry("a", data, origin.url("a")))
     origin.script.clear()
     origin.entries.clear()
     return origin
@@ -42,51 +42,53 @@ def requested_chunks(origin: HostileOrigin) -> list[int]:
 
 
 async def test_a_stopped_download_continues_with_the_missing_chunks(
-    half: HostileOrigin, world: World, data: bytes
+    half: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
     async with half:
-        result = await world.pull(entry("a", data, half.url("a")))
+        result = await harness.pull(entry("a", data, half.url("a")))
     assert requested_chunks(half) == [3, 4, 5]
     assert result.rehashed == 0
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 async def test_after_a_boot_all_chunks_are_hashed_and_only_a_lost_one_is_fetched(
-    half: HostileOrigin, world: World, data: bytes
+    half: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    world.corrupt(world.incoming("a"), CHUNK + 5)
-    world.boot_id = "boot-2"
+    harness.corrupt(harness.incoming("a"), CHUNK + 5)
+    harness.boot_id = "boot-2"
     async with half:
-        result = await world.pull(entry("a", data, half.url("a")))
+        result = await harness.pull(entry("a", data, half.url("a")))
     assert requested_chunks(half) == [1, 3, 4, 5]
     assert result.rehashed == 3
     assert "1 of 3 chunks did not survive" in result.notes[0]
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 async def test_without_a_boot_a_damaged_chunk_is_found_by_the_digest_of_the_file(
-    half: HostileOrigin, world: World, data: bytes
+    half: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    world.corrupt(world.incoming("a"), CHUNK + 5)
+    harness.corrupt(harness.incoming("a"), CHUNK + 5)
     async with half:
-        await world.pull(entry("a", data, half.url("a")))
+        await harness.pull(entry("a", data, half.url("a")))
     assert requested_chunks(half) == [1, 3, 4, 5]
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_a_file_that_was_lost_is_fetched_again(half: HostileOrigin, world: World, data: bytes) -> None:
-    world.incoming("a").unlink()
+async def test_a_file_that_was_lost_is_fetched_again(
+    half: HostileOrigin, harness: DownloadHarness, data: bytes
+) -> None:
+    harness.incoming("a").unlink()
     async with half:
-        result = await world.pull(entry("a", data, half.url("a")))
+        result = await harness.pull(entry("a", data, half.url("a")))
     assert requested_chunks(half) == [0, 1, 2, 3, 4, 5]
     assert "was lost" in result.notes[0]
 
 
 @pytest.mark.parametrize("damage", ["garbage", "version"])
 async def test_a_database_that_cannot_be_read_is_set_aside(
-    half: HostileOrigin, world: World, data: bytes, damage: str
+    half: HostileOrigin, harness: DownloadHarness, data: bytes, damage: str
 ) -> None:
-    database = world.directory / ".modelferry" / "chunks.db"
+    database = harness.directory / ".modelferry" / "chunks.db"
     if damage == "garbage":
         database.write_bytes(b"not a database" * 1000)
     else:
@@ -94,145 +96,149 @@ async def test_a_database_that_cannot_be_read_is_set_aside(
             db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
         db.close()
     async with half:
-        result = await world.pull(entry("a", data, half.url("a")))
+        result = await harness.pull(entry("a", data, half.url("a")))
     assert "set aside as chunks.db.damaged-1" in result.notes[0]
     assert database.with_name("chunks.db.damaged-1").exists()
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_without_a_database_files_with_the_right_digest_are_kept(serve: Serve, world: World, data: bytes) -> None:
+async def test_without_a_database_files_with_the_right_digest_are_kept(
+    serve: Serve, harness: DownloadHarness, data: bytes
+) -> None:
     async with serve({"a": data, "b": b"x" * CHUNK}) as origin:
         origin.script.add(Rule(path="b", status=404))
         files = entry("a", data, origin.url("a")), entry("b", b"x" * CHUNK, origin.url("b"))
-        world.connections = 1
+        harness.connections = 1
         with pytest.raises(NotFound):
-            await world.pull(*files)
+            await harness.pull(*files)
         origin.script.clear()
         origin.entries.clear()
-        (world.directory / ".modelferry" / "chunks.db").write_bytes(b"garbage" * 1000)
-        await world.pull(*files)
+        (harness.directory / ".modelferry" / "chunks.db").write_bytes(b"garbage" * 1000)
+        await harness.pull(*files)
         assert not origin.requests("a")
-    assert world.read("b") == b"x" * CHUNK
+    assert harness.read("b") == b"x" * CHUNK
 
 
 @pytest.fixture
-async def published_origin(serve: Serve, world: World, data: bytes) -> HostileOrigin:
+async def published_origin(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOrigin:
     """An origin from which ``a`` was fetched and published."""
     origin = serve({"a": data})
     async with origin:
-        await world.pull(entry("a", data, origin.url("a")))
+        await harness.pull(entry("a", data, origin.url("a")))
     origin.entries.clear()
     return origin
 
 
 async def test_a_published_revision_is_hashed_again_after_a_boot(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    world.boot_id = "boot-2"
+    harness.boot_id = "boot-2"
     async with published_origin:
-        result = await world.pull(entry("a", data, published_origin.url("a")))
+        result = await harness.pull(entry("a", data, published_origin.url("a")))
     assert not published_origin.entries
     assert result.rehashed == 6
 
 
 async def test_a_published_revision_that_a_boot_damaged_is_repaired(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    world.boot_id = "boot-2"
+    harness.corrupt(harness.directory / "current" / "a", 4 * CHUNK)
+    harness.boot_id = "boot-2"
     async with published_origin:
-        result = await world.pull(entry("a", data, published_origin.url("a")))
+        result = await harness.pull(entry("a", data, published_origin.url("a")))
     assert requested_chunks(published_origin) == [4]
     assert "unpublished" in " ".join(result.notes)
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 async def test_the_next_pull_fetches_a_published_file_that_is_missing(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    (world.directory / "current" / "a").unlink()
+    (harness.directory / "current" / "a").unlink()
     async with published_origin:
-        await world.pull(entry("a", data, published_origin.url("a")))
+        await harness.pull(entry("a", data, published_origin.url("a")))
     assert requested_chunks(published_origin) == [0, 1, 2, 3, 4, 5]
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
 async def test_without_a_boot_a_published_file_is_not_read_again_and_verify_finds_damage(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
+    harness.corrupt(harness.directory / "current" / "a", 4 * CHUNK)
     async with published_origin:
-        await world.pull(entry("a", data, published_origin.url("a")))
+        await harness.pull(entry("a", data, published_origin.url("a")))
     assert not published_origin.entries
-    assert not verify(world.directory).ok
+    assert not verify(harness.directory).ok
 
 
 async def test_a_revision_without_its_marker_is_published_again_without_requests(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    (world.directory / "current" / ".modelferry-ready.json").unlink()
+    (harness.directory / "current" / ".modelferry-ready.json").unlink()
     async with published_origin:
-        await world.pull(entry("a", data, published_origin.url("a")))
+        await harness.pull(entry("a", data, published_origin.url("a")))
     assert not published_origin.entries
-    assert world.read("a") == data
-    assert verify(world.directory).ok
+    assert harness.read("a") == data
+    assert verify(harness.directory).ok
 
 
 async def test_a_missing_current_link_is_created_by_the_next_pull(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    (world.directory / "current").unlink()
+    (harness.directory / "current").unlink()
     async with published_origin:
-        await world.pull(entry("a", data, published_origin.url("a")))
+        await harness.pull(entry("a", data, published_origin.url("a")))
     assert not published_origin.entries
-    assert world.read("a") == data
+    assert harness.read("a") == data
 
 
-async def test_the_current_and_the_previous_revision_stay(serve: Serve, world: World) -> None:
+async def test_the_current_and_the_previous_revision_stay(serve: Serve, harness: DownloadHarness) -> None:
     contents = [bytes([number]) * 1000 for number in range(4)]
     for content in contents:
         async with serve({"a": content}) as origin:
-            await world.pull(entry("a", content, origin.url("a")))
-    revisions = list((world.directory / "revisions").iterdir())
+            await harness.pull(entry("a", content, origin.url("a")))
+    revisions = list((harness.directory / "revisions").iterdir())
     assert sorted((path / "a").read_bytes() for path in revisions) == contents[2:]
-    assert world.read("a") == contents[3]
-    assert list((world.directory / ".modelferry" / "incoming").iterdir()) == []
+    assert harness.read("a") == contents[3]
+    assert list((harness.directory / ".modelferry" / "incoming").iterdir()) == []
 
 
-async def test_a_pull_of_the_previous_revision_fetches_nothing(serve: Serve, world: World) -> None:
+async def test_a_pull_of_the_previous_revision_fetches_nothing(serve: Serve, harness: DownloadHarness) -> None:
     async with serve({"a": b"one", "b": b"two"}) as origin:
-        await world.pull(entry("x", b"one", origin.url("a")))
-        await world.pull(entry("x", b"two", origin.url("b")))
+        await harness.pull(entry("x", b"one", origin.url("a")))
+        await harness.pull(entry("x", b"two", origin.url("b")))
         requested = len(origin.entries)
-        await world.pull(entry("x", b"one", origin.url("a")))
+        await harness.pull(entry("x", b"one", origin.url("a")))
         assert len(origin.entries) == requested
-    assert world.read("x") == b"one"
+    assert harness.read("x") == b"one"
 
 
-async def test_verify_reports_the_bad_chunk(published_origin: HostileOrigin, world: World, data: bytes) -> None:
-    assert verify(world.directory).ok
-    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
+async def test_verify_reports_the_bad_chunk(
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
+) -> None:
+    assert verify(harness.directory).ok
+    harness.corrupt(harness.directory / "current" / "a", 4 * CHUNK)
+    assert verify(harness.directory).files == (FileReport("a", len(data), "damaged", (4,), digest_of(data)),)
 
 
 async def test_verify_without_the_database_uses_the_digests_of_the_marker(
-    published_origin: HostileOrigin, world: World, data: bytes
+    published_origin: HostileOrigin, harness: DownloadHarness, data: bytes
 ) -> None:
-    (world.directory / ".modelferry" / "chunks.db").unlink()
-    assert verify(world.directory).ok
-    world.corrupt(world.directory / "current" / "a", 4 * CHUNK)
-    assert verify(world.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
+    (harness.directory / ".modelferry" / "chunks.db").unlink()
+    assert verify(harness.directory).ok
+    harness.corrupt(harness.directory / "current" / "a", 4 * CHUNK)
+    assert verify(harness.directory).files == (FileReport("a", len(data), "damaged", (), digest_of(data)),)
 
 
 async def test_verify_reports_a_file_that_is_missing_or_has_another_size(
-    published_origin: HostileOrigin, world: World
+    published_origin: HostileOrigin, harness: DownloadHarness
 ) -> None:
-    file = world.directory / "current" / "a"
+    file = harness.directory / "current" / "a"
     with file.open("ab") as opened:
         opened.write(b"more")
-    assert verify(world.directory).files[0].state == "resized"
+    assert verify(harness.directory).files[0].state == "resized"
     file.unlink()
-    assert verify(world.directory).files[0].state == "missing"
+    assert verify(harness.directory).files[0].state == "missing"
 
 
 def test_verify_of_an_empty_directory_is_an_error(tmp_path: Path) -> None:

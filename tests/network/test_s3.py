@@ -30,8 +30,8 @@ from modelferry.manifest import Digest
 from modelferry.resource.object_stores import S3Source
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources import resolve
+from network.harness import DownloadHarness, entry
 from network.stores import fetched, resolved
-from network.world import World, entry
 from origin.certs import Authority, Leaf
 from origin.nginx import Nginx
 from stores.minio_store import PART, REGION, MinioStore
@@ -65,14 +65,16 @@ def source(store: MinioStore, bucket: str = "plain", prefix: str = "models/tts",
     return S3Source(bucket, prefix, **({"region": REGION, "endpoint": store.endpoint} | fields))
 
 
-async def test_the_objects_below_a_prefix_are_fetched_to_their_paths(store: MinioStore, world: World) -> None:
+async def test_the_objects_below_a_prefix_are_fetched_to_their_paths(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     wanted = source(store)
-    found = await fetched(world, wanted, await resolved(world, wanted, READER), READER)
+    found = await fetched(harness, wanted, await resolved(harness, wanted, READER), READER)
     assert found == {key.removeprefix("models/tts/"): MODEL[key] for key in MODEL if key.startswith("models/tts/")}
 
 
-async def test_the_stores_sha256_is_the_files_digest(store: MinioStore, world: World) -> None:
-    manifest = await resolved(world, source(store), READER)
+async def test_the_stores_sha256_is_the_files_digest(store: MinioStore, harness: DownloadHarness) -> None:
+    manifest = await resolved(harness, source(store), READER)
     assert {f.path: f.digest for f in manifest.files} == {
         key.removeprefix("models/tts/"): Digest("sha256", hashlib.sha256(content).hexdigest())
         for key, content in MODEL.items()
@@ -80,58 +82,66 @@ async def test_the_stores_sha256_is_the_files_digest(store: MinioStore, world: W
     }
 
 
-async def test_patterns_select_objects(store: MinioStore, world: World) -> None:
+async def test_patterns_select_objects(store: MinioStore, harness: DownloadHarness) -> None:
     wanted = source(store, include=("asset/*", "empty"), exclude=("*.bin",))
-    manifest = await resolved(world, wanted, READER)
+    manifest = await resolved(harness, wanted, READER)
     assert [file.path for file in manifest.files] == ["asset/gpt weights+1.safetensors", "empty"]
 
 
-async def test_a_pinned_version_is_fetched_after_the_object_is_replaced(store: MinioStore, world: World) -> None:
+async def test_a_pinned_version_is_fetched_after_the_object_is_replaced(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     store.bucket("moving", versioned=True)
     version = store.put("moving", "a", b"first")
     wanted = source(store, "moving", "")
-    manifest = await resolved(world, wanted, READER)
+    manifest = await resolved(harness, wanted, READER)
     store.put("moving", "a", b"other")
     assert manifest.files[0].locations[0].url.endswith(f"/moving/a?versionId={version}")
-    assert await fetched(world, wanted, manifest, READER) == {"a": b"first"}
-    assert (await resolved(world, wanted, READER)).revision != manifest.revision
+    assert await fetched(harness, wanted, manifest, READER) == {"a": b"first"}
+    assert (await resolved(harness, wanted, READER)).revision != manifest.revision
 
 
-async def test_without_versions_a_replaced_object_is_detected_by_its_etag(store: MinioStore, world: World) -> None:
+async def test_without_versions_a_replaced_object_is_detected_by_its_etag(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     store.bucket("replaced")
     store.put("replaced", "a", b"first")
     wanted = source(store, "replaced", "")
-    manifest = await resolved(world, wanted, READER)
+    manifest = await resolved(harness, wanted, READER)
     store.put("replaced", "a", b"other")
     with pytest.raises(SourceChanged, match=r"a: .*/replaced/a changed|another version"):
-        await fetched(world, wanted, manifest, READER)
+        await fetched(harness, wanted, manifest, READER)
 
 
-async def test_an_etag_of_a_multipart_upload_is_not_used_as_a_digest(store: MinioStore, world: World) -> None:
+async def test_an_etag_of_a_multipart_upload_is_not_used_as_a_digest(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     store.bucket("parts")
     content = Random(3).randbytes(PART + 1000)
     store.put("parts", "a", content, parts=True)
     wanted = source(store, "parts", "")
-    manifest = await resolved(world, wanted, READER)
+    manifest = await resolved(harness, wanted, READER)
     (file,) = manifest.files
     assert (file.digest, file.size) == (None, len(content))
     assert file.validator.endswith('-2"')
-    assert await fetched(world, wanted, manifest, READER) == {"a": content}
+    assert await fetched(harness, wanted, manifest, READER) == {"a": content}
 
 
-async def test_a_public_bucket_needs_no_keys(store: MinioStore, world: World) -> None:
+async def test_a_public_bucket_needs_no_keys(store: MinioStore, harness: DownloadHarness) -> None:
     store.bucket("public")
     store.put("public", "a", b"for all")
     store.public("public")
     wanted = source(store, "public", "")
-    assert await fetched(world, wanted, await resolved(world, wanted)) == {"a": b"for all"}
+    assert await fetched(harness, wanted, await resolved(harness, wanted)) == {"a": b"for all"}
 
 
-async def test_a_listing_of_more_than_a_thousand_objects_is_read_completely(store: MinioStore, world: World) -> None:
+async def test_a_listing_of_more_than_a_thousand_objects_is_read_completely(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     store.bucket("many")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: store.put("many", f"d/{number:04}", b"x"), range(1005)))
-    manifest = await resolved(world, source(store, "many", "d/"), READER)
+    manifest = await resolved(harness, source(store, "many", "d/"), READER)
     assert [file.path for file in manifest.files] == [f"{number:04}" for number in range(1005)]
 
 
@@ -151,7 +161,7 @@ async def test_a_listing_of_more_than_a_thousand_objects_is_read_completely(stor
 )
 async def test_errors_are_reported_with_the_remedy(
     store: MinioStore,
-    world: World,
+    harness: DownloadHarness,
     bucket: str,
     secret: dict[str, str] | None,
     changes: dict[str, Any],
@@ -159,7 +169,7 @@ async def test_errors_are_reported_with_the_remedy(
     said: str,
 ) -> None:
     with pytest.raises(ModelferryError, match=said) as caught:
-        await resolved(world, source(store, bucket, **changes), secret)
+        await resolved(harness, source(store, bucket, **changes), secret)
     assert caught.value.reason == reason
     assert "planted" not in str(caught.value)
 
@@ -168,27 +178,29 @@ async def test_errors_are_reported_with_the_remedy(
     ("rights", "action"), [({"lists": False}, "s3:ListBucket"), ({"reads": False}, "s3:GetObject")], ids=str
 )
 async def test_the_missing_permission_is_named(
-    store: MinioStore, world: World, rights: dict[str, bool], action: str
+    store: MinioStore, harness: DownloadHarness, rights: dict[str, bool], action: str
 ) -> None:
     name = f"no-{action[3:].lower()}"
     store.user(name, "planted-limited", "plain", **rights)
     with pytest.raises(Denied, match=action):
-        await resolved(world, source(store), {"accessKeyID": name, "secretAccessKey": "planted-limited"})
+        await resolved(harness, source(store), {"accessKeyID": name, "secretAccessKey": "planted-limited"})
 
 
-async def test_clock_skew_is_reported_with_the_servers_time(store: MinioStore, world: World) -> None:
+async def test_clock_skew_is_reported_with_the_servers_time(store: MinioStore, harness: DownloadHarness) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     late = SigV4Credential(keys, REGION, lambda: datetime.now(UTC) + timedelta(hours=1))
-    context = client_context(world.ca_file)
+    context = client_context(harness.ca_file)
     with pytest.raises(Denied, match=r"the server's clock says .* GMT; set this machine's clock") as caught:
         await resolve(source(store), Routes(Route(context, HostScoped(late, parse_hosts(store.authority)))))
     assert caught.value.reason == "ClockSkew"
 
 
-async def test_a_presigned_url_works_without_credentials_until_it_expires(store: MinioStore, world: World) -> None:
+async def test_a_presigned_url_works_without_credentials_until_it_expires(
+    store: MinioStore, harness: DownloadHarness
+) -> None:
     url = f"{store.endpoint}/plain/models/tts/config.yaml"
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
-    plain = Routes(Route(client_context(world.ca_file)))
+    plain = Routes(Route(client_context(harness.ca_file)))
 
     async def size(began: datetime) -> int:
         fresh = presign(url, keys, region=REGION, now=began, expires=60)
@@ -212,12 +224,12 @@ class Weights:
     content: bytes
     by_client: Callable[[int], str]
 
-    async def pulled(self, world: World, presigner: Presigner) -> Result:
+    async def pulled(self, harness: DownloadHarness, presigner: Presigner) -> Result:
         """Fetch it by presigned URLs, from one mirror alone, slowly enough for several lives of them."""
-        world.presigners, world.throttle = {"m0": presigner}, Throttle(world.connections)
-        world.throttle.set(len(self.content) // LONG)
-        result = await world.pull(entry("a", self.content, self.location))
-        assert world.read("a") == self.content
+        harness.presigners, harness.throttle = {"m0": presigner}, Throttle(harness.connections)
+        harness.throttle.set(len(self.content) // LONG)
+        result = await harness.pull(entry("a", self.content, self.location))
+        assert harness.read("a") == self.content
         return result
 
 
@@ -235,7 +247,7 @@ def weights(store: MinioStore) -> Weights:
     return Weights(f"{store.endpoint}/weights/a", content, by_client)
 
 
-async def test_urls_signed_with_keys_are_renewed_many_times(weights: Weights, world: World) -> None:
+async def test_urls_signed_with_keys_are_renewed_many_times(weights: Weights, harness: DownloadHarness) -> None:
     minted: list[str] = []
 
     class Noted(SigV4URLs):
@@ -245,14 +257,14 @@ async def test_urls_signed_with_keys_are_renewed_many_times(weights: Weights, wo
 
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     began = time.monotonic()
-    result = await weights.pulled(world, Noted(keys, REGION, LIFE, lambda: datetime.now(UTC)))
+    result = await weights.pulled(harness, Noted(keys, REGION, LIFE, lambda: datetime.now(UTC)))
     assert time.monotonic() - began > 2 * LIFE
     assert result.retries == 0
     assert {parse_qs(urlsplit(url).query)["X-Amz-Expires"][0] for url in minted} == {str(LIFE)}
     assert len({parse_qs(urlsplit(url).query)["X-Amz-Date"][0] for url in minted}) > LONG / LIFE
 
 
-async def test_urls_that_are_renewed_in_a_secret_are_used(weights: Weights, world: World) -> None:
+async def test_urls_that_are_renewed_in_a_secret_are_used(weights: Weights, harness: DownloadHarness) -> None:
     """Signed by MinIO's own client; who renews them does so for each look, which is once a second at most."""
     renewed: list[str] = []
 
@@ -260,24 +272,26 @@ async def test_urls_that_are_renewed_in_a_secret_are_used(weights: Weights, worl
         renewed.append(weights.by_client(LIFE + 1))
         return {weights.location: renewed[-1]}
 
-    result = await weights.pulled(world, StoredURLs(read, time.monotonic))
+    result = await weights.pulled(harness, StoredURLs(read, time.monotonic))
     assert result.retries == 0
     assert len(set(renewed)) > LONG / (LIFE + 1)
 
 
-async def test_an_expired_url_is_refused_by_the_store_and_waited_for(weights: Weights, world: World) -> None:
+async def test_an_expired_url_is_refused_by_the_store_and_waited_for(
+    weights: Weights, harness: DownloadHarness
+) -> None:
     keys = Keys(READER["accessKeyID"], READER["secretAccessKey"])
     late = SigV4URLs(keys, REGION, LIFE, lambda: datetime.now(UTC) - timedelta(seconds=LIFE + 1))
-    world.progress_deadline = 1.0
+    harness.progress_deadline = 1.0
     with pytest.raises(
         SourceUnavailable, match=r"no progress for 1 s; .*/weights/a .*403.* to a presigned URL"
     ) as caught:
-        await weights.pulled(world, late)
+        await weights.pulled(harness, late)
     assert "X-Amz" not in caught.value.message
 
 
 async def test_a_pods_web_identity_is_exchanged_for_keys(
-    leaf: Leaf, authority: Authority, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leaf: Leaf, authority: Authority, harness: DownloadHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As IRSA does it, with MinIO as the token service and a provider of identities that it trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -307,7 +321,7 @@ async def test_a_pods_web_identity_is_exchanged_for_keys(
             monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
             monkeypatch.setenv("AWS_ENDPOINT_URL_STS", store.endpoint)
             wanted = source(store, "models", "")
-            assert await fetched(world, wanted, await resolved(world, wanted)) == {"a": b"by role"}
+            assert await fetched(harness, wanted, await resolved(harness, wanted)) == {"a": b"by role"}
             token.write_text("no token")
             with pytest.raises(Denied, match="gives arn:aws:iam::123456789012:role/models no keys"):
-                await resolved(world, wanted)
+                await resolved(harness, wanted)

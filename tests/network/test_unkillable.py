@@ -23,8 +23,8 @@ from blake3 import blake3
 
 from modelferry.manifest import Digest, FileEntry, Location
 from modelferry.manifest.entries import content_addressed
+from network.harness import CHUNK
 from network.pod import DEADLINE, Pod, until
-from network.world import CHUNK
 from origin.certs import Authority, Leaf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the signals and file systems of Linux")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from network.command.desk import CONTENTS, World
+from network.command.harness import CONTENTS, CommandHarness
 from origin.certs import Authority
 from origin.server import HostileOrigin
 
@@ -23,13 +23,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, model: Path) -> AsyncIterator[World]:
+async def harness(tmp_path: Path, model: Path) -> AsyncIterator[CommandHarness]:
     (tmp_path / "tmp").mkdir()
     # The command is run in this directory: what lies around there must not be taken for one of Python's modules.
     (tmp_path / "ssl.py").write_text("raise SystemExit('the ssl.py of the current directory was imported')\n")
     authority = Authority(tmp_path)
     async with HostileOrigin(root=model, tls=authority.leaf("127.0.0.1").context()) as origin:
-        world = World(tmp_path, authority, origin)
-        world.write()
-        yield world
-    assert list(world.temporary.iterdir()) == [], "the command left something in the temporary directory"
+        harness = CommandHarness(tmp_path, authority, origin)
+        harness.write()
+        yield harness
+    assert list(harness.temporary.iterdir()) == [], "the command left something in the temporary directory"

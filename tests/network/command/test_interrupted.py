@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from modelferry.manifest import CHUNK_SIZE
-from network.command.desk import (
+from network.command.harness import (
     CONNECTIONS,
     CONTENTS,
     HELD_BACK,
     SIZE,
-    World,
+    CommandHarness,
     children,
     ended,
     gone,
@@ -26,22 +26,24 @@ from origin.rules import Rule
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 
-async def test_one_directory_has_one_pull_at_a_time(world: World) -> None:
-    world.origin.script.add(HELD_BACK)
-    async with world.started("--json") as first:
+async def test_one_directory_has_one_pull_at_a_time(harness: CommandHarness) -> None:
+    harness.origin.script.add(HELD_BACK)
+    async with harness.started("--json") as first:
         await until_some_is_verified(first)
-        second = await world.pull()
+        second = await harness.pull()
         assert second.code == 4
         assert second.err.splitlines()[-1].startswith("modelferry: DirectoryBusy: ")
         assert f"process {children(first.pid)['checkpoint']} is working in it" in second.err
-        world.origin.script.clear()
+        harness.origin.script.clear()
         assert (await ended(first)).code == 0
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-async def test_an_interrupted_pull_reports_its_progress_and_the_next_one_resumes(world: World, how: str) -> None:
-    world.origin.script.add(HELD_BACK)
-    async with world.started("--json") as process:
+async def test_an_interrupted_pull_reports_its_progress_and_the_next_one_resumes(
+    harness: CommandHarness, how: str
+) -> None:
+    harness.origin.script.add(HELD_BACK)
+    async with harness.started("--json") as process:
         await until_some_is_verified(process)
         agents = children(process.pid)
         if how == "Ctrl-C":
@@ -53,18 +55,18 @@ async def test_an_interrupted_pull_reports_its_progress_and_the_next_one_resumes
     await gone(agents)
     assert first.code == 130
     assert "MiB of 48.0 MiB are verified on the disk; the same command resumes" in first.err
-    assert not (world.target / "current").exists()
+    assert not (harness.target / "current").exists()
 
-    world.origin.script.clear()
-    second = await world.pull("--json")
+    harness.origin.script.clear()
+    second = await harness.pull("--json")
     assert second.code == 0
     assert second.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE, "a verified chunk was fetched again"
-    assert world.current() == CONTENTS
+    assert harness.current() == CONTENTS
 
 
-async def test_a_second_signal_kills_an_agent_that_does_not_end(world: World) -> None:
-    world.origin.script.add(HELD_BACK)
-    async with world.started("--json") as process:
+async def test_a_second_signal_kills_an_agent_that_does_not_end(harness: CommandHarness) -> None:
+    harness.origin.script.add(HELD_BACK)
+    async with harness.started("--json") as process:
         await until_some_is_verified(process)
         agents = children(process.pid)
         os.kill(agents["fetch"], signal.SIGSTOP)
@@ -76,11 +78,11 @@ async def test_a_second_signal_kills_an_agent_that_does_not_end(world: World) ->
     await gone(agents)
 
 
-async def test_a_pull_that_is_interrupted_during_resolution_reports_it(world: World) -> None:
-    world.origin.script.add(Rule(delay=60))
-    async with world.started() as process:
+async def test_a_pull_that_is_interrupted_during_resolution_reports_it(harness: CommandHarness) -> None:
+    harness.origin.script.add(Rule(delay=60))
+    async with harness.started() as process:
         async with asyncio.timeout(30):
-            while not world.origin.accepted:  # noqa: ASYNC110 -- the origin has no event for it
+            while not harness.origin.accepted:  # noqa: ASYNC110 -- the origin has no event for it
                 await asyncio.sleep(0)
         os.killpg(process.pid, signal.SIGINT)
         done = await ended(process)
@@ -88,21 +90,21 @@ async def test_a_pull_that_is_interrupted_during_resolution_reports_it(world: Wo
 
 
 @pytest.mark.parametrize("role", ["fetch", "checkpoint"])
-async def test_a_killed_agent_is_restarted_and_resumes(world: World, role: str) -> None:
-    world.origin.script.add(HELD_BACK)
-    async with world.started("--json") as process:
+async def test_a_killed_agent_is_restarted_and_resumes(harness: CommandHarness, role: str) -> None:
+    harness.origin.script.add(HELD_BACK)
+    async with harness.started("--json") as process:
         await until_some_is_verified(process)
         os.kill(children(process.pid)[role], signal.SIGKILL)
-        world.origin.script.clear()
+        harness.origin.script.clear()
         done = await ended(process)
     assert (done.code, done.err) == (0, "")
-    assert world.current() == CONTENTS
-    assert world.origin.sent() <= SIZE + (CONNECTIONS + 1) * CHUNK_SIZE
+    assert harness.current() == CONTENTS
+    assert harness.origin.sent() <= SIZE + (CONNECTIONS + 1) * CHUNK_SIZE
 
 
-async def test_an_agent_that_is_killed_repeatedly_fails_with_the_likely_cause(world: World) -> None:
-    world.origin.script.add(Rule(path="asset/*", first=2, delay=60))
-    async with world.started() as process:
+async def test_an_agent_that_is_killed_repeatedly_fails_with_the_likely_cause(harness: CommandHarness) -> None:
+    harness.origin.script.add(Rule(path="asset/*", first=2, delay=60))
+    async with harness.started() as process:
         killed: set[int] = set()
         while process.returncode is None:
             pid = children(process.pid).get("fetch")
@@ -117,19 +119,19 @@ async def test_an_agent_that_is_killed_repeatedly_fails_with_the_likely_cause(wo
     assert len(killed) == 4
 
 
-async def test_after_a_killed_pull_no_agent_remains_and_the_next_pull_resumes(world: World) -> None:
-    world.origin.script.add(HELD_BACK)
-    async with world.started("--json") as process:
+async def test_after_a_killed_pull_no_agent_remains_and_the_next_pull_resumes(harness: CommandHarness) -> None:
+    harness.origin.script.add(HELD_BACK)
+    async with harness.started("--json") as process:
         await until_some_is_verified(process)
         agents = children(process.pid)
         process.kill()
         await process.wait()
         await gone(agents)
-    world.origin.script.clear()
-    done = await world.pull("--json")
+    harness.origin.script.clear()
+    done = await harness.pull("--json")
     assert done.code == 0
     assert done.events("result")[0]["fetched"] <= SIZE - CHUNK_SIZE
-    for left in world.temporary.iterdir():  # no process could clean up after kill -9
+    for left in harness.temporary.iterdir():  # no process could clean up after kill -9
         for path in left.iterdir():
             path.unlink()
         left.rmdir()

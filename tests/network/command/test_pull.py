@@ -16,36 +16,36 @@ import pytest
 
 from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.manifest import CHUNK_SIZE
-from network.command.desk import CONNECTIONS, CONTENTS, SIZE, World, with_mirror
+from network.command.harness import CONNECTIONS, CONTENTS, SIZE, CommandHarness, with_mirror
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 
-async def test_the_complete_model_is_in_current(world: World) -> None:
-    done = await world.pull()
+async def test_the_complete_model_is_in_current(harness: CommandHarness) -> None:
+    done = await harness.pull()
     assert done.code == 0
-    assert world.current() == CONTENTS
+    assert harness.current() == CONTENTS
     assert "3 files, 48.0 MiB, complete and verified in" in done.out
-    assert done.err.endswith(f": 3 files, 48.0 MiB, to {world.target}\n")
-    marker = ReadyMarker.decode((world.target / "current" / ".modelferry-ready.json").read_bytes())
+    assert done.err.endswith(f": 3 files, 48.0 MiB, to {harness.target}\n")
+    marker = ReadyMarker.decode((harness.target / "current" / ".modelferry-ready.json").read_bytes())
     assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
     assert all(file.checksum == "verified" for file in marker.files)
 
 
-async def test_a_second_pull_fetches_nothing(world: World) -> None:
-    await world.pull()
-    before = world.origin.sent()
-    done = await world.pull()
+async def test_a_second_pull_fetches_nothing(harness: CommandHarness) -> None:
+    await harness.pull()
+    before = harness.origin.sent()
+    done = await harness.pull()
     assert done.code == 0
-    assert f"is already in {world.target}/current" in done.out
-    assert world.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
+    assert f"is already in {harness.target}/current" in done.out
+    assert harness.origin.sent() - before <= len(CONTENTS), "more than the first byte of each file"
 
 
-async def test_json_output_has_the_progress_and_the_result(world: World) -> None:
-    world.origin.rate = 16e6
-    done = await world.pull("--json")
+async def test_json_output_has_the_progress_and_the_result(harness: CommandHarness) -> None:
+    harness.origin.rate = 16e6
+    done = await harness.pull("--json")
     result, *others = done.events("result")
     progress = done.events("progress")
     assert (done.code, done.err, others) == (0, "", [])
@@ -55,36 +55,38 @@ async def test_json_output_has_the_progress_and_the_result(world: World) -> None
     assert (result["name"], result["files"], result["bytes"], result["fetched"]) == ("chattts", 3, SIZE, SIZE)
     assert result["revision"] == progress[-1]["revision"]
     assert result["digest"].startswith("sha256:")
-    assert Path(result["directory"]) == world.target / "current"
+    assert Path(result["directory"]) == harness.target / "current"
     assert result["speed"] == pytest.approx(SIZE / result["seconds"], rel=0.01)
     assert all(10 << 20 < peak < 100 << 20 for peak in result["peakMemory"].values()), result["peakMemory"]
     assert set(result["peakMemory"]) == {"fetch", "checkpoint"}
 
 
-async def test_a_digest_mismatch_is_reported_with_both_digests_and_nothing_is_published(world: World) -> None:
+async def test_a_digest_mismatch_is_reported_with_both_digests_and_nothing_is_published(
+    harness: CommandHarness,
+) -> None:
     wrong = "0" * 64
-    world.write(lambda files: files[0].update(sha256=wrong))
-    done = await world.pull("--json")
+    harness.write(lambda files: files[0].update(sha256=wrong))
+    done = await harness.pull("--json")
     assert done.code == 3
     assert done.err.startswith("modelferry: DigestMismatch: asset/model.safetensors")
     assert wrong in done.err
     assert hashlib.sha256(CONTENTS["asset/model.safetensors"]).hexdigest() in done.err
-    assert not (world.target / "current").exists()
+    assert not (harness.target / "current").exists()
     [event] = done.events("error")
     assert (event["reason"], event["exitCode"], event["file"]) == ("DigestMismatch", 3, "asset/model.safetensors")
 
 
-async def test_an_invalid_yaml_is_a_user_error_that_names_every_field(world: World) -> None:
-    world.write(
+async def test_an_invalid_yaml_is_a_user_error_that_names_every_field(harness: CommandHarness) -> None:
+    harness.write(
         lambda files: (files[0].update(path="../x"), files[1].update(size=-1), files[2].update(sha256="abc")),
         surprise=1,
     )
-    done = await world.pull()
+    done = await harness.pull()
     assert (done.code, done.out) == (2, "")
     for field in ("files[0].path", "files[1].size", "files[2].sha256", "spec.transfer.surprise"):
         assert field in done.err
     assert len(done.err.splitlines()) == 1
-    assert world.origin.accepted == 0
+    assert harness.origin.accepted == 0
 
 
 @pytest.mark.parametrize(
@@ -98,62 +100,62 @@ async def test_an_invalid_yaml_is_a_user_error_that_names_every_field(world: Wor
     ids=["404", "unknown host", "plain http", "size"],
 )
 async def test_an_unavailable_source_is_reported_before_the_download(
-    world: World, change: Callable[[list[dict[str, Any]]], object], code: int, said: str
+    harness: CommandHarness, change: Callable[[list[dict[str, Any]]], object], code: int, said: str
 ) -> None:
-    world.write(change)
-    done = await world.pull()
+    harness.write(change)
+    done = await harness.pull()
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"modelferry: {said}")
     assert "hunter2" not in done.err
     assert "Traceback" not in done.err
-    assert world.origin.sent() <= 30
+    assert harness.origin.sent() <= 30
 
 
-async def test_an_unavailable_source_is_not_needed_if_a_mirror_has_the_declared_files(world: World) -> None:
-    published = (await world.pull("--json")).events("result")[0]["revision"]
-    shutil.rmtree(world.target)
-    file = world.write(
+async def test_an_unavailable_source_is_not_needed_if_a_mirror_has_the_declared_files(harness: CommandHarness) -> None:
+    published = (await harness.pull("--json")).events("result")[0]["revision"]
+    shutil.rmtree(harness.target)
+    file = harness.write(
         lambda files: [
             file.update(url="https://gone.invalid/" + file["path"], size=len(CONTENTS[file["path"]])) for file in files
         ]
     )
-    with_mirror(file, world.origin.url("{path}"))
-    done = await world.pull("--json")
+    with_mirror(file, harness.origin.url("{path}"))
+    done = await harness.pull("--json")
     assert done.code == 0, done.err
     assert done.events("result")[0]["revision"] == published
-    assert world.current() == CONTENTS
+    assert harness.current() == CONTENTS
 
 
-async def test_a_wrong_size_is_reported_even_if_the_source_was_not_queried(world: World) -> None:
-    file = world.write(
+async def test_a_wrong_size_is_reported_even_if_the_source_was_not_queried(harness: CommandHarness) -> None:
+    file = harness.write(
         lambda files: [file.update(size=len(CONTENTS[file["path"]]) + (file is files[0])) for file in files]
     )
-    with_mirror(file, world.origin.url("{path}"))
-    done = await world.pull()
+    with_mirror(file, harness.origin.url("{path}"))
+    done = await harness.pull()
     assert done.code == 3
     assert done.err.splitlines()[-1].startswith("modelferry: SizeMismatch: asset/model.safetensors"), done.err
 
 
-async def test_plain_http_is_used_if_it_is_allowed(world: World, model: Path) -> None:
+async def test_plain_http_is_used_if_it_is_allowed(harness: CommandHarness, model: Path) -> None:
     async with HostileOrigin(root=model) as plain:
-        world.write(
+        harness.write(
             lambda files: [file.update(url=plain.url(file["path"])) for file in files], tls={"allowPlainHTTP": True}
         )
-        assert (await world.pull()).code == 0
-    assert world.current() == CONTENTS
+        assert (await harness.pull()).code == 0
+    assert harness.current() == CONTENTS
 
 
-async def test_a_certificate_of_an_unknown_ca_is_refused_with_the_remedy(world: World) -> None:
-    done = await world.pull(trust=False)
+async def test_a_certificate_of_an_unknown_ca_is_refused_with_the_remedy(harness: CommandHarness) -> None:
+    done = await harness.pull(trust=False)
     assert done.code == 3
     assert done.err.startswith("modelferry: UnknownAuthority: ")
     assert "add the authority to the trusted CA bundle" in done.err
 
 
-async def test_ssl_cert_file_is_honoured_by_every_process(world: World) -> None:
-    done = await world.pull(trust=False, environment={"SSL_CERT_FILE": str(world.authority.ca_file)})
+async def test_ssl_cert_file_is_honoured_by_every_process(harness: CommandHarness) -> None:
+    done = await harness.pull(trust=False, environment={"SSL_CERT_FILE": str(harness.authority.ca_file)})
     assert done.code == 0
-    assert world.current() == CONTENTS
+    assert harness.current() == CONTENTS
 
 
 @pytest.mark.parametrize(
@@ -164,53 +166,55 @@ async def test_ssl_cert_file_is_honoured_by_every_process(world: World) -> None:
         (["--ca-file", "/nowhere.pem"], "CA bundle /nowhere.pem: "),
     ],
 )
-async def test_an_invalid_option_is_a_user_error(world: World, options: list[str], said: str) -> None:
-    done = await world.pull(*options)
+async def test_an_invalid_option_is_a_user_error(harness: CommandHarness, options: list[str], said: str) -> None:
+    done = await harness.pull(*options)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 
 
-async def test_the_option_for_connections_overrides_the_spec(world: World) -> None:
-    world.origin.rate = 8e6
-    assert (await world.pull("--connections", "4")).code == 0
-    assert world.origin.accepted > CONNECTIONS + 1 + len(CONTENTS)
+async def test_the_option_for_connections_overrides_the_spec(harness: CommandHarness) -> None:
+    harness.origin.rate = 8e6
+    assert (await harness.pull("--connections", "4")).code == 0
+    assert harness.origin.accepted > CONNECTIONS + 1 + len(CONTENTS)
 
 
 @pytest.mark.parametrize("kind", ["file", "foreign"])
-async def test_a_target_with_other_files_is_not_changed(world: World, kind: str) -> None:
+async def test_a_target_with_other_files_is_not_changed(harness: CommandHarness, kind: str) -> None:
     if kind == "file":
-        world.target.write_text("precious")
+        harness.target.write_text("precious")
     else:
-        world.target.mkdir()
-        (world.target / "precious").write_text("precious")
-    done = await world.pull()
+        harness.target.mkdir()
+        (harness.target / "precious").write_text("precious")
+    done = await harness.pull()
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("modelferry: ForeignDirectory: ")
-    left = world.target if kind == "file" else world.target / "precious"
+    left = harness.target if kind == "file" else harness.target / "precious"
     assert left.read_text() == "precious"
 
 
 @pytest.mark.parametrize("damage", ["garbage", "another version", "cut"])
-async def test_an_unusable_database_is_renamed_and_verified_files_are_kept(world: World, damage: str) -> None:
-    await world.pull("--quiet")
-    database = world.target / ".modelferry" / "chunks.db"
+async def test_an_unusable_database_is_renamed_and_verified_files_are_kept(
+    harness: CommandHarness, damage: str
+) -> None:
+    await harness.pull("--quiet")
+    database = harness.target / ".modelferry" / "chunks.db"
     if damage == "another version":
         with closing(sqlite3.connect(database)) as db, db:
             db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     else:
         database.write_bytes(b"not a database" * 1000 if damage == "garbage" else database.read_bytes()[:5000])
-    world.origin.entries.clear()
-    done = await world.pull()
+    harness.origin.entries.clear()
+    done = await harness.pull()
     assert done.code == 0
     assert "it was set aside as chunks.db.damaged-1" in done.err + done.out
     assert database.with_name("chunks.db.damaged-1").exists()
-    assert world.origin.sent() <= len(CONTENTS), "more than the first byte of each file"
-    assert world.current() == CONTENTS
+    assert harness.origin.sent() <= len(CONTENTS), "more than the first byte of each file"
+    assert harness.current() == CONTENTS
 
 
-async def test_a_corrupt_chunk_does_not_restart_the_file(world: World) -> None:
-    world.origin.script.add(Rule(path="asset/*", covers=CHUNK_SIZE + 7, corrupt=CHUNK_SIZE + 7, times=1, first=1))
-    done = await world.pull("--json")
+async def test_a_corrupt_chunk_does_not_restart_the_file(harness: CommandHarness) -> None:
+    harness.origin.script.add(Rule(path="asset/*", covers=CHUNK_SIZE + 7, corrupt=CHUNK_SIZE + 7, times=1, first=1))
+    done = await harness.pull("--json")
     assert done.code == 0
-    assert world.current() == CONTENTS
-    assert world.origin.sent() <= SIZE + 2 * CHUNK_SIZE + len(CONTENTS)
+    assert harness.current() == CONTENTS
+    assert harness.origin.sent() <= SIZE + 2 * CHUNK_SIZE + len(CONTENTS)

@@ -14,34 +14,34 @@ import termios
 import pytest
 
 from modelferry.manifest import CHUNK_SIZE
-from network.command.desk import HELD_BACK, MODELFERRY, Ended, World, children, gone, read_to_the_end
+from network.command.harness import HELD_BACK, MODELFERRY, CommandHarness, Ended, children, gone, read_to_the_end
 from origin.rules import Rule
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 
-async def test_without_a_terminal_the_progress_is_printed_as_lines(world: World) -> None:
-    world.origin.rate = 4e6
-    done = await world.pull()
+async def test_without_a_terminal_the_progress_is_printed_as_lines(harness: CommandHarness) -> None:
+    harness.origin.rate = 4e6
+    done = await harness.pull()
     assert done.code == 0
     assert all(line.startswith("modelferry: ") for line in done.err.splitlines())
     assert " of 48.0 MiB, " in done.err
 
 
-async def test_quiet_prints_nothing(world: World) -> None:
-    world.origin.rate = 16e6
-    assert await world.pull("--quiet") == Ended(0, "", "")
+async def test_quiet_prints_nothing(harness: CommandHarness) -> None:
+    harness.origin.rate = 16e6
+    assert await harness.pull("--quiet") == Ended(0, "", "")
 
 
-async def test_ctrl_c_at_a_terminal_leaves_one_line_and_a_clean_screen(world: World) -> None:
-    world.origin.script.add(HELD_BACK)
+async def test_ctrl_c_at_a_terminal_leaves_one_line_and_a_clean_screen(harness: CommandHarness) -> None:
+    harness.origin.script.add(HELD_BACK)
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    async with world.started(terminal=terminal) as process:
+    async with harness.started(terminal=terminal) as process:
         os.close(terminal)
         reading = asyncio.create_task(asyncio.to_thread(read_to_the_end, ours))
         async with asyncio.timeout(30):
-            while not any(entry.sent > 1 for entry in world.origin.entries):  # noqa: ASYNC110 -- no event for it
+            while not any(entry.sent > 1 for entry in harness.origin.entries):  # noqa: ASYNC110 -- no event for it
                 await asyncio.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
         agents = children(process.pid)
@@ -58,17 +58,17 @@ async def test_ctrl_c_at_a_terminal_leaves_one_line_and_a_clean_screen(world: Wo
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-async def test_on_a_terminal_the_progress_display_is_drawn_and_erased(world: World, as_json: bool) -> None:
-    world.origin.rate = 16e6
+async def test_on_a_terminal_the_progress_display_is_drawn_and_erased(harness: CommandHarness, as_json: bool) -> None:
+    harness.origin.rate = 16e6
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [MODELFERRY, "pull", str(world.directory / "model.yaml"), "--to", str(world.target)]
+    command = [MODELFERRY, "pull", str(harness.directory / "model.yaml"), "--to", str(harness.target)]
     process = await asyncio.create_subprocess_exec(
-        *(*command, "--ca-file", str(world.authority.ca_file), *(["--json"] if as_json else [])),
+        *(*command, "--ca-file", str(harness.authority.ca_file), *(["--json"] if as_json else [])),
         stdin=terminal,
         stdout=asyncio.subprocess.PIPE if as_json else terminal,
         stderr=terminal,
-        env=os.environ | {"TMPDIR": str(world.temporary), "TERM": "xterm-256color"},
+        env=os.environ | {"TMPDIR": str(harness.temporary), "TERM": "xterm-256color"},
         start_new_session=True,
     )
     os.close(terminal)
@@ -87,12 +87,12 @@ async def test_on_a_terminal_the_progress_display_is_drawn_and_erased(world: Wor
         assert "3 files, 48.0 MiB, complete and verified in" in last
 
 
-async def test_with_map_the_progress_display_shows_every_chunk(world: World) -> None:
-    world.origin.rate = 16e6
-    world.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
+async def test_with_map_the_progress_display_shows_every_chunk(harness: CommandHarness) -> None:
+    harness.origin.rate = 16e6
+    harness.origin.script.add(Rule(path="asset/*", covers=3 * CHUNK_SIZE, delay=1.5))
     ours, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    async with world.started("--map", terminal=terminal) as process:
+    async with harness.started("--map", terminal=terminal) as process:
         os.close(terminal)
         _, drawn = await asyncio.gather(process.communicate(), asyncio.to_thread(read_to_the_end, ours))
     assert process.returncode == 0
@@ -102,7 +102,7 @@ async def test_with_map_the_progress_display_shows_every_chunk(world: World) -> 
     assert "asset/model.safetensors" in drawn
 
 
-async def test_without_a_terminal_map_is_ignored_with_a_warning(world: World) -> None:
-    done = await world.pull("--map")
+async def test_without_a_terminal_map_is_ignored_with_a_warning(harness: CommandHarness) -> None:
+    done = await harness.pull("--map")
     assert done.code == 0
     assert "modelferry: --map needs a terminal, and standard error is not one\n" in done.err

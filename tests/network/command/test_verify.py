@@ -15,7 +15,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.maintenance.repair import RepairResult, repair
 from modelferry.maintenance.revision_check import RevisionReport
 from modelferry.manifest import CHUNK_SIZE, Manifest
-from network.command.desk import CONTENTS, MODELFERRY, SIZE, Ended, World, ended, with_mirror
+from network.command.harness import CONTENTS, MODELFERRY, SIZE, CommandHarness, Ended, ended, with_mirror
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
@@ -26,84 +26,88 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the c
 REPAIR = ("--repair", "model.yaml", "--ca-file", "origin-ca.pem")
 
 
-async def verified(world: World, *options: str) -> Ended:
+async def verified(harness: CommandHarness, *options: str) -> Ended:
     """Run ``modelferry verify``."""
     process = await asyncio.create_subprocess_exec(
-        *(MODELFERRY, "verify", str(world.target), *options),
+        *(MODELFERRY, "verify", str(harness.target), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        cwd=world.directory,
+        cwd=harness.directory,
     )
     return await ended(process)
 
 
-async def test_a_pulled_model_can_be_verified_again(world: World) -> None:
-    done = await world.pull("--json")
+async def test_a_pulled_model_can_be_verified_again(harness: CommandHarness) -> None:
+    done = await harness.pull("--json")
     revision = done.events("result")[0]["revision"]
-    assert await verified(world) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all intact\n", "")
-    [result] = (await verified(world, "--json")).events("result")
+    assert await verified(harness) == Ended(0, f"modelferry: {revision}: 3 files, 48.0 MiB, all intact\n", "")
+    [result] = (await verified(harness, "--json")).events("result")
     assert (result["ok"], result["revision"], result["bytes"]) == (True, revision, SIZE)
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
-async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(world: World) -> None:
-    await world.pull("--quiet")
-    damaged = world.target / "current" / "asset" / "model.safetensors"
+async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(harness: CommandHarness) -> None:
+    await harness.pull("--quiet")
+    damaged = harness.target / "current" / "asset" / "model.safetensors"
     damaged.chmod(0o644)
     with damaged.open("r+b") as file:
         file.seek(CHUNK_SIZE + 5)
         file.write(b"damaged")
-    done = await verified(world)
+    done = await verified(harness)
     assert (done.code, done.out) == (4, "")
     said = (
         "1 of 3 files differ from what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
     )
     assert said in done.err
     assert "with --repair FILE.yaml" in done.err
-    [result] = (await verified(world, "--json")).events("result")
+    [result] = (await verified(harness, "--json")).events("result")
     assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]
 
-    world.origin.entries.clear()
-    done = await verified(world, *REPAIR, "--json")
+    harness.origin.entries.clear()
+    done = await verified(harness, *REPAIR, "--json")
     [result] = done.events("result")
     assert (done.code, done.err, result["ok"]) == (0, "", True)
     assert result["repaired"] == {"files": ["asset/model.safetensors"], "fetched": CHUNK_SIZE, "retries": 0}
     # That chunk alone, in one part or several, no byte twice.
-    parts = sorted(entry.span for entry in world.origin.entries if entry.sent > 1 and entry.span)
+    parts = sorted(entry.span for entry in harness.origin.entries if entry.sent > 1 and entry.span)
     assert [parts[0][0], *(end for _, end in parts)] == [*(start for start, _ in parts), 2 * CHUNK_SIZE]
     assert parts[0][0] == CHUNK_SIZE
-    assert (await verified(world)).code == 0
-    assert world.current() == CONTENTS
+    assert (await verified(harness)).code == 0
+    assert harness.current() == CONTENTS
 
 
-async def test_an_intact_model_is_not_repaired_and_its_source_not_queried(world: World) -> None:
-    await world.pull("--quiet")
-    world.origin.entries.clear()
-    done = await verified(world, *REPAIR)
+async def test_an_intact_model_is_not_repaired_and_its_source_not_queried(harness: CommandHarness) -> None:
+    await harness.pull("--quiet")
+    harness.origin.entries.clear()
+    done = await verified(harness, *REPAIR)
     assert (done.code, done.err) == (0, "")
     assert "3 files, 48.0 MiB, all intact" in done.out
-    assert not world.origin.entries
+    assert not harness.origin.entries
 
 
-async def test_damage_that_cannot_be_repaired_is_reported_with_the_reason_and_not_changed(world: World) -> None:
-    await world.pull("--quiet")
-    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
-    world.origin.script.add(Rule(status=404))
-    done = await verified(world, *REPAIR, "--json")
+async def test_damage_that_cannot_be_repaired_is_reported_with_the_reason_and_not_changed(
+    harness: CommandHarness,
+) -> None:
+    await harness.pull("--quiet")
+    (harness.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    harness.origin.script.add(Rule(status=404))
+    done = await verified(harness, *REPAIR, "--json")
     assert done.code == 3
     assert done.err.startswith("modelferry: NotFound: ")
     [result] = done.events("result")
     assert [file["state"] for file in result["files"]] == ["ok", "resized", "ok"]
-    assert (world.target / "current" / "config" / "path.yaml").read_bytes() == b"x"
+    assert (harness.target / "current" / "config" / "path.yaml").read_bytes() == b"x"
 
-    world.origin.script.clear()
-    done = await verified(world, *REPAIR)
+    harness.origin.script.clear()
+    done = await verified(harness, *REPAIR)
     assert done.code == 0
     assert "1 file repaired, fetched 27 bytes: config/path.yaml is resized; now all 48.0 MiB are intact" in done.out
-    assert world.current() == CONTENTS
+    assert harness.current() == CONTENTS
 
 
-async def test_a_repair_uses_the_mirrors_and_the_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_repair_uses_the_mirrors_and_the_limits(
+    harness: CommandHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int | None, int | None, tuple[str, ...], float]] = []
 
     async def watched(
@@ -117,25 +121,25 @@ async def test_a_repair_uses_the_mirrors_and_the_limits(world: World, monkeypatc
     parser = argparse.ArgumentParser()
     verify.add_arguments(parser)
     monkeypatch.setattr("modelferry.cli.verify.repair", watched)
-    await world.pull("--quiet")
-    (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
-    leaf = world.authority.leaf("127.0.0.1").context()
+    await harness.pull("--quiet")
+    (harness.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+    leaf = harness.authority.leaf("127.0.0.1").context()
     async with HostileOrigin(CONTENTS, tls=leaf) as near:
-        file = world.write(bandwidth="8Mbit", progressDeadline="77s")
+        file = harness.write(bandwidth="8Mbit", progressDeadline="77s")
         with_mirror(file, near.url("{path}"), bandwidth="1MB")
-        words = [str(world.target), "--repair", str(file), "--ca-file", str(world.authority.ca_file)]
+        words = [str(harness.target), "--repair", str(file), "--ca-file", str(harness.authority.ca_file)]
         for more in ([], ["--bandwidth", "2MB"]):
             assert await asyncio.to_thread(verify.main, parser.parse_args([*words, *more])) == 0
             assert [entry.path for entry in near.entries if entry.sent > 1] == ["/config/path.yaml"]
-            assert world.current() == CONTENTS
+            assert harness.current() == CONTENTS
             near.entries.clear()
-            (world.target / "current" / "config" / "path.yaml").write_bytes(b"x")
+            (harness.target / "current" / "config" / "path.yaml").write_bytes(b"x")
     told = ("near", "source"), 77.0
     assert seen == [(1_000_000, 1_000_000, *told), (2_000_000, 1_000_000, *told)]
 
 
-async def test_a_directory_without_a_model_cannot_be_verified(world: World) -> None:
-    world.target.mkdir()
-    done = await verified(world)
+async def test_a_directory_without_a_model_cannot_be_verified(harness: CommandHarness) -> None:
+    harness.target.mkdir()
+    done = await verified(harness)
     assert done.code == 2
     assert done.err.startswith("modelferry: NotPublished: ")

@@ -40,7 +40,7 @@ def entry(path: str, content: bytes, *urls: str, algorithm: str | None = "sha256
 
 
 @dataclass
-class World:
+class DownloadHarness:
     """A target directory, and the settings of downloads into it. ``progress`` and ``met`` are those of the last
     download."""
 

@@ -21,7 +21,7 @@ Object = dict[str, Any]
 SYSTEM = "modelferry-system"
 
 
-class Kit:
+class NamespaceClient:
     """One namespace that enforces Pod Security `restricted`, on a cluster with the operator."""
 
     def __init__(self, platform: Platform, namespace: str) -> None:
@@ -163,23 +163,23 @@ def artifact(name: str, files: list[Object], **spec: Any) -> Object:
 
 
 def digests(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """The expected result of `Kit.files_on_disk`."""
+    """The expected result of `NamespaceClient.files_on_disk`."""
     return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
 
 
-def readable_output(kit: Kit) -> dict[str, str]:
+def readable_output(ns: NamespaceClient) -> dict[str, str]:
     """Everything that can be read of this namespace and of the operator, except Secrets."""
     kinds = "ma,events,configmaps,pods,pvc,deployments"
     found = {
-        "objects": kit.kubectl("get", kinds, "-o", "yaml"),
-        "described": kit.kubectl("describe", "ma,pods"),
-        "volumes": kit.platform.kubectl("get", "pv,nodes", "-o", "yaml"),
-        "operator": kit.platform.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1"),
+        "objects": ns.kubectl("get", kinds, "-o", "yaml"),
+        "described": ns.kubectl("describe", "ma,pods"),
+        "volumes": ns.platform.kubectl("get", "pv,nodes", "-o", "yaml"),
+        "operator": ns.platform.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1"),
     }
-    for pod in kit.all("pods"):
+    for pod in ns.all("pods"):
         name = pod["metadata"]["name"]
         try:
-            found[name] = kit.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
+            found[name] = ns.kubectl("logs", name, "--all-containers", "--ignore-errors", "--tail=-1")
         except ClusterError as error:
             if "not found" not in str(error):  # The operator deletes pods that have finished.
                 raise

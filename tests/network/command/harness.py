@@ -49,7 +49,7 @@ class Ended:
 
 
 @dataclass
-class World:
+class CommandHarness:
     """An origin with a certificate, an artifact, a target, and a temporary directory that must be empty afterwards."""
 
     directory: Path
