@@ -81,7 +81,7 @@ def test_a_missing_secret_and_a_wrong_password_of_the_operators_proxy_are_report
     assert f"the operator's proxy.secretName: there is no Secret '{SECRET}'" in message
     credentials(ns, SECRET, "planted-wrong")
     ns.apply(on_first_node(ns, "wrong", proxied_origin.small))
-    assert f"the proxy {proxied_origin.squid.url} does not take" in ns.wait_stalled("wrong", "ProxyDenied")
+    assert f"the proxy {proxied_origin.squid.url} does not accept" in ns.wait_stalled("wrong", "ProxyDenied")
     assert "planted-wrong" not in ns.kubectl("get", "ma,pods,configmaps,events", "-o", "yaml")
     assert len(proxied_origin.nginx.requests()) == requests
 
