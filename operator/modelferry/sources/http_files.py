@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
+from modelferry.http.wire.fields import content_coding
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.resource.source import HTTPFile, HTTPSource
@@ -50,10 +51,16 @@ def declared(source: HTTPSource) -> Manifest | None:
     return _pinned(tuple(entries)) if entries and len(entries) == len(source.files) else None
 
 
-def facts_of(head: Head, file: str) -> Facts:
-    """Read the response to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is not valid."""
-    if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise _misbehaves(head, file, "it is compressed although identity was requested")
+def facts_of(head: Head, file: str, *, pinned: bool = False) -> Facts:
+    """Read the response to a request for ``bytes=0-0``. ``pinned``: the file's digest is declared, which is of the
+    stored bytes. Raises ServerMisbehaves where it is not valid."""
+    coding = content_coding(head.headers.get("content-encoding"))
+    if coding is not None and not pinned:
+        raise ServerMisbehaves(
+            f"{file}: {redact_url(head.url)}: {head}: the content is in {coding} although identity was requested; if"
+            " the file is stored so, declare the digest of the stored bytes, else give another url",
+            file=file,
+        )
     validator = head.validator
     if head.status == 200 and "content-range" not in head.headers:
         length = head.headers.get("content-length", "")
@@ -86,7 +93,7 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
 
 async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
     head = await client.head(file.url, file.path, {"Range": "bytes=0-0"})
-    facts = facts_of(head, file.path)
+    facts = facts_of(head, file.path, pinned=file.digest is not None)
     if facts.size is not None and file.size is not None and facts.size != file.size:
         raise SizeMismatch(
             f"{file.path}: {redact_url(file.url)}: the server has {facts.size} bytes, {file.size} are declared; "

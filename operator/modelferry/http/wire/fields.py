@@ -23,6 +23,12 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SHA256_ITEM = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 
+#: Values of Content-Encoding that leave the bytes as they are. ``aws-chunked`` is the framing of an upload to S3, which
+#: some stores keep as a property of the object.
+_IDENTITY = {"", "identity", "none", "null", "binary", "aws-chunked", "7bit", "8bit", "us-ascii", "utf-8", "utf8"}
+#: The codings of the IANA registry. Only these are named in a message, which has no other value of a field.
+_CODINGS = set("aes128gcm br compress dcb dcz deflate exi gzip pack200-gzip x-compress x-gzip zstd".split())
+
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
@@ -45,6 +51,15 @@ def content_range(text: str) -> ContentRange | None:
     if start >= end or (total is not None and end > total):
         return None
     return ContentRange(start, end, total)
+
+
+def content_coding(text: str | None) -> str | None:
+    """The coding that a Content-Encoding (RFC 9110 section 8.4) names, as a message may say it; None if it leaves the
+    bytes as they are."""
+    codings = [name for part in (text or "").split(",") if (name := part.strip().lower()) not in _IDENTITY]
+    if not codings:
+        return None
+    return " and ".join(codings) if set(codings) <= _CODINGS else "an unknown coding"
 
 
 def validator(head: Head) -> tuple[str, ServerBehavior]:
