@@ -272,6 +272,20 @@ CASES = [
     ),
     Case(
         B.NO_VALIDATOR,
+        "an ETag without quotes and a Last-Modified, without a digest",
+        (Rule(etag="v1", last_modified="Sun, 06 Nov 1994 08:49:37 GMT"),),
+        algorithm=None,
+    ),
+    Case(
+        B.NO_VALIDATOR,
+        "an ETag without quotes, without a digest",
+        (Rule(etag="v1", last_modified=""),),
+        (0, None),
+        (B.NO_VALIDATOR,),
+        algorithm=None,
+    ),
+    Case(
+        B.NO_VALIDATOR,
         "no validator, and a stream that breaks",
         (Rule(etag=""), Rule(ranged=False, cut=3 * CHUNK + 10, times=1)),
         (0, None, None),

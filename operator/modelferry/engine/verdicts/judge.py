@@ -147,24 +147,33 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
     tag, weakness = validator(head)
     if changed := _changed(tag, weakness, request, expectation):
         return changed
-    behavior = ServerBehavior.WELL_BEHAVED
-    if framing.kind == "length" and framing.length < length:
-        behavior, length = ServerBehavior.SHORT_BODY, framing.length
-    elif request.end is not None and span.end != request.end:
-        behavior = ServerBehavior.SHORTER_RANGE
-    elif framing.kind == "chunked" and head.status == 206:
-        behavior = ServerBehavior.CHUNKED_PARTIAL_CONTENT
-    elif span.total is None:
-        behavior = ServerBehavior.UNKNOWN_TOTAL
-    elif content_coding(head.get("content-encoding")) is not None:
-        behavior = ServerBehavior.CONTENT_ENCODING
-    elif expectation.validator not in (None, tag):
-        behavior = ServerBehavior.VALIDATOR_CHANGED
-    elif not tag:
+    behavior = _variation(request, head, framing, expectation, span)
+    if behavior is ServerBehavior.SHORT_BODY:
+        length = framing.length
+    elif behavior is ServerBehavior.WELL_BEHAVED and not tag:
         behavior = weakness
     # A body that is shorter than its range is not the content that the digest was made of.
     digest = None if behavior is ServerBehavior.SHORT_BODY else content_sha256(head)
     return Verdict(Action.TAKE, behavior, start=start, length=length, validator=tag, digest=digest, framing=framing)
+
+
+def _variation(
+    request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange
+) -> ServerBehavior:
+    """What is unusual about a response whose content is accepted."""
+    if framing.kind == "length" and framing.length < (span.end or 0) - (span.start or 0):
+        return ServerBehavior.SHORT_BODY
+    if request.end is not None and span.end != request.end:
+        return ServerBehavior.SHORTER_RANGE
+    if framing.kind == "chunked" and head.status == 206:
+        return ServerBehavior.CHUNKED_PARTIAL_CONTENT
+    if span.total is None:
+        return ServerBehavior.UNKNOWN_TOTAL
+    if content_coding(head.get("content-encoding")) is not None:
+        return ServerBehavior.CONTENT_ENCODING
+    if expectation.validator not in (None, validator(head)[0]):
+        return ServerBehavior.VALIDATOR_CHANGED
+    return ServerBehavior.WELL_BEHAVED
 
 
 def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:

@@ -26,8 +26,8 @@ _SHA256_ITEM = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 #: Values of Content-Encoding that leave the bytes as they are. ``aws-chunked`` is the framing of an upload to S3, which
 #: some stores keep as a property of the object.
 _IDENTITY = {"", "identity", "none", "null", "binary", "aws-chunked", "7bit", "8bit", "us-ascii", "utf-8", "utf8"}
-#: The codings of the IANA registry. Only these are named in a message, which has no other value of a field.
-_CODINGS = set("aes128gcm br compress dcb dcz deflate exi gzip pack200-gzip x-compress x-gzip zstd".split())
+#: Codings of the IANA registry. Only these are named in a message, which has no other value of a field.
+_CODINGS = {"br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-compress", "x-gzip", "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ def validator(head: Head) -> tuple[str, ServerBehavior]:
     """What tells this version of the file from another, and the server's behavior where that is not strong ("").
 
     A strong ETag (RFC 9110 section 8.8.1), else a Last-Modified that is at least a second before Date, which is strong
-    by section 8.8.2.2 in the absence of an ETag.
+    by section 8.8.2.2 in the absence of an ETag. An ETag without quotes is none.
     """
-    etag = head.get("etag")
-    if etag is not None:
-        if is_strong_etag(etag):
-            return etag, ServerBehavior.WELL_BEHAVED
+    etag = head.get("etag") or ""
+    if is_strong_etag(etag):
+        return etag, ServerBehavior.WELL_BEHAVED
+    if etag.startswith("W/"):
         return "", ServerBehavior.WEAK_VALIDATOR
     modified, date = http_date(head.get("last-modified")), http_date(head.get("date"))
     if modified is None:

@@ -271,6 +271,17 @@ def test_last_modified_a_second_before_date_is_a_strong_validator() -> None:
     assert (verdict.action, verdict.validator) == (Action.TAKE, f"Last-Modified: {modified}")
 
 
+@pytest.mark.parametrize("etag", ["abc", "0x8D4BCC2E4835CD0", '"a"b"', "", '"open'])
+def test_an_etag_that_is_none_does_not_hide_a_last_modified(etag: str) -> None:
+    """NuGet/NuGetGallery#8071: an ETag without quotes beside a good Last-Modified."""
+    modified = "Sun, 22 Nov 2026 10:00:09 GMT"
+    head = partial(("etag", etag), ("last-modified", modified), DATE)
+    verdict = judge(ASK, head, UNPINNED)
+    assert (verdict.action, verdict.validator) == (Action.TAKE, f"Last-Modified: {modified}")
+    verdict = judge(ASK, partial(("etag", etag)), UNPINNED)
+    assert (verdict.action, verdict.behavior) == (Action.STREAM, 15)
+
+
 def test_content_digest_is_read_for_the_content_that_it_covers() -> None:
     digest = hashlib.sha256(b"x").digest()
     field = ("content-digest", f"md5=:xxx:, sha-256=:{base64.b64encode(digest).decode()}:")
