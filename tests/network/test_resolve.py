@@ -45,6 +45,7 @@ pytestmark = pytest.mark.network
 
 CONTENTS = {"a.bin": b"a" * 1000, "b/c.yaml": b"c: 1\n", "empty": b""}
 SHA = Digest("sha256", "0" * 64)
+EMPTY = Digest("sha256", hashlib.sha256(b"").hexdigest())
 
 
 #: Trusts the system's authorities, which no server here has.
@@ -90,6 +91,34 @@ async def test_sizes_are_discovered_and_the_files_sorted(origin: HostileOrigin) 
     manifest = await resolved(*(HTTPFile(path, origin.url(path)) for path in reversed(CONTENTS)))
     assert [(file.path, file.size) for file in manifest.files] == [("a.bin", 1000), ("b/c.yaml", 5), ("empty", 0)]
     assert [file.locations[0].url for file in manifest.files] == [origin.url(path) for path in CONTENTS]
+
+
+@pytest.mark.parametrize("declared", [{}, {"size": 0}, {"size": 0, "digest": EMPTY}, {"digest": EMPTY}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        (),
+        (Rule(ranged=True, status=416, fields=(("Content-Range", "bytes */0"),)),),
+        (Rule(ranged=True, status=416),),
+        (Rule(raw="HTTP/1.1 206 OK\r\nContent-Range: bytes 0--1/0\r\nContent-Length: 0\r\n\r\n"),),
+        (Rule(ignore_range=True),),
+    ],
+    ids=["origin", "416 with a length", "416 without a length", "206", "200"],
+)
+async def test_an_empty_file_is_resolved(
+    origin: HostileOrigin, rules: tuple[Rule, ...], declared: dict[str, Any]
+) -> None:
+    """ankane/blazer#71 and Azure/Azurite#1682: an empty file has no first byte."""
+    for rule in rules:
+        origin.script.add(rule)
+    (file,) = (await resolved(HTTPFile("empty", origin.url("empty"), **declared))).files
+    assert file.size == 0
+
+
+async def test_a_file_whose_first_byte_is_refused_is_not_taken_as_empty(origin: HostileOrigin) -> None:
+    origin.script.add(Rule(ranged=True, status=416))
+    with pytest.raises(ServerMisbehaves, match="Content-Range is missing"):
+        await entry(origin)
 
 
 async def test_a_file_is_resolved_with_one_request_for_one_byte(origin: HostileOrigin) -> None:

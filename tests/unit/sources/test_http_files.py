@@ -25,7 +25,12 @@ def head(status: int, **headers: str) -> Head:
         (head(200), None),
         (head(200, content_length="-1"), None),
         (head(200, content_range="bytes 0-0/1048576", content_length="1"), 1048576),
+        (head(200, content_length="5, 5"), 5),  # nodejs/node#6517
+        (head(200, content_length="5, 6"), None),
+        (head(206, content_range="Bytes 0-0/5"), 5),
         (head(416, content_range="bytes */0"), 0),
+        (head(206, content_range="bytes 0--1/0"), 0),  # Azure/Azurite#1682
+        (head(206, content_range="bytes 0-0/0"), 0),
         (head(200, content_length="5", content_encoding="identity"), 5),
         (head(206, content_range="bytes 0-0/5", content_encoding="aws-chunked"), 5),
     ],
@@ -56,6 +61,7 @@ def test_only_a_strong_well_formed_etag_is_a_validator(etag: str, validator: str
         (head(206), "Content-Range is missing"),
         (head(206, content_range="bytes 0-0/ten"), "Content-Range is missing or unreadable"),
         (head(206, content_range="items 0-0/10"), "Content-Range is missing or unreadable"),
+        (head(206, content_range="bytes 0--1/10"), "Content-Range is missing or unreadable"),
         (head(206, content_range="bytes 5-5/10"), "not about the first byte"),
         (head(206, content_range="bytes */10"), "not about the first byte"),
         (head(416, content_range="bytes */10"), "not about the first byte"),

@@ -17,7 +17,7 @@ MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 300.0
 
 #: More decimal digits than any file's size has; longer ones are refused before they become a number.
 _NUMBER = r"\d{1,18}"
-_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*|0--1(?=/0+$))/({_NUMBER}|\*)", re.IGNORECASE)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -39,13 +39,21 @@ class ContentRange:
     total: int | None
 
 
+def content_length(text: str | None) -> int | None:
+    """A Content-Length; a list of equal values is one value (RFC 9112 section 6.3, item 5)."""
+    values = {part.strip(" \t") for part in (text or "").split(",")}
+    value = values.pop()
+    return int(value) if not values and re.fullmatch(_NUMBER, value) else None
+
+
 def content_range(text: str) -> ContentRange | None:
-    """RFC 9110 section 14.4."""
+    """RFC 9110 section 14.4. No range can be of an empty file: what is said of one beside the total of 0, such as
+    ``0--1``, is not read."""
     match = _CONTENT_RANGE.fullmatch(text.strip())
     if match is None:
         return None
     total = None if match[3] == "*" else int(match[3])
-    if match[1] is None:
+    if match[1] is None or total == 0:
         return ContentRange(None, None, total) if total is not None else None
     start, end = int(match[1]), int(match[2]) + 1
     if start >= end or (total is not None and end > total):
