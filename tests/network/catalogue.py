@@ -114,6 +114,7 @@ CASES = [
         RETRIED,
         (B.RANGE_IN_200,),
     ),
+    Case(B.WRONG_RANGE, "a unit in upper case", (Rule(content_range="Bytes {first}-{last}/{size}"),)),
     Case(
         B.WRONG_RANGE,
         "Content-Range with another offset",
@@ -372,6 +373,11 @@ CASES = [
         RETRIED,
         (B.CONFLICTING_LENGTHS,),
     ),
+    Case(
+        B.CONFLICTING_LENGTHS,
+        "two equal Content-Length fields",
+        (Rule(covers=CHUNK, fields=(("Content-Length", f"{CHUNK}"),) * 2),),
+    ),
     Case(B.CHUNKED_PARTIAL_CONTENT, "chunked, without Content-Length", (Rule(chunked=True),)),
     Case(B.CLOSED_EARLY, "content delimited by the end of the connection", (Rule(close_delimited=True),)),
     Case(
@@ -399,6 +405,19 @@ CASES = [
         B.INVALID_OR_OVERSIZED_HEAD,
         "a head of 100 KB",
         raw_response("HTTP/1.1 206 OK" + "\nX-Long: y" * 9000),
+        RETRIED,
+        (B.INVALID_OR_OVERSIZED_HEAD,),
+    ),
+    Case(B.INVALID_OR_OVERSIZED_HEAD, "a folded field", (Rule(fields=(("X-Policy", "a;\r\n b"),)),)),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "lines that end in a lone LF",
+        once(raw=f"{PARTIAL}\nContent-Length: {CHUNK}\n\n" + SECOND.decode("latin-1")),
+    ),
+    Case(
+        B.INVALID_OR_OVERSIZED_HEAD,
+        "two kinds of line ends",
+        once(raw=f"{PARTIAL}\nContent-Length: {CHUNK}\r\n\r\n" + SECOND.decode("latin-1")),
         RETRIED,
         (B.INVALID_OR_OVERSIZED_HEAD,),
     ),
