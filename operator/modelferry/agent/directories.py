@@ -17,6 +17,7 @@ from pathlib import Path
 
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
 from modelferry.resource.names import DNS_LABEL
+from modelferry.storage.tree import fsync_directory
 
 #: Group-writable and set-group-ID: what the kubelet checks on a volume's root under fsGroupChangePolicy OnRootMismatch,
 #: so that it does not change every file of the model at each pod's start.
@@ -101,7 +102,7 @@ def _opened(parent: int, name: str) -> Iterator[int]:
 def _created(parent: int, name: str) -> Iterator[int]:
     with suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=parent)
-        os.fsync(parent)
+        fsync_directory(parent)
     with _opened(parent, name) as descriptor:
         yield descriptor
 

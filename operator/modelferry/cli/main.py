@@ -61,6 +61,8 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's own) and return its exit code."""
+    if argv is None:
+        _use_utf8()
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words).parse_args(words)
     # As process 1 of a container, Python ignores SIGTERM by default: every pod would use up its grace period.
@@ -80,6 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of the output is gone. Without this, Python reports it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
+
+
+def _use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode (PEP 540) if its locale has another encoding.
+
+    The names of a model's files are UTF-8 on the disk whatever the locale is, and so are the files that are read. The
+    encoding of names cannot change in a process that runs. Children get the mode with the environment.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1" or not sys.executable:
+        return
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

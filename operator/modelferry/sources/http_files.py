@@ -7,10 +7,10 @@ docs/hostile-servers.md).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
+from modelferry.http.wire.fields import content_coding, content_length, content_range
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.resource.source import HTTPFile, HTTPSource
@@ -19,7 +19,6 @@ from modelferry.sources.checksum_list import files_of
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import ascii_url, redact_url
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
 _LONGEST_LIST = 2_000_000
@@ -50,25 +49,29 @@ def declared(source: HTTPSource) -> Manifest | None:
     return _pinned(tuple(entries)) if entries and len(entries) == len(source.files) else None
 
 
-def facts_of(head: Head, file: str) -> Facts:
-    """Read the response to a request for ``bytes=0-0``. Raises ServerMisbehaves where it is not valid."""
-    if head.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise _misbehaves(head, file, "it is compressed although identity was requested")
+def facts_of(head: Head, file: str, *, pinned: bool = False) -> Facts:
+    """Read the response to a request for ``bytes=0-0``. ``pinned``: the file's digest is declared, which is of the
+    stored bytes. Raises ServerMisbehaves where it is not valid."""
+    coding = content_coding(head.headers.get("content-encoding"))
+    if coding is not None and not pinned:
+        raise ServerMisbehaves(
+            f"{file}: {redact_url(head.url)}: {head}: the content is in {coding} although identity was requested; if"
+            " the file is stored so, declare the digest of the stored bytes, else give another url",
+            file=file,
+        )
     validator = head.validator
     if head.status == 200 and "content-range" not in head.headers:
-        length = head.headers.get("content-length", "")
-        return Facts(int(length) if length.isascii() and length.isdigit() else None, validator)
+        return Facts(content_length(head.headers.get("content-length")), validator)
     if head.status not in (200, 206, 416):
         raise _misbehaves(head, file, "a GET of one byte is answered by 200 or 206")
-    parts = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
-    if parts is None:
+    span = content_range(head.headers.get("content-range", ""))
+    if span is None:
         raise _misbehaves(head, file, "its Content-Range is missing or unreadable")
-    start, size = parts["start"], parts["size"]
-    if head.status == 416 and size == "0":
+    if span.total == 0:
         return Facts(0, validator)
-    if head.status == 416 or start is None or int(start) != 0:
+    if head.status == 416 or span.start != 0:
         raise _misbehaves(head, file, "it is not about the first byte, which was requested")
-    return Facts(None if size == "*" else int(size), validator)
+    return Facts(span.total, validator)
 
 
 async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
@@ -84,9 +87,21 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
         ) from error
 
 
-async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
+async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
+    """What the server reports about `file`."""
     head = await client.head(file.url, file.path, {"Range": "bytes=0-0"})
-    facts = facts_of(head, file.path)
+    if head.status == 416 and "content-range" not in head.headers:
+        # An empty file has no first byte, and some servers do not add its length.
+        if file.size == 0:
+            return Facts(0, head.validator)
+        whole = await client.head(file.url, file.path)
+        if whole.status == 200 and content_length(whole.headers.get("content-length")) == 0:
+            head = whole
+    return facts_of(head, file.path, pinned=file.digest is not None)
+
+
+async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
+    facts = await _facts(file, client)
     if facts.size is not None and file.size is not None and facts.size != file.size:
         raise SizeMismatch(
             f"{file.path}: {redact_url(file.url)}: the server has {facts.size} bytes, {file.size} are declared; "

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from modelferry.errors import InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
 from modelferry.http.auth.sigv4 import object_path
+from modelferry.http.wire.fields import content_length
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.manifest.paths import path_error
@@ -93,8 +94,8 @@ async def _entry(source: S3Source, path: str, item: ListedObject, client: Source
 
     head = await client.head(url, path, _CHECKSUMS, method="HEAD", explain=explain)
     facts = object_facts(head, path)
-    size = head.headers.get("content-length", "")
-    if head.status != 200 or not size.isascii() or not size.isdigit():
+    size = content_length(head.headers.get("content-length"))
+    if head.status != 200 or size is None:
         raise ServerMisbehaves(f"{path}: {head} to a HeadObject, without a length; check endpoint and style", file=path)
     location = Location(f"{url}?versionId={quote(facts.version, safe='')}" if facts.version else url)
-    return FileEntry(path, int(size), facts.digest, (location,), validator="" if facts.digest else facts.etag)
+    return FileEntry(path, size, facts.digest, (location,), validator="" if facts.digest else facts.etag)

@@ -1,5 +1,5 @@
-"""Reading and writing at offsets. Every function blocks, and raises DiskError (InsufficientSpace if the disk is
-full)."""
+"""Reading and writing at offsets. Every function blocks, and raises DiskError (InsufficientSpace if the disk or
+a quota is full)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,12 @@ def _libc(name: str, *argument_types: Any) -> Any:
 
 def disk_error(doing: str, error: OSError, size: int = 0) -> MachineError:
     """The MachineError for `error`, which ended `doing`. `size`: bytes that did not fit, if the disk is full."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno == errno.EDQUOT:
+        message = (
+            f"the disk quota of this user, group or project is used up ({doing}); free some space or raise the quota"
+        )
+        return InsufficientSpace(message, shortfall=size)
+    if error.errno == errno.ENOSPC:
         return InsufficientSpace(f"the disk is full ({doing}); free some space or use a larger disk", shortfall=size)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         where = f" {error.filename}" if error.filename else ""

@@ -6,6 +6,7 @@ Paths are relative to the root, and come from `manifest.paths` or `layout`. Ever
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Tree:
@@ -65,7 +68,7 @@ class Tree:
                     os.fchmod(made, DIRECTORY_MODE)
                 finally:
                     os.close(made)
-                os.fsync(fd)
+                fsync_directory(fd)
 
     def open(self, path: str, flags: int) -> int:
         """Open regular file `path`; with O_CREAT it gets FILE_MODE. The caller closes the file descriptor."""
@@ -135,8 +138,8 @@ class Tree:
         self._clear_cache()
         with self._parent(old) as (old_fd, old_name), self._parent(new) as (new_fd, new_name):
             os.rename(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd)
-            os.fsync(new_fd)
-            os.fsync(old_fd)
+            fsync_directory(new_fd)
+            fsync_directory(old_fd)
 
     def remove(self, path: str) -> None:
         """Remove `path` and everything below it, if it exists. Links are removed, not followed."""
@@ -156,7 +159,7 @@ class Tree:
     def sync_directory(self, path: str = "") -> None:
         """fsync directory `path`."""
         with self.directory(path) as fd:
-            os.fsync(fd)
+            fsync_directory(fd)
 
     def disk_space(self) -> tuple[int, int]:
         """Bytes that this user may still allocate on the root's file system, and its capacity in bytes."""
@@ -197,6 +200,16 @@ class Tree:
         if self._cached_fd >= 0:
             os.close(self._cached_fd)
         self._cached_path, self._cached_fd = "", -1
+
+
+def fsync_directory(fd: int) -> None:
+    """fsync(2) of a directory. Some file systems (SMB, some FUSE) have none, and nothing else makes names durable
+    there."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
 
 
 def _remove_directory(name: str, parent: int) -> None:

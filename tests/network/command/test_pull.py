@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -32,6 +34,39 @@ async def test_the_complete_model_is_in_current(harness: CommandHarness) -> None
     marker = ReadyMarker.decode((harness.target / "current" / ".modelferry-ready.json").read_bytes())
     assert {file.path: file.size for file in marker.files} == {path: len(data) for path, data in CONTENTS.items()}
     assert all(file.checksum == "verified" for file in marker.files)
+
+
+@pytest.fixture(params=["C", "ISO-8859-1", "GBK"])
+def locale(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment of a locale that is not UTF-8; two are compiled, where the system has their sources."""
+    if request.param == "C":
+        return {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    compiler = shutil.which("localedef")
+    if compiler is None or not Path("/usr/share/i18n/charmaps").is_dir():
+        pytest.skip("no locale can be compiled here")
+    (tmp_path / "locales").mkdir()
+    subprocess.run([compiler, "-i", "POSIX", "-c", "-f", request.param, tmp_path / "locales" / "test"], check=False)
+    environment = {"LC_ALL": "test", "LOCPATH": str(tmp_path / "locales")}
+    show = [sys.executable, "-c", "import sys; print(sys.getfilesystemencoding())"]
+    shown = subprocess.run(show, env=os.environ | environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == request.param.lower().replace("iso-", "iso")
+    return environment
+
+
+async def test_names_on_the_disk_are_utf_8_whatever_the_locale(harness: CommandHarness, locale: dict[str, str]) -> None:
+    """CivitAI-Model-grabber#11: a name beyond the locale's encoding ended the download."""
+    path = "\u6a21\u578b/mod\u00e8le\U0001f600.yaml"
+    content = CONTENTS["config/path.yaml"]
+    url, digest = harness.origin.url("config/path.yaml"), hashlib.sha256(content).hexdigest()
+    artifact = harness.write(
+        lambda files: files.__setitem__(slice(None), [{"path": path, "url": url, "sha256": digest}])
+    )
+    artifact.write_text(artifact.read_text() + f"# {path}\n", encoding="utf-8")
+    done = await harness.pull(environment=locale)
+    assert (done.code, "complete and verified" in done.out) == (0, True), done.err
+    assert sys.getfilesystemencoding() == "utf-8", "in this process, or the names that follow are not compared as UTF-8"
+    assert harness.current() == {path: content}
+    assert (await harness.pull(environment=locale)).code == 0
 
 
 async def test_a_second_pull_fetches_nothing(harness: CommandHarness) -> None:

@@ -25,8 +25,14 @@ def head(status: int, **headers: str) -> Head:
         (head(200), None),
         (head(200, content_length="-1"), None),
         (head(200, content_range="bytes 0-0/1048576", content_length="1"), 1048576),
+        (head(200, content_length="5, 5"), 5),  # nodejs/node#6517
+        (head(200, content_length="5, 6"), None),
+        (head(206, content_range="Bytes 0-0/5"), 5),
         (head(416, content_range="bytes */0"), 0),
+        (head(206, content_range="bytes 0--1/0"), 0),  # Azure/Azurite#1682
+        (head(206, content_range="bytes 0-0/0"), 0),
         (head(200, content_length="5", content_encoding="identity"), 5),
+        (head(206, content_range="bytes 0-0/5", content_encoding="aws-chunked"), 5),
     ],
 )
 def test_the_size_is_learnt_from_what_the_server_is_sure_of(answer: Head, size: int | None) -> None:
@@ -55,11 +61,12 @@ def test_only_a_strong_well_formed_etag_is_a_validator(etag: str, validator: str
         (head(206), "Content-Range is missing"),
         (head(206, content_range="bytes 0-0/ten"), "Content-Range is missing or unreadable"),
         (head(206, content_range="items 0-0/10"), "Content-Range is missing or unreadable"),
+        (head(206, content_range="bytes 0--1/10"), "Content-Range is missing or unreadable"),
         (head(206, content_range="bytes 5-5/10"), "not about the first byte"),
         (head(206, content_range="bytes */10"), "not about the first byte"),
         (head(416, content_range="bytes */10"), "not about the first byte"),
         (head(416), "Content-Range is missing"),
-        (head(200, content_length="5", content_encoding="gzip"), "compressed"),
+        (head(200, content_length="5", content_encoding="gzip"), "in gzip .* declare the digest of the stored bytes"),
         (head(204), "answered by 200 or 206"),
         (head(304), "answered by 200 or 206"),
         (head(299), "299: a GET"),
@@ -71,3 +78,12 @@ def test_an_answer_that_cannot_be_trusted_is_refused_with_its_reason(answer: Hea
     assert caught.value.file == "a.bin"
     assert "https://h.example/a.bin" in caught.value.message
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "aws-chunked,gzip", "unheard-of"])
+def test_a_file_that_is_stored_in_a_coding_has_the_size_of_the_stored_bytes(coding: str) -> None:
+    """bazelbuild/bazel#11686: the declared digest is of the bytes as they are stored."""
+    answer = head(206, content_range="bytes 0-0/77", content_encoding=coding)
+    assert facts_of(answer, "a.bin", pinned=True).size == 77
+    with pytest.raises(ServerMisbehaves):
+        facts_of(answer, "a.bin")

@@ -62,3 +62,10 @@ def test_a_signal_during_preallocation_is_not_a_disk_error(tmp_path: Path, monke
         file_io.preallocate(file.fileno(), 4096)
     assert (tmp_path / "file").stat().st_size == 4096
     assert not answers
+
+
+def test_a_used_up_quota_is_not_called_a_full_disk() -> None:
+    """Issue 14, point 13: free space of the disk does not help whoever has no quota left."""
+    error = file_io.disk_error("writing", OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), 5)
+    assert "quota" in error.message
+    assert "the disk is full" not in error.message

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,34 @@ def test_a_tree_is_removed_without_following_its_links(tree: Tree, tmp_path_fact
     tree.remove("a")
     assert tree.list_names() == set()
     assert (elsewhere / "file").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_may_have_no_fsync_of_directories(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """mudler/LocalAI#10477 and borgbackup/borg#1287: SMB and FUSE answer EINVAL or ENOTSUP. EIO is an error."""
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    steps: list[Callable[[], None]] = [
+        lambda: tree.make_directories("a/b"),
+        lambda: tree.write_atomically("file", b"text"),
+        lambda: tree.symlink("file", "link"),
+        tree.sync_directory,
+    ]
+    for step in steps:
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="nput/output"):
+                step()
+        else:
+            step()
+    assert number == errno.EIO or tree.read("file") == b"text"
 
 
 def test_a_fifo_in_place_of_a_file_is_refused(tree: Tree) -> None:

@@ -19,7 +19,14 @@ from modelferry.errors import (
     SourceUnavailable,
 )
 from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request, ServerBehavior
-from modelferry.http.wire.fields import ContentRange, content_range, content_sha256, retry_after, validator
+from modelferry.http.wire.fields import (
+    ContentRange,
+    content_coding,
+    content_range,
+    content_sha256,
+    retry_after,
+    validator,
+)
 from modelferry.http.wire.framing import framing_of
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 
@@ -81,7 +88,7 @@ def _partial(request: Request, head: Head, framing: Framing, expectation: Expect
         return _suspect(ServerBehavior.NO_CONTENT_RANGE, "answered 206 without Content-Range")
     span = content_range(text)
     if span is None or span.start is None or span.end is None:
-        return _suspect(ServerBehavior.NO_CONTENT_RANGE, f"answered 206 with Content-Range {text[:60]!r}")
+        return _suspect(ServerBehavior.NO_CONTENT_RANGE, "answered 206 with a malformed Content-Range")
     if wrong := _wrong_size(span.total, expectation):
         return wrong
     if span.start != request.start or span.end > request.end:
@@ -96,7 +103,7 @@ def _entire_file(request: Request, head: Head, framing: Framing, expectation: Ex
     if head.get("content-range") is not None:
         return _range_in_200(request, head, framing, expectation)
     if request.end is not None:
-        if coded := _transformed(head):
+        if coded := _transformed(head, framing, expectation.size, expectation):
             return coded
         none = (head.get("accept-ranges") or "").strip().lower() == "none"
         behavior = ServerBehavior.ACCEPT_RANGES_NONE if none else ServerBehavior.IGNORED_RANGE
@@ -130,7 +137,7 @@ def _range_in_200(request: Request, head: Head, framing: Framing, expectation: E
 def _content(request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange) -> Verdict:
     """TAKE, unless the coding, the length or the validator forbid it."""
     start, length = span.start or 0, (span.end or 0) - (span.start or 0)
-    if coded := _transformed(head):
+    if coded := _transformed(head, framing, length, expectation):
         return coded
     if framing.kind == "length" and framing.length != length:
         if framing.length > length:
@@ -140,22 +147,33 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
     tag, weakness = validator(head)
     if changed := _changed(tag, weakness, request, expectation):
         return changed
-    behavior = ServerBehavior.WELL_BEHAVED
-    if framing.kind == "length" and framing.length < length:
-        behavior, length = ServerBehavior.SHORT_BODY, framing.length
-    elif request.end is not None and span.end != request.end:
-        behavior = ServerBehavior.SHORTER_RANGE
-    elif framing.kind == "chunked" and head.status == 206:
-        behavior = ServerBehavior.CHUNKED_PARTIAL_CONTENT
-    elif span.total is None:
-        behavior = ServerBehavior.UNKNOWN_TOTAL
-    elif expectation.validator not in (None, tag):
-        behavior = ServerBehavior.VALIDATOR_CHANGED
-    elif not tag:
+    behavior = _variation(request, head, framing, expectation, span)
+    if behavior is ServerBehavior.SHORT_BODY:
+        length = framing.length
+    elif behavior is ServerBehavior.WELL_BEHAVED and not tag:
         behavior = weakness
     # A body that is shorter than its range is not the content that the digest was made of.
     digest = None if behavior is ServerBehavior.SHORT_BODY else content_sha256(head)
     return Verdict(Action.TAKE, behavior, start=start, length=length, validator=tag, digest=digest, framing=framing)
+
+
+def _variation(
+    request: Request, head: Head, framing: Framing, expectation: Expectation, span: ContentRange
+) -> ServerBehavior:
+    """What is unusual about a response whose content is accepted."""
+    if framing.kind == "length" and framing.length < (span.end or 0) - (span.start or 0):
+        return ServerBehavior.SHORT_BODY
+    if request.end is not None and span.end != request.end:
+        return ServerBehavior.SHORTER_RANGE
+    if framing.kind == "chunked" and head.status == 206:
+        return ServerBehavior.CHUNKED_PARTIAL_CONTENT
+    if span.total is None:
+        return ServerBehavior.UNKNOWN_TOTAL
+    if content_coding(head.get("content-encoding")) is not None:
+        return ServerBehavior.CONTENT_ENCODING
+    if expectation.validator not in (None, validator(head)[0]):
+        return ServerBehavior.VALIDATOR_CHANGED
+    return ServerBehavior.WELL_BEHAVED
 
 
 def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
@@ -167,12 +185,18 @@ def _wrong_size(total: int | None, expectation: Expectation) -> Verdict | None:
     return Verdict(Action.REFUSE, behavior, message, SizeMismatch)
 
 
-def _transformed(head: Head) -> Verdict | None:
-    coding = (head.get("content-encoding") or "identity").strip().lower()
-    if coding not in ("identity", ""):
-        return _suspect(
-            ServerBehavior.CONTENT_ENCODING, f"sent Content-Encoding {coding[:40]!r} though identity was requested"
+def _transformed(head: Head, framing: Framing, length: int, expectation: Expectation) -> Verdict | None:
+    """Is the content something else than the `length` bytes of the file that were requested?"""
+    coding = content_coding(head.get("content-encoding"))
+    # An object that is stored compressed is sent as it is stored: the declared digest is of these bytes. A content that
+    # is compressed on the way has another length, or none.
+    if coding is not None and not (expectation.pinned and framing == Framing("length", length)):
+        remedy = (
+            "and not the declared bytes"
+            if expectation.pinned
+            else "though identity was requested; if the file is stored so, declare the digest of the stored bytes"
         )
+        return _suspect(ServerBehavior.CONTENT_ENCODING, f"sent content in {coding} {remedy}")
     if any(value.strip().startswith("214") for value in head.all("warning")):
         return _suspect(ServerBehavior.CAPTIVE_PORTAL, "sent content that a proxy transformed (Warning 214)")
     return None

@@ -17,11 +17,17 @@ MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 300.0
 
 #: More decimal digits than any file's size has; longer ones are refused before they become a number.
 _NUMBER = r"\d{1,18}"
-_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*|0--1(?=/0+$))/({_NUMBER}|\*)", re.IGNORECASE)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SHA256_ITEM = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
+
+#: Values of Content-Encoding that leave the bytes as they are. ``aws-chunked`` is the framing of an upload to S3, which
+#: some stores keep as a property of the object.
+_IDENTITY = {"", "identity", "none", "null", "binary", "aws-chunked", "7bit", "8bit", "us-ascii", "utf-8", "utf8"}
+#: Codings of the IANA registry. Only these are named in a message, which has no other value of a field.
+_CODINGS = {"br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-compress", "x-gzip", "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,21 @@ class ContentRange:
     total: int | None
 
 
+def content_length(text: str | None) -> int | None:
+    """A Content-Length; a list of equal values is one value (RFC 9112 section 6.3, item 5)."""
+    values = {part.strip(" \t") for part in (text or "").split(",")}
+    value = values.pop()
+    return int(value) if not values and re.fullmatch(_NUMBER, value) else None
+
+
 def content_range(text: str) -> ContentRange | None:
-    """RFC 9110 section 14.4."""
+    """RFC 9110 section 14.4. No range can be of an empty file: what is said of one beside the total of 0, such as
+    ``0--1``, is not read."""
     match = _CONTENT_RANGE.fullmatch(text.strip())
     if match is None:
         return None
     total = None if match[3] == "*" else int(match[3])
-    if match[1] is None:
+    if match[1] is None or total == 0:
         return ContentRange(None, None, total) if total is not None else None
     start, end = int(match[1]), int(match[2]) + 1
     if start >= end or (total is not None and end > total):
@@ -47,16 +61,25 @@ def content_range(text: str) -> ContentRange | None:
     return ContentRange(start, end, total)
 
 
+def content_coding(text: str | None) -> str | None:
+    """The coding that a Content-Encoding (RFC 9110 section 8.4) names, as a message may say it; None if it leaves the
+    bytes as they are."""
+    codings = [name for part in (text or "").split(",") if (name := part.strip().lower()) not in _IDENTITY]
+    if not codings:
+        return None
+    return " and ".join(codings) if set(codings) <= _CODINGS else "an unknown coding"
+
+
 def validator(head: Head) -> tuple[str, ServerBehavior]:
     """What tells this version of the file from another, and the server's behavior where that is not strong ("").
 
     A strong ETag (RFC 9110 section 8.8.1), else a Last-Modified that is at least a second before Date, which is strong
-    by section 8.8.2.2 in the absence of an ETag.
+    by section 8.8.2.2 in the absence of an ETag. An ETag without quotes is none.
     """
-    etag = head.get("etag")
-    if etag is not None:
-        if is_strong_etag(etag):
-            return etag, ServerBehavior.WELL_BEHAVED
+    etag = head.get("etag") or ""
+    if is_strong_etag(etag):
+        return etag, ServerBehavior.WELL_BEHAVED
+    if etag.startswith("W/"):
         return "", ServerBehavior.WEAK_VALIDATOR
     modified, date = http_date(head.get("last-modified")), http_date(head.get("date"))
     if modified is None:

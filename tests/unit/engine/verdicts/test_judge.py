@@ -73,6 +73,8 @@ TAKEN = [
     (14, ASK, partial(("etag", 'W/"v1"')), PINNED, 100),
     (15, ASK, partial(("etag", "-")), PINNED, 100),
     (16, ASK, partial(("etag", "-"), ("last-modified", "Sun, 22 Nov 2026 10:00:10 GMT"), DATE), PINNED, 100),
+    (19, ASK, partial(("content-encoding", "gzip")), PINNED, 100),
+    (19, WHOLE, full(("content-encoding", "aws-chunked,x-gzip")), PINNED, 1000),
     (23, ASK, partial(("content-length", "-"), ("transfer-encoding", "chunked")), PINNED, 100),
     (15, WHOLE, full(("etag", "-")), UNPINNED, 1000),
 ]
@@ -82,6 +84,22 @@ TAKEN = [
 def test_rows_that_are_taken(row: int, request_: Request, head: Head, expectation: Expectation, length: int) -> None:
     verdict = judge(request_, head, expectation)
     assert (verdict.action, verdict.behavior, verdict.length) == (Action.TAKE, row, length)
+
+
+@pytest.mark.parametrize("coding", ["aws-chunked", "identity", "", "none", "binary", "UTF-8", "aws-chunked, identity"])
+@pytest.mark.parametrize("expectation", [PINNED, UNPINNED])
+def test_a_coding_that_leaves_the_bytes_as_they_are_is_passed(coding: str, expectation: Expectation) -> None:
+    """versity/versitygw#2398 and noobaa/noobaa-core#9138: stores keep the aws-chunked of an upload."""
+    verdict = judge(ASK, partial(("content-encoding", coding)), expectation)
+    assert (verdict.action, verdict.behavior) == (Action.TAKE, 0)
+
+
+def test_a_stored_coding_without_a_digest_is_refused_with_the_remedy_and_no_value_of_the_field() -> None:
+    """bazelbuild/bazel#11686: an object that is stored compressed, and no digest says of what."""
+    verdict = judge(ASK, partial(("content-encoding", "gzip")), UNPINNED)
+    assert "sent content in gzip" in verdict.message
+    assert "declare the digest of the stored bytes" in verdict.message
+    assert "secret" not in judge(ASK, partial(("content-encoding", "secret")), UNPINNED).message
 
 
 REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
@@ -132,8 +150,18 @@ REFUSED: list[tuple[int, Request, Head, Expectation, Action, type[Stalled]]] = [
         Action.STREAM,
         ServerMisbehaves,
     ),
-    (19, ASK, partial(("content-encoding", "gzip")), PINNED, Action.SUSPECT, ServerMisbehaves),
-    (19, WHOLE, full(("content-encoding", "br")), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (19, ASK, partial(("content-encoding", "gzip")), UNPINNED, Action.SUSPECT, ServerMisbehaves),
+    (19, WHOLE, full(("content-encoding", "br")), UNPINNED, Action.SUSPECT, ServerMisbehaves),
+    (
+        19,
+        ASK,
+        partial(("content-encoding", "gzip"), ("content-length", "60")),
+        PINNED,
+        Action.SUSPECT,
+        ServerMisbehaves,
+    ),
+    (19, ASK, partial(("content-encoding", "gzip"), CHUNKED, NONE), PINNED, Action.SUSPECT, ServerMisbehaves),
+    (19, ASK, full(("content-encoding", "gzip"), FIFTY), PINNED, Action.SUSPECT, ServerMisbehaves),
     (
         20,
         WHOLE,
@@ -241,6 +269,17 @@ def test_last_modified_a_second_before_date_is_a_strong_validator() -> None:
     modified = "Sun, 22 Nov 2026 10:00:09 GMT"
     verdict = judge(ASK, partial(("etag", "-"), ("last-modified", modified), DATE), UNPINNED)
     assert (verdict.action, verdict.validator) == (Action.TAKE, f"Last-Modified: {modified}")
+
+
+@pytest.mark.parametrize("etag", ["abc", "0x8D4BCC2E4835CD0", '"a"b"', "", '"open'])
+def test_an_etag_that_is_none_does_not_hide_a_last_modified(etag: str) -> None:
+    """NuGet/NuGetGallery#8071: an ETag without quotes beside a good Last-Modified."""
+    modified = "Sun, 22 Nov 2026 10:00:09 GMT"
+    head = partial(("etag", etag), ("last-modified", modified), DATE)
+    verdict = judge(ASK, head, UNPINNED)
+    assert (verdict.action, verdict.validator) == (Action.TAKE, f"Last-Modified: {modified}")
+    verdict = judge(ASK, partial(("etag", etag)), UNPINNED)
+    assert (verdict.action, verdict.behavior) == (Action.STREAM, 15)
 
 
 def test_content_digest_is_read_for_the_content_that_it_covers() -> None:

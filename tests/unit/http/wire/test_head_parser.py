@@ -43,6 +43,24 @@ def test_a_reason_is_optional(line: bytes) -> None:
     assert head.status == 200
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 1000])
+def test_lines_that_all_end_in_a_lone_newline_are_read(step: int) -> None:
+    """RFC 9112 section 2.2 permits it, and a simple server sends nothing else (nodejs/node#6517 and its siblings)."""
+    text = b"HTTP/1.1 103 Early Hints\n\n" + GOOD.replace(b"\r\n", b"\n")
+    head, used = parse(text + b"\r\n\r\nhello", step)
+    assert head == Head(206, (1, 1), (("etag", '"a"'), ("x-empty", ""), ("content-length", "5")))
+    assert used == len(text)
+
+
+@pytest.mark.parametrize("step", [1, 2, 1000])
+def test_a_folded_line_belongs_to_the_field_before_it(step: int) -> None:
+    """RFC 9112 section 5.2: a client replaces the fold by a space."""
+    text = b"HTTP/1.1 200 OK\r\nX-Policy: a;\r\n\t  b;\r\n c\r\nContent-Length: 5\r\n\r\n"
+    head, used = parse(text, step)
+    assert head == Head(200, (1, 1), (("x-policy", "a; b; c"), ("content-length", "5")))
+    assert used == len(text)
+
+
 @pytest.mark.parametrize("step", [1, 1000])
 def test_interim_responses_are_passed_over(step: int) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
@@ -59,7 +77,15 @@ def test_interim_responses_are_passed_over(step: int) -> None:
         (b"HTTP/2.0 200 OK\r\n\r\n", "HTTP/2.0"),
         (b"HTTP/1.1 99 Odd\r\n\r\n", "malformed status line"),
         (b"HTTP/1.1 200 OK\r\nName : x\r\n\r\n", "malformed header"),
-        (b"HTTP/1.1 200 OK\r\nA: x\r\n folded\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 200 OK\r\nA: x\r\n f\0lded\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 0\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 206 OK\r\nContent-Range:\r\n bytes 0-0/5\r\n\r\n", "malformed header"),
+        (b"HTTP/1.1 200 OK\r\nA: x\nB: y\r\n\r\n", "two kinds of line ends"),
+        (b"HTTP/1.1 200 OK\nA: x\r\nB: y\n\n", "two kinds of line ends"),
+        (b"HTTP/1.1 200 OK\nA: x\r\n\r\n", "two kinds of line ends"),
+        (b"HTTP/1.1 200 OK\r\nA: x\n\n", "two kinds of line ends"),
         (b"HTTP/1.1 200 OK\r\nA: x\0y\r\n\r\n", "malformed header"),
         (b"HTTP/1.1 200 OK\r\nA: x\ry\r\n\r\n", "malformed header"),
         (b"HTTP/1.1 200 OK\r\n: x\r\n\r\n", "malformed header"),
