@@ -30,11 +30,12 @@ from modelferry.http.auth.credentials import (
 )
 from modelferry.values.urls import redact_url, url_error
 
-#: ``scheme name="value", …`` (RFC 9110 section 11.3); a comma may separate it from another challenge.
-_CHALLENGE = re.compile(
-    r"\b(?P<scheme>Bearer|Basic)\s+(?P<fields>(?:[\w-]+=(?:\"[^\"]*\"|[^\s,]+)\s*,?\s*)+)", re.IGNORECASE
-)
-_FIELD = re.compile(r"([\w-]+)=(?:\"([^\"]*)\"|([^\s,]+))")
+#: ``scheme name="value", …`` (RFC 9110 section 11.3), with white space around the equals sign as section 11.2 allows it;
+#: a comma may separate it from another challenge. Possessive: a server must not make this slow.
+_PARAMETER = r"[\w-]++\s*+=\s*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s,\"]++)"
+_CHALLENGE = re.compile(rf"\b(?P<scheme>Bearer|Basic)\s++(?P<fields>(?:{_PARAMETER}\s*+(?:,\s*+)?)++)", re.IGNORECASE)
+_FIELD = re.compile(r"([\w-]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s,\"]++))")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 class RegistryToken:
@@ -100,7 +101,7 @@ def parse_challenges(header: str) -> dict[str, dict[str, str]]:
     """The fields of each challenge in a WWW-Authenticate, by its scheme in lower case. Pure."""
     return {
         match["scheme"].lower(): {
-            name.lower(): quoted or bare for name, quoted, bare in _FIELD.findall(match["fields"])
+            name.lower(): _ESCAPED.sub(r"\1", quoted) or bare for name, quoted, bare in _FIELD.findall(match["fields"])
         }
         for match in _CHALLENGE.finditer(header)
     }

@@ -44,11 +44,18 @@ class Tokens:
         ('Basic realm="Amazon ECR"', {"basic": {"realm": "Amazon ECR"}}),
         ('bearer Realm=https://a/t , Service="s"', {"bearer": {"realm": "https://a/t", "service": "s"}}),
         ('Bearer realm="x", Basic realm="y"', {"bearer": {"realm": "x"}, "basic": {"realm": "y"}}),
+        ('Bearer realm = "https://a/t" , service\t=\t"s"', {"bearer": {"realm": "https://a/t", "service": "s"}}),
+        ('Basic realm = "a, b" , Bearer realm = "x"', {"basic": {"realm": "a, b"}, "bearer": {"realm": "x"}}),
+        ('Bearer realm="a\\"b"', {"bearer": {"realm": 'a"b'}}),
+        ('Negotiate, NTLM TlRMTQ==, Bearer realm="x"', {"bearer": {"realm": "x"}}),
+        ('Basic realm="y", NTLM, Bearer realm="x"', {"basic": {"realm": "y"}, "bearer": {"realm": "x"}}),
+        ("Bearer realm" + " " * 60_000 + "=" + " " * 60_000, {}),
         ("Negotiate", {}),
         ("", {}),
     ],
 )  # fmt: skip
 def test_challenges_are_read(header: str, expected: dict[str, dict[str, str]]) -> None:
+    """modelferry issue 14, 24: RFC 9110 section 11.2 allows white space around the equals sign."""
     assert parse_challenges(header) == expected
 
 
