@@ -56,11 +56,13 @@ class ObjectFacts:
 
 
 def parse_page(body: bytes) -> Page:
-    """A part of a listing that was requested with ``encoding-type=url``. Raises ValueError where it is not one."""
+    """A part of a listing that was requested with ``encoding-type=url``, which some stores ignore. Raises ValueError
+    where it is not one."""
     root = _xml(body)
     if root is None or root.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError("it is not a ListBucketResult")
-    objects = tuple(_listed(item) for item in root.findall("{*}Contents"))
+    quoted = (root.findtext("{*}EncodingType") or "").strip().lower() == "url"
+    objects = tuple(_listed(item, quoted) for item in root.findall("{*}Contents"))
     more = root.findtext("{*}IsTruncated") == "true"
     token = root.findtext("{*}NextContinuationToken") or ""
     if more and not token:
@@ -145,11 +147,11 @@ def _xml(body: bytes) -> ElementTree.Element | None:
         return None
 
 
-def _listed(item: ElementTree.Element) -> ListedObject:
+def _listed(item: ElementTree.Element, quoted: bool) -> ListedObject:
     key, size = item.findtext("{*}Key"), item.findtext("{*}Size") or ""
     if not key or not size.isascii() or not size.isdigit():
         raise ValueError("an object in it has no key or no size")
-    return ListedObject(unquote_plus(key), int(size))
+    return ListedObject(unquote_plus(key) if quoted else key, int(size))
 
 
 def _sha256(value: str, kind: str) -> Digest | None:
