@@ -102,7 +102,7 @@ class WebIdentity:
             raise ConnectionFailed(f"token service {redact_url(role.service)} answered {status}")
         if status != 200:
             raise Denied(
-                f"web identity: {redact_url(role.service)} gives {role.arn} no keys ({status} {_text(body, 'Code')}):"
+                f"web identity: {redact_url(role.service)} gives {role.arn} no keys ({status}{_code(body)}):"
                 " allow this service account in the role's trust policy"
             )
         words = [_text(body, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
@@ -114,6 +114,12 @@ class WebIdentity:
         if expires is None or expires.tzinfo is None or any(word_error(word) for word in words) or not all(words):
             raise Denied(f"web identity: {redact_url(role.service)} answered without keys; check the service's URL")
         self._keys, self._expires = Keys(*words), expires
+
+
+def _code(body: bytes) -> str:
+    """An error's code, after a space; empty where it is not one word."""
+    code = _text(body, "Code")
+    return f" {code}" if re.fullmatch(r"[A-Za-z]{1,64}", code) else ""
 
 
 def _text(body: bytes, name: str) -> str:

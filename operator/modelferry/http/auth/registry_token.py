@@ -30,7 +30,7 @@ from modelferry.http.auth.credentials import (
 )
 from modelferry.values.urls import redact_url, url_error
 
-#: ``scheme name="value", …`` (RFC 9110 section 11.3), with white space around the equals sign as section 11.2 allows it;
+#: ``scheme name="value", …`` (RFC 9110 section 11.3), with white space around the equals sign as section 11.2 allows;
 #: a comma may separate it from another challenge. Possessive: a server must not make this slow.
 _PARAMETER = r"[\w-]++\s*+=\s*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s,\"]++)"
 _CHALLENGE = re.compile(rf"\b(?P<scheme>Bearer|Basic)\s++(?P<fields>(?:{_PARAMETER}\s*+(?:,\s*+)?)++)", re.IGNORECASE)
