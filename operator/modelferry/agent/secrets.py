@@ -65,7 +65,8 @@ class Secret:
         """The error for a value of `key` that cannot be used. `error`: the end of a sentence, without the value."""
         return InvalidSpec(
             f"{self.field}: key {key!r} of Secret {self.name!r} {error}; write the value into it again, and nothing"
-            " else"
+            " else",
+            reason="BadCredentials",
         )
 
     def missing_keys(self, required: str) -> InvalidSpec:
