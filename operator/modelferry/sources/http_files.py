@@ -7,10 +7,10 @@ docs/hostile-servers.md).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
+from modelferry.http.wire.fields import content_range
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.resource.source import HTTPFile, HTTPSource
@@ -19,7 +19,6 @@ from modelferry.sources.checksum_list import decoded, files_of
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import ascii_url, redact_url
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d{1,18})-\d{1,18}|\*)/(?P<size>\d{1,18}|\*)", re.ASCII)
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
 _LONGEST_LIST = 2_000_000
@@ -60,15 +59,14 @@ def facts_of(head: Head, file: str) -> Facts:
         return Facts(int(length) if length.isascii() and length.isdigit() else None, validator)
     if head.status not in (200, 206, 416):
         raise _misbehaves(head, file, "a GET of one byte is answered by 200 or 206")
-    parts = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
-    if parts is None:
+    span = content_range(head.headers.get("content-range", ""))
+    if span is None:
         raise _misbehaves(head, file, "its Content-Range is missing or unreadable")
-    start, size = parts["start"], parts["size"]
-    if head.status == 416 and size == "0":
+    if head.status == 416 and span.total == 0:
         return Facts(0, validator)
-    if head.status == 416 or start is None or int(start) != 0:
+    if head.status == 416 or span.start != 0:
         raise _misbehaves(head, file, "it is not about the first byte, which was requested")
-    return Facts(None if size == "*" else int(size), validator)
+    return Facts(span.total, validator)
 
 
 async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
