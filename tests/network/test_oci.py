@@ -172,7 +172,12 @@ async def _until_refused(harness: DownloadHarness, registry: RegistryStore, show
             "give it username and password, or .dockerconfigjson",
         ),
         ("models/tts:v1", docker("other.example.com", **LOGIN), "SecretMissing", "has no user and password for 127"),
-        ("models/tts:v1", {".dockerconfigjson": "{"}, "SecretMissing", "'.dockerconfigjson' of the Secret is not JSON"),
+        (
+            "models/tts:v1",
+            {".dockerconfigjson": "{"},
+            "BadCredentials",
+            "'.dockerconfigjson' of Secret 'keys' is not JSON",
+        ),
         ("models/tts:v1", LOGIN | {"allowedHosts": "127.0.0.1:1"}, "Denied", "spec.auth"),
     ],
     ids=["tag", "digest", "repository", "nobody", "password", "keys", "other host", "no JSON", "hosts"],

@@ -357,3 +357,53 @@ async def test_no_secret_is_found_when_a_source_refuses_them(
     assert (run.code, f'"reason":"{reason}"' in run.said) == (3, True), run.said[-2000:]
     planted = [value for value in (TOKEN, SECRET_KEY, SESSION, REGISTRY) if value in keys.values()]
     assert location.holders(run, *(planted or [REGISTRY])) == []
+
+
+FIELD = f"pl4nted/{'field' * 1800}"
+HTTP_FILE = {"http": {"files": [{"path": "a.bin", "url": "{base}/a.bin"}]}}
+OCI_TAG, BUCKET = {"oci": {"reference": "{host}/models/tts:v1"}}, {"s3": {"bucket": "models", "endpoint": "{base}"}}
+HUB = {"huggingFace": {"repo": "a/b", "endpoint": "{base}"}}
+SKEWED = "<Error><Code>RequestTimeTooSkewed</Code></Error>"
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "fields", "body"),
+    [
+        (HTTP_FILE, 302, ["Location: {base}/gone?X-Amz-Signature={planted}"], ""),
+        (HTTP_FILE, 302, ["Location: {base}/a.bin?X-Amz-Signature={planted}"], ""),
+        (HTTP_FILE, 302, ["Location: http://{host}/a?X-Amz-Signature={planted}"], ""),
+        (HTTP_FILE, 302, ["Location: https://h:{planted}/"], ""),
+        (HTTP_FILE, 206, ["Content-Range: bytes {planted}"], ""),
+        (HTTP_FILE, 200, ["Content-Encoding: {planted}"], ""),
+        (HTTP_FILE, 200, ["Transfer-Encoding: {planted}"], ""),
+        (HTTP_FILE, 200, ["Content-Length: {planted}"], ""),
+        (HTTP_FILE, 200, ["Broken {planted}"], ""),
+        (OCI_TAG, 401, ['WWW-Authenticate: Bearer realm="https://h:{planted}/",service="r"'], ""),
+        (OCI_TAG, 200, ["Docker-Content-Digest: sha256:{planted}"], "{}"),
+        (OCI_TAG, 200, ["Content-Type: application/{planted}"], "{}"),
+        (BUCKET, 403, ["Date: {planted}"], SKEWED),
+        (BUCKET, 301, ["x-amz-bucket-region: {planted}"], ""),
+        (HUB, 403, ["X-Error-Code: {planted}", "X-Error-Message: {planted}"], ""),
+    ],
+)
+async def test_no_value_of_a_response_field_is_found_at_resolve(
+    location: Place, serve: Serve, source: dict[str, Any], status: int, fields: list[str], body: str
+) -> None:
+    """arrow-rs-object-store#52: a signature in a Location, or a cookie, was printed with the client's error."""
+    async with serve({}) as server:
+        base = server.url("").rstrip("/")
+        words = {"base": base, "host": base.removeprefix("https://"), "planted": FIELD}
+        head = [f"HTTP/1.1 {status} X", *fields, "Set-Cookie: session={planted}"]
+        if not any("Length" in field or "Transfer" in field for field in fields):
+            head.append(f"Content-Length: {len(body)}")
+        raw = "\r\n".join([*head, "", ""]) + body.replace("{", "{{").replace("}", "}}")
+        server.script.add(Rule(path="gone", status=404, fields=(("Set-Cookie", f"session={FIELD}"),)))
+        server.script.add(Rule(raw=raw.format(**words)))
+        filled = json.loads(json.dumps(source).replace("{base}", base).replace("{host}", words["host"]))
+        location.write(source=filled)
+        run = await location.pull()
+        assert server.received, "no server was asked"
+    assert run.code in (2, 3), run.said[-2000:]
+    assert location.holders(run, FIELD, FIELD[:60]) == []
+    (error,) = [line for line in run.said.splitlines() if not line.startswith("{")] or [""]
+    assert len(error) < 1000

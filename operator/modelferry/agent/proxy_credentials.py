@@ -47,4 +47,4 @@ def _with_secret(proxy: Proxy, secrets: Secrets, name: str, field: str) -> Proxy
     secret = secrets.read(name, field)
     if missing := [key for key in ("username", "password") if key not in secret.data]:
         raise secret.missing_keys(" and ".join(missing))
-    return with_credentials(proxy, secret.data["username"], secret.data["password"], field)
+    return with_credentials(proxy, *secret.login(), field)

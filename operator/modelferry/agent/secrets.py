@@ -38,10 +38,36 @@ class Secret:
 
     def credential(self) -> Credential:
         """Its token, or user and password. Raises InvalidSpec (reason SecretMissing) if it has neither."""
-        found = credentials.credential_from_secret(self.data)
-        if found is None:
-            raise self.missing_keys("token, or username and password")
-        return found
+        if token := self.word("token"):
+            return credentials.bearer(token)
+        if "username" in self.data and "password" in self.data:
+            return credentials.basic(*self.login())
+        raise self.missing_keys("token, or username and password")
+
+    def word(self, key: str) -> str:
+        """The value of `key`, which a header field or a signature carries as it is; empty without that key. Raises
+        InvalidSpec if it has characters that neither can carry."""
+        value = self.data.get(key, "")
+        if error := credentials.word_error(value):
+            raise self.invalid(key, error)
+        return value
+
+    def login(self) -> tuple[str, str]:
+        """The values of ``username`` and ``password``. Raises InvalidSpec if Basic cannot carry them."""
+        username, password = self.data["username"], self.data["password"]
+        if error := credentials.username_error(username):
+            raise self.invalid("username", error)
+        if error := credentials.control_error(password):
+            raise self.invalid("password", error)
+        return username, password
+
+    def invalid(self, key: str, error: str) -> InvalidSpec:
+        """The error for a value of `key` that cannot be used. `error`: the end of a sentence, without the value."""
+        return InvalidSpec(
+            f"{self.field}: key {key!r} of Secret {self.name!r} {error}; write the value into it again, and nothing"
+            " else",
+            reason="BadCredentials",
+        )
 
     def missing_keys(self, required: str) -> InvalidSpec:
         """The error for a Secret without the `required` keys."""
@@ -58,7 +84,8 @@ class Secrets:
         self._root = root
 
     def read(self, name: str, field: str) -> Secret:
-        """Read Secret `name`, to which the field `field` refers. A value loses the line end that editors add.
+        """Read Secret `name`, to which the field `field` refers. A value loses the byte order mark, the
+        white space and the line ends around it, which editors add.
 
         Raises InvalidSpec (reason SecretMissing) if it does not exist.
         """
@@ -70,7 +97,7 @@ class Secrets:
                 " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY",
                 reason="SecretMissing",
             )
-        return Secret(name, field, {file.name: _value(file, field) for file in files})
+        return Secret(name, field, {file.name: _value(file, name, field) for file in files})
 
     def file(self, name: str, key: str) -> Path:
         """The file of a key of Secret `name`, for a library that reads files. `read` checks whether it exists."""
@@ -83,10 +110,14 @@ def _key_files(directory: Path) -> list[Path]:
     return sorted(file for file in directory.iterdir() if not file.name.startswith("..") and file.is_file())
 
 
-def _value(file: Path, field: str) -> str:
+def _value(file: Path, name: str, field: str) -> str:
+    where = f"{field}: key {file.name!r} of Secret {name!r}"
     try:
         with file.open("rb") as opened:
-            return opened.read(_MAX_SIZE).decode().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "is not text"
-        raise InvalidSpec(f"{field}: key {file.name!r} of the Secret: {cause}", reason="SecretMissing") from None
+            return credentials.without_editor_marks(opened.read(_MAX_SIZE).decode())
+    except OSError as error:
+        raise InvalidSpec(f"{where}: {error.strerror}; create it again", reason="SecretMissing") from None
+    except UnicodeDecodeError:
+        raise InvalidSpec(
+            f"{where} is not UTF-8 text; write it again as UTF-8, without a byte order mark", reason="SecretMissing"
+        ) from None

@@ -100,7 +100,7 @@ def _unscoped_credential(spec: Spec, secret: Secret | None) -> Credential:
             return store_credentials.registry_credential(artifact, secret, plain_http=plain_http)
     if secret is None:
         return ANONYMOUS
-    if isinstance(spec.source, ModelScopeSource) and (token := secret.data.get("token")):
+    if isinstance(spec.source, ModelScopeSource) and (token := secret.word("token")):
         return credentials.modelscope_session(token)
     return secret.credential()
 

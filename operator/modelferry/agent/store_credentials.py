@@ -38,7 +38,7 @@ def access_keys(secret: Secret) -> Keys:
     data = secret.data
     if not all(data.get(key) for key in _ACCESS_KEYS):
         raise secret.missing_keys("accessKeyID and secretAccessKey (and sessionToken for temporary keys)")
-    return Keys(data["accessKeyID"], data["secretAccessKey"], data.get("sessionToken", ""))
+    return Keys(secret.word("accessKeyID"), secret.word("secretAccessKey"), secret.word("sessionToken"))
 
 
 def registry_credential(source: OCISource, secret: Secret | None, *, plain_http: bool) -> Credential:
@@ -51,18 +51,18 @@ def registry_credential(source: OCISource, secret: Secret | None, *, plain_http:
 def _login(source: OCISource, secret: Secret) -> StaticCredential:
     data = secret.data
     if data.get("username") and data.get("password"):
-        return basic(data["username"], data["password"])
+        return basic(*secret.login())
     if _DOCKER_CONFIG not in data:
         raise secret.missing_keys(f"username and password, or {_DOCKER_CONFIG}")
     try:
         login = docker_login(data[_DOCKER_CONFIG], source.host)
     except ValueError as error:
-        cause = "is not JSON" if isinstance(error, UnicodeError) or type(error) is not ValueError else str(error)
-        raise InvalidSpec(f"spec.auth: key {_DOCKER_CONFIG!r} of the Secret {cause}", reason="SecretMissing") from None
+        cause = "is not JSON" if type(error) is not ValueError else str(error)
+        raise secret.invalid(_DOCKER_CONFIG, cause) from None
     if login is None:
         raise InvalidSpec(
-            f"spec.auth: key {_DOCKER_CONFIG!r} of the Secret has no user and password for {source.host}; add them with"
-            " kubectl create secret docker-registry --docker-server",
+            f"{secret.field}: key {_DOCKER_CONFIG!r} of Secret {secret.name!r} has no user and password for"
+            f" {source.host}; add them with kubectl create secret docker-registry --docker-server",
             reason="SecretMissing",
         )
     return login

@@ -15,7 +15,7 @@ from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources.bounded_gather import bounded_gather
-from modelferry.sources.checksum_list import files_of
+from modelferry.sources.checksum_list import decoded, files_of
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import ascii_url, redact_url
 
@@ -80,7 +80,7 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
     if head.status != 200:
         raise _misbehaves(head, _LIST, "a GET is answered by 200")
     try:
-        return files_of(body.decode(), url)
+        return files_of(decoded(body), url)
     except UnicodeDecodeError as error:
         raise InvalidSpec(
             f"spec.source.http.manifestURL: {redact_url(url)} is not text; give a list that sha256sum wrote"

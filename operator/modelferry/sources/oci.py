@@ -23,6 +23,7 @@ _REVISION_LENGTH = 40
 
 #: How many tags an error lists.
 _TAGS_LISTED = 10
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _NO_REPOSITORY = "RepositoryMissing"
 
 
@@ -62,9 +63,10 @@ async def _manifest(source: OCISource, reference: str, client: SourceClient) -> 
     digest = digest_of(body)
     declared = reference if reference.startswith("sha256:") else head.headers.get("docker-content-digest", digest)
     if declared != digest:
+        other = "requested" if declared == reference else "declared by the registry"
         raise DigestMismatch(
-            f"{name}: the manifest is {digest}, and not {declared[:80]}: something on the way changes it; ask"
-            " the registry's operator"
+            f"{name}: the manifest is {digest}, and not the one {other}: something on the way changes it; ask the"
+            " registry's operator"
         )
     return digest, parse_manifest(body, head.headers.get("content-type", ""), name)
 
@@ -80,7 +82,7 @@ async def _not_found(source: OCISource, error: NotFound, client: SourceClient) -
             limit=_MAX_MANIFEST,
             explain=lambda head, body: registry_error(source, "", head, body),
         )
-        tags = ", ".join(sorted(str(tag)[:128] for tag in json.loads(body)["tags"])[:_TAGS_LISTED])
+        tags = ", ".join(sorted(filter(_TAG.fullmatch, map(str, json.loads(body)["tags"])))[:_TAGS_LISTED])
     except NotFound as missing:
         return missing if missing.reason == _NO_REPOSITORY else error
     except (ModelferryError, ValueError, TypeError, KeyError):

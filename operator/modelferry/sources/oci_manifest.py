@@ -64,9 +64,10 @@ def parse_manifest(body: bytes, media_type: str, name: str) -> tuple[Layer, ...]
     if kind in (OCI_INDEX, DOCKER_LIST):
         return _only(document, name)
     if kind not in (OCI_MANIFEST, DOCKER_MANIFEST):
-        raise InvalidSpec(
-            f"{name}: a manifest of type {str(kind)[:80]!r} is not supported; push an OCI artifact", reason=_UNSUPPORTED
-        )
+        # Not the type in the response's Content-Type: no message has a field's value.
+        declared = document.get("mediaType")
+        of = f"of type {str(declared)[:80]!r}" if declared else "without a supported mediaType or Content-Type"
+        raise InvalidSpec(f"{name}: a manifest {of} is not supported; push an OCI artifact", reason=_UNSUPPORTED)
     return _layers(document, name)
 
 

@@ -23,6 +23,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 #: Hex digits of the content id behind the commit in a revision, if patterns selected some of its files.
 _SELECTION_LENGTH = 8
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 #: Paths listed in an error, of a repository that may have thousands.
 _LISTED = 5
 
@@ -92,4 +93,4 @@ def hub_error(head: Head, what: str, why: str) -> ServerMisbehaves:
 
 def _some(words: Sequence[str]) -> str:
     rest = f", … ({len(words) - _LISTED} more)" if len(words) > _LISTED else ""
-    return ", ".join(word[:100] for word in words[:_LISTED]) + rest
+    return ", ".join(_CONTROL.sub("?", word[:100]) for word in words[:_LISTED]) + rest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
@@ -56,11 +57,13 @@ class ObjectFacts:
 
 
 def parse_page(body: bytes) -> Page:
-    """A part of a listing that was requested with ``encoding-type=url``. Raises ValueError where it is not one."""
+    """A part of a listing that was requested with ``encoding-type=url``, which some stores ignore. Raises ValueError
+    where it is not one."""
     root = _xml(body)
     if root is None or root.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError("it is not a ListBucketResult")
-    objects = tuple(_listed(item) for item in root.findall("{*}Contents"))
+    quoted = (root.findtext("{*}EncodingType") or "").strip().lower() == "url"
+    objects = tuple(_listed(item, quoted) for item in root.findall("{*}Contents"))
     more = root.findtext("{*}IsTruncated") == "true"
     token = root.findtext("{*}NextContinuationToken") or ""
     if more and not token:
@@ -85,9 +88,10 @@ def object_facts(head: Head, where: str) -> ObjectFacts:
 def listing_error(source: S3Source, head: Head, body: bytes) -> ModelferryError | None:
     """The error that a response of 300 and more to a listing means; None where `SourceClient` names it."""
     root = _xml(body)
-    code = (root.findtext("{*}Code") or "") if root is not None else ""
+    code = _word((root.findtext("{*}Code") or "") if root is not None else "")
     message = " ".join(((root.findtext("{*}Message") or "") if root is not None else "").split())[:160]
-    region = head.headers.get("x-amz-bucket-region") or (root.findtext("{*}Region") if root is not None else "") or ""
+    # The remedy needs it, so it is the one field whose value is shown, if it looks like a region.
+    region = _word(head.headers.get("x-amz-bucket-region") or (root.findtext("{*}Region") if root is not None else ""))
     server = urlsplit(source.base).netloc
     where = f"s3: {server}: {head}{f' {code}' if code else ''}"
     match code:
@@ -97,8 +101,10 @@ def listing_error(source: S3Source, head: Head, body: bytes) -> ModelferryError 
             remedy = "correct accessKeyID and secretAccessKey (and sessionToken) in spec.auth's Secret"
             return Denied(f"{where}: the keys are not accepted; {remedy}", reason="BadCredentials")
         case "RequestTimeTooSkewed":
-            date = head.headers.get("date", "unknown")
-            return Denied(f"{where}: the server's clock says {date}; set this machine's clock", reason="ClockSkew")
+            return Denied(
+                f"{where}: this machine's clock and the server's differ too much; set this machine's clock",
+                reason="ClockSkew",
+            )
         case "InvalidBucketName":
             return InvalidSpec(
                 f"{where}: spec.source.s3.bucket: {source.bucket!r} is not a valid bucket name there; correct it"
@@ -136,6 +142,11 @@ def object_error(source: S3Source, key: str, head: Head) -> ModelferryError | No
     return None
 
 
+def _word(text: str | None) -> str:
+    """`text`, if it is a short word, such as an error's code or a region; else empty."""
+    return text if text and re.fullmatch(r"[A-Za-z0-9-]{1,64}", text) else ""
+
+
 def _xml(body: bytes) -> ElementTree.Element | None:
     """XML without a document type: entity declarations are how a small response becomes a large one."""
     try:
@@ -145,11 +156,11 @@ def _xml(body: bytes) -> ElementTree.Element | None:
         return None
 
 
-def _listed(item: ElementTree.Element) -> ListedObject:
+def _listed(item: ElementTree.Element, quoted: bool) -> ListedObject:
     key, size = item.findtext("{*}Key"), item.findtext("{*}Size") or ""
     if not key or not size.isascii() or not size.isdigit():
         raise ValueError("an object in it has no key or no size")
-    return ListedObject(unquote_plus(key), int(size))
+    return ListedObject(unquote_plus(key) if quoted else key, int(size))
 
 
 def _sha256(value: str, kind: str) -> Digest | None:

@@ -55,11 +55,21 @@ _LONGEST_ETAG = 258
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A response without its body, after redirects. ``headers`` has lower-case names, and the first value of each."""
+    """A response without its body, after redirects. ``headers`` has lower-case names, and of each all values
+    as one list, as the engine reads them; but a Content-Length that is repeated once (RFC 9110 section 8.6)."""
 
     status: int
     headers: Mapping[str, str]
     url: str
+
+    @classmethod
+    def of(cls, head: wire.Head, url: str) -> Head:
+        """`head` of the response for `url`."""
+        headers = {name: head.get(name) or "" for name, _ in head.fields}
+        lengths = {part.strip(" \t") for part in headers.get("content-length", "").split(",")}
+        if len(lengths) == 1:
+            headers |= {"content-length": length} if (length := lengths.pop()) else {}
+        return cls(head.status, headers, url)
 
     @property
     def validator(self) -> str:
@@ -190,8 +200,7 @@ class SourceClient:
             if _cut_off(error) and url.startswith("https:") and (refused := await self._certificate_alert(url)):
                 error = refused
             raise self._named(error, url, call.file) from error
-        first = dict(reversed(response.head.fields))
-        return Head(response.head.status, first, url), body
+        return Head.of(response.head, url), body
 
     async def _certificate_alert(self, url: str) -> CertificateRefused | None:
         """What the server of `url`, which closed a connection, reports about the client's certificate."""

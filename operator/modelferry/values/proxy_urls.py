@@ -19,8 +19,8 @@ def proxy_error(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        return f"cannot be read: {error}"
+    except ValueError:
+        return "cannot be read: its host or port is not valid"
     if parts.scheme not in PORTS:
         return "does not begin with http://, https:// or socks5h://"
     if "@" in url:

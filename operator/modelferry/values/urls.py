@@ -45,8 +45,9 @@ def url_error(url: str) -> str | None:
         parts = urlsplit(url)
         port = parts.port
         ascii_url(url)
-    except ValueError as error:
-        return f"cannot be read: {error}"
+    except ValueError:
+        # The library's message has parts of the URL, which may be a password.
+        return "cannot be read: its host or port is not valid"
     if parts.scheme not in ("http", "https"):
         return "does not begin with https:// (or http://)"
     if not parts.hostname:

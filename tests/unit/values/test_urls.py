@@ -44,6 +44,15 @@ def test_a_url_that_cannot_be_fetched_is_refused_with_its_error(url: str, error:
     assert error in str(url_error(url))
 
 
+@pytest.mark.parametrize(
+    "url", ["https://u:pl4nted/p@h.example/", "https://h.example:pl4nted/", "https://u:pl4nted\u2100@h/"]
+)
+def test_the_error_of_a_url_has_no_part_of_it(url: str) -> None:
+    """arrow-rs-object-store#52: the library's own message has the value."""
+    assert "pl4nted" not in str(url_error(url))
+    assert url_error(url) == "cannot be read: its host or port is not valid"
+
+
 def test_a_signed_url_goes_over_the_wire_to_the_letter() -> None:
     signed = "https://h.example/a%2fb/%7Ec?X-Amz-Signature=a%2Bb+c&d=%c3%bc'*~"
     assert ascii_url(signed) == signed

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from modelferry.errors import ConnectionFailed, Denied
 from modelferry.http.auth import sigv4
-from modelferry.http.auth.credentials import HeaderFields, Rejection, SendRequest
+from modelferry.http.auth.credentials import HeaderFields, Rejection, SendRequest, without_editor_marks, word_error
 from modelferry.http.auth.sigv4 import Keys
 from modelferry.values.urls import redact_url
 
@@ -84,9 +84,10 @@ class WebIdentity:
         role = self._role
         try:
             token = await asyncio.to_thread(role.token_file.read_text)
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise Denied(
-                f"web identity: {role.token_file}: {error.strerror}; check that the cluster's webhook mounts the"
+                f"web identity: {role.token_file}: {cause}; check that the cluster's webhook mounts the"
                 " service account's token"
             ) from error
         query = {
@@ -94,23 +95,31 @@ class WebIdentity:
             "Version": "2011-06-15",
             "RoleArn": role.arn,
             "RoleSessionName": "modelferry",
-            "WebIdentityToken": token.strip(),
+            "WebIdentityToken": without_editor_marks(token),
         }
         status, body = await send(f"{role.service}/", (("Accept", "application/xml"),), urlencode(query).encode())
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token service {redact_url(role.service)} answered {status}")
         if status != 200:
             raise Denied(
-                f"web identity: {redact_url(role.service)} gives {role.arn} no keys ({status} {_text(body, 'Code')}):"
+                f"web identity: {redact_url(role.service)} gives {role.arn} no keys ({status}{_code(body)}):"
                 " allow this service account in the role's trust policy"
             )
+        words = [_text(body, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
         try:
-            self._expires = datetime.fromisoformat(_text(body, "Expiration"))
+            expires = datetime.fromisoformat(_text(body, "Expiration"))
         except ValueError:
-            raise Denied(
-                f"web identity: {redact_url(role.service)} answered without keys; check the service's URL"
-            ) from None
-        self._keys = Keys(_text(body, "AccessKeyId"), _text(body, "SecretAccessKey"), _text(body, "SessionToken"))
+            expires = None
+        # They are sent on as fields of requests.
+        if expires is None or expires.tzinfo is None or any(word_error(word) for word in words) or not all(words):
+            raise Denied(f"web identity: {redact_url(role.service)} answered without keys; check the service's URL")
+        self._keys, self._expires = Keys(*words), expires
+
+
+def _code(body: bytes) -> str:
+    """An error's code, after a space; empty where it is not one word."""
+    code = _text(body, "Code")
+    return f" {code}" if re.fullmatch(r"[A-Za-z]{1,64}", code) else ""
 
 
 def _text(body: bytes, name: str) -> str:

@@ -7,7 +7,7 @@ A credential returns the fields for one URL, the very one that is about to be re
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -124,12 +124,32 @@ def basic(username: str, password: str) -> StaticCredential:
     return StaticCredential("Basic " + base64.b64encode(f"{username}:{password}".encode()).decode())
 
 
-def credential_from_secret(data: Mapping[str, str]) -> Credential | None:
-    """The credential in a Secret's keys: ``token``, or ``username`` and ``password``; None where there is neither."""
-    if token := data.get("token"):
-        return bearer(token)
-    if "username" in data and "password" in data:
-        return basic(data["username"], data["password"])
+def without_editor_marks(text: str) -> str:
+    """`text` without what editors, shells and clipboards add around it: byte order marks, white space, line ends."""
+    before = None
+    while before != text:
+        before, text = text, text.strip().strip("\ufeff\u200b")
+    return text
+
+
+def word_error(text: str) -> str | None:
+    """Why a header field cannot carry `text` as it is, as the end of a sentence; None where it can."""
+    if not text.isascii():
+        return "has a character that is not ASCII"
+    return control_error(text)
+
+
+def username_error(text: str) -> str | None:
+    """The same for the user name of Basic, which may have any letter, but no colon (RFC 7617 section 2)."""
+    return "has a colon, which a user name may not have" if ":" in text else control_error(text)
+
+
+def control_error(text: str) -> str | None:
+    """The same for control characters, which a password may not have either (RFC 7617 section 2)."""
+    if any(letter in text for letter in "\r\n"):
+        return "has a line end within the value"
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text):
+        return "has a control character"
     return None
 
 

@@ -17,14 +17,25 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from modelferry.errors import ConnectionFailed, Denied
-from modelferry.http.auth.credentials import HeaderFields, Rejection, SendRequest, StaticCredential, basic, hosts_allow
+from modelferry.http.auth.credentials import (
+    HeaderFields,
+    Rejection,
+    SendRequest,
+    StaticCredential,
+    basic,
+    control_error,
+    hosts_allow,
+    username_error,
+    without_editor_marks,
+)
 from modelferry.values.urls import redact_url, url_error
 
-#: ``scheme name="value", …`` (RFC 9110 section 11.3); a comma may separate it from another challenge.
-_CHALLENGE = re.compile(
-    r"\b(?P<scheme>Bearer|Basic)\s+(?P<fields>(?:[\w-]+=(?:\"[^\"]*\"|[^\s,]+)\s*,?\s*)+)", re.IGNORECASE
-)
-_FIELD = re.compile(r"([\w-]+)=(?:\"([^\"]*)\"|([^\s,]+))")
+#: ``scheme name="value", …`` (RFC 9110 section 11.3), with white space around the equals sign as section 11.2 allows;
+#: a comma may separate it from another challenge. Possessive: a server must not make this slow.
+_PARAMETER = r"[\w-]++\s*+=\s*+(?:\"(?:[^\"\\]|\\.)*+\"|[^\s,\"]++)"
+_CHALLENGE = re.compile(rf"\b(?P<scheme>Bearer|Basic)\s++(?P<fields>(?:{_PARAMETER}\s*+(?:,\s*+)?)++)", re.IGNORECASE)
+_FIELD = re.compile(r"([\w-]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s,\"]++))")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 class RegistryToken:
@@ -90,7 +101,7 @@ def parse_challenges(header: str) -> dict[str, dict[str, str]]:
     """The fields of each challenge in a WWW-Authenticate, by its scheme in lower case. Pure."""
     return {
         match["scheme"].lower(): {
-            name.lower(): quoted or bare for name, quoted, bare in _FIELD.findall(match["fields"])
+            name.lower(): _ESCAPED.sub(r"\1", quoted) or bare for name, quoted, bare in _FIELD.findall(match["fields"])
         }
         for match in _CHALLENGE.finditer(header)
     }
@@ -125,7 +136,12 @@ def _login(entry: Mapping[str, Any]) -> StaticCredential | None:
             user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
             raise ValueError("has an auth that is not base64 of user:password") from error
-    return basic(user, password) if isinstance(user, str) and isinstance(password, str) and user else None
+    if not isinstance(user, str) or not isinstance(password, str) or not user:
+        return None
+    user, password = without_editor_marks(user), without_editor_marks(password)
+    if why := username_error(user) or control_error(password):
+        raise ValueError(f"has a user or password that {why}")
+    return basic(user, password)
 
 
 def _token_in(body: bytes, realm: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from modelferry.errors import ConnectionFailed, Denied
 from modelferry.http.auth.credentials import HeaderFields, Rejection, basic
 from modelferry.http.auth.registry_token import RegistryToken, docker_login, parse_challenges
+from modelferry.http.wire import HeadParser
 
 URL = "https://registry.example.com/v2/m/blobs/sha256:0"
 CHALLENGE = 'Bearer realm="https://auth.example.com/token?a=b",service="reg",scope="repository:m:pull,push"'
@@ -44,12 +45,29 @@ class Tokens:
         ('Basic realm="Amazon ECR"', {"basic": {"realm": "Amazon ECR"}}),
         ('bearer Realm=https://a/t , Service="s"', {"bearer": {"realm": "https://a/t", "service": "s"}}),
         ('Bearer realm="x", Basic realm="y"', {"bearer": {"realm": "x"}, "basic": {"realm": "y"}}),
+        ('Bearer realm = "https://a/t" , service\t=\t"s"', {"bearer": {"realm": "https://a/t", "service": "s"}}),
+        ('Basic realm = "a, b" , Bearer realm = "x"', {"basic": {"realm": "a, b"}, "bearer": {"realm": "x"}}),
+        ('Bearer realm="a\\"b"', {"bearer": {"realm": 'a"b'}}),
+        ('Negotiate, NTLM TlRMTQ==, Bearer realm="x"', {"bearer": {"realm": "x"}}),
+        ('Basic realm="y", NTLM, Bearer realm="x"', {"basic": {"realm": "y"}, "bearer": {"realm": "x"}}),
+        ("Bearer realm" + " " * 60_000 + "=" + " " * 60_000, {}),
         ("Negotiate", {}),
         ("", {}),
     ],
 )  # fmt: skip
 def test_challenges_are_read(header: str, expected: dict[str, dict[str, str]]) -> None:
+    """modelferry issue 14, 24: RFC 9110 section 11.2 allows white space around the equals sign."""
     assert parse_challenges(header) == expected
+
+
+def test_challenges_on_lines_of_their_own_are_all_read() -> None:
+    """modelferry issue 14, 14: Negotiate, NTLM and Basic before the one that can be used."""
+    lines = ["Negotiate", "NTLM", 'Basic realm="y"', 'Bearer realm="x"']
+    raw = "".join(f"WWW-Authenticate: {line}\r\n" for line in lines)
+    head, _ = HeadParser().feed(f"HTTP/1.1 401 X\r\n{raw}\r\n".encode())
+    assert head is not None
+    challenges = parse_challenges(head.get("www-authenticate") or "")
+    assert challenges == {"basic": {"realm": "y"}, "bearer": {"realm": "x"}}
 
 
 async def test_a_token_is_asked_for_as_the_challenge_says() -> None:
