@@ -1,14 +1,17 @@
 """Modelferry: puts model files on the nodes of a Kubernetes cluster.
 
-The rooms, and the one way in which imports run (held by import-linter in ``make check``)::
+The packages, and the one way in which imports run (held by import-linter in ``make check``)::
 
     cli                      the ``modelferry`` command
     agent     | controller   what runs in a pod | observe -> plan -> apply -> report
-    engine    | sources      a manifest onto a disk | spec.source into a manifest
-    net                      the way out of this machine: TLS, and what a failed connection means
-    messages  | resource     pure data: what agents tell the controller; the ModelArtifact
-    manifest                 pure data: files, digests, chunks
-    errors                   every way in which things go wrong
+    maintenance              a published revision: verify, repair, inspect
+    engine    | sources      one download: a manifest's bytes from the network | spec.source into a manifest
+    checkpoint               what is durable: the chunk store, digests, recovery, publishing
+    http      | storage      connections, TLS, proxies, credentials, the address policy | files and directories
+    messages  | resource     what agents report to the controller | the ModelArtifact
+    manifest                 files, chunks and paths
+    values                   the grammars of URLs, pins, proxies, sizes and rates; the rate meter
+    errors                   the error classes
 """
 
 __version__ = "0.1.0"

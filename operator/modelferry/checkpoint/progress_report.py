@@ -13,7 +13,7 @@ from modelferry.messages.progress import MAX_FILES
 from modelferry.values.rate_meter import RateMeter
 
 #: Seconds that the speed is taken over: long enough to even out 16 MiB commits at 10 MB/s, short enough to follow a
-#: line.
+#: network path.
 WINDOW = 10.0
 
 _ORDER = {"repairing": 0, "verifying": 1, "fetching": 2, "pending": 3, "verified": 4}
@@ -73,10 +73,18 @@ def chunk_letters(states: Sequence[FileState], active: Iterable[Sequence[Any]]) 
     letters = []
     for state in states:
         rows = state.rows
-        flying = {offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows}
+        active_chunks = {
+            offset // (rows[0].end - rows[0].start) for offset in offsets.get(state.entry.path, ()) if rows
+        }
         # A pending chunk with a digest was done before.
         letters += [
-            DONE if row.done else IN_FLIGHT if row.index in flying else BAD if row.digest is not None else PENDING
+            DONE
+            if row.done
+            else IN_FLIGHT
+            if row.index in active_chunks
+            else BAD
+            if row.digest is not None
+            else PENDING
             for row in rows
         ]
     return "".join(letters)

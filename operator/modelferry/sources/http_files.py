@@ -1,7 +1,7 @@
 """The source ``http``: files named one by one, or by a checksum list. A request for the first byte of each returns its
 size and ETag; there is none if mirrors have the files and everything is declared.
 
-By GET with a range, because too many servers refuse HEAD or answer it wrongly (`HeadUnreliable` in
+By GET with a range, because too many servers refuse HEAD or answer it wrongly (`HeadUnsupported` in
 docs/hostile-servers.md).
 """
 
@@ -94,9 +94,9 @@ async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
         # An empty file has no first byte, and some servers do not add its length.
         if file.size == 0:
             return Facts(0, head.validator)
-        whole = await client.head(file.url, file.path)
-        if whole.status == 200 and content_length(whole.headers.get("content-length")) == 0:
-            head = whole
+        entire = await client.head(file.url, file.path)
+        if entire.status == 200 and content_length(entire.headers.get("content-length")) == 0:
+            head = entire
     return facts_of(head, file.path, pinned=file.digest is not None)
 
 

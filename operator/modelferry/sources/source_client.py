@@ -36,7 +36,7 @@ from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.connection_pool import ConnectionPool
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import ProtocolError, Request
-from modelferry.http.wire.fields import is_strong_etag, retry_after
+from modelferry.http.wire.fields import content_length, is_strong_etag, retry_after
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from modelferry.sources.retry import Retry
 from modelferry.values.urls import ascii_url, redact_url
@@ -56,7 +56,7 @@ _LONGEST_ETAG = 258
 @dataclass(frozen=True, slots=True)
 class Head:
     """A response without its body, after redirects. ``headers`` has lower-case names, and of each all values
-    as one list, as the engine reads them; but a Content-Length that is repeated once (RFC 9110 section 8.6)."""
+    as one list, as the engine reads them."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,11 +65,7 @@ class Head:
     @classmethod
     def of(cls, head: wire.Head, url: str) -> Head:
         """`head` of the response for `url`."""
-        headers = {name: head.get(name) or "" for name, _ in head.fields}
-        lengths = {part.strip(" \t") for part in headers.get("content-length", "").split(",")}
-        if len(lengths) == 1:
-            headers |= {"content-length": length} if (length := lengths.pop()) else {}
-        return cls(head.status, headers, url)
+        return cls(head.status, {name: head.get(name) or "" for name, _ in head.fields}, url)
 
     @property
     def validator(self) -> str:
@@ -150,8 +146,8 @@ class SourceClient:
         """The response to a GET of `url` on behalf of `file`, with its body; raises as `head`, and ServerMisbehaves
         where the body has more than `limit` bytes."""
         head, body = await self._run(url, _Call(file, headers or {}, limit, explain=explain))
-        announced = head.headers.get("content-length", "")
-        if len(body) > limit or (announced.isdigit() and int(announced) > limit):
+        announced = content_length(head.headers.get("content-length"))
+        if len(body) > limit or (announced is not None and announced > limit):
             raise ServerMisbehaves(f"{file}: {redact_url(url)}: longer than {limit} bytes; give another url", file=file)
         return head, body
 

@@ -20,7 +20,6 @@ from modelferry.engine.download.file_download import (
     STRIKES_AT_FIRST,
 )
 from modelferry.engine.verdicts import Action, Verdict, ended, judge
-from modelferry.http import wire
 from modelferry.http.backoff import FIRST_DELAY, MAX_DELAY
 from modelferry.http.wire import ServerBehavior
 from modelferry.http.wire.fields import MAX_RETRY_AFTER, MIN_RETRY_AFTER
@@ -46,7 +45,7 @@ class Row:
 
     @property
     def actions(self) -> set[Action]:
-        """What it says that the wire's verdicts are."""
+        """The verdicts that it names."""
         return {ACTIONS[word] for word in re.findall(r"`([A-Z]+)`", self.reaction) if word in ACTIONS}
 
     @property
@@ -64,7 +63,7 @@ ROWS = {row.number: row for row in rows()}
 
 
 def verdicts() -> Iterator[Verdict]:
-    """What the wire says to the answers of its own tests."""
+    """Those on the responses of the tests of `judge`."""
     for _, request, head, expectation, _ in TAKEN:
         yield judge(request, head, expectation)
     for _, request, head, expectation, _, _ in REFUSED:
@@ -105,12 +104,12 @@ def test_the_page_explains_every_action_and_no_other() -> None:
     assert re.findall(r"^\| `([A-Z]+)` \|", PAGE.read_text(), re.MULTILINE) == list(ACTIONS)
 
 
-def test_each_row_that_the_wire_decides_has_the_actions_that_it_takes() -> None:
+def test_each_row_that_judge_decides_has_the_actions_that_it_takes() -> None:
     decided: dict[int, set[Action]] = defaultdict(set)
     for verdict in verdicts():
         decided[verdict.behavior].add(verdict.action)
     assert {row.number: row.actions for row in ROWS.values() if row.actions} == decided
-    assert {row.number for row in ROWS.values() if "wire" in row.proofs} == set(decided)
+    assert {row.number for row in ROWS.values() if "judge" in row.proofs} == set(decided)
 
 
 def test_what_is_not_handled_says_so_and_is_not_in_the_code() -> None:
@@ -123,7 +122,7 @@ def test_what_is_not_handled_says_so_and_is_not_in_the_code() -> None:
 
 def test_the_code_knows_no_row_that_the_page_does_not() -> None:
     assert numbers_in_the_code() <= set(ROWS)
-    assert len(numbers_in_the_code()) > 20, f"{wire.__name__} is not read any more"
+    assert len(numbers_in_the_code()) > 20, "the code is not read any more"
 
 
 def test_the_rows_that_are_run_over_sockets_are_those_of_the_table() -> None:
@@ -134,7 +133,7 @@ def test_the_rows_that_are_run_over_sockets_are_those_of_the_table() -> None:
 def test_whoever_a_row_is_seen_by_exists(row: Row) -> None:
     tests = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py")))
     for proof in row.proofs:
-        if proof not in ("wire", "catalogue"):
+        if proof not in ("judge", "catalogue"):
             assert re.search(rf"^(async )?def {proof}\(", tests, re.MULTILINE), proof
 
 

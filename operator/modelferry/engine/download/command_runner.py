@@ -49,7 +49,7 @@ class CommandRunner:
     async def _carry_out(self, command: Command) -> None:
         match command:
             case CompareDigest(file):
-                if file.number not in self._in_flight.digests:
+                if not self._in_flight.compares(file.number):
                     self.start(Attempt(file, DigestTask(file.number)))
             case WithdrawChunk(file, chunk, retry):
                 await self._cancel(lambda one: isinstance(one.task, RangeTask) and one.task.chunk == chunk)

@@ -26,28 +26,26 @@ class InFlight:
         self.tasks: dict[asyncio.Task[Outcome], Attempt] = {}
         self._of: dict[Attempt, asyncio.Task[Outcome]] = {}
         self._pipelines = pipelines
-        #: Numbers of the files whose digest is being compared.
-        self.digests: set[int] = set()
 
     @property
     def attempts(self) -> Collection[Attempt]:
         """All of them."""
         return self.tasks.values()
 
+    def compares(self, file: int) -> bool:
+        """Is the digest of file number `file` being compared?"""
+        return any(isinstance(one.task, DigestTask) and one.task.file == file for one in self.attempts)
+
     def spawn(self, work: Coroutine[Any, Any, Outcome], attempt: Attempt) -> None:
         """Begin `work`, which is `attempt`."""
         task = asyncio.create_task(work)
         self.tasks[task], self._of[attempt] = attempt, task
-        if isinstance(attempt.task, DigestTask):
-            self.digests.add(attempt.task.file)
 
     def remove(self, task: asyncio.Task[Outcome]) -> Attempt | None:
         """The attempt of `task`, which has ended; None if it was cancelled before."""
         attempt = self.tasks.pop(task, None)
         if attempt is not None:
             del self._of[attempt]
-            if isinstance(attempt.task, DigestTask):
-                self.digests.discard(attempt.task.file)
         return attempt
 
     @property

@@ -9,7 +9,6 @@ from modelferry.engine.download.file_download import FileDownload
 from modelferry.engine.download.in_flight import InFlight
 from modelferry.engine.download.task_queue import TaskQueue
 from modelferry.engine.download.transfer_stats import TransferStats
-from modelferry.engine.download.transitions import FileState
 from modelferry.engine.mirrors import MirrorRegistry
 from modelferry.engine.pacing import ProgressDeadline
 
@@ -39,7 +38,7 @@ class DownloadState:
     @property
     def complete(self) -> bool:
         """Is every file verified?"""
-        return all(file.state is FileState.VERIFIED for file in self.files)
+        return all(file.verified for file in self.files)
 
     @property
     def repairing(self) -> bool:

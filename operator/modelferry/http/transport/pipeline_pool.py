@@ -26,8 +26,8 @@ class PipelinePool:
             self._persistent.add(key)
 
     def allows(self, key: ConnectionKey) -> bool:
-        """Whether requests to a server may be pipelined. Not under a limit, which is paid for each connection before
-        the bytes arrive; and not to a presigned URL, which may be at another server."""
+        """Whether requests to a server may be pipelined. Not under a limit, where bytes are acquired for each
+        connection before they arrive; and not to a presigned URL, which may be at another server."""
         return (
             key in self._persistent and key.route.presigner is None and not key.throttle.limited and self.policy.allowed
         )

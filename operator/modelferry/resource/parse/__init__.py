@@ -15,13 +15,13 @@ import yaml
 
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
-from modelferry.resource.fields import FieldErrors, Fields
 from modelferry.resource.names import DNS_LABEL
 from modelferry.resource.parse.mirror_fields import parse_mirrors
 from modelferry.resource.parse.secret_fields import parse_auth
 from modelferry.resource.parse.source_fields import parse_source
 from modelferry.resource.parse.transfer_fields import parse_transfer
 from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
+from modelferry.resource.spec_fields import FieldErrors, Fields
 
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?"
 _TAINT = r"(([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from modelferry.errors import InvalidSpec
 from modelferry.resource.bandwidth_limits import Limits
-from modelferry.resource.fields import FieldErrors, Fields
+from modelferry.resource.spec_fields import FieldErrors, Fields
 from modelferry.resource.windows import DAYS, MAX_WINDOWS, Window
 from modelferry.values.rates import parse_rate
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from modelferry.manifest.entries import SOURCE
-from modelferry.resource.fields import Fields
 from modelferry.resource.mirror import (
     DEFAULT_EXPIRES,
     DEFAULT_PROBE,
@@ -23,6 +22,7 @@ from modelferry.resource.parse.bandwidth_fields import parse_rate_field
 from modelferry.resource.parse.secret_fields import parse_auth, parse_secret_reference
 from modelferry.resource.parse.source_fields.store_fields import MAX_KEY_LENGTH, parse_bucket, parse_region
 from modelferry.resource.parse.transfer_fields import parse_proxy, parse_tls
+from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.secret import SecretReference
+from modelferry.resource.spec_fields import Fields
 
 
 def parse_auth(parent: Fields, key: str = "auth") -> SecretReference | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.parse.bandwidth_fields import parse_limits, parse_rate_field
 from modelferry.resource.parse.secret_fields import parse_auth
+from modelferry.resource.spec_fields import Fields
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
     DEFAULT_PROGRESS_DEADLINE,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.parse.source_fields.http_fields import parse_http
 from modelferry.resource.parse.source_fields.hub_fields import parse_hugging_face, parse_model_scope
 from modelferry.resource.parse.source_fields.store_fields import parse_oci, parse_s3
 from modelferry.resource.source import Source
+from modelferry.resource.spec_fields import Fields
 
 #: The function for each field of ``spec.source``.
 KINDS: Mapping[str, Callable[[Fields], Source | None]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from modelferry.manifest import Digest
 from modelferry.manifest.entries import DIGEST_LENGTHS, LISTED_ALGORITHMS
 from modelferry.manifest.paths import path_error
-from modelferry.resource.fields import Fields
 from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource
+from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
 
 _MAX_SIZE = 2**53  # the largest integer that every JSON parser reads exactly

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.parse.source_fields.pattern_fields import parse_patterns
 from modelferry.resource.source import REPO_TYPES, HuggingFaceSource, ModelScopeSource
+from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"

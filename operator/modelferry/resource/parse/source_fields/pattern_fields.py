@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.source import MAX_PATTERNS
+from modelferry.resource.spec_fields import Fields
 
 _MAX_PATTERN = 256
 

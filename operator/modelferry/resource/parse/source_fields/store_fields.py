@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from modelferry.resource.fields import Fields
 from modelferry.resource.names import DNS_SUBDOMAIN
 from modelferry.resource.object_stores import BUCKET, REGION, STYLES, OCISource, S3Source
 from modelferry.resource.parse.source_fields.pattern_fields import parse_patterns
+from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
 
 #: The limit of an object key in bytes (S3 User Guide), and so of a prefix.
