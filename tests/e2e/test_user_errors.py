@@ -105,7 +105,8 @@ def models_volumes(installed: Platform, ns: NamespaceClient) -> Iterator[list[di
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
-    path, volumes = f"/var/lib/modelferry/{made}", []
+    path = f"/var/lib/modelferry/{made}"
+    volumes: list[dict[str, Any]] = []
     for node in installed.nodes.nodes:
         node.exec(["mkdir", "-p", path])
         affinity = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]
