@@ -11,7 +11,7 @@ from random import Random
 from urllib.parse import quote, urlsplit
 
 import pytest
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.signer import presign_v4, sign_v4_s3
 
 from modelferry.http.auth.sigv4 import Keys, presign
