@@ -79,10 +79,6 @@ def test_an_answer_that_makes_no_tunnel(answer: bytes, kind: type[ModelferryErro
     assert not tunnel.done
 
 
-def named(schemes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(("proxy-authenticate", scheme) for scheme in schemes)
-
-
 @pytest.mark.parametrize("forwarded", [True, False])
 @pytest.mark.parametrize(
     ("schemes", "says"),
@@ -97,12 +93,18 @@ def test_proxy_authenticate_fields_on_lines_of_their_own_are_all_read(
 ) -> None:
     """kost/revsocks#14: a proxy offers each scheme in a field of its own, and Basic is not the last of them."""
     proxy = known(HTTP)
-    request, head = Request("http://h.test/a", absolute=True), Head(407, (1, 1), named(schemes))
-    lines = "".join(f"{name}: {scheme}\r\n" for name, scheme in head.fields)
-    with pytest.raises(ProxyDenied, match=says):
+    proxy = known(HTTP)
+    request = Request("http://h.test/a", absolute=True)
+    fields = tuple(("proxy-authenticate", scheme) for scheme in schemes)
+    lines = "".join(f"{name}: {scheme}\r\n" for name, scheme in fields)
+
+    def answer() -> None:
         if forwarded:
-            check_forwarded(request, Proxies(proxy, proxy), head)
+            check_forwarded(request, Proxies(proxy, proxy), Head(407, (1, 1), fields))
         ConnectTunnel(proxy, "h.test", 443).receive(f"HTTP/1.1 407 No\r\n{lines}\r\n".encode())
+
+    with pytest.raises(ProxyDenied, match=says):
+        answer()
 
 
 def test_the_lasting_failure_of_the_proxys_own_way_is_its_refusal() -> None:
