@@ -17,7 +17,7 @@ from modelferry.storage import layout
 from modelferry.storage.tree import Tree
 
 #: Seconds by which the times of pods, which have no fractions, and of the history may differ.
-_TOLERANCE = 5.0
+_TOLERANCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)

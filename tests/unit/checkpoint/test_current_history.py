@@ -39,9 +39,9 @@ ALL = {"v1", "v2", "v3"}
         (MountWindow(220, 225), {"v2"}),
         (MountWindow(320, 325), {"v1"}),
         (MountWindow(150, 250), {"v1", "v2"}),
-        (MountWindow(197, 198), {"v1", "v2"}),
+        (MountWindow(196, 198), {"v1", "v2"}),
         (MountWindow(220, None), {"v1", "v2"}),
-        (MountWindow(96, 96), {"v1"}),
+        (MountWindow(98, 98), {"v1"}),
         (MountWindow(50, 60), ALL),
     ],
     ids=[
