@@ -7,7 +7,7 @@ from pathlib import Path
 import kstatus
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
-from e2e.namespace_client import NamespaceClient, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.platform import Platform
 from modelferry.resource import names
 from origin.certs import Leaf
@@ -91,6 +91,18 @@ def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
         assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
         for key in (names.copy_label(ns.namespace, "passing"), names.ready_label(ns.namespace, "passing")):
             assert ns.node_label(node.name, key) is None
+
+
+def test_a_namespace_is_deleted_during_a_download_without_errors(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    ns.apply(artifact("ending", small.source))
+    ns.wait_bytes("ending", installed.node_names[0], 0.1)
+    installed.kubectl("delete", "namespace", ns.namespace, "--timeout=90s")
+    for node in installed.nodes.nodes:
+        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
+    log = installed.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1")
+    assert [line for line in log.splitlines() if ns.namespace in line and "terminat" in line] == []
 
 
 def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: NamespaceClient, small: Served) -> None:
