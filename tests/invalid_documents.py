@@ -146,10 +146,10 @@ INVALID: dict[str, tuple[Document, str, str]] = {
     "a bucket that is none": (_s3(bucket="My_Bucket"), "bucket must be 3 to 63 of", "bucket: must be 3 to 63 of"),
     "a prefix with a slash": (_s3(prefix="/models"), "not begin with a slash", "not begin with a slash"),
     "a region that is none": (_s3(region="EU west"), "must be a region's name", "region: must be a region's name"),
-    "an endpoint with the bucket": (
-        _s3(endpoint="https://s3.example.com/models"),
-        "the bucket has a field of its own",
-        "endpoint: must be a scheme and a host alone; the bucket has a field of its own",
+    "a bucket's endpoint with a query": (
+        _s3(endpoint="https://s3.example.com/?bucket=models"),
+        "endpoint has a query or a fragment; give the address of the store alone",
+        "s3.endpoint: has a query or a fragment; give the address of the store alone",
     ),
     "a bucket's endpoint without a scheme": (
         _s3(endpoint="s3.example.com"),
@@ -513,6 +513,11 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         "endpoint does not begin with https://",
         "presigned.s3.endpoint: does not begin with https://",
     ),
+    "a mirror's endpoint with a fragment": (
+        _sigv4(endpoint="https://s3.example.com/#models"),
+        "endpoint has a query or a fragment; give the address of the store alone",
+        "presigned.s3.endpoint: has a query or a fragment",
+    ),
     "a mirror's prefix that is too long": (
         _sigv4(prefix="a" * 1025),
         "presigned.s3.prefix: Too long: may not be more than 1024",
@@ -622,6 +627,26 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         _spec(nodes={"tolerations": [{"key": "gpu", "effect": "NoRun"}]}),
         'spec.nodes.tolerations[0].effect: Unsupported value: "NoRun"',
         "spec.nodes.tolerations[0].effect: must be NoSchedule, PreferNoSchedule, NoExecute, or left out for all",
+    ),
+    "no node that has to be ready": (
+        _spec(nodes={"minReady": 0}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "more than all nodes": (
+        _spec(nodes={"minReady": "101%"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "a number of nodes as text": (
+        _spec(nodes={"minReady": "2"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "ready nodes of a claim": (
+        _spec(nodes={"minReady": 2}, storage={"claim": {"name": "models"}}),
+        "nodes.minReady is for storage.nodeLocal: a claim has one copy",
+        "spec.nodes.minReady: is for storage.nodeLocal: a claim has one copy",
     ),
     "a path on the nodes": (
         _spec(storage={"nodeLocal": "/srv/models"}),

@@ -30,8 +30,8 @@ _REFERENCE = re.compile(
 class S3Source:
     """The objects of ``bucket`` below ``prefix``, a directory; empty: all of it.
 
-    ``endpoint``: the store's URL without a path; empty: Amazon's in ``region``. ``style``: one of `STYLES`; empty:
-    virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
+    ``endpoint``: the store's URL, without a slash at its end; empty: Amazon's in ``region``. ``style``: one of
+    `STYLES`; empty: virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
     ``exclude`` are patterns of paths below the prefix. ``service_account``: the pods run as it, to be given the web
     identity of its role; empty: none.
     """
@@ -51,8 +51,8 @@ class S3Source:
         parts = urlsplit(self.endpoint or f"https://s3.{self.region}{_AMAZON}")
         amazon = (parts.hostname or "").endswith(_AMAZON)
         if (self.style or ("virtual" if amazon and "." not in self.bucket else "path")) == "virtual":
-            return f"{parts.scheme}://{self.bucket}.{parts.netloc}"
-        return f"{parts.scheme}://{parts.netloc}/{self.bucket}"
+            return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}"
 
     @property
     def directory(self) -> str:

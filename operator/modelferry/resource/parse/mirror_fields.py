@@ -20,7 +20,12 @@ from modelferry.resource.mirror import (
 )
 from modelferry.resource.parse.bandwidth_fields import parse_rate_field
 from modelferry.resource.parse.secret_fields import parse_auth, parse_secret_reference
-from modelferry.resource.parse.source_fields.store_fields import MAX_KEY_LENGTH, parse_bucket, parse_region
+from modelferry.resource.parse.source_fields.store_fields import (
+    MAX_KEY_LENGTH,
+    parse_bucket,
+    parse_endpoint,
+    parse_region,
+)
 from modelferry.resource.parse.transfer_fields import parse_proxy, parse_tls
 from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
@@ -101,11 +106,9 @@ def _presigned(fields: Fields) -> SecretURLs | S3Keys | None:
         return None
     bucket = parse_bucket(s3)
     secret = parse_secret_reference(s3).name
-    region, endpoint, prefix = parse_region(s3), s3.text("endpoint"), s3.text("prefix")
+    region, endpoint, prefix = parse_region(s3), parse_endpoint(s3), s3.text("prefix")
     if len(prefix) > MAX_KEY_LENGTH:
         s3.add_error("prefix", f"must be at most {MAX_KEY_LENGTH} characters, as keys are")
-    if endpoint and (error := url_error(endpoint)):
-        s3.add_error("endpoint", error)
     expires = s3.duration("expires", DEFAULT_EXPIRES, 1.0, MAX_EXPIRES)
     s3.reject_unknown()
-    return S3Keys(bucket, secret, region, endpoint.rstrip("/"), prefix, expires)
+    return S3Keys(bucket, secret, region, endpoint, prefix, expires)
