@@ -191,6 +191,11 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         "must be HOST/REPOSITORY:TAG",
         "reference: must be HOST/REPOSITORY:TAG",
     ),
+    "archives to unpack": (
+        _spec(source={"oci": {"reference": "h.example/m:v1", "archives": "unpack"}}),
+        'supported values: "refuse", "keep"',
+        "source.oci.archives: must be refuse or keep, not 'unpack'",
+    ),
     "no reference": (_oci(None), "source.oci.reference: Required", "source.oci.reference: is required"),
     "an unknown field": (_spec(revsion="main"), 'unknown field "spec.revsion"', "spec.revsion: is not a field"),
     "no files": (_spec(source={"http": {"files": []}}), "should have at least 1 items", "must list at least one file"),
