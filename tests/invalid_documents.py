@@ -637,6 +637,26 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         'spec.nodes.tolerations[0].effect: Unsupported value: "NoRun"',
         "spec.nodes.tolerations[0].effect: must be NoSchedule, PreferNoSchedule, NoExecute, or left out for all",
     ),
+    "no node that has to be ready": (
+        _spec(nodes={"minReady": 0}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "more than all nodes": (
+        _spec(nodes={"minReady": "101%"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "a number of nodes as text": (
+        _spec(nodes={"minReady": "2"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "ready nodes of a claim": (
+        _spec(nodes={"minReady": 2}, storage={"claim": {"name": "models"}}),
+        "nodes.minReady is for storage.nodeLocal: a claim has one copy",
+        "spec.nodes.minReady: is for storage.nodeLocal: a claim has one copy",
+    ),
     "a path on the nodes": (
         _spec(storage={"nodeLocal": "/srv/models"}),
         "spec.storage.nodeLocal in body must be of type object",

@@ -24,11 +24,29 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
+class MinReady:
+    """How many ready copies make an artifact Ready: ``amount`` copies, or ``amount`` percent of the selected nodes."""
+
+    amount: int = 100
+    percent: bool = True
+
+    def copies(self, selected: int) -> int:
+        """The number of copies if `selected` nodes are selected. A percentage is rounded up, as in a
+        PodDisruptionBudget; a number is not lowered to the number of nodes."""
+        return -(-selected * self.amount // 100) if self.percent else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.percent else str(self.amount)
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
-    """Which nodes get the model: those whose labels hold all of ``selector`` and whose taints are tolerated."""
+    """Which nodes get the model: those whose labels hold all of ``selector`` and whose taints are tolerated; and how
+    many of them make the artifact Ready."""
 
     selector: tuple[tuple[str, str], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
+    min_ready: MinReady = field(default_factory=MinReady)
 
 
 @dataclass(frozen=True, slots=True)
