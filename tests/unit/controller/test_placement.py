@@ -79,3 +79,14 @@ def test_consumers_of_a_claim_matter_until_a_download_runs() -> None:
     artifact = observed(document({"storage": {"claim": {"name": "models"}}})).artifact
     assert may_start_download(artifact, [], [], MANIFEST)
     assert not may_start_download(artifact, [], [pod("fetch", "", key=artifact.input_key)], MANIFEST)
+
+
+def test_a_cordoned_node_stays_selected_and_the_message_has_the_remedy() -> None:
+    """helm/helm#10722: nobody knew why the release waited."""
+    cordoned = node("n", taints=(Taint("node.kubernetes.io/unschedulable", "", "NoSchedule"),))
+    assert is_selected(cordoned, Nodes())
+    assert blocked_reason(cordoned, Nodes()) == (
+        "the node is cordoned: run kubectl uncordon n, or lower spec.nodes.minReady"
+    )
+    everywhere = Nodes((), (Toleration("node.kubernetes.io/unschedulable", "Exists"),))
+    assert blocked_reason(cordoned, everywhere) == ""
