@@ -31,17 +31,18 @@ STRIKES_AT_FIRST, STRIKES = 5, 16
 IGNORED_AT_FIRST, IGNORED = 3, 24
 #: The same for one chunk, whatever else its location delivers: with the backoff, a minute.
 CHUNK_ATTEMPTS = 8
-#: Responses with another validator that are not accepted, of a location that is the only one of a file with a digest. One
-#: stale node of a CDN sends few; if there are more, the nodes have different validators for the same file.
+#: Responses with another validator that are not accepted, if a file with a digest has one location. One stale node of a
+#: CDN sends few; if there are more, the nodes have different validators for the same file.
 OTHER_VALIDATORS = 3
 
 
 @dataclass(slots=True)
 class LocationState:
     """One location of one file. ``redirect_url``: where it last redirected to; ``validator``: that of its responses.
-    ``strikes`` and ``ignored``: broken responses and ignored ranges in a row. ``delivered``: it has sent a good chunk.
-    ``ranged``: it has sent a range that was requested. ``varied``: responses with another validator. ``entire``: it sends the entire file alone, or its versions
-    cannot be told apart; another location is asked for ranges. ``refused``: why it is not used any more."""
+    ``strikes`` and ``ignored``: broken responses and ignored ranges in a row. ``varied``: responses with another
+    validator. ``delivered``: it has sent a good chunk. ``ranged``: it has sent a range that was requested. ``entire``:
+    it sends the entire file alone, or its versions cannot be told apart; another location is asked for ranges.
+    ``refused``: why it is not used any more."""
 
     location: Location
     redirect_url: str = ""
