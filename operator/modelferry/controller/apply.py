@@ -13,17 +13,23 @@ from modelferry.resource import KIND, names
 async def apply_actions(kube: Kube, artifact: ArtifactFacts, actions: Iterable[Action]) -> None:
     """Execute `actions`; raises APIError at the first that the API server rejects."""
     for action in actions:
-        match action:
-            case Create(body):
-                await kube.create(body)
-            case Delete(kind, name, namespace, uid, grace):
-                await kube.delete(kind, name, namespace, uid=uid, grace=grace)
-            case LabelNode(node, key, value):
-                await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
-            case AnnotatePod(namespace, pod, key, value):
-                await annotate_pod(kube, namespace, pod, key, value)
-            case SetFinalizer(present):
-                await _set_finalizer(kube, artifact, present)
+        if isinstance(action, SetFinalizer):
+            await _set_finalizer(kube, artifact, action.present)
+        else:
+            await apply_action(kube, action)
+
+
+async def apply_action(kube: Kube, action: Create | Delete | LabelNode | AnnotatePod) -> None:
+    """Execute an action that does not change the artifact itself. Raises APIError."""
+    match action:
+        case Create(body):
+            await kube.create(body)
+        case Delete(kind, name, namespace, uid, grace):
+            await kube.delete(kind, name, namespace, uid=uid, grace=grace)
+        case LabelNode(node, key, value):
+            await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
+        case AnnotatePod(namespace, pod, key, value):
+            await annotate_pod(kube, namespace, pod, key, value)
 
 
 async def annotate_pod(kube: Kube, namespace: str, pod: str, key: str, value: str | None) -> None:
