@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -17,13 +18,19 @@ import kopf
 from modelferry.controller.bandwidth_allocator import BandwidthAllocator
 from modelferry.controller.endpoints import HEALTH_PORT, Endpoints
 from modelferry.controller.facts import node_facts
-from modelferry.controller.kube import Kube
+from modelferry.controller.kube import APIError, Kube
 from modelferry.controller.observe import Observer
+from modelferry.controller.orphan_cleanup import OrphanCleanup, is_checked
 from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
 from modelferry.controller.sidecars import SidecarClient
 from modelferry.controller.work_queue import WorkQueue
 from modelferry.resource import GROUP, PLURAL, VERSION, names
+
+#: Seconds between two attempts to reach the API server at the start.
+_RETRY_INTERVAL = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class Operator:
@@ -35,6 +42,8 @@ class Operator:
         observer = Observer(kube, settings, sidecars)
         reconciler = Reconciler(kube, observer, settings, time.time)
         self.queue = WorkQueue(reconciler.reconcile)
+        self._node_queue = WorkQueue(OrphanCleanup(kube, settings, time.time).clean)
+        self._cleans = bool(settings.cluster) and settings.orphans_after is not None
         self._endpoints, self._metrics_port = Endpoints(reconciler.metrics.text), settings.metrics_port or None
         self._allocator = BandwidthAllocator(kube, sidecars, settings, time.time)
         self._tasks: list[asyncio.Task[None]] = []
@@ -48,7 +57,14 @@ class Operator:
             self._nodes.pop(facts.name, None)
             return True
         self._nodes[facts.name] = facts
+        if facts != before and not is_checked(facts):
+            self.check_node(facts.name)
         return facts != before
+
+    def check_node(self, name: str) -> None:
+        """Look for the directories of deleted artifacts on a node soon."""
+        if self._cleans:
+            self._node_queue.add(("", name))
 
     async def start(self) -> None:
         """Start the background tasks and the HTTP endpoints."""
@@ -62,6 +78,7 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._endpoints.close()
         await self.queue.close()
+        await self._node_queue.close()
         await self._session.close()
         await self._kube.close()
 
@@ -74,7 +91,9 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     managed = "=".join(names.MANAGED_BY)
     settings.watching.label_selectors["", "v1", "pods"] = managed  # no events of foreign pods
     settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = managed
-    memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
+    kube = await Kube.connect()
+    configured = replace(from_environment(), cluster=await _cluster_uid(kube))
+    memo.operator = Operator(kube, aiohttp.ClientSession(), configured)
     await memo.operator.start()
 
 
@@ -91,9 +110,12 @@ async def artifact_event(memo: kopf.Memo, namespace: str | None, name: str, **_:
 
 
 @kopf.on.event("pods", labels=dict([names.MANAGED_BY]))
-async def pod_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
+async def pod_event(memo: kopf.Memo, labels: Mapping[str, str], annotations: Mapping[str, str], **_: Any) -> None:
     """One of our pods changed."""
-    _enqueue(memo, labels)
+    if names.LABEL_ARTIFACT in labels:
+        _enqueue(memo, labels)
+    elif names.ANNOTATION_NODE in annotations:
+        memo.operator.check_node(annotations[names.ANNOTATION_NODE])
 
 
 @kopf.on.event("persistentvolumeclaims", labels=dict([names.MANAGED_BY]))
@@ -107,6 +129,19 @@ async def node_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None,
     """A node was added or deleted, or its labels, taints, readiness or boot changed: it may concern every artifact."""
     if memo.operator.node_changed(type or "", body):
         memo.operator.queue.add_all()
+
+
+async def _cluster_uid(kube: Kube) -> str:
+    """The uid of the namespace kube-system, which identifies the cluster; empty if it may not be read."""
+    while True:
+        try:
+            namespace = await kube.get("Namespace", "kube-system")
+            return str(namespace["metadata"]["uid"]) if namespace else ""
+        except APIError as error:
+            _log.warning("the namespace kube-system cannot be read: %s", error)
+            if error.is_rejection:
+                return ""
+            await asyncio.sleep(_RETRY_INTERVAL)
 
 
 def _enqueue(memo: kopf.Memo, labels: Mapping[str, str]) -> None:

@@ -10,17 +10,17 @@ from modelferry.controller.kube import Kube
 from modelferry.resource import KIND, names
 
 
-async def apply_actions(kube: Kube, artifact: ArtifactFacts, actions: Iterable[Action]) -> None:
-    """Execute `actions`; raises APIError at the first that the API server rejects."""
+async def apply_actions(kube: Kube, artifact: ArtifactFacts | None, actions: Iterable[Action]) -> None:
+    """Execute `actions`; raises APIError at the first that the API server rejects. `artifact`: whose finalizer they
+    set."""
     for action in actions:
-        if isinstance(action, SetFinalizer):
-            await _set_finalizer(kube, artifact, action.present)
-        else:
-            await apply_action(kube, action)
+        if not isinstance(action, SetFinalizer):
+            await _apply(kube, action)
+        elif artifact is not None:
+            await _set_finalizer(kube, artifact, present=action.present)
 
 
-async def apply_action(kube: Kube, action: Create | Delete | LabelNode | AnnotatePod) -> None:
-    """Execute an action that does not change the artifact itself. Raises APIError."""
+async def _apply(kube: Kube, action: Create | Delete | LabelNode | AnnotatePod) -> None:
     match action:
         case Create(body):
             await kube.create(body)
@@ -37,7 +37,7 @@ async def annotate_pod(kube: Kube, namespace: str, pod: str, key: str, value: st
     await kube.merge("Pod", pod, {"metadata": {"annotations": {key: value}}}, namespace)
 
 
-async def _set_finalizer(kube: Kube, artifact: ArtifactFacts, present: bool) -> None:
+async def _set_finalizer(kube: Kube, artifact: ArtifactFacts, *, present: bool) -> None:
     """The resourceVersion in the patch is a precondition: no change by another writer is overwritten."""
     meta = artifact.document["metadata"]
     others = [name for name in meta.get("finalizers") or [] if name != names.FINALIZER]

@@ -5,8 +5,8 @@ labels, but still its directories. So each Node object is checked once: a pod li
 this cluster (`agent.directory_owners`). Those whose artifacts exist get the copy label again, and the artifacts decide
 about them. The others are removed. Then the node gets a label, which is lost with the Node object.
 
-A uid that is in the list of a pod existed before the artifacts were listed. So if it is not among these, it was deleted,
-and never comes back.
+A uid that is in the list of a pod existed before the artifacts were listed. So if it is not among these, it was
+deleted, and never comes back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from modelferry.controller import facts, pod_attempts
 from modelferry.controller.actions import Action, Create, LabelNode
-from modelferry.controller.apply import apply_action
+from modelferry.controller.apply import apply_actions
 from modelferry.controller.children.pods import ORPHANS, orphans_labels, orphans_pod
 from modelferry.controller.facts import NodeFacts, PodFacts
 from modelferry.controller.kube import APIError, Kube
@@ -63,7 +63,9 @@ def plan_cleanup(state: NodeState, settings: Settings, now: float) -> StepResult
     if is_checked(node) or settings.orphans_after is None:
         return StepResult(tuple(pod_attempts.delete_pod(pod) for pod in state.pods if not pod.deleting))
     match attempt:
-        case NotStarted() if not node.ready or state.age < settings.orphans_after:
+        case NotStarted() if not node.ready:
+            return StepResult(tuple(deletions), requeue_after=settings.resync)
+        case NotStarted() if state.age < settings.orphans_after:
             # A provisioner may add the labels that select the node after its registration.
             return StepResult(tuple(deletions), requeue_after=max(_REQUEUE, settings.orphans_after - state.age))
         case NotStarted() if state.busy >= _MAX_PODS:
@@ -116,10 +118,9 @@ class OrphanCleanup:
         if state is None:
             return None
         made = plan_cleanup(state, self._settings, self._clock())
-        for action in made.actions:
-            await apply_action(self._kube, action)
-            if isinstance(action, Create) and state.directories:
-                _log.info("node %s: removing the directories of deleted artifacts", state.node.name)
+        if state.directories and any(isinstance(action, Create) for action in made.actions):
+            _log.info("node %s: removing the directories of deleted artifacts", state.node.name)
+        await apply_actions(self._kube, None, made.actions)
         return made.requeue_after
 
     async def _observe(self, name: str) -> NodeState | None:
