@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,13 @@ def uninstall(platform: Platform, *options: str) -> str:
     return platform.helm("uninstall", "modelferry", "--namespace", SYSTEM, "--timeout", "90s", *options)
 
 
+def roll_back(platform: Platform) -> None:
+    """What Helm needs after a hook has refused an uninstallation, before the release can be upgraded again."""
+    history = platform.helm("history", "modelferry", "--namespace", SYSTEM, "--output", "json")
+    revision = str(json.loads(history)[-1]["revision"])
+    platform.helm("rollback", "modelferry", revision, "--namespace", SYSTEM)
+
+
 def clean_up(platform: Platform, *options: str) -> list[str]:
     """The lines that `modelferry cleanup` prints, as an administrator runs it."""
     _, environment = platform.kubectl_argv()
@@ -69,7 +77,8 @@ def test_an_uninstallation_is_refused_while_there_are_artifacts_and_cleanup_work
     assert remedy in alone.kubectl("logs", "-n", SYSTEM, "job/modelferry-uninstall")
     with pytest.raises(ClusterError, match="OperatorRuns: the operator's pod modelferry-"):
         clean_up(alone, "--yes")
-    install(alone, values)  # the refused uninstallation leaves a release that can be upgraded
+    roll_back(alone)
+    install(alone, values)
 
     uninstall(alone, "--no-hooks")
     ns.delete("stays", wait=False)
