@@ -52,7 +52,7 @@ async def _main(args: argparse.Namespace) -> int:
             await delete_with_operator(kube, args.namespace, asyncio.sleep)
         else:
             await clean_up(kube, args.namespace, yes=args.yes)
-    except (APIError, OSError) as error:
+    except APIError as error:
         raise APIServerRefuses(f"{error}; check the kubeconfig (KUBECONFIG), and what its user may do") from error
     finally:
         if kube is not None:
@@ -62,15 +62,7 @@ async def _main(args: argparse.Namespace) -> int:
 
 async def clean_up(kube: Kube, namespace: str, *, yes: bool) -> None:
     """Print what stays and what is deleted, and with `yes` delete it. Raises OperatorRuns, APIError."""
-    pods = await kube.list("Pod", labels=_OPERATOR)
-    for pod in pods:
-        if (pod.get("status") or {}).get("phase") in ("Pending", "Running"):
-            meta = pod["metadata"]
-            raise OperatorRuns(
-                f"the operator's pod {meta['name']} in namespace {meta['namespace']} exists, and the operator deletes "
-                "the directories on the nodes too: run kubectl delete ma --all --all-namespaces; or, if it does not "
-                "work, scale its Deployment to 0 and repeat this command"
-            )
+    await _refuse_operator(kube)
     objects = {KIND: await list_artifacts(kube), "Node": await kube.list("Node")}
     objects |= {kind: await kube.list(kind, labels=dict([names.MANAGED_BY])) for kind in OWNED_KINDS}
     plan = plan_cleanup(objects, namespace)
@@ -116,6 +108,18 @@ def refuse_artifacts(artifacts: list[Object]) -> None:
         f"there are {count_text(len(artifacts), 'artifact')} ({listed}), which cannot be deleted without the operator: "
         "run kubectl delete ma --all --all-namespaces first; or set the chart's uninstall.artifacts to delete or keep"
     )
+
+
+async def _refuse_operator(kube: Kube) -> None:
+    """A pod that terminates counts too: it may still add a finalizer."""
+    for pod in await kube.list("Pod", labels=_OPERATOR):
+        if (pod.get("status") or {}).get("phase") in ("Pending", "Running"):
+            meta = pod["metadata"]
+            raise OperatorRuns(
+                f"the operator's pod {meta['name']} in namespace {meta['namespace']} exists, and the operator deletes "
+                "the directories on the nodes too: run kubectl delete ma --all --all-namespaces; or, if it does not "
+                "work, scale its Deployment to 0 and repeat this command"
+            )
 
 
 def text_lines(plan: CleanupPlan, *, yes: bool) -> list[str]:
