@@ -81,7 +81,8 @@ def test_an_uninstallation_is_refused_while_there_are_artifacts_and_cleanup_work
     install(alone, values)
 
     uninstall(alone, "--no-hooks")
-    ns.wait("the operator's pod to be gone", lambda: not alone.kubectl("get", "pods", "-n", SYSTEM, "-o", "name"))
+    operators = ["get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "-o", "name"]
+    ns.wait("the operator's pod to be gone", lambda: not alone.kubectl(*operators).strip())
     ns.delete("stays", wait=False)
     directories = [f"  {node}  /var/lib/modelferry/{ns.namespace}/stays" for node in nodes]
     assert clean_up(alone)[-len(nodes) - 1 : -1] == directories
