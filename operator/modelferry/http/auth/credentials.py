@@ -97,7 +97,7 @@ class HostScoped:
 
     def allows(self, url: str) -> bool:
         """Whether the credential may be sent to the server of `url`."""
-        return (self.plain_http or urlsplit(url).scheme == "https") and hosts_allow(self.hosts, url)
+        return may_see(self.hosts, url, plain_http=self.plain_http)
 
     async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
@@ -158,6 +158,11 @@ def hosts_allow(hosts: frozenset[str], url: str) -> bool:
     brackets, or alone without them."""
     host, port = server_of(url)
     return not hosts.isdisjoint({host, f"[{host}]", host_port(host, port)})
+
+
+def may_see(hosts: frozenset[str], url: str, *, plain_http: bool) -> bool:
+    """Whether what is meant for `hosts` may be sent in a request for `url`; over plain http only if that is allowed."""
+    return (plain_http or urlsplit(url).scheme == "https") and hosts_allow(hosts, url)
 
 
 def parse_hosts(text: str) -> frozenset[str]:

@@ -16,10 +16,14 @@ import yaml
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
 from modelferry.resource.names import DNS_LABEL
+from modelferry.resource.object_stores import OCISource, S3Source
+from modelferry.resource.parse.header_fields import parse_headers
 from modelferry.resource.parse.mirror_fields import parse_mirrors
 from modelferry.resource.parse.secret_fields import parse_auth
 from modelferry.resource.parse.source_fields import parse_source
 from modelferry.resource.parse.transfer_fields import parse_transfer
+from modelferry.resource.secret import SecretReference
+from modelferry.resource.source import ModelScopeSource, Source
 from modelferry.resource.spec import Artifact, ExistingClaim, MinReady, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.spec_fields import FieldErrors, Fields
 
@@ -78,9 +82,18 @@ def _spec(fields: Fields) -> Spec | None:
         nodes_fields.add_error("minReady", "is for storage.nodeLocal: a claim has one copy")
     transfer = parse_transfer(fields.map("transfer"))
     auth = parse_auth(fields)
+    headers = parse_headers(fields, _credential_fields(source, auth))
     mirrors = parse_mirrors(fields)
     fields.reject_unknown()
-    return Spec(source, nodes, storage, transfer, auth, mirrors) if source else None
+    return Spec(source, nodes, storage, transfer, auth, mirrors, headers) if source else None
+
+
+def _credential_fields(source: Source | None, auth: SecretReference | None) -> tuple[str, ...]:
+    """The header fields, in lower case, that the source's credential sets; buckets and registries may have one without
+    `auth`."""
+    if isinstance(source, ModelScopeSource) and auth:
+        return ("authorization", "cookie")
+    return ("authorization",) if auth or isinstance(source, S3Source | OCISource) else ()
 
 
 def _nodes(fields: Fields) -> Nodes:
