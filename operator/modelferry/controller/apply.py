@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelferry.controller.actions import Action, AnnotatePod, Create, Delete, LabelNode, SetFinalizer
+from modelferry.controller.actions import Action, AnnotatePod, Change, Create, Delete, LabelNode, SetFinalizer
 from modelferry.controller.facts import ArtifactFacts
 from modelferry.controller.kube import Kube
 from modelferry.resource import KIND, names
 
 
-async def apply_actions(kube: Kube, artifact: ArtifactFacts | None, actions: Iterable[Action]) -> None:
-    """Execute `actions`; raises APIError at the first that the API server rejects. `artifact`: whose finalizer they
-    set."""
+async def apply_actions(kube: Kube, artifact: ArtifactFacts, actions: Iterable[Action]) -> None:
+    """Execute `actions`; raises APIError at the first that the API server rejects."""
     for action in actions:
-        if not isinstance(action, SetFinalizer):
-            await _apply(kube, action)
-        elif artifact is not None:
-            await _set_finalizer(kube, artifact, present=action.present)
+        match action:
+            case SetFinalizer(present):
+                await _set_finalizer(kube, artifact, present)
+            case _:
+                await apply_change(kube, action)
 
 
-async def _apply(kube: Kube, action: Create | Delete | LabelNode | AnnotatePod) -> None:
+async def apply_change(kube: Kube, action: Change) -> None:
+    """Execute an action that does not change the artifact itself. Raises APIError."""
     match action:
         case Create(body):
             await kube.create(body)
@@ -37,7 +38,7 @@ async def annotate_pod(kube: Kube, namespace: str, pod: str, key: str, value: st
     await kube.merge("Pod", pod, {"metadata": {"annotations": {key: value}}}, namespace)
 
 
-async def _set_finalizer(kube: Kube, artifact: ArtifactFacts, *, present: bool) -> None:
+async def _set_finalizer(kube: Kube, artifact: ArtifactFacts, present: bool) -> None:
     """The resourceVersion in the patch is a precondition: no change by another writer is overwritten."""
     meta = artifact.document["metadata"]
     others = [name for name in meta.get("finalizers") or [] if name != names.FINALIZER]

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from modelferry.controller import facts, pod_attempts
-from modelferry.controller.actions import Action, Create, LabelNode
-from modelferry.controller.apply import apply_actions
+from modelferry.controller.actions import Action, Create, LabelNode, SetFinalizer
+from modelferry.controller.apply import apply_change
 from modelferry.controller.children.pods import ORPHANS, orphans_labels, orphans_pod
 from modelferry.controller.facts import NodeFacts, PodFacts
 from modelferry.controller.kube import APIError, Kube
@@ -120,7 +120,9 @@ class OrphanCleanup:
         made = plan_cleanup(state, self._settings, self._clock())
         if state.directories and any(isinstance(action, Create) for action in made.actions):
             _log.info("node %s: removing the directories of deleted artifacts", state.node.name)
-        await apply_actions(self._kube, None, made.actions)
+        for action in made.actions:
+            if not isinstance(action, SetFinalizer):
+                await apply_change(self._kube, action)
         return made.requeue_after
 
     async def _observe(self, name: str) -> NodeState | None:
