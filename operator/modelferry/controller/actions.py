@@ -45,10 +45,18 @@ class AnnotatePod:
 
 
 @dataclass(frozen=True, slots=True)
+class EndPod:
+    """Let the kubelet terminate what still runs in a pod; the pod stays, with the states of its containers."""
+
+    name: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetFinalizer:
     """Add our finalizer to the artifact, or remove it."""
 
     present: bool
 
 
-Action = Create | Delete | LabelNode | AnnotatePod | SetFinalizer
+Action = Create | Delete | LabelNode | AnnotatePod | EndPod | SetFinalizer

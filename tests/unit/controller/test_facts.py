@@ -49,27 +49,8 @@ def test_the_outcome_is_the_main_containers_termination_message() -> None:
 def test_a_killed_container_has_no_outcome_whatever_its_log_contains() -> None:
     found = pod(phase="Failed", containerStatuses=[ended("fetch", 137, '{"half": ')])
     assert found.outcome is None
-
-
-def test_a_sidecar_that_does_not_start_is_an_error_with_the_end_of_its_log() -> None:
-    waiting = {
-        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        "lastState": ended("checkpoint", 1, "no space\n")["state"],
-    }
-    found = pod(phase="Pending", initContainerStatuses=[{"name": "checkpoint", **waiting}])
-    assert found.start_error == "container checkpoint ended with exit code 1: no space"
-
-
-def test_an_image_that_cannot_be_pulled_and_an_unschedulable_pod_are_errors() -> None:
-    waiting = {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
-    assert pod(containerStatuses=[waiting]).start_error == "ImagePullBackOff: not found"
-    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
-    assert pod(conditions=[unschedulable]).start_error == "Unschedulable: 0/2 nodes"
-
-
-def test_a_starting_pod_has_no_error() -> None:
-    starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
-    assert pod(containerStatuses=[starting]).start_error == ""
+    assert found.death is not None
+    assert "exit code 137" in found.death.message
 
 
 def test_a_claim_is_ours_by_its_owner_only() -> None:

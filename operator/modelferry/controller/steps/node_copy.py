@@ -82,7 +82,7 @@ def _is_damaged(observed: Observed, attempt: pod_attempts.Attempt) -> bool:
     if isinstance(attempt, Running):
         progress = observed.progress.get(attempt.pod.name)
         return progress is not None and progress.phase in ("fetching", "repairing")
-    return isinstance(attempt, Failed) and attempt.outcome.reason != "PodDied"
+    return isinstance(attempt, Failed) and not attempt.died
 
 
 def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int, now: float) -> StepResult:
