@@ -2,10 +2,12 @@
 
 Each attempt is a pod of its own, with its number in its name and annotation, so the history that the rule needs is in
 the cluster. An attempt ends with the pod's main container, whatever else runs in the pod: an admission webhook may have
-added a container that never ends. Such a pod is ended too, and stays as the record of its attempt. After a pod that
-ended without an outcome (killed, evicted, its node rebooted) the next attempt starts after 2, 4, 8 … s, at most 5 min. After an error that needs a person the state is Stalled: some of these errors cannot
-disappear without a changed spec (a wrong digest); the others (a full disk, an unknown host) are retried after 5 min,
-10 min, … at most 30 min.
+added a container that never ends. Such a pod is ended too, and stays as the record of its attempt.
+
+After a pod that ended without an outcome (killed, evicted, its node rebooted) the next attempt starts after 2, 4, 8 …
+s, at most 5 min. After an error that needs a person the state is Stalled: some of these errors cannot disappear without
+a changed spec (a wrong digest); the others (a full disk, an unknown host) are retried after 5 min, 10 min, … at most
+30 min.
 """
 
 from __future__ import annotations

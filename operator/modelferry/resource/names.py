@@ -50,6 +50,13 @@ def copy_label(namespace: str, artifact: str) -> str:
     return f"{namespace}.copy.{GROUP}/{artifact}"
 
 
+def artifact_of_label(key: str) -> tuple[str, str] | None:
+    """The namespace and name of the artifact that a node's label belongs to, None if the label is none of ours."""
+    prefix, _, artifact = key.partition("/")
+    namespace, _, suffix = prefix.partition(".")
+    return (namespace, artifact) if suffix in (f"ready.{GROUP}", f"copy.{GROUP}") else None
+
+
 def fingerprint(value: Any, length: int = 8) -> str:
     """Hex digits that stand for a JSON-able value in a name: 32 bits by default."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

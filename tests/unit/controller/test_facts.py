@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import Mock
 
-from modelferry.controller.app import Operator
 from modelferry.controller.facts import PodFacts, claim_facts, node_facts, pod_facts
 from modelferry.messages import Outcome
 from modelferry.resource import names
-from unit.controller.objects import SETTINGS
 
 
 def pod(**status: Any) -> PodFacts:
@@ -68,16 +65,3 @@ def a_node(**changes: Any) -> dict[str, Any]:
 def test_a_node_is_ready_by_its_condition() -> None:
     assert node_facts(a_node()).ready
     assert not node_facts(a_node(status={"conditions": [{"type": "Ready", "status": "Unknown"}]})).ready
-
-
-def test_a_heartbeat_is_no_change_but_a_label_a_taint_a_reboot_and_a_deletion_are() -> None:
-    operator = Operator(Mock(), Mock(), SETTINGS)
-    assert operator.node_changed("ADDED", a_node())
-    later = a_node(status={"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "later"}]})
-    assert not operator.node_changed("MODIFIED", later)
-    assert operator.node_changed("MODIFIED", a_node(metadata={"name": "node-0", "labels": {}}))
-    assert operator.node_changed("MODIFIED", a_node(spec={"taints": [{"key": "a", "effect": "NoSchedule"}]}))
-    rebooted = a_node()
-    rebooted["status"] = rebooted["status"] | {"nodeInfo": {"bootID": "b"}}
-    assert operator.node_changed("MODIFIED", rebooted)
-    assert operator.node_changed("DELETED", rebooted)

@@ -316,14 +316,19 @@ def test_a_tainted_node_is_not_selected_and_a_cordoned_one_waits() -> None:
     assert world.bodies("Pod", "prepare") == []
 
 
-def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
+def test_a_selector_without_a_node_waits_for_one_and_names_the_selector() -> None:
+    """kubernetes/autoscaler#3845: a pool is empty until a consumer makes it grow; Stalled, it never comes to that."""
     world = World(observed(document({"nodes": {"selector": {"gpu": "true"}}}), nodes=()))
     world.settle()
     world.resolved()
     made = world.settle()
     assert made.blocker is not None
-    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", True)
+    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", False)
     assert "gpu=true" in made.blocker.message
+    status = artifact_status.build(world.observed, made, NOW)
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "False", "Reconciling": "True"}
+    world.change(nodes=(node("node-0", {"gpu": "true"}),))
+    assert [copy.node for copy in world.settle().copies] == ["node-0"]
 
 
 def test_a_foreign_claim_with_the_artifacts_name_stalls_and_is_not_changed() -> None:

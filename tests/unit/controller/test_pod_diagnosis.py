@@ -33,7 +33,7 @@ def disrupted(reason: str) -> dict[str, Any]:
     return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}]}
 
 
-FAILED = {"phase": "Failed"}
+FAILED: dict[str, Any] = {"phase": "Failed"}
 LOW_MEMORY = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 52Mi. "
 LOW_DISK = "The node was low on resource: ephemeral-storage. "
 
