@@ -19,7 +19,7 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 #: Resources of a download pod's containers. The processes need 90 MB together; the rest of the limit is page cache. The
 #: CPU request is small, so that many small models fit beside each other on a node; a large one takes what is free.
 _AGENT_RESOURCES: dict[str, Any] = {
-    "requests": {"cpu": "25m", "memory": "96Mi"},
+    "requests": {"cpu": "50m", "memory": "96Mi"},
     "limits": {"memory": "256Mi"},
 }
 

@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 #: Seconds after the first failed reconciliation, and at most: 1, 2, 4 … 60.
 _BACKOFF_FIRST, _BACKOFF_MAX = 1.0, 60.0
 
-#: Seconds between the reconciliations of an artifact that the API server refuses something: 1, 2, 4, 8; longer if more
-#: than 80 artifacts wait, so that all of them together make at most ten reconciliations per second. Nothing tells when a
-#: quota, a LimitRange or a policy lets them pass.
+#: Seconds between the reconciliations of an artifact that the API server refuses something: 1, 2, 4, 8. If more than 80
+#: artifacts wait, they are longer, so that all together make at most ten reconciliations per second. Nothing tells when
+#: a quota, a LimitRange or a policy lets them pass.
 _REFUSED_MAX, _REFUSED_SPACING = 8.0, 0.1
 
 #: Seconds between two reconciliations of one artifact, however many events arrive: a pod's start alone makes five. When
