@@ -105,8 +105,8 @@ def test_with_every_node_tainted_the_pod_and_the_field_are_named_and_a_toleratio
     ns.wait("the cause", lambda: "Unschedulable" in ns.condition("tainted", "Ready").get("message", ""))
     message = ns.condition("tainted", "Ready")["message"]
     assert f"pod {ns.pods('tainted', 'resolve')[0]['metadata']['name']}: " in message
-    assert f"untolerated taint {{{tainted}: present}}" in message
-    assert message.endswith("add tolerations for the taints to spec.nodes.tolerations")
+    assert "untolerated taint" in message
+    assert f"add tolerations for the taints to spec.nodes.tolerations (the nodes have {tainted}:NoSchedule)" in message
     ns.apply(artifact("tainted", source, nodes={"tolerations": [{"key": tainted, "operator": "Exists"}]}))
     ns.wait_ready("tainted")
 

@@ -109,7 +109,7 @@ def is_lingering(pod: Object, main: str) -> bool:
 
 
 def _scheduling_error(name: str, condition: Object) -> str:
-    message = str(condition.get("message", "")).partition(" preemption:")[0]
+    message = str(condition.get("message", "")).partition(". ")[0]  # what follows is about preemption
     remedy = next((f"; {remedy}" for words, remedy in _SCHEDULER_REMEDIES if words in message), "")
     return f"{condition.get('reason', '')}: pod {name}: {message.rstrip('.')}{remedy}"
 

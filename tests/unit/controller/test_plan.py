@@ -80,6 +80,19 @@ def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> N
     assert [(pod.attempt, pod.phase) for pod in world.observed.pods_of("resolve")] == [(2, "Pending")]
 
 
+def test_a_resolve_pod_that_no_node_takes_is_reported_with_the_taints_of_the_nodes() -> None:
+    """kserve/kserve#5348, LLMKube#1621."""
+    gpu, tolerated = Taint("nvidia.com/gpu", "", "NoSchedule"), Taint("a", "", "NoSchedule")
+    spec = {"nodes": {"tolerations": [{"key": "a", "operator": "Exists"}]}}
+    world = World(observed(document(spec), nodes=(node("node-0", taints=(gpu, tolerated)),)))
+    world.settle()
+    error = "Unschedulable: pod p: 1 node(s) had untolerated taint(s); add tolerations"
+    world.change(pods=tuple(replace(pod, start_error=error) for pod in world.observed.pods))
+    made = world.settle()
+    assert made.blocker is not None
+    assert made.blocker.message == f"{error} (the nodes have nvidia.com/gpu:NoSchedule)"
+
+
 def test_a_permanent_error_of_the_source_stalls_and_is_not_retried() -> None:
     world = World(observed())
     world.settle()
