@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from modelferry.controller.facts import NodeFacts, claim_facts, node_facts, pod_facts
+from modelferry.controller.facts import NodeFacts, PodFacts, claim_facts, node_facts, pod_facts
+from modelferry.controller.pod_diagnosis import ENDED_PHASES
 from modelferry.controller.work_queue import Key
 from modelferry.resource import names
 
@@ -25,10 +26,10 @@ class EventFilter:
         return self._replace(type_, f"artifact {meta['uid']}", known)[0]
 
     def pod(self, type_: str | None, body: Mapping[str, Any]) -> bool:
-        """Whether an event of one of our pods concerns its artifact. ``bandwidth_allocator`` writes the share."""
+        """Whether an event of one of our pods concerns its artifact."""
         meta = body["metadata"]
         facts = pod_facts(dict(body), meta["labels"].get(names.LABEL_ROLE, ""))
-        return self._replace(type_, f"pod {meta['uid']}", replace(facts, share=None))[0]
+        return self._replace(type_, f"pod {meta['uid']}", _essence(facts))[0]
 
     def claim(self, type_: str | None, body: Mapping[str, Any]) -> bool:
         """Whether an event of one of our claims concerns its artifact."""
@@ -60,3 +61,14 @@ def concerned_artifacts(before: NodeFacts, after: NodeFacts) -> frozenset[Key] |
     if replace(before, labels={}) != replace(after, labels={}) or None in owners.values():
         return None
     return frozenset(owner for owner in owners.values() if owner is not None)
+
+
+def _essence(pod: PodFacts) -> PodFacts:
+    """`pod` without what no plan reads: the share of the bandwidth, which another task writes; of a pod that is being
+    deleted all but its cause; the phase of a pod whose outcome is good; and the start of a pod that reports nothing."""
+    pod = replace(pod, share=None)
+    if pod.deleting:
+        return replace(pod, phase="", ip="", finished=None, outcome=None, lingering=False, start_error="", limits=None)
+    if (pod.outcome and pod.outcome.ok) or (pod.role != "fetch" and pod.phase not in ENDED_PHASES):
+        return replace(pod, phase="", ip="")
+    return pod

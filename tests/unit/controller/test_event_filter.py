@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modelferry.controller.event_filter import EventFilter
+from modelferry.messages import Outcome
 from modelferry.resource import names
 
 HEARTBEAT = {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "now"}]}
@@ -65,22 +66,51 @@ def test_an_artifacts_spec_finalizers_and_deletion_concern_it_and_our_own_status
     assert events.artifact("ADDED", artifact(uid="u-2"))
 
 
-def a_pod(phase: str, *, share: str = "0", **status: Any) -> dict[str, Any]:
-    meta = {"name": "p", "namespace": "speech", "uid": "u", "labels": {names.LABEL_ROLE: "fetch"}}
+def a_pod(
+    phase: str, *, role: str = "fetch", share: str = "0", deleting: bool = False, **status: Any
+) -> dict[str, Any]:
+    meta: dict[str, Any] = {"name": "p", "namespace": "speech", "uid": "u", "labels": {names.LABEL_ROLE: role}}
+    meta |= {"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleting else {}
     return {"metadata": meta | {"annotations": {names.ANNOTATION_SHARE: share}}, "status": {"phase": phase} | status}
 
 
-def test_a_pod_that_starts_or_ends_concerns_its_artifact_and_a_condition_or_a_share_does_not() -> None:
+def ended(role: str, outcome: Outcome) -> dict[str, Any]:
+    terminated = {"exitCode": 0, "finishedAt": "2026-01-01T00:01:00Z", "message": outcome.encode()}
+    return {"containerStatuses": [{"name": role, "state": {"terminated": terminated}}]}
+
+
+GOOD, BAD = Outcome(True), Outcome(False, "NotFound", "stalled", "404")
+READY: dict[str, Any] = {"conditions": [{"type": "ContainersReady", "status": "True"}]}
+PREEMPTED: dict[str, Any] = {
+    "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "concerned"),
+    [
+        (a_pod("Pending"), a_pod("Running"), True),
+        (a_pod("Running"), a_pod("Running", **READY), False),
+        (a_pod("Running"), a_pod("Running", share="1000"), False),
+        (a_pod("Running"), a_pod("Running", **ended("fetch", GOOD)), True),
+        (a_pod("Running", **ended("fetch", GOOD)), a_pod("Succeeded", **ended("fetch", GOOD)), False),
+        (a_pod("Running", **ended("fetch", BAD)), a_pod("Failed", **ended("fetch", BAD)), True),
+        (a_pod("Pending", role="prepare"), a_pod("Running", role="prepare", podIP="10.0.0.1"), False),
+        (a_pod("Pending", role="prepare"), a_pod("Failed", role="prepare", reason="OutOfpods"), True),
+        (a_pod("Running", role="prepare"), a_pod("Running", role="prepare", **ended("prepare", GOOD)), True),
+        (a_pod("Running"), a_pod("Running", deleting=True), True),
+        (a_pod("Running", deleting=True), a_pod("Failed", deleting=True, **ended("fetch", BAD)), False),
+        (a_pod("Running", deleting=True), a_pod("Running", deleting=True, **PREEMPTED), True),
+    ],
+)
+def test_only_what_a_plan_reads_of_a_pod_concerns_its_artifact(
+    before: dict[str, Any], after: dict[str, Any], concerned: bool
+) -> None:
     events = EventFilter()
-    ready = [{"type": "ContainersReady", "status": "True"}]
-    terminated = {"exitCode": 0, "finishedAt": "2026-01-01T00:01:00Z"}
-    ended = [{"name": "fetch", "state": {"terminated": terminated}}]
-    assert events.pod("ADDED", a_pod("Pending"))
-    assert events.pod("MODIFIED", a_pod("Running"))
-    assert not events.pod("MODIFIED", a_pod("Running", conditions=ready))
-    assert not events.pod("MODIFIED", a_pod("Running", share="1000"))
-    assert events.pod("MODIFIED", a_pod("Running", containerStatuses=ended))
-    assert events.pod("DELETED", a_pod("Running"))
+    assert events.pod("ADDED", before)
+    assert events.pod("MODIFIED", after) is concerned
+    assert not events.pod("MODIFIED", after)
+    assert events.pod("DELETED", after)
 
 
 def test_a_claim_that_is_bound_concerns_its_artifact() -> None:

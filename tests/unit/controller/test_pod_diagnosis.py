@@ -163,7 +163,7 @@ def test_a_container_that_outlives_the_main_one_lingers(found: dict[str, Any], l
     ("message", "remedy"),
     [
         (
-            "0/2 nodes are available: 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/2 …",
+            "0/2 nodes are available: 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/2",
             "2 node(s) had untolerated taint(s); add tolerations for the taints to spec.nodes.tolerations",
         ),
         ("0/1 nodes are available: 1 Insufficient cpu.", f"lower agentResources.requests {CHART}"),
