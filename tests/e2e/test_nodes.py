@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import kstatus
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
-from e2e.namespace_client import NamespaceClient, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
+from e2e.origins import MIB, files
 from e2e.platform import Platform
 from modelferry.resource import names
+from origin.certs import Leaf
+from origin.nginx import Nginx
 
 
 def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
@@ -42,6 +48,36 @@ def test_a_node_that_lost_its_disk_gets_the_model_again(
     assert ns.node_label(node.name, ready) == ns.status("lost")["revision"]
 
 
+def test_a_cordoned_node_keeps_an_artifact_from_being_ready_unless_fewer_nodes_are_enough(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
+) -> None:
+    """helm/helm#10722: a cordoned node kept a release from being ready, whoever used it."""
+    (tmp_path / "a.bin").write_bytes(b"model" * 1000)
+    open_node, cordoned = installed.node_names[:2]
+    installed.kubectl("cordon", cordoned)
+    try:
+        with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
+            source = [{"path": "a.bin", "url": nginx.url("a.bin")}]
+            ns.apply(artifact("guarded", source, nodes={"minReady": "100%"}))
+            ns.wait("one copy", lambda: ns.status("guarded").get("nodes", {}).get("ready") == 1)
+            remedy = f"run kubectl uncordon {cordoned}, or lower spec.nodes.minReady"
+            ns.wait("the reason", lambda: remedy in ns.condition("guarded", "Ready")["message"])
+            assert kstatus.compute(ns.get("ma", "guarded")) == "InProgress"
+            ns.apply(artifact("guarded", source, nodes={"minReady": 1}))
+            ns.wait_ready("guarded", 30)
+            assert ns.condition("guarded", "Ready")["message"].startswith(
+                f"Ready on 1 of 2 nodes; Waiting on {cordoned}"
+            )
+            assert kstatus.compute(ns.get("ma", "guarded")) == "Current"
+            assert ns.status("guarded")["summary"]["nodes"] == "1/2"
+            label = names.ready_label(ns.namespace, "guarded")
+            assert [ns.node_label(node, label) is not None for node in (open_node, cordoned)] == [True, False]
+            installed.kubectl("uncordon", cordoned)
+            ns.wait("the other copy", lambda: ns.condition("guarded", "Ready")["message"] == "Ready on 2 nodes")
+    finally:
+        installed.kubectl("uncordon", cordoned)
+
+
 def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
     installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
@@ -58,6 +94,18 @@ def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
             assert ns.node_label(node.name, key) is None
 
 
+def test_a_namespace_is_deleted_during_a_download_without_errors(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    ns.apply(artifact("ending", small.source))
+    ns.wait_bytes("ending", installed.node_names[0], 0.1)
+    installed.kubectl("delete", "namespace", ns.namespace, "--timeout=90s")
+    for node in installed.nodes.nodes:
+        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
+    log = installed.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1")
+    assert [line for line in log.splitlines() if ns.namespace in line and "terminat" in line] == []
+
+
 def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: NamespaceClient, small: Served) -> None:
     ns.apply(*example_consumers(installed.image)[:1], artifact("chattts", small.source))
     ns.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
@@ -71,6 +119,41 @@ def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: N
     assert listing.count("\n") == 5
     ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
     ns.kubectl("wait", "--for=delete", "ma/chattts", "--timeout=60s")
+
+
+def test_a_revision_stays_while_a_pod_mounts_it_through_a_rollback_and_the_next_revision(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    """kserve/kserve#5030: v2 was removed under its consumer when v3 was published after a rollback to v1."""
+    node = installed.nodes.nodes[0]
+    nodes = {"selector": {"kubernetes.io/hostname": node.name}}
+    texts = [file for file in small.files if file.size < MIB]
+    revisions = {f"v{count}": files(small.nginx, texts[:count]) for count in (1, 2, 3, 4)}
+
+    def is_ready(generation: int) -> bool:
+        ready = ns.condition("chattts", "Ready")
+        return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+
+    def publish(version: str) -> str:
+        ns.apply(artifact("chattts", revisions[version], nodes=nodes))
+        generation = ns.get("ma", "chattts")["metadata"]["generation"]
+        ns.wait(version, lambda: is_ready(generation), 90)
+        return str(ns.status("chattts")["revision"])
+
+    found = {version: publish(version) for version in ("v1", "v2")}
+    ns.apply(*example_consumers(installed.image)[:1])
+    ns.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
+    found |= {version: publish(version) for version in ("v1", "v3")}
+    read = ns.kubectl("exec", f"deployment/{GATED}", "--", "sh", "-c", "cd /models && find . -type f | xargs sha256sum")
+    assert all(f"{file.sha256}  ./{file.path}" in read for file in texts[:2]), "the pod's files vanished"
+    assert texts[2].path not in read
+    retained = {one["revision"]: one for one in ns.copy("chattts", node.name)["retained"]}
+    assert set(retained) == {found["v1"], found["v2"]}
+    assert retained[found["v2"]]["mounted"]
+    ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    found["v4"] = publish("v4")
+    kept = node.exec(["ls", f"/var/lib/modelferry/{ns.namespace}/chattts/revisions"]).split()
+    assert set(kept) == {found["v3"], found["v4"]}
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(

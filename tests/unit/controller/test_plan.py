@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from modelferry.controller import artifact_status
 from modelferry.controller.actions import Create, Delete, LabelNode, SetFinalizer
-from modelferry.controller.facts import ClaimFacts, Observed, Taint
+from modelferry.controller.facts import ClaimFacts, Consumer, Observed, Taint
 from modelferry.controller.plan import plan
 from modelferry.controller.pod_attempts import PERMANENT
+from modelferry.controller.step_result import Plan
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome, Progress
+from modelferry.messages.earlier_revisions import MountWindow
 from modelferry.resource import names
 from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, node, observed
 
 COMPLETE = Outcome(True, revision=MANIFEST.revision, bytes=1000, fetched=1000, seconds=1.0)
 READY = names.ready_label("speech", "chattts")
 COPY = names.copy_label("speech", "chattts")
+SERVER = Consumer("server-1", MountWindow(NOW, NOW + 5))
 
 
 def downloading() -> World:
@@ -303,7 +310,7 @@ def test_a_deselected_node_loses_its_label_then_its_directory() -> None:
     body = document({"nodes": {"selector": {"gpu": "true"}}})
     kept = replace(world.observed.nodes[0], labels={**world.observed.nodes[0].labels, "gpu": "true"})
     world.observed = replace(world.observed, artifact=observed(body).artifact, nodes=(kept, world.observed.nodes[1]))
-    world.change(consumers={"node-1": ("server-1",)})
+    world.change(consumers={"node-1": (SERVER,)})
     world.settle()
     assert READY not in world.observed.nodes[1].labels
     assert world.bodies("Pod", "remove") == []
@@ -365,7 +372,73 @@ def test_a_missing_claim_stalls_until_it_exists() -> None:
     world.settle()
     world.end("fetch", "", COMPLETE)
     assert [(s.node, s.state) for s in world.settle().copies] == [("", "Ready")]
-    assert world.observed.pods_of("fetch", "")[0].phase == "Succeeded"
+
+
+MODELS = ClaimFacts("models", False, "Bound", False, "claim-1")
+INTO_CLAIM = {"storage": {"claim": {"name": "models"}}}
+MORE_CONNECTIONS = observed(document(INTO_CLAIM | {"transfer": {"connections": 4}})).artifact
+
+
+def claim_ready() -> World:
+    """The claim `models` has the model."""
+    world = World(observed(document(INTO_CLAIM), claims={"models": MODELS}))
+    world.settle()
+    world.resolved()
+    world.settle()
+    world.end("fetch", "", COMPLETE)
+    world.settle()
+    return world
+
+
+def test_a_complete_copy_in_a_claim_is_recorded_and_its_pod_is_deleted() -> None:
+    """fluid-cloudnative/fluid#2389: a claim stays ready when the garbage collector deletes finished pods."""
+    world = claim_ready()
+    assert world.observed.pods == ()
+    assert [(s.node, s.state, s.checksum) for s in world.step().copies] == [("", "Ready", "Verified")]
+    (record,) = world.bodies("ConfigMap")[-1:]
+    assert record["data"] == {"revision": MANIFEST.revision, "claim": "models"}
+    assert record["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+
+
+def test_a_pod_that_is_deleted_before_its_success_is_recorded_downloads_again() -> None:
+    world = claim_ready()
+    world.change(config_maps=frozenset(name for name in world.observed.config_maps if "-copy-" not in name))
+    world.step()
+    assert len(world.observed.pods_of("fetch", "")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "ready"),
+    [
+        ({"artifact": MORE_CONNECTIONS}, True),
+        ({"manifest": Manifest("def456", MANIFEST.files)}, False),
+        ({"claims": {"models": replace(MODELS, uid="claim-2")}}, False),
+    ],
+    ids=["more connections", "another revision", "another claim of that name"],
+)  # fmt: skip
+def test_the_record_is_of_one_revision_in_one_claim(change: dict[str, Any], ready: bool) -> None:
+    world = claim_ready()
+    world.change(**change)
+    world.settle()
+    assert (states(world.observed)[""] == "Ready") is ready
+    assert bool(world.observed.pods_of("fetch", "")) is not ready
+    assert any("-copy-" in name for name in world.observed.config_maps) is ready
+
+
+def test_a_download_keeps_what_the_consumers_on_its_node_mount() -> None:
+    """kserve/kserve#5030: a revision must not be removed under the pod that reads it."""
+    world = ready()
+    world.change(manifest=Manifest("def456", MANIFEST.files), consumers={"node-0": (SERVER,)})
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    arguments = {
+        body["metadata"]["annotations"][names.ANNOTATION_NODE]: body["spec"]["initContainers"][0]["args"]
+        for body in world.bodies("Pod", "fetch")
+    }
+    assert arguments["node-0"][-2:] == ["--mounted", "1000000-1000005"]
+    assert "--mounted" not in arguments["node-1"]
 
 
 def test_a_volume_that_lost_its_claim_is_created_again() -> None:
@@ -396,7 +469,7 @@ def test_deletion_removes_the_labels_first_and_the_finalizer_last() -> None:
 def test_deletion_reports_that_it_waits_for_a_consumer_and_removes_no_directory() -> None:
     world = ready()
     world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    world.change(consumers={"node-0": ("server-1",)})
+    world.change(consumers={"node-0": (SERVER,)})
     made = world.step()
     assert made.blocker is not None
     assert "server-1 on node-0" in made.blocker.message
@@ -420,6 +493,23 @@ def test_deletion_waits_for_a_node_that_is_down_and_names_it() -> None:
     made = world.settle()
     assert made.blocker is not None
     assert "node-1 is not ready" in made.blocker.message
+
+
+@pytest.mark.parametrize("finalizers", [[], [names.FINALIZER]])
+@pytest.mark.parametrize("make", [lambda: World(observed()), downloading, ready])
+def test_nothing_is_created_in_a_namespace_that_terminates(make: Callable[[], World], finalizers: list[str]) -> None:
+    world = make()
+    world.observed.artifact.document["metadata"]["finalizers"] = finalizers
+    world.change(namespace_terminating=True, pods=(), config_maps=frozenset())
+    assert plan(world.observed, SETTINGS, NOW) == Plan()
+
+
+def test_an_artifact_is_deleted_with_its_namespace() -> None:
+    world = ready()
+    world.change(namespace_terminating=True)
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.settle()
+    assert {body["metadata"]["namespace"] for body in world.bodies("Pod", "remove")} == {SETTINGS.namespace}
 
 
 def test_a_spec_that_this_version_cannot_read_stalls_with_its_error() -> None:

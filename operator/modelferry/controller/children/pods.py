@@ -3,12 +3,14 @@ in the operator's own (the only ones with root and a hostPath)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from modelferry.controller.children import config_maps, volumes
 from modelferry.controller.children.metadata import metadata
-from modelferry.controller.facts import ArtifactFacts, Object
+from modelferry.controller.facts import ArtifactFacts, Consumer, Object
 from modelferry.controller.settings import Settings
+from modelferry.messages.earlier_revisions import encode_windows
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
 from modelferry.resource.bandwidth_limits import encode_live_fields
@@ -52,15 +54,17 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
     return _pod(artifact, settings, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
-def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: int) -> Object:
-    """Fetches the model: onto `node`, or into the existing claim if `node` is empty."""
+def fetch_pod(
+    artifact: ArtifactFacts, settings: Settings, node: str, attempt: int, consumers: Iterable[Consumer] = ()
+) -> Object:
+    """Fetches the model: onto `node`, or into the existing claim if `node` is empty. What `consumers` mount is kept."""
     artifact_spec = artifact.valid_spec
     storage = artifact_spec.storage
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
     data = f"{_DATA}/{artifact.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = artifact.input_key
     spec = _tenant(artifact, settings) | {
-        "initContainers": [_checkpoint(settings, data)],
+        "initContainers": [_checkpoint(settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
             _input(artifact),
@@ -72,8 +76,8 @@ def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: i
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    if node:
-        spec |= {"affinity": _on(node)}
+    # A claim that binds when its first pod is scheduled gets a volume where the selected nodes can mount it.
+    spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
     body = _pod(artifact, settings, name, "fetch", node, key, attempt, spec)
     body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)
@@ -185,11 +189,13 @@ def _fetch(artifact: ArtifactFacts, settings: Settings) -> Object:
     return _container(settings, "fetch", arguments, mounts) | _proxy(artifact, settings)
 
 
-def _checkpoint(settings: Settings, data: str) -> Object:
+def _checkpoint(settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
     arguments = [
         "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}",
         "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
     ]  # fmt: skip
+    if windows := encode_windows(consumer.window for consumer in consumers):
+        arguments += ["--mounted", windows]
     probe = {"httpGet": {"path": "/healthz", "port": "progress"}, "periodSeconds": 1, "failureThreshold": 60}
     return _container(settings, "checkpoint", arguments, _work_mounts()) | {
         "restartPolicy": "Always",  # a native sidecar (KEP-753): started before fetch, terminated after it

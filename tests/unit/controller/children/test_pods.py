@@ -171,6 +171,16 @@ def test_pods_in_a_tenants_namespace_get_the_charts_priority_class() -> None:
     assert all("priorityClassName" not in pod["spec"] for pod in all_pods(None, SETTINGS))
 
 
+def test_the_pod_of_a_claim_runs_on_a_node_that_the_artifact_selects() -> None:
+    """pravega/zookeeper-operator#311: a volume that is bound for its first pod's node must suit the consumers."""
+    key = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    nodes = {"selector": {"gpu": "true"}, "tolerations": [key]}
+    artifact = observed(document({"storage": {"claim": {"name": "models"}}, "nodes": nodes})).artifact
+    spec = pods.fetch_pod(artifact, SETTINGS, "", 1)["spec"]
+    assert spec["nodeSelector"] == {"gpu": "true"}
+    assert spec["tolerations"] == [key]
+
+
 def test_the_longest_names_stay_within_kubernetes_limits() -> None:
     artifact = observed(document(name="a" * 63, namespace="b" * 63)).artifact
     for body in (
