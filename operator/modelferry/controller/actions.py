@@ -59,4 +59,6 @@ class SetFinalizer:
     present: bool
 
 
-Action = Create | Delete | LabelNode | AnnotatePod | EndPod | SetFinalizer
+#: An action on another object than the artifact.
+Change = Create | Delete | LabelNode | AnnotatePod | EndPod
+Action = Change | SetFinalizer

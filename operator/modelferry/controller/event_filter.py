@@ -57,10 +57,10 @@ def concerned_artifacts(before: NodeFacts, after: NodeFacts) -> frozenset[Key] |
     """The artifacts that a node's change concerns: one if only its own labels changed, none without a change, and
     otherwise all of them (None)."""
     changed = {key for key, _ in set(before.labels.items()) ^ set(after.labels.items())}
-    owners = {key: names.artifact_of_label(key) for key in changed}
-    if replace(before, labels={}) != replace(after, labels={}) or None in owners.values():
+    owners = [names.parse_node_label(key) for key in changed]
+    if replace(before, labels={}) != replace(after, labels={}) or None in owners:
         return None
-    return frozenset(owner for owner in owners.values() if owner is not None)
+    return frozenset((owner.namespace, owner.artifact) for owner in owners if owner is not None)
 
 
 def _essence(pod: PodFacts) -> PodFacts:
