@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from modelferry.checkpoint import ready_marker, recovery
+from modelferry.checkpoint import published_revisions, recovery
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.file_states import FileState
 from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
@@ -34,25 +34,27 @@ def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], s
         tree.sync_directory(layout.incoming_path(manifest.revision, directory))
 
 
-def publish_revision(tree: Tree, chunk_store: ChunkStore, manifest: Manifest, now: float) -> str | None:
+def publish_revision(
+    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, now: float, *, symlinks: bool
+) -> str | None:
     """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `now` in
-    seconds since 1970. Returns the revision that ``current`` pointed at before."""
+    seconds since 1970; `symlinks`: the file system has them. Returns the revision that was current before."""
     revision = manifest.revision
     tree.make_directories(layout.REVISIONS)
     tree.rename(layout.incoming_path(revision), layout.published_path(revision))
     chunk_store.mark_published(manifest, now)
     tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
-    previous = ready_marker.current_revision(tree)
-    tree.symlink(layout.published_path(revision), layout.CURRENT)
+    previous = published_revisions.current_revision(tree)
+    published_revisions.switch_current(tree, revision, symlinks=symlinks)
     return previous
 
 
 def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, previous: str | None) -> None:
     """Remove all published revisions but `revision` and the one before it."""
     names = tree.list_names(layout.REVISIONS)
-    markers = {name: ready_marker.read_marker(tree, name) for name in names}
-    published = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
-    for name in revisions_to_remove(revision, previous, published):
+    markers = {name: published_revisions.read_marker(tree, name) for name in names}
+    times = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
+    for name in revisions_to_remove(revision, previous, times):
         # The marker first: a revision that is partly removed must not look complete.
         tree.remove(layout.marker_path(name))
         try:

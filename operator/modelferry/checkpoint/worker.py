@@ -28,6 +28,7 @@ from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DiskError
 from modelferry.manifest import SMALL_CHUNK, Manifest
 from modelferry.storage import file_io, layout
+from modelferry.storage.capabilities import Capabilities, probe
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
 
@@ -54,6 +55,7 @@ class CheckpointWorker:
         self._clock = clock
         self._tree: Tree | None = None
         self._lock = -1
+        self._capabilities = Capabilities()
         self._chunk_store: ChunkStore | None = None
         self._manifest: Manifest | None = None
         self._reader = ChunkReader()
@@ -82,11 +84,21 @@ class CheckpointWorker:
         with self._disk_errors():
             notes = self._open_directory()
             self._manifest = manifest
-            recovered = recovery.recover(self.tree, self.chunk_store, manifest, self._boot_id, self._set_states)
+            recovered = recovery.recover(
+                self.tree,
+                self.chunk_store,
+                manifest,
+                self._boot_id,
+                self._set_states,
+                symlinks=self._capabilities.symlinks,
+            )
             self.published = recovered.published
             self.rehashed += recovered.rehashed
             if not recovered.published:
-                recovery.preallocate(self.tree, manifest, recovered.files)
+                recovery.preallocate(
+                    self.tree, manifest, recovered.files, case_sensitive=self._capabilities.case_sensitive
+                )
+                notes += self._capabilities.notes()
             return OpenResult(
                 str(self.root),
                 recovered.published,
@@ -222,7 +234,8 @@ class CheckpointWorker:
             return
         with self._disk_errors():
             publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
-            previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, self._clock())
+            symlinks, now = self._capabilities.symlinks, self._clock()
+            previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, now, symlinks=symlinks)
             self.published = True
             publishing.remove_old_revisions(self.tree, self.chunk_store, self.manifest.revision, previous)
 
@@ -235,6 +248,7 @@ class CheckpointWorker:
         try:
             recovery.claim_directory(self._tree)
             self._lock = acquire_lock(self._tree)
+            self._capabilities = probe(self._tree)
             self._chunk_store, notes = recovery.open_chunk_store(self._tree, self._boot_id, self._clock())
         except BaseException:
             self.close()
