@@ -40,7 +40,7 @@ def read_marker(tree: Tree, revision: str) -> ReadyMarker | None:
     return _marker_in(tree, location(tree, revision))
 
 
-def switch_current(tree: Tree, revision: str, *, symlinks: bool) -> None:
+def set_current(tree: Tree, revision: str, *, symlinks: bool) -> None:
     """Make `revision`, which is published, the current one: by the rename of a link, or without `symlinks` by two
     renames of directories. After a crash between these there is no ``current``; a repetition completes the switch.
 
@@ -57,7 +57,8 @@ def switch_current(tree: Tree, revision: str, *, symlinks: bool) -> None:
             return
         _move_aside(tree, before)
     if symlinks:
-        tree.symlink(layout.published_path(revision), layout.CURRENT)
+        if tree.readlink(layout.CURRENT) != layout.published_path(revision):
+            tree.symlink(layout.published_path(revision), layout.CURRENT)
         return
     tree.remove(layout.CURRENT)
     tree.rename(layout.published_path(revision), layout.CURRENT)

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from modelferry.checkpoint import published_revisions, recovery
 from modelferry.checkpoint.chunk_store import ChunkStore
+from modelferry.checkpoint.current_history import forget_revisions, mounted_revisions, read_history, switch_current
 from modelferry.checkpoint.file_states import FileState
 from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
 from modelferry.storage import file_io, layout
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
@@ -35,26 +37,32 @@ def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], s
 
 
 def publish_revision(
-    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, now: float, *, symlinks: bool
+    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, clock: Callable[[], float], *, symlinks: bool = True
 ) -> str | None:
-    """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `now` in
-    seconds since 1970; `symlinks`: the file system has them. Returns the revision that was current before."""
-    revision = manifest.revision
+    """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `clock`
+    gives seconds since 1970; `symlinks`: the file system has them. Returns the revision that was current before."""
+    revision, now = manifest.revision, clock()
     tree.make_directories(layout.REVISIONS)
     tree.rename(layout.incoming_path(revision), layout.published_path(revision))
     chunk_store.mark_published(manifest, now)
     tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
-    previous = published_revisions.current_revision(tree)
-    published_revisions.switch_current(tree, revision, symlinks=symlinks)
-    return previous
+    return switch_current(tree, revision, clock, symlinks=symlinks)
 
 
-def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, previous: str | None) -> None:
-    """Remove all published revisions but `revision` and the one before it."""
-    names = tree.list_names(layout.REVISIONS)
-    markers = {name: published_revisions.read_marker(tree, name) for name in names}
-    times = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
-    for name in revisions_to_remove(revision, previous, times):
+def remove_old_revisions(
+    tree: Tree, chunk_store: ChunkStore, previous: str | None, wanted: str, windows: Sequence[MountWindow]
+) -> tuple[RetainedRevision, ...]:
+    """Remove the published revisions that nobody needs any more, and return the earlier ones that stay.
+
+    These are `previous` (see `revisions_to_remove`), and those that pods which mounted the model within `windows` may
+    still read. The current one and `wanted` stay too.
+    """
+    markers = {name: published_revisions.read_marker(tree, name) for name in tree.list_names(layout.REVISIONS)}
+    published = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
+    current = published_revisions.current_revision(tree)
+    mounted = mounted_revisions(read_history(tree), windows, published)
+    unneeded = set(revisions_to_remove(current or wanted, previous, published)) - mounted - {wanted}
+    for name in sorted(unneeded):
         # The marker first: a revision that is partly removed must not look complete.
         tree.remove(layout.marker_path(name))
         try:
@@ -64,13 +72,17 @@ def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, pre
             if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                 raise
         chunk_store.delete_revision(name)
+    forget_revisions(tree, unneeded)
+    retained = (name for name in sorted(published) if name not in (current, wanted) and name not in unneeded)
+    sizes = {name: marker.bytes if marker else 0 for name, marker in markers.items()}
+    return tuple(RetainedRevision(name, sizes[name], name in mounted) for name in retained)
 
 
 def revisions_to_remove(revision: str, previous: str | None, published: Mapping[str, float]) -> list[str]:
-    """Which of the `published` revisions (name to time) to remove after ``current`` moved from `previous` to
-    `revision`. Pure.
+    """Which of the `published` revisions (name to time) to remove while ``current`` points at `revision`, and pointed
+    at `previous` before. Pure.
 
-    The previous one stays for consumers that still read it. If it is unknown, the newest of the others stays.
+    The previous one stays, so that a rollback needs no download. If it is unknown, the newest of the others stays.
     """
     others = sorted((name for name in published if name != revision), key=lambda name: published[name], reverse=True)
     kept = previous if previous in others else next(iter(others), None)

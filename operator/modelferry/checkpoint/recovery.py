@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
@@ -16,6 +16,7 @@ from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DamagedState, DiskError, ForeignDirectory
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import file_io, layout
 from modelferry.storage.capabilities import check_names, creating, unsuitable
 from modelferry.storage.space import allocated_bytes, check_space
@@ -27,8 +28,8 @@ _Locate = Callable[[str], str]
 
 @dataclass(slots=True)
 class Recovered:
-    """The recovered directory. ``published``: the manifest's revision is complete, and ``current`` points at it. The
-    other fields are as in api.OpenResult."""
+    """The recovered directory. ``published``: the manifest's revision is complete; the caller points ``current`` at it,
+    if a crash prevented that. The other fields are as in api.OpenResult."""
 
     chunk_store: ChunkStore
     files: list[FileState]
@@ -75,12 +76,10 @@ def recover(
     manifest: Manifest,
     boot_id: str,
     on_states: Callable[[list[FileState]], None],
-    *,
-    symlinks: bool = True,
 ) -> Recovered:
     """Make the directory and its chunk store agree about `manifest`, and hash what is in doubt.
 
-    `symlinks`: the file system has them. `on_states` gets the states of the files as soon as they are known; they
+    `on_states` gets the states of the files as soon as they are known; they
     change later. Raises MachineError if the disk fails.
     """
     revision = manifest.revision
@@ -107,8 +106,6 @@ def recover(
         chunk_store.record_boot(boot_id)
     if is_ready:
         if all(state.verified for state in states):
-            # The last step of publishing, if a crash prevented it.
-            published_revisions.switch_current(tree, revision, symlinks=symlinks)
             recovered.published = True
         else:
             recovered.notes.append(f"revision {revision} is damaged on this disk; it was unpublished and is repaired")
@@ -116,11 +113,18 @@ def recover(
     return recovered
 
 
-def preallocate(tree: Tree, manifest: Manifest, states: list[FileState], *, case_sensitive: bool = True) -> None:
+def preallocate(
+    tree: Tree,
+    manifest: Manifest,
+    states: list[FileState],
+    retained: Sequence[RetainedRevision] = (),
+    *,
+    case_sensitive: bool = True,
+) -> None:
     """Create every file with its size and disk space, durably, and remove incoming files of other manifests.
 
-    `case_sensitive`: ``a`` and ``A`` are two names on the file system. Raises InsufficientSpace before anything is
-    allocated, and DiskError.
+    `retained`: earlier revisions on the disk. `case_sensitive`: ``a`` and ``A`` are two names there. Raises
+    InsufficientSpace before anything is allocated, and DiskError.
     """
     if not case_sensitive:
         check_names(tree, [entry.path for entry in manifest.files])
@@ -138,7 +142,8 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState], *, case
         else:
             lacking.append(state)
     free, capacity = tree.disk_space()
-    check_space(str(tree.root), manifest.size, allocated, free, capacity)
+    mounted = sum(one.bytes for one in retained if one.mounted)
+    check_space(str(tree.root), manifest.size, allocated, free, capacity, mounted)
     for parent in sorted({layout.incoming_path(manifest.revision, name) for name in directories(manifest)}):
         tree.make_directories(parent)
     for state in lacking:

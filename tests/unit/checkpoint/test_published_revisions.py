@@ -24,7 +24,7 @@ from unit.storage.faulty_disk import Killed, kill_at
 
 OTHER = DATA[::-1]
 #: Calls that change the disk while a second revision is published.
-STEPS = 24
+STEPS = 36
 CALLS = ("fsync", "rename", "mkdir", "unlink", "fchmod")
 
 
