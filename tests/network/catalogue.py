@@ -394,6 +394,13 @@ CASES = [
         (*ALL, (CHUNK + 5000, 2 * CHUNK)),
         (B.CHUNKED_BODY_CUT,),
     ),
+    Case(B.CHUNKED_BODY_CUT, "chunked, cut before the last chunk", (Rule(chunked=True, covers=CHUNK, cut=CHUNK),)),
+    Case(
+        B.CHUNKED_BODY_CUT,
+        "chunked, cut before the last chunk, without a digest",
+        (Rule(chunked=True, covers=CHUNK, cut=CHUNK),),
+        algorithm=None,
+    ),
     Case(
         B.CHUNKED_BODY_CUT,
         "malformed chunks",
