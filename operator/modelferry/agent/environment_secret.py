@@ -1,7 +1,7 @@
 """The source's credentials from the environment, where its own tools keep them, instead of from a Secret.
 
-huggingface_hub: HF_TOKEN, or what ``hf auth login`` stored. ModelScope: MODELSCOPE_API_TOKEN. AWS: its variables, or the
-shared credentials file. Registries: Docker's config.json. No value is ever an argument of a command.
+huggingface_hub: HF_TOKEN, or what ``hf auth login`` stored. ModelScope: MODELSCOPE_API_TOKEN. AWS: its variables, or
+the shared credentials file. Registries: Docker's config.json. No value is ever an argument of a command.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _shared_credentials(environment: Mapping[str, str]) -> dict[str, Found | Non
         parser.read_string(file.value)
     except configparser.Error:
         raise InvalidSpec(f"{_FIELD}: {path}: this is not a credentials file of AWS; correct it") from None
-    if not parser.has_section(profile):
+    if not parser.get(profile, "aws_secret_access_key", fallback=""):
         return {}
     names = {
         "accessKeyID": "aws_access_key_id",

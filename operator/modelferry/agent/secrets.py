@@ -25,8 +25,8 @@ def add_secrets_argument(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret that was read. ``field`` is the field that refers to it; ``data`` is its values by key. ``places``: where
-    a value was found that is not in a Secret, by key."""
+    """A Secret that was read. ``field`` is the field that refers to it; ``data`` is its values by key. ``places`` says
+    of values that were found elsewhere where that was, by key."""
 
     name: str
     field: str
