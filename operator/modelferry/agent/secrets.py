@@ -95,7 +95,8 @@ class Secrets:
             at = f" (looked in {directory})" if directory is not None else ""
             raise InvalidSpec(
                 f"{field}: there is no Secret {name!r}{at}: create it in the artifact's namespace, or correct the"
-                " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY",
+                " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY, or with"
+                " --auth-from-env from the environment",
                 reason="SecretMissing",
             )
         return Secret(name, field, {file.name: _value(file, name, field) for file in files})

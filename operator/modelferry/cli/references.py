@@ -35,7 +35,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 _HUB_PAGES = {"huggingface.co": "hf", "hf.co": "hf", "modelscope.cn": "modelscope", "modelscope.ai": "modelscope"}
 _PAGE = re.compile(r"/(?P<kind>datasets/|models/)?(?P<repo>[^/]+/[^/]+)(?:/(?:tree|blob)/(?P<rest>.+?))?/?")
 #: The names of checksum lists, which stand for the files that they list.
-_CHECKSUM_LIST = re.compile(r"(.*[._-])?(sha256|md5)sums?(\.txt)?", re.IGNORECASE)
+_CHECKSUM_LIST = re.compile(r"((.*[._-])?(sha256|md5)sums?|.+\.(sha256|md5))(\.txt)?", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GOOGLE = "https://storage.googleapis.com"
 
