@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 #: ``spec.source.s3.style``: where the bucket's name is in the URL.
 STYLES = ("path", "virtual")
 
+#: ``spec.source.oci.archives``: what is done with a layer that is an archive.
+ARCHIVES = ("refuse", "keep")
+
 _AMAZON = ".amazonaws.com"
 #: The API host of docker.io, whose own host serves a web page.
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
@@ -63,12 +66,13 @@ class S3Source:
 @dataclass(frozen=True, slots=True)
 class OCISource:
     """An artifact of a registry. ``host`` may have a port; ``tag`` is empty where a ``digest`` (sha256:…) is given
-    alone."""
+    alone. ``keep_archives``: a layer that is an archive is a file, as it is; else the artifact is refused."""
 
     host: str
     repository: str
     tag: str = ""
     digest: str = ""
+    keep_archives: bool = False
 
     @classmethod
     def parse(cls, reference: str) -> OCISource:

@@ -61,6 +61,13 @@ def test_references_are_read(reference: str, expected: OCISource) -> None:
     assert OCISource.parse(str(expected)) == expected
 
 
+def test_archives_are_refused_unless_they_are_to_be_kept() -> None:
+    reference = "h.example/m:v1"
+    assert parsed({"oci": {"reference": reference}}) == OCISource("h.example", "m", "v1", keep_archives=False)
+    kept = parsed({"oci": {"reference": reference, "archives": "keep"}})
+    assert kept == OCISource("h.example", "m", "v1", keep_archives=True)
+
+
 def test_docker_hub_answers_under_another_name() -> None:
     assert OCISource.parse("docker.io/org/m:v1").base == "https://registry-1.docker.io/v2/org/m"
 

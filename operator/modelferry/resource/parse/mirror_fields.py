@@ -19,6 +19,7 @@ from modelferry.resource.mirror import (
     SecretURLs,
 )
 from modelferry.resource.parse.bandwidth_fields import parse_rate_field
+from modelferry.resource.parse.header_fields import parse_headers
 from modelferry.resource.parse.secret_fields import parse_auth, parse_secret_reference
 from modelferry.resource.parse.source_fields.store_fields import (
     MAX_KEY_LENGTH,
@@ -57,7 +58,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         )
     has_url, has_presigned = fields.has("url"), fields.has("presigned")
     url = fields.text("url")
-    if name == SOURCE and (has_url or has_presigned or any(map(fields.has, ("auth", "tls", "proxy")))):
+    if name == SOURCE and (has_url or has_presigned or any(map(fields.has, ("auth", "tls", "proxy", "headers")))):
         fields.add_error(
             "name", "'source' stands for spec.source itself: give it a priority, a weight, a probe or a bandwidth alone"
         )
@@ -71,6 +72,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
     priority = fields.number("priority", number, 0, MAX_PRIORITY)
     weight = fields.number("weight", 1, 1, MAX_WEIGHT)
     secret = parse_auth(fields)
+    headers = parse_headers(fields, ("authorization",) if secret or has_presigned else ())
     tls = parse_tls(fields.map("tls"), plain=False) if fields.has("tls") else None
     proxy = parse_proxy(fields.map("proxy")) if fields.has("proxy") else None
     limit = parse_rate_field(fields, "bandwidth")
@@ -90,6 +92,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         interval,
         proxy,
         limit,
+        headers,
     )
 
 

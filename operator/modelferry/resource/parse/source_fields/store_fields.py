@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelferry.resource.names import DNS_SUBDOMAIN
-from modelferry.resource.object_stores import BUCKET, REGION, STYLES, OCISource, S3Source
+from modelferry.resource.object_stores import ARCHIVES, BUCKET, REGION, STYLES, OCISource, S3Source
 from modelferry.resource.parse.source_fields.pattern_fields import parse_patterns
 from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
@@ -63,11 +64,14 @@ def parse_endpoint(fields: Fields) -> str:
 def parse_oci(fields: Fields) -> OCISource | None:
     """The source; None, with an error, if the reference is invalid."""
     reference = fields.text("reference", required=True)
+    archives = fields.text("archives", ARCHIVES[0])
+    if archives not in ARCHIVES:
+        fields.add_error("archives", f"must be {' or '.join(ARCHIVES)}, not {archives[:60]!r}")
     fields.reject_unknown()
     if not reference:
         return None
     try:
-        return OCISource.parse(reference)
+        return replace(OCISource.parse(reference), keep_archives=archives == "keep")
     except ValueError as error:
         fields.add_error("reference", str(error))
         return None
