@@ -59,6 +59,16 @@ async def test_a_repository_is_pulled_into_a_directory_with_its_name(desk: Desk,
     assert (again.code, "is already in" in again.out) == (0, True)
 
 
+async def test_what_the_disk_damaged_is_repaired_from_the_same_reference(desk: Desk, hub: Hub) -> None:
+    await desk.run("pull", "hf://acme/gated", HF_ENDPOINT=hub.base, HF_TOKEN=TOKEN)
+    damaged = desk.root / "work/gated/current/config/path.yaml"
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"x: 2\n")
+    words = ("verify", "gated", "--repair", "hf://acme/gated")
+    done = await desk.run(*words, HF_ENDPOINT=hub.base, HF_TOKEN=TOKEN)
+    assert (done.code, desk.files("gated")) == (0, FILES), done.err
+
+
 async def test_a_path_and_patterns_select_files(desk: Desk, hub: Hub) -> None:
     endpoint = ("--endpoint", hub.base)
     for number, (words, files) in enumerate(

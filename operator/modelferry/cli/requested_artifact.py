@@ -125,10 +125,12 @@ def requested(args: argparse.Namespace) -> RequestedArtifact:
     if words[0] == _STANDARD_INPUT:
         text = sys.stdin.read()
         return RequestedArtifact(read_artifact(text, "standard input"), words[0], text=text)
-    path = Path(words[0])
-    if not path.exists():
-        raise InvalidSpec(f"{path}: {_missing(words[0])}")
-    return RequestedArtifact(load_artifact(path), words[0])
+    return RequestedArtifact(_loaded(words[0]), words[0])
+
+
+def artifact_of(word: str, args: argparse.Namespace) -> Artifact:
+    """The artifact in the file `word`, or of the reference `word`. Raises InvalidSpec."""
+    return _referenced([word], Options(), args).artifact if is_reference(word) else _loaded(word)
 
 
 def printed(found: RequestedArtifact, args: argparse.Namespace) -> str:
@@ -171,6 +173,12 @@ def _referenced(words: list[str], options: Options, args: argparse.Namespace) ->
     # A bucket of Google's gets no keys of Amazon's.
     args.auth_from_env = args.auth_from_env or not words[0].lower().startswith("gs:")
     return RequestedArtifact(artifact, title, document)
+
+
+def _loaded(word: str) -> Artifact:
+    if not Path(word).exists():
+        raise InvalidSpec(f"{word}: {_missing(word)}")
+    return load_artifact(Path(word))
 
 
 def _missing(word: str) -> str:
