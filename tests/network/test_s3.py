@@ -331,7 +331,7 @@ async def test_a_pods_web_identity_is_exchanged_for_keys(
 async def test_a_reference_is_pulled_with_the_keys_of_the_environment(
     store: MinioStore, tmp_path: Path, authority: Authority
 ) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": READER["secretAccessKey"]}
+    keys: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": READER["secretAccessKey"]}
     desk, words = Desk(tmp_path, authority), ("pull", "s3://plain/models/tts", "--endpoint", store.endpoint)
     wrong = await desk.run(*words, "--region", "eu-west-1", AWS_REGION=REGION, **keys)
     assert wrong.code == 2
