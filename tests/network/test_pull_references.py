@@ -107,6 +107,7 @@ async def test_what_a_token_lacks_is_said_with_the_variable_to_set(desk: Desk, h
     assert f"ask for access at {hub.base}/acme/gated" in gated.err
     assert "On this command line, the token is that of HF_TOKEN, or of `hf auth login`\n" in gated.err
     missing = await desk.run("pull", "hf://acme/missing", "--json", HF_ENDPOINT=hub.base)
+    assert list((desk.root / "work").iterdir()) == [], "an empty target was left"
     [error] = missing.events("error")
     assert (missing.code, error["reason"]) == (3, "RepositoryNotFound")
     assert error["message"].endswith("the token is that of HF_TOKEN, or of `hf auth login`")

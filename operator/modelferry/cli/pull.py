@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,21 +146,27 @@ def main(args: argparse.Namespace) -> int:
 
 def _pull(args: argparse.Namespace) -> PullResult:
     requested = requested_artifact.requested(args)
+    target = args.to or Path(requested.artifact.name)
+    existed = target.exists()
     try:
-        return _download(args, requested)
+        return _download(args, requested, target)
     except ModelferryError as error:
         requested_artifact.explain(error, requested)
+        if not existed:
+            # Nothing is left of a command with a typing error. A directory with files is not removed.
+            with suppress(OSError):
+                target.rmdir()
         raise
 
 
-def _download(args: argparse.Namespace, requested: RequestedArtifact) -> PullResult:
+def _download(args: argparse.Namespace, requested: RequestedArtifact, directory: Path) -> PullResult:
     start = time.monotonic()
     artifact = requested.artifact
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     spec = artifact.spec
     bandwidth_limiter.configured_limits(args.bandwidth, spec)
-    target = _target_directory(args.to or Path(artifact.name))
+    target = _target_directory(directory)
     routes = source_route.routes_from_arguments(spec, args)
     manifest = asyncio.run(resolve_manifest(spec, routes))
     with runtime_directory() as run:
