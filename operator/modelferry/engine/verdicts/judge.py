@@ -206,7 +206,7 @@ def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: 
     """Is this another version of the file?"""
     known = expectation.validator
     if expectation.pinned:
-        # Two healthy nodes behind one name may carry different ETags: if no other location is left, the digest decides.
+        # Two healthy nodes behind one name may carry different ETags: if nothing else is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
             return Verdict(
                 Action.SUSPECT,

@@ -16,8 +16,9 @@ class Expectation:
     """What is known of a file before a response arrives.
 
     ``size``: declared length in bytes. ``pinned``: its digest is known. ``validator``: of this mirror's responses for
-    this generation. ``resolved``: that validator is the manifest's own. ``alternatives``: there is another location.
-    ``plain_http``: http:// is allowed. ``hops``: URLs that redirected here.
+    this generation. ``resolved``: that validator is the manifest's own. ``alternatives``: another location, or another
+    connection to this one, may have the known version. ``plain_http``: http:// is allowed. ``hops``: URLs that
+    redirected here.
     """
 
     size: int
