@@ -126,16 +126,21 @@ async def test_print_writes_the_yaml_that_pull_reads_again(desk: Desk, hub: Hub)
     assert (done.code, set(desk.files("chattts"))) == (0, {"config/path.yaml"}), done.err
 
 
-async def test_print_names_a_secret_and_has_no_token(desk: Desk, hub: Hub) -> None:
+async def test_print_says_how_a_token_becomes_a_secret_and_has_no_token(desk: Desk, hub: Hub) -> None:
+    """A user with a token has a public model on a cluster without any Secret."""
     printed = await desk.run("pull", "hf://acme/gated", "--print", HF_ENDPOINT=hub.base, HF_TOKEN=TOKEN)
-    assert TOKEN not in printed.out
-    assert yaml.safe_load(printed.out)["spec"]["auth"] == {"secretRef": {"name": "hugging-face"}}
+    assert "auth" not in yaml.safe_load(printed.out)["spec"]
+    assert "needs spec.auth: {secretRef: {name: hugging-face}}, after\n" in printed.out
     assert "printenv HF_TOKEN | kubectl create secret generic hugging-face --from-file=token=/dev/stdin" in printed.out
-    without = await desk.run("pull", "-", given=printed.out)
+    words = ("pull", "hf://acme/gated", "--token-env", "MINE", "--print")
+    needed = await desk.run(*words, HF_ENDPOINT=hub.base, MINE=TOKEN)
+    assert yaml.safe_load(needed.out)["spec"]["auth"] == {"secretRef": {"name": "hugging-face"}}
+    assert TOKEN not in printed.out + needed.out
+    without = await desk.run("pull", "-", given=needed.out)
     assert (without.code, "SecretMissing" in without.err, "--auth-from-env" in without.err) == (2, True, True)
-    empty = await desk.run("pull", "-", "--auth-from-env", given=printed.out)
+    empty = await desk.run("pull", "-", "--auth-from-env", given=needed.out)
     assert "the environment has no credentials for the source; they are those of HF_TOKEN, or" in empty.err
-    done = await desk.run("pull", "-", "--auth-from-env", given=printed.out, HF_TOKEN=TOKEN)
+    done = await desk.run("pull", "-", "--auth-from-env", given=needed.out, HF_TOKEN=TOKEN)
     assert (done.code, desk.files("gated")) == (0, FILES), done.err
 
 

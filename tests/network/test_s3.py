@@ -340,6 +340,9 @@ async def test_a_reference_is_pulled_with_the_keys_of_the_environment(
     assert done.code == 0, done.err
     files = {key.removeprefix("models/tts/"): body for key, body in MODEL.items() if key.startswith("models/tts/")}
     assert desk.files("tts") == files
+    one = await desk.run("pull", "s3://plain/models/tts/config.yaml", *words[2:], AWS_REGION=REGION, **keys)
+    assert one.code == 3
+    assert "not a directory, give s3://plain/models/tts and --include 'config.yaml'" in one.err
     refused = await desk.run(*words, "--to", "refused")
     assert (refused.code, "Denied" in refused.err) == (3, True)
     assert "the keys are those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused.err

@@ -33,7 +33,9 @@ _HUB_KINDS = {"datasets": "dataset", "spaces": "space"}
 _WILDCARD = re.compile(r"[*?\[]")
 #: The web pages of repositories, which people copy from their browser.
 _HUB_PAGES = {"huggingface.co": "hf", "hf.co": "hf", "modelscope.cn": "modelscope", "modelscope.ai": "modelscope"}
-_PAGE = re.compile(r"/(?P<kind>datasets/|models/)?(?P<repo>[^/]+/[^/]+)(?:/(?:tree|blob)/(?P<rest>.+?))?/?")
+_PAGE = re.compile(
+    r"/(?P<kind>datasets/|models/)?(?P<repo>[^/]+/[^/]+)(?:/(?:tree|blob)/(?P<rest>.+?)|/files|/summary)?/?"
+)
 #: The names of checksum lists, which stand for the files that they list.
 _CHECKSUM_LIST = re.compile(r"((.*[._-])?(sha256|md5)sums?|.+\.(sha256|md5))(\.txt)?", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -134,16 +134,22 @@ def artifact_of(word: str, args: argparse.Namespace) -> Artifact:
 
 
 def printed(found: RequestedArtifact, args: argparse.Namespace) -> str:
-    """The YAML of what references stand for, with the options of ``pull`` that a ModelArtifact has, too. It names a
-    Secret if the environment has credentials for the source, and has none of their values."""
+    """The YAML of what references stand for, with the options of ``pull`` that a ModelArtifact has, too. If the
+    environment has credentials for the source, it says how they become a Secret, and has none of their values."""
     assert found.document is not None
     artifact, document = found.artifact, found.document
     spec = dict(document["spec"])
     comments = [f"# {' '.join(found.title.split())}"]
     if source_login(artifact.spec, args) is not None:
         name, command = _SECRETS[type(artifact.spec.source)]
-        comments.append(f"# Its Secret: {command.replace('VARIABLE', args.token_env)}")
-        spec["auth"] = {"secretRef": {"name": name}}
+        command = command.replace("VARIABLE", args.token_env)
+        if isinstance(artifact.spec.source, HuggingFaceSource | ModelScopeSource) and not args.token_env:
+            # Many users have a token and need it for no public repository: their cluster need not have it.
+            comments.append(f"# A gated or private repository needs spec.auth: {{secretRef: {{name: {name}}}}}, after")
+            comments.append(f"#   {command}")
+        else:
+            comments.append(f"# Its Secret: {command}")
+            spec["auth"] = {"secretRef": {"name": name}}
     transfer = {"connections": args.connections, "bandwidth": args.bandwidth} | spec.get("transfer", {})
     if given := {key: value for key, value in transfer.items() if value}:
         spec["transfer"] = given
@@ -160,6 +166,10 @@ def explain(error: ModelferryError, found: RequestedArtifact) -> None:
         error.message += ". On this command line, that is --allow-plain-http"
     elif error.reason == "WrongRegion":
         error.message += ". On this command line, that is --region"
+    elif error.reason == "NotFound" and isinstance(source := found.artifact.spec.source, S3Source) and source.prefix:
+        directory, _, name = source.prefix.rpartition("/")
+        error.message += f". If {name} is an object and not a directory, give s3://{source.bucket}/{directory} and"
+        error.message += f" --include {name!r}"
 
 
 def _referenced(words: list[str], options: Options, args: argparse.Namespace) -> RequestedArtifact:

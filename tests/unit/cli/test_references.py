@@ -141,7 +141,7 @@ def test_a_name_is_a_label() -> None:
         (["hf://a/b/c"], {"include": ("*",)}, "give the path in the reference, or --include, not both"),
         (["https://huggingface.co/2Noise/ChatTTS"], {}, "is a web page; give hf://2Noise/ChatTTS"),
         (["https://hf.co/datasets/a/b/tree/main/x"], {}, "is a web page; give hf://datasets/a/b@main/x"),
-        (["https://www.modelscope.cn/models/a/b"], {}, "is a web page; give modelscope://a/b"),
+        (["https://www.modelscope.cn/models/a/b/summary"], {}, "is a web page; give modelscope://a/b"),
     ],
 )
 def test_a_wrong_reference_is_refused_with_an_example(
