@@ -135,6 +135,7 @@ async def test_print_says_how_a_token_becomes_a_secret_and_has_no_token(desk: De
     words = ("pull", "hf://acme/gated", "--token-env", "MINE", "--print")
     needed = await desk.run(*words, HF_ENDPOINT=hub.base, MINE=TOKEN)
     assert yaml.safe_load(needed.out)["spec"]["auth"] == {"secretRef": {"name": "hugging-face"}}
+    assert "printenv MINE | kubectl create secret" in needed.out
     assert TOKEN not in printed.out + needed.out
     without = await desk.run("pull", "-", given=needed.out)
     assert (without.code, "SecretMissing" in without.err, "--auth-from-env" in without.err) == (2, True, True)

@@ -21,6 +21,8 @@ from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScope
 
 _FIELD = "the source's credentials"
 _DOCKER_CONFIG = ".dockerconfigjson"
+#: The place of a value, before the variable's name.
+VARIABLE = "the environment variable "
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _secret(found: Mapping[str, Found | None]) -> Secret | None:
 
 def _variable(environment: Mapping[str, str], name: str) -> Found | None:
     value = environment.get(name)
-    return Found(value, f"the environment variable {name}") if value else None
+    return Found(value, f"{VARIABLE}{name}") if value else None
 
 
 def _home(environment: Mapping[str, str]) -> Path:

@@ -71,8 +71,9 @@ def is_reference(word: str) -> bool:
 
 
 def shown(references: Sequence[str]) -> str:
-    """`references` for a message: without the parts that may be secret."""
-    return " ".join(redact_url(one) if re.match(r"https?:", one, re.IGNORECASE) else one for one in references)
+    """`references` for a message: in one line, without the parts that may be secret."""
+    words = (redact_url(one) if re.match(r"https?:", one, re.IGNORECASE) else one for one in references)
+    return " ".join(" ".join(words).split())
 
 
 def document_of(references: Sequence[str], options: Options, environment: Mapping[str, str]) -> dict[str, Any]:

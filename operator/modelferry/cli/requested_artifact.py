@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from modelferry.agent.environment_secret import VARIABLE
+from modelferry.agent.secrets import Secret
 from modelferry.agent.source_route import source_login
 from modelferry.cli.references import EXAMPLES, Options, document_of, is_reference, shown
 from modelferry.errors import InvalidSpec, ModelferryError
@@ -26,26 +28,17 @@ from modelferry.resource.spec import Artifact
 _REPOSITORY = re.compile(r"(hf:/?/?)?[\w.-]+/[\w.-]+(?<!\.yaml)(?<!\.yml)(?<!\.json)", re.ASCII)
 _STANDARD_INPUT = "-"
 
-#: The Secret that a printed document names for each source, and the command that creates it.
+#: The Secret that a printed document names for each source, and the options of `kubectl create secret generic` for it.
+#: TOKEN is where the token is.
 _SECRETS: Mapping[type, tuple[str, str]] = {
-    HuggingFaceSource: (
-        "hugging-face",
-        "printenv HF_TOKEN | kubectl create secret generic hugging-face --from-file=token=/dev/stdin",
-    ),
-    ModelScopeSource: (
-        "modelscope",
-        "printenv MODELSCOPE_API_TOKEN | kubectl create secret generic modelscope --from-file=token=/dev/stdin",
-    ),
-    S3Source: (
-        "bucket-reader",
-        "kubectl create secret generic bucket-reader --from-literal=accessKeyID=… --from-literal=secretAccessKey=…",
-    ),
+    HuggingFaceSource: ("hugging-face", "--from-file=token=TOKEN"),
+    ModelScopeSource: ("modelscope", "--from-file=token=TOKEN"),
+    S3Source: ("bucket-reader", "--from-literal=accessKeyID=… --from-literal=secretAccessKey=…"),
     OCISource: (
         "registry-reader",
-        "kubectl create secret generic registry-reader --type=kubernetes.io/dockerconfigjson"
-        " --from-file=.dockerconfigjson=$HOME/.docker/config.json",
+        "--type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=$HOME/.docker/config.json",
     ),
-    HTTPSource: ("source", "printenv VARIABLE | kubectl create secret generic source --from-file=token=/dev/stdin"),
+    HTTPSource: ("source", "--from-file=token=TOKEN"),
 }
 #: What to do on the command line about a reason, for each source.
 _CREDENTIALS = frozenset({"Denied", "BadCredentials", "GatedRepo", "RepositoryNotFound", "TokenRefused"})
@@ -140,9 +133,8 @@ def printed(found: RequestedArtifact, args: argparse.Namespace) -> str:
     artifact, document = found.artifact, found.document
     spec = dict(document["spec"])
     comments = [f"# {' '.join(found.title.split())}"]
-    if source_login(artifact.spec, args) is not None:
-        name, command = _SECRETS[type(artifact.spec.source)]
-        command = command.replace("VARIABLE", args.token_env)
+    if (login := source_login(artifact.spec, args)) is not None:
+        name, command = _secret_command(artifact, login)
         if isinstance(artifact.spec.source, HuggingFaceSource | ModelScopeSource) and not args.token_env:
             # Many users have a token and need it for no public repository: their cluster need not have it.
             comments.append(f"# A gated or private repository needs spec.auth: {{secretRef: {{name: {name}}}}}, after")
@@ -151,9 +143,20 @@ def printed(found: RequestedArtifact, args: argparse.Namespace) -> str:
             comments.append(f"# Its Secret: {command}")
             spec["auth"] = {"secretRef": {"name": name}}
     transfer = {"connections": args.connections, "bandwidth": args.bandwidth} | spec.get("transfer", {})
-    if given := {key: value for key, value in transfer.items() if value}:
+    if given := {key: value for key, value in transfer.items() if value not in (None, "")}:
         spec["transfer"] = given
-    return "\n".join([*comments, _dump(document | {"spec": spec})])
+    parse_artifact(complete := document | {"spec": spec}, where=found.title)
+    return "\n".join([*comments, _dump(complete)])
+
+
+def _secret_command(artifact: Artifact, login: Secret) -> tuple[str, str]:
+    """The name of the Secret for `login`, and the command that creates it."""
+    name, options = _SECRETS[type(artifact.spec.source)]
+    command = f"kubectl create secret generic {name} {options}"
+    place = login.places.get("token", "")
+    if place.startswith(VARIABLE):
+        return name, f"printenv {place.removeprefix(VARIABLE)} | {command.replace('TOKEN', '/dev/stdin')}"
+    return name, command.replace("TOKEN", place)
 
 
 def explain(error: ModelferryError, found: RequestedArtifact) -> None:
