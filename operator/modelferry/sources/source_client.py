@@ -260,7 +260,8 @@ def _judged(head: Head, file: str) -> Head:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
         case 401 | 403:
             credential = "spec.auth: {secretRef: {name: NAME}}, a Secret with token, or username and password"
-            raise Denied(f"{where}; give what it requires by {credential}, or a presigned url", file=file)
+            remedy = f"give what it requires by {credential}, or by spec.headers, or give a presigned url"
+            raise Denied(f"{where}; {remedy}", file=file)
         case status if status in (408, 421, 429) or status >= 500:
             fields = tuple(head.headers.items())
             raise ServerBusy(where, retry_after=retry_after(wire.Head(status, (1, 1), fields)), file=file)
