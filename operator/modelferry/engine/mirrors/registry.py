@@ -23,10 +23,10 @@ SILENCE = 8.0
 @dataclass(slots=True)
 class MirrorRegistry:
     """``states``: mirrors by name; one without a rank follows those that were registered before. ``paused``: until when
-    a server gets no requests, since it asked for time; ``busy``: what it asked for. ``reached``: servers that have sent a good response;
-    ``preconnected``: those that connections were opened to before; ``round_trips`` in seconds. ``active_priority``:
-    that of the mirrors that share the work. ``loads``: requests in flight, and ``due``: bytes of the chunks that were
-    begun and are not delivered yet, by mirror."""
+    a server gets no requests, since it asked for time; ``busy``: what it asked for. ``reached``: servers that have sent
+    a good response; ``preconnected``: those that connections were opened to before; ``round_trips`` in seconds.
+    ``active_priority``: that of the mirrors that share the work. ``loads``: requests in flight, and ``due``: bytes of
+    the chunks that were begun and are not delivered yet, by mirror."""
 
     limits: RequestLimits
     states: dict[str, MirrorState] = field(default_factory=dict)
