@@ -174,6 +174,13 @@ async def test_errors_are_reported_with_the_remedy(
     assert "planted" not in str(caught.value)
 
 
+async def test_an_endpoint_with_the_bucket_in_it_is_reported(store: MinioStore, harness: DownloadHarness) -> None:
+    """n8n#13667: a path is a part of the endpoint, and the bucket has a field of its own."""
+    twice = source(store, endpoint=f"{store.endpoint}/plain")
+    with pytest.raises(ModelferryError, match=r"which is added to it: remove 'plain' from endpoint"):
+        await resolved(harness, twice, READER)
+
+
 @pytest.mark.parametrize(
     ("rights", "action"), [({"lists": False}, "s3:ListBucket"), ({"reads": False}, "s3:GetObject")], ids=str
 )

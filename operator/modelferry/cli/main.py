@@ -52,6 +52,7 @@ COMMANDS = (
     Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
     Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
     Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete, verified model"),
+    Command("cleanup", "modelferry.cli.cleanup", "delete the artifacts of a cluster that has no operator any more"),
     Command("operator", "modelferry.cli.operator", "run the operator"),
     Command("agent resolve", "modelferry.agent.resolve", "resolve a source, and print the manifest"),
     Command("agent prepare", "modelferry.agent.prepare", "create an artifact's directory on a node"),
