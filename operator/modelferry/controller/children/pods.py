@@ -53,8 +53,8 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
     mounts = [_mount("input", _INPUT), *_bundle_mounts(artifact), *_secret_mounts(artifact, settings)]
     container = _container(settings, "resolve", arguments, mounts) | _proxy(artifact, settings)
     volumes_ = [_input(artifact), *_bundle_volumes(artifact), *_secret_volumes(artifact, settings)]
-    spec = _tenant(settings) | _account(artifact) | {"containers": [container], "volumes": volumes_}
-    return _pod(artifact, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
+    spec = _tenant(artifact, settings) | {"containers": [container], "volumes": volumes_}
+    return _pod(artifact, settings, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
 def fetch_pod(
@@ -66,8 +66,7 @@ def fetch_pod(
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
     data = f"{_DATA}/{artifact.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = artifact.input_key
-    spec = _tenant(settings) | _account(artifact)
-    spec |= {
+    spec = _tenant(artifact, settings) | {
         "initContainers": [_checkpoint(settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
@@ -80,11 +79,10 @@ def fetch_pod(
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    spec["tolerations"] = [_toleration(t) for t in artifact_spec.nodes.tolerations]
     # A claim that binds when its first pod is scheduled gets a volume where the selected nodes can mount it.
     spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
-    body = _pod(artifact, name, "fetch", node, key, attempt, spec)
+    body = _pod(artifact, settings, name, "fetch", node, key, attempt, spec)
     body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)
     return body
 
@@ -148,16 +146,26 @@ def _helper(
     }
     meta = {"name": name, "namespace": settings.namespace, "labels": labels,
             "annotations": _annotations(node, "", attempt)}  # fmt: skip
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
 
 
-def _pod(artifact: ArtifactFacts, name: str, role: str, node: str, key: str, attempt: int, spec: Object) -> Object:
+def _pod(
+    artifact: ArtifactFacts, settings: Settings, name: str, role: str, node: str, key: str, attempt: int, spec: Object
+) -> Object:
     meta = metadata(artifact, name, role, _annotations(node, key, attempt))
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
 
 
 def _annotations(node: str, key: str, attempt: int) -> dict[str, str]:
     return {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
+
+
+def _with_chart_metadata(pod: Object, settings: Settings) -> Object:
+    """`pod` with the chart's labels and annotations, which replace none of ours."""
+    meta = pod["metadata"]
+    labels = {**settings.agent_labels, **meta["labels"]}
+    annotations = {**settings.agent_annotations, **meta["annotations"]}
+    return pod | {"metadata": meta | {"labels": labels, "annotations": annotations}}
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -170,7 +178,11 @@ def _common(settings: Settings) -> dict[str, Any]:
     } | ({"imagePullSecrets": secrets} if secrets else {})
 
 
-def _tenant(settings: Settings) -> dict[str, Any]:
+def _tenant(artifact: ArtifactFacts, settings: Settings) -> dict[str, Any]:
+    """What the pods in the artifact's namespace have in common.
+
+    All of them tolerate what the download on a node tolerates: every node of a cluster may have that taint.
+    """
     security = {
         "runAsNonRoot": True,
         "runAsUser": UID,
@@ -179,7 +191,9 @@ def _tenant(settings: Settings) -> dict[str, Any]:
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return _common(settings) | {"securityContext": security}
+    spec = _common(settings) | _account(artifact) | {"securityContext": security}
+    spec |= {"tolerations": [_toleration(one) for one in artifact.valid_spec.nodes.tolerations]}
+    return spec | ({"priorityClassName": settings.agent_priority_class} if settings.agent_priority_class else {})
 
 
 def _container(settings: Settings, name: str, arguments: list[str], mounts: list[Object]) -> dict[str, Any]:
