@@ -15,7 +15,7 @@ from modelferry.checkpoint import ready_marker
 from modelferry.checkpoint.chunk_store import ChunkStore, DamagedDatabase
 from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.file_states import FileState
-from modelferry.errors import DamagedState, DiskError, ForeignDirectory
+from modelferry.errors import DamagedState, DiskError
 from modelferry.manifest import Manifest
 from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import file_io, layout
@@ -40,10 +40,7 @@ class Recovered:
 
 def claim_directory(tree: Tree) -> None:
     """Create Modelferry's state directory. Raises ForeignDirectory, and changes nothing, if there are other files."""
-    if (name := layout.foreign_entry(tree.list_names())) is not None:
-        raise ForeignDirectory(
-            f"{tree.root} contains {name!r} and no {layout.STATE}, so it is not Modelferry's; use an empty directory"
-        )
+    layout.refuse_foreign(tree.root, tree.list_names())
     tree.make_directories(layout.STATE)
 
 
