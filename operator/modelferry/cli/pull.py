@@ -32,6 +32,8 @@ from modelferry.cli.supervisor import CHECKPOINT, FETCH, Interrupted, Supervisor
 from modelferry.errors import ForeignDirectory, InvalidSpec, MachineError, ModelferryError, SourceError, UserError
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
+from modelferry.resource import hub_cache
+from modelferry.resource.spec import Spec, hub_cache_of
 from modelferry.resource.transfer import MAX_CONNECTIONS
 from modelferry.storage import layout
 from modelferry.values.quantities import count_text, rate_text, size_text
@@ -102,7 +104,7 @@ class PullResult:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.usage = "modelferry pull WHAT [--to DIR] [options]"
+    parser.usage = "modelferry pull FILE.yaml|hf://ORG/NAME|s3://BUCKET/PREFIX|oci://…|https://… [--to DIR] [options]"
     parser.epilog = f"{_EXAMPLES}\n{parser.epilog}"
     requested_artifact.add_arguments(parser)
     help_ = "the target; the model is in DIR/current (default: a directory with the artifact's name)"
@@ -171,7 +173,7 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
     manifest = asyncio.run(resolve_manifest(spec, routes))
     with runtime_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
-        supervisor = Supervisor(_commands(args, requested.file(run), run, target), run)
+        supervisor = Supervisor(_commands(args, requested.file(run), run, target, spec), run)
         chunks = (lambda: fetch_chunk_map(run / "status.sock")) if args.map else None
         with closing(choose_reporter(as_json=args.json, quiet=args.quiet, chunks=chunks)) as reporter:
             reporter.begin(_description(artifact.name, manifest, target))
@@ -200,9 +202,10 @@ def _description(name: str, manifest: Manifest, target: Path) -> str:
     return f"{name} {manifest.revision}: {files}, {size}, to {target}"
 
 
-def _commands(args: argparse.Namespace, artifact: Path, run: Path, target: Path) -> dict[str, list[str]]:
+def _commands(args: argparse.Namespace, artifact: Path, run: Path, target: Path, spec: Spec) -> dict[str, list[str]]:
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
+    checkpoint += hub_cache.to_command_line(hub_cache_of(spec))
     fetch = ["agent", "fetch", "--artifact", artifact, "--outcome", run / "outcome", *shared]
     fetch += source_route.to_command_line(args)
     fetch += ["--connections", args.connections] if args.connections else []

@@ -13,9 +13,9 @@ from modelferry.controller.settings import Settings
 from modelferry.messages.earlier_revisions import encode_windows
 from modelferry.messages.owned_directories import OwnedDirectory
 from modelferry.messages.progress import PORT
-from modelferry.resource import names
+from modelferry.resource import hub_cache, names
 from modelferry.resource.bandwidth_limits import encode_live_fields
-from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of, service_account_of
+from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, hub_cache_of, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
@@ -67,7 +67,7 @@ def fetch_pod(
     data = f"{_DATA}/{artifact.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = artifact.input_key
     spec = _tenant(artifact, settings) | {
-        "initContainers": [_checkpoint(settings, data, consumers)],
+        "initContainers": [_checkpoint(artifact, settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
             _input(artifact),
@@ -224,10 +224,11 @@ def _fetch(artifact: ArtifactFacts, settings: Settings) -> Object:
     return _container(settings, "fetch", arguments, mounts) | _proxy(artifact, settings)
 
 
-def _checkpoint(settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
+def _checkpoint(artifact: ArtifactFacts, settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
     arguments = [
         "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}",
         "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
+        *hub_cache.to_command_line(hub_cache_of(artifact.valid_spec)),
     ]  # fmt: skip
     if windows := encode_windows(consumer.window for consumer in consumers):
         arguments += ["--mounted", windows]
