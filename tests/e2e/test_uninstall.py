@@ -96,6 +96,9 @@ def test_an_uninstallation_is_refused_while_there_are_artifacts_and_cleanup_work
     assert on_disk(alone, ns) == nodes
     assert clean_up(alone, "--yes") == ["there is nothing to delete", "done"]
 
+    install(alone, values)
+    ns.wait("the next operator to remove the directories", lambda: on_disk(alone, ns) == [], 60)
+
 
 def test_an_uninstallation_can_delete_the_artifacts_with_their_files(
     alone: Platform, ns: NamespaceClient, source: list[Object], values: dict[str, Any]
