@@ -16,6 +16,7 @@ from modelferry.errors import (
     SizeMismatch,
     SourceChanged,
     SourceUnavailable,
+    UnexpectedContent,
     UnknownHost,
 )
 from network.harness import CHUNK, DownloadHarness, Serve, entry
@@ -134,6 +135,32 @@ async def test_a_file_that_changes_repeatedly_fails(serve: Serve, harness: Downl
         with pytest.raises(SourceChanged, match="changed while it was fetched"):
             await harness.pull(entry("a", data, origin.url("a"), algorithm=None))
     assert not harness.published
+
+
+@pytest.mark.parametrize("rules", [[], [Rule(ignore_range=True)]], ids=["ranges", "stream"])
+@pytest.mark.parametrize("others", [0, 6], ids=["one chunk", "many"])
+async def test_a_page_or_a_pointer_without_a_digest_is_not_published(
+    serve: Serve, harness: DownloadHarness, rules: list[Rule], others: int
+) -> None:
+    """onnx/models#317: also where resolving does not read the first bytes, as in a bucket."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 9\n".encode()
+    page = b"<!doctype html><title>Sign in</title>" + bytes(others * CHUNK)
+    for content in (pointer, page):
+        async with serve({"a.bin": content}, rules=rules) as origin:
+            with pytest.raises(UnexpectedContent, match=r"a\.bin: https://.*/a\.bin is a (Git LFS pointer|web page)"):
+                await harness.pull(entry("a.bin", content, origin.url("a.bin"), algorithm=None))
+            assert not harness.published
+            await harness.pull(entry("a.bin", content, origin.url("a.bin")))
+        assert harness.read("a.bin") == content
+        (harness.directory / "current").unlink()
+
+
+async def test_a_wrong_digest_of_a_pointer_says_what_it_is(serve: Serve, harness: DownloadHarness) -> None:
+    content = b"version https://git-lfs.github.com/spec/v1\n"
+    async with serve({"a.bin": content}) as origin:
+        wrong = entry("a.bin", bytes(len(content)), origin.url("a.bin"))
+        with pytest.raises(DigestMismatch, match="not the declared one; it is a Git LFS pointer, and not the file"):
+            await harness.pull(wrong)
 
 
 async def test_another_version_than_the_resolved_one_fails_at_once(

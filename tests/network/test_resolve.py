@@ -26,6 +26,7 @@ from modelferry.errors import (
     ServerMisbehaves,
     SizeMismatch,
     SourceUnavailable,
+    UnexpectedContent,
     UnknownHost,
 )
 from modelferry.http.routes import Route, Routes
@@ -138,15 +139,58 @@ async def test_a_file_whose_first_byte_is_refused_is_not_taken_as_empty(origin: 
         await entry(origin)
 
 
-async def test_a_file_is_resolved_with_one_request_for_one_byte(origin: HostileOrigin) -> None:
+async def test_a_file_is_resolved_with_one_request_for_its_first_bytes(origin: HostileOrigin) -> None:
+    origin.contents["a.bin"] = b"a" * 5000
+    await entry(origin, digest=SHA)
     await entry(origin)
-    assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1)]
+    assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1), ("bytes=0-1023", 1024)]
+
+
+async def test_a_sign_in_page_is_not_taken_as_the_file(origin: HostileOrigin) -> None:
+    """aria2/aria2#1828: a redirect to a page with status 200."""
+    origin.contents["login"] = b"<!doctype html><title>Sign in</title>" + b" " * 5000
+    origin.script.add(Rule(path="a.bin", redirect="/login?to=secret"))
+    for declared in ({}, {"size": 1000}, {"size": 5037}, {"digest": SHA, "size": 1000}):
+        with pytest.raises(UnexpectedContent, match=r"a\.bin: http.*/login is a web page, and not the file") as caught:
+            await entry(origin, **declared)
+        assert "secret" not in caught.value.message
+
+
+async def test_a_pointer_is_the_file_only_if_its_digest_is_declared(origin: HostileOrigin) -> None:
+    """onnx/models#317: 131 bytes of Git LFS in place of the model."""
+    pointer = origin.contents["a.bin"] = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\n".encode()
+    for declared in ({}, {"digest": SHA, "size": 5}, {"size": len(pointer)}):
+        with pytest.raises(UnexpectedContent, match="a Git LFS pointer"):
+            await entry(origin, **declared)
+    assert (await entry(origin, digest=Digest("sha256", hashlib.sha256(pointer).hexdigest()))).size == len(pointer)
 
 
 async def test_an_etag_replaces_an_unknown_digest(origin: HostileOrigin) -> None:
     without, with_digest = await entry(origin), await entry(origin, digest=SHA)
     assert without.validator.startswith('"')
     assert (with_digest.validator, with_digest.digest) == ("", SHA)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            Rule(etag="", last_modified="Sun, 22 Nov 2026 10:00:00 GMT"),
+            Rule(etag="", last_modified="Sun, 22 Nov 2026 10:00:01 GMT"),
+        ),
+        (Rule(etag='W/"1"'), Rule(etag='W/"2"')),
+        (Rule(etag="1"), Rule(etag="2")),
+    ],
+    ids=["Last-Modified", "weak", "without quotes"],
+)
+async def test_a_file_that_was_replaced_is_another_revision(origin: HostileOrigin, before: Rule, after: Rule) -> None:
+    """BiocFileCache#5: other bytes of the same length."""
+    file = HTTPFile("a.bin", origin.url("a.bin"))
+    origin.script.add(before)
+    revision = (await resolved(file)).revision
+    assert (await resolved(file)).revision == revision
+    origin.script.add(after)
+    assert (await resolved(file)).revision != revision
 
 
 async def test_a_changed_file_is_another_revision(origin: HostileOrigin) -> None:
@@ -183,7 +227,7 @@ async def test_a_size_that_the_server_does_not_send_must_be_declared(origin: Hos
 
 
 async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin) -> None:
-    with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; correct size"):
+    with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; check that url"):
         await entry(origin, size=999)
 
 

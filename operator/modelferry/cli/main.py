@@ -25,7 +25,7 @@ _BROKEN_PIPE = 141
 
 _EXIT_CODES = """\
 exit codes:
-  0    success; for pull: every file is complete and verified
+  0    success; for pull: every file is complete, and has its declared digest
   2    fix the request: arguments, the YAML, the target directory
   3    fix the source or the network path to it: not found, denied, wrong digest, no connection
   4    fix this machine: disk full or faulty, directory in use, model not ready in time
@@ -47,7 +47,7 @@ COMMANDS = (
     Command("pull", "modelferry.cli.pull", "download a ModelArtifact onto this machine, without a cluster"),
     Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
     Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
-    Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete, verified model"),
+    Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete model"),
     Command("operator", "modelferry.cli.operator", "run the operator"),
     Command("agent resolve", "modelferry.agent.resolve", "resolve a source, and print the manifest"),
     Command("agent prepare", "modelferry.agent.prepare", "create an artifact's directory on a node"),
@@ -98,7 +98,7 @@ def _use_utf8() -> None:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="modelferry",
-        description="Downloads model files: resumable, and verified to the last byte.",
+        description="Downloads model files: resumable, and verified by their digests.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

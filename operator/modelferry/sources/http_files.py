@@ -1,5 +1,6 @@
 """The source ``http``: files named one by one, or by a checksum list. A request for the first byte of each returns its
-size and ETag; there is none if mirrors have the files and everything is declared.
+size and ETag; there is none if mirrors have the files and everything is declared. Of a file without a digest it is for
+the first kilobyte, which shows a web page in place of the file.
 
 By GET with a range, because too many servers refuse HEAD or answer it wrongly (`HeadUnsupported` in
 docs/hostile-servers.md).
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch
+from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch, UnexpectedContent
 from modelferry.http.wire.fields import content_coding, content_length, content_range
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
+from modelferry.manifest.sniffing import SNIFF_SIZE, mistaken_content
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources.bounded_gather import bounded_gather
 from modelferry.sources.checksum_list import decoded, files_of
@@ -22,11 +24,13 @@ from modelferry.values.urls import ascii_url, redact_url
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
 _LONGEST_LIST = 2_000_000
+_FIRST_BYTE, _FIRST_BYTES = {"Range": "bytes=0-0"}, {"Range": f"bytes=0-{SNIFF_SIZE - 1}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server reports about a file: ``size`` in bytes (None: unknown) and its strong ETag (or empty)."""
+    """What a server reports about a file: ``size`` in bytes (None: unknown), and what tells its version from another
+    (or empty)."""
 
     size: int | None
     validator: str
@@ -50,7 +54,7 @@ def declared(source: HTTPSource) -> Manifest | None:
 
 
 def facts_of(head: Head, file: str, *, pinned: bool = False) -> Facts:
-    """Read the response to a request for ``bytes=0-0``. ``pinned``: the file's digest is declared, which is of the
+    """Read the response to a request for the first bytes. ``pinned``: the file's digest is declared, which is of the
     stored bytes. Raises ServerMisbehaves where it is not valid."""
     coding = content_coding(head.headers.get("content-encoding"))
     if coding is not None and not pinned:
@@ -59,11 +63,11 @@ def facts_of(head: Head, file: str, *, pinned: bool = False) -> Facts:
             " the file is stored so, declare the digest of the stored bytes, else give another url",
             file=file,
         )
-    validator = head.validator
+    validator = head.version_mark
     if head.status == 200 and "content-range" not in head.headers:
         return Facts(content_length(head.headers.get("content-length")), validator)
     if head.status not in (200, 206, 416):
-        raise _misbehaves(head, file, "a GET of one byte is answered by 200 or 206")
+        raise _misbehaves(head, file, "a GET of the first bytes is answered by 200 or 206")
     span = content_range(head.headers.get("content-range", ""))
     if span is None:
         raise _misbehaves(head, file, "its Content-Range is missing or unreadable")
@@ -88,24 +92,34 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
 
 
 async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
-    """What the server reports about `file`."""
-    head = await client.head(file.url, file.path, {"Range": "bytes=0-0"})
+    """What the server reports about `file`. Raises UnexpectedContent where it plainly is another one; if a digest is
+    declared, that decides, unless the size is wrong already."""
+    if file.digest is None:
+        head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
+    else:
+        head, start = await client.head(file.url, file.path, _FIRST_BYTE), b""
     if head.status == 416 and "content-range" not in head.headers:
         # An empty file has no first byte, and some servers do not add its length.
         if file.size == 0:
-            return Facts(0, head.validator)
+            return Facts(0, head.version_mark)
         entire = await client.head(file.url, file.path)
         if entire.status == 200 and content_length(entire.headers.get("content-length")) == 0:
             head = entire
-    return facts_of(head, file.path, pinned=file.digest is not None)
+    facts = facts_of(head, file.path, pinned=file.digest is not None)
+    if file.digest is not None and None not in (facts.size, file.size) and facts.size != file.size:
+        head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
+    mistaken = mistaken_content(file.path, start, facts.size, head.headers.get("content-type", "")) if start else ""
+    if mistaken:
+        raise UnexpectedContent(f"{file.path}: {redact_url(head.url)} is {mistaken}", file=file.path)
+    return facts
 
 
 async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:
     facts = await _facts(file, client)
     if facts.size is not None and file.size is not None and facts.size != file.size:
         raise SizeMismatch(
-            f"{file.path}: {redact_url(file.url)}: the server has {facts.size} bytes, {file.size} are declared; "
-            "correct size, or leave it out",
+            f"{file.path}: {redact_url(file.url)}: the server has {facts.size} bytes, {file.size} are declared; check"
+            f" that url is that of the file; if its publisher states {facts.size} bytes, write size: {facts.size}",
             file=file.path,
         )
     size = facts.size if file.size is None else file.size

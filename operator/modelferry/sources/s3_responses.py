@@ -81,7 +81,7 @@ def object_facts(head: Head, where: str) -> ObjectFacts:
     return ObjectFacts(
         "" if version == "null" else version,  # "null": versioning is suspended, and the next upload replaces it
         _sha256(fields.get("x-amz-checksum-sha256", ""), fields.get("x-amz-checksum-type", "FULL_OBJECT")),
-        head.validator,
+        head.version_mark,
     )
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -36,7 +36,7 @@ from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.connection_pool import ConnectionPool
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import ProtocolError, Request
-from modelferry.http.wire.fields import content_length, is_strong_etag, retry_after
+from modelferry.http.wire.fields import content_length, retry_after, version_mark
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from modelferry.sources.retry import Retry
 from modelferry.values.urls import ascii_url, redact_url
@@ -49,8 +49,6 @@ _TIMEOUT = 30.0
 _TIMEOUTS = Timeouts(connect=10.0, head=_TIMEOUT, stall=_TIMEOUT)
 #: Bytes of a body that is read to reuse the connection; to close it is cheaper than to read more.
 _SHORT_BODY = 1024
-#: Characters, with the quotes.
-_LONGEST_ETAG = 258
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +66,9 @@ class Head:
         return cls(head.status, {name: head.get(name) or "" for name, _ in head.fields}, url)
 
     @property
-    def validator(self) -> str:
-        """The ETag, if it is a strong one of usual length (RFC 9110 section 8.8.3); else empty."""
-        etag = self.headers.get("etag", "")
-        return etag if is_strong_etag(etag) and 2 < len(etag) <= _LONGEST_ETAG else ""
+    def version_mark(self) -> str:
+        """What tells this version of the file from another, strong or not; empty if nothing does."""
+        return version_mark(wire.Head(self.status, (1, 1), tuple(self.headers.items())))
 
     def __str__(self) -> str:
         try:
@@ -86,11 +83,13 @@ Explain = Callable[[Head, bytes], ModelferryError | None]
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One request on behalf of ``file``, with its redirects. ``limit``: bytes of the body; None: it is not needed."""
+    """One request on behalf of ``file``, with its redirects. ``limit``: bytes of the body; None: it is not needed.
+    ``partial``: the first ``limit`` bytes are enough."""
 
     file: str
     headers: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
+    partial: bool = False
     method: str = "GET"
     explain: Explain = lambda head, body: None
 
@@ -133,6 +132,12 @@ class SourceClient:
         """
         head, _ = await self._run(url, _Call(file, headers or {}, method=method, explain=explain))
         return head
+
+    async def peek(
+        self, url: str, file: str, headers: Mapping[str, str] | None = None, *, size: int
+    ) -> tuple[Head, bytes]:
+        """The response to a GET of `url` as `head` returns it, and the first `size` bytes of its body."""
+        return await self._run(url, _Call(file, headers or {}, size, partial=True))
 
     async def get(
         self,
@@ -189,7 +194,7 @@ class SourceClient:
             async with asyncio.timeout(_TIMEOUT):
                 response = await self._http.send(request)
                 try:
-                    body = await _read(response, call.limit)
+                    body = await _read(response, call)
                 finally:
                     response.close()
         except (ModelferryError, ProtocolError, TimeoutError) as error:
@@ -241,12 +246,21 @@ def _cut_off(error: Exception) -> bool:
     return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, lost)
 
 
-async def _read(response: Response, limit: int | None) -> bytes:
-    """At most `limit` bytes of the body and one more; nothing of a body that is announced to be longer.
+async def _read(response: Response, call: _Call) -> bytes:
+    """At most `call.limit` bytes of the body and one more; nothing of a body that is announced to be longer, unless
+    `call.partial`.
 
     With a limit of None it is not needed, and is read only where that keeps the connection at little cost.
     """
-    framing = response.framing
+    framing, limit = response.framing, call.limit
+    if call.partial and limit is not None:
+        start = bytearray()
+        # What arrived is enough: whether the body is cut off is found out by the download.
+        with suppress(ConnectionFailed):
+            async with aclosing(response.body(limit)) as pieces:
+                async for piece in pieces:
+                    start += piece
+        return bytes(start[:limit])
     most = _SHORT_BODY if limit is None else limit
     if framing.length > most or (limit is None and framing.kind != "length"):
         return b""

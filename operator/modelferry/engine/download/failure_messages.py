@@ -19,6 +19,7 @@ from modelferry.errors import (
     SourceChanged,
     SourceUnavailable,
     Stalled,
+    UnexpectedContent,
     UnknownHost,
 )
 from modelferry.http.wire import Origin
@@ -29,7 +30,7 @@ from modelferry.values.urls import redact_url
 _REMEDIES: dict[type[Stalled], str] = {
     NotFound: "check the URL",
     Denied: "grant this client access, or give another URL",
-    SizeMismatch: "correct the declared size, or apply the artifact again if the file was replaced",
+    SizeMismatch: "check that the URL is that of the file; if it was replaced, apply the artifact again",
     SourceChanged: "apply the artifact again, so that the new version is resolved",
     ServerMisbehaves: "use another mirror, or fix the server",
     SourceUnavailable: "check the server and the network path to it",
@@ -62,11 +63,18 @@ def mismatch(file: FileDownload) -> Stalled:
     """The error of a file that arrived completely, twice, and is not the declared one."""
     expected, got = file.mismatch
     again = "the file was fetched again" if file.streaming else "every chunk was fetched again"
+    cause = f"it is {file.mistaken}" if file.mistaken else "correct the digest or the URL"
     return DigestMismatch(
         f"{file.entry.path}: expected {expected}, got {got}; {again} and had the same bytes: the source's file is not"
-        " the declared one; correct the digest or the URL",
+        f" the declared one; {cause}",
         file=file.entry.path,
     )
+
+
+def mistaken(file: FileDownload, content: str) -> Stalled:
+    """The error of a file without a digest that plainly is something else; `content` is what."""
+    location = file.chosen or file.locations[0]
+    return UnexpectedContent(f"{file.entry.path}: {redact_url(location.url)} is {content}", file=file.entry.path)
 
 
 def spoiled(file: FileDownload, location: LocationState, chunk: Chunk, times: int) -> Stalled:

@@ -26,6 +26,7 @@ from modelferry.http.wire.fields import (
     content_sha256,
     retry_after,
     validator,
+    version_mark,
 )
 from modelferry.http.wire.framing import framing_of
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
@@ -145,7 +146,7 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
         if framing.length == 0:
             return _suspect(ServerBehavior.NO_CONTENT, "answered without content")
     tag, weakness = validator(head)
-    if changed := _changed(tag, weakness, request, expectation):
+    if changed := _changed(head, request, expectation):
         return changed
     behavior = _variation(request, head, framing, expectation, span)
     if behavior is ServerBehavior.SHORT_BODY:
@@ -202,9 +203,9 @@ def _transformed(head: Head, framing: Framing, length: int, expectation: Expecta
     return None
 
 
-def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: Expectation) -> Verdict | None:
+def _changed(head: Head, request: Request, expectation: Expectation) -> Verdict | None:
     """Is this another version of the file?"""
-    known = expectation.validator
+    known, (tag, weakness) = expectation.validator, validator(head)
     if expectation.pinned:
         # Two healthy nodes behind one name may carry different ETags: if no other location is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
@@ -216,7 +217,7 @@ def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: 
             )
         return None
     one_response = request.start == 0 and request.end in (None, expectation.size)
-    if expectation.resolved and known and tag != known:
+    if expectation.mark and version_mark(head) != expectation.mark:
         return Verdict(
             Action.REFUSE,
             ServerBehavior.VALIDATOR_CHANGED,
