@@ -6,9 +6,10 @@ Only what cannot be meant is named. A file whose digest is declared is judged by
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import PurePosixPath
+
+from modelferry.values.untrusted_json import parse_json
 
 #: Bytes that are looked at. A Git LFS pointer has less (Git LFS specification, "The Pointer").
 SNIFF_SIZE = 1024
@@ -83,6 +84,6 @@ def _is_json(content: bytes, *, complete: bool, kind: str) -> bool:
     if kind.endswith(("/json", "+json")):
         return True
     try:
-        return complete and isinstance(json.loads(content), dict)
+        return complete and isinstance(parse_json(content), dict)
     except ValueError:
         return False

@@ -18,6 +18,7 @@ from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.resource.source import ModelScopeSource
 from modelferry.sources.repository import commit_or_none, hub_error, manifest_of, read_json, select_paths
 from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.untrusted_json import json_field
 from modelferry.values.urls import redact_url
 
 _FIELD = "spec.source.modelScope"
@@ -42,7 +43,7 @@ async def resolve(source: ModelScopeSource, client: SourceClient) -> Manifest:
     commit, listed = await _files(source, client)
     paths = set(select_paths(source, _FIELD, commit or source.revision, [file.path for file in listed]))
     wanted = [file for file in listed if file.path in paths]
-    entries = [FileEntry(file.path, file.size, file.digest, (_location(source, commit, file),)) for file in wanted]
+    entries = [_entry(source, commit, file) for file in wanted]
     return manifest_of(source, commit, entries, complete=len(wanted) == len(listed))
 
 
@@ -71,17 +72,21 @@ async def _files(source: ModelScopeSource, client: SourceClient) -> tuple[str | 
 
 def _read(head: Head, source: ModelScopeSource, items: Sequence[Any]) -> list[ListedFile]:
     try:
-        return [_listed(item) for item in items if item["Type"] != "tree"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"an entry of the list of files is unreadable ({type(error).__name__})"
-        raise hub_error(head, source.repo, why) from error
+        return [_listed(item) for item in items if json_field(item, "Type", str) != "tree"]
+    except ValueError as error:
+        raise hub_error(head, source.repo, f"its list of files is unreadable: {error}") from error
 
 
 def _listed(item: Any) -> ListedFile:
-    path, size, sha256 = item["Path"], item["Size"], item.get("Sha256")
-    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
-        raise TypeError
+    path, size, sha256 = (json_field(item, *field) for field in (("Path", str), ("Size", int), ("Sha256", str)))
+    if path is None or size is None or size < 0:
+        raise ValueError("an entry has no path or no size")
     return ListedFile(path, size, Digest("sha256", sha256) if sha256 else None, commit_or_none(item.get("Revision")))
+
+
+def _entry(source: ModelScopeSource, commit: str | None, file: ListedFile) -> FileEntry:
+    version = "" if file.digest else commit or file.commit or ""
+    return FileEntry(file.path, file.size, file.digest, (_location(source, commit, file),), version=version)
 
 
 def _location(source: ModelScopeSource, commit: str | None, file: ListedFile) -> Location:

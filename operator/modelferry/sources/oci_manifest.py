@@ -6,7 +6,6 @@ OCI Image Format Specification 1.1 (manifest, index, descriptor), ORAS's annotat
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest
 from modelferry.manifest.paths import path_error
+from modelferry.values.untrusted_json import parse_json
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -55,7 +55,7 @@ def parse_manifest(body: bytes, media_type: str, name: str) -> tuple[Layer, ...]
     it is not a manifest.
     """
     try:
-        document = json.loads(body)
+        document = parse_json(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
