@@ -53,6 +53,10 @@ _PLAIN = {"path": "a.bin", "url": "https://h/a"}
 _LAB: Document = {"name": "lab", "url": "https://lab/{path}"}
 
 
+def _headers(*headers: Document, **fields: Any) -> Document:
+    return _spec(headers=list(headers), **fields)
+
+
 def _sigv4(**fields: Any) -> Document:
     """With a mirror whose URLs are signed with keys."""
     s3 = {"bucket": "models", "secretRef": {"name": "keys"}} | fields
@@ -146,10 +150,10 @@ INVALID: dict[str, tuple[Document, str, str]] = {
     "a bucket that is none": (_s3(bucket="My_Bucket"), "bucket must be 3 to 63 of", "bucket: must be 3 to 63 of"),
     "a prefix with a slash": (_s3(prefix="/models"), "not begin with a slash", "not begin with a slash"),
     "a region that is none": (_s3(region="EU west"), "must be a region's name", "region: must be a region's name"),
-    "an endpoint with the bucket": (
-        _s3(endpoint="https://s3.example.com/models"),
-        "the bucket has a field of its own",
-        "endpoint: must be a scheme and a host alone; the bucket has a field of its own",
+    "a bucket's endpoint with a query": (
+        _s3(endpoint="https://s3.example.com/?bucket=models"),
+        "endpoint has a query or a fragment; give the address of the store alone",
+        "s3.endpoint: has a query or a fragment; give the address of the store alone",
     ),
     "a bucket's endpoint without a scheme": (
         _s3(endpoint="s3.example.com"),
@@ -186,6 +190,11 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         _oci("h.example/m@sha256:abc"),
         "must be HOST/REPOSITORY:TAG",
         "reference: must be HOST/REPOSITORY:TAG",
+    ),
+    "archives to unpack": (
+        _spec(source={"oci": {"reference": "h.example/m:v1", "archives": "unpack"}}),
+        'supported values: "refuse", "keep"',
+        "source.oci.archives: must be refuse or keep, not 'unpack'",
     ),
     "no reference": (_oci(None), "source.oci.reference: Required", "source.oci.reference: is required"),
     "an unknown field": (_spec(revsion="main"), 'unknown field "spec.revsion"', "spec.revsion: is not a field"),
@@ -513,6 +522,11 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         "endpoint does not begin with https://",
         "presigned.s3.endpoint: does not begin with https://",
     ),
+    "a mirror's endpoint with a fragment": (
+        _sigv4(endpoint="https://s3.example.com/#models"),
+        "endpoint has a query or a fragment; give the address of the store alone",
+        "presigned.s3.endpoint: has a query or a fragment",
+    ),
     "a mirror's prefix that is too long": (
         _sigv4(prefix="a" * 1025),
         "presigned.s3.prefix: Too long: may not be more than 1024",
@@ -623,6 +637,26 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         'spec.nodes.tolerations[0].effect: Unsupported value: "NoRun"',
         "spec.nodes.tolerations[0].effect: must be NoSchedule, PreferNoSchedule, NoExecute, or left out for all",
     ),
+    "no node that has to be ready": (
+        _spec(nodes={"minReady": 0}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "more than all nodes": (
+        _spec(nodes={"minReady": "101%"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "a number of nodes as text": (
+        _spec(nodes={"minReady": "2"}),
+        "minReady must be a number of nodes, 1 to 5000, or a percentage",
+        "spec.nodes.minReady: must be a number of nodes, 1 to 5000, or a percentage",
+    ),
+    "ready nodes of a claim": (
+        _spec(nodes={"minReady": 2}, storage={"claim": {"name": "models"}}),
+        "nodes.minReady is for storage.nodeLocal: a claim has one copy",
+        "spec.nodes.minReady: is for storage.nodeLocal: a claim has one copy",
+    ),
     "a path on the nodes": (
         _spec(storage={"nodeLocal": "/srv/models"}),
         "spec.storage.nodeLocal in body must be of type object",
@@ -652,5 +686,127 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         _spec(transfer={"tls": {"allowPlainHTTP": "yes"}}),
         "spec.transfer.tls.allowPlainHTTP in body must be of type boolean",
         "spec.transfer.tls.allowPlainHTTP: must be true or false, not a string",
+    ),
+    "a header that frames the request": (
+        _headers({"name": "Host", "value": "other.example.com"}),
+        "is a header field that Modelferry sets itself, or that is about the connection; remove it",
+        "spec.headers[0].name: is a header field that Modelferry sets itself",
+    ),
+    "a header about the content": (
+        _headers({"name": "CONTENT-length", "value": "0"}),
+        "is a header field that Modelferry sets itself, or that is about the connection; remove it",
+        "spec.headers[0].name: is a header field that Modelferry sets itself",
+    ),
+    "a header for a proxy": (
+        _spec(mirrors=[_LAB | {"headers": [{"name": "Proxy-Authorization", "value": "x"}]}]),
+        "is a header field that Modelferry sets itself, or that is about the connection; remove it",
+        "spec.mirrors[0].headers[0].name: is a header field that Modelferry sets itself",
+    ),
+    "a header with a range": (
+        _headers({"name": "range", "value": "bytes=0-0"}),
+        "is a header field that Modelferry sets itself, or that is about the connection; remove it",
+        "spec.headers[0].name: is a header field that Modelferry sets itself",
+    ),
+    "a header's name with a colon": (
+        _headers({"name": "X-Api-Key:", "value": "x"}),
+        "must be a header field's name: at most 64 letters, digits",
+        "spec.headers[0].name: must be a header field's name",
+    ),
+    "a header's value of two lines": (
+        _headers({"name": "X-Api-Key", "value": "a\r\nHost: b"}),
+        "must be 1 to 4096 printable ASCII characters",
+        "spec.headers[0].value: must be 1 to 4096 printable ASCII characters",
+    ),
+    "an empty header": (
+        _headers({"name": "X-Api-Key", "value": ""}),
+        "must be 1 to 4096 printable ASCII characters",
+        "spec.headers[0].value: must be 1 to 4096 printable ASCII characters",
+    ),
+    "a header without a value": (
+        _headers({"name": "X-Api-Key"}),
+        "give value or secretRef, not both and not none",
+        "spec.headers[0]: give value or secretRef, not both and not none",
+    ),
+    "a header with two values": (
+        _headers({"name": "X-Api-Key", "value": "x", "secretRef": {"name": "a", "key": "b"}}),
+        "give value or secretRef, not both and not none",
+        "spec.headers[0]: give value or secretRef, not both and not none",
+    ),
+    "a header's Secret without a key": (
+        _headers({"name": "X-Api-Key", "secretRef": {"name": "a"}}),
+        "spec.headers[0].secretRef.key: Required value",
+        "spec.headers[0].secretRef.key: is required",
+    ),
+    "a header's Secret with a wrong key": (
+        _headers({"name": "X-Api-Key", "secretRef": {"name": "a", "key": "../b"}}),
+        "spec.headers[0].secretRef.key in body should match",
+        "spec.headers[0].secretRef.key: must be a key of it",
+    ),
+    "a header listed twice": (
+        _headers({"name": "X-Api-Key", "value": "x"}, {"name": "x-api-key", "value": "y"}),
+        "a header is listed twice; upper and lower case are the same",
+        "spec.headers[1].name: 'x-api-key' is listed twice",
+    ),
+    "Authorization beside auth": (
+        _headers({"name": "authorization", "value": "Bearer x"}, auth={"secretRef": {"name": "hub"}}),
+        "Authorization is set by auth, and by s3, oci and presigned always; remove it from headers",
+        "spec.headers[0].name: authorization is set by auth, and by s3, oci and presigned always",
+    ),
+    "Authorization for a registry": (
+        _headers({"name": "Authorization", "value": "Bearer x"}, source=_oci("h.example/m:v1")["spec"]["source"]),
+        "Authorization is set by auth, and by s3, oci and presigned always; remove it from headers",
+        "spec.headers[0].name: Authorization is set by auth, and by s3, oci and presigned always",
+    ),
+    "Authorization at presigned URLs": (
+        _spec(
+            mirrors=[
+                {
+                    "name": "lab",
+                    "presigned": {"secretRef": {"name": "urls"}},
+                    "headers": [{"name": "Authorization", "value": "Bearer x"}],
+                }
+            ]
+        ),
+        "Authorization is set by auth, and by s3, oci and presigned always; remove it from headers",
+        "spec.mirrors[0].headers[0].name: Authorization is set by auth",
+    ),
+    "a cookie beside ModelScope's": (
+        _spec(
+            source={"modelScope": {"repo": "a/b"}},
+            auth={"secretRef": {"name": "hub"}},
+            headers=[{"name": "Cookie", "value": "a=b"}],
+        ),
+        "Cookie is set by auth for modelScope; remove it from headers",
+        "spec.headers[0].name: Cookie is set by auth",
+    ),
+    "headers of the source among the mirrors": (
+        _spec(mirrors=[{"name": "source", "headers": [{"name": "X-Api-Key", "value": "x"}]}, _LAB]),
+        "'source' stands for spec.source itself",
+        "'source' stands for spec.source itself",
+    ),
+    "a header's Secret with a wrong name": (
+        _headers({"name": "X-Api-Key", "secretRef": {"name": "My_Keys", "key": "b"}}),
+        "spec.headers[0].secretRef.name in body should match",
+        "spec.headers[0].secretRef.name: must be a Secret's name",
+    ),
+    "a mirror's header without a value": (
+        _spec(mirrors=[_LAB | {"headers": [{"name": "X-Api-Key"}]}]),
+        "give value or secretRef, not both and not none",
+        "spec.mirrors[0].headers[0]: give value or secretRef, not both and not none",
+    ),
+    "a mirror's header with a value that is not ASCII": (
+        _spec(mirrors=[_LAB | {"headers": [{"name": "X-Api-Key", "value": "schlüssel"}]}]),
+        "must be 1 to 4096 printable ASCII characters",
+        "spec.mirrors[0].headers[0].value: must be 1 to 4096 printable ASCII characters",
+    ),
+    "a mirror's header's Secret with a wrong name": (
+        _spec(mirrors=[_LAB | {"headers": [{"name": "X-Api-Key", "secretRef": {"name": "../a", "key": "b"}}]}]),
+        "spec.mirrors[0].headers[0].secretRef.name in body should match",
+        "spec.mirrors[0].headers[0].secretRef.name: must be a Secret's name",
+    ),
+    "a mirror's header's Secret without a key": (
+        _spec(mirrors=[_LAB | {"headers": [{"name": "X-Api-Key", "secretRef": {"name": "a"}}]}]),
+        "spec.mirrors[0].headers[0].secretRef.key: Required value",
+        "spec.mirrors[0].headers[0].secretRef.key: is required",
     ),
 }

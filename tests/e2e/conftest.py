@@ -101,7 +101,7 @@ def namespace(installed: Platform) -> Iterator[NamespaceClient]:
     yield found
     # Without waiting: the operator deletes files on the nodes while the next test starts.
     found.kubectl("delete", "deployments,ma", "--all", "--wait=false")
-    installed.kubectl("delete", "namespace", name, "--wait=false")
+    installed.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture(scope="session")

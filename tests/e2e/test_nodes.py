@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import kstatus
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
-from e2e.namespace_client import NamespaceClient, artifact
+from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.platform import Platform
 from modelferry.resource import names
+from origin.certs import Leaf
+from origin.nginx import Nginx
 
 
 def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
@@ -42,6 +47,36 @@ def test_a_node_that_lost_its_disk_gets_the_model_again(
     assert ns.node_label(node.name, ready) == ns.status("lost")["revision"]
 
 
+def test_a_cordoned_node_keeps_an_artifact_from_being_ready_unless_fewer_nodes_are_enough(
+    installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
+) -> None:
+    """helm/helm#10722: a cordoned node kept a release from being ready, whoever used it."""
+    (tmp_path / "a.bin").write_bytes(b"model" * 1000)
+    open_node, cordoned = installed.node_names[:2]
+    installed.kubectl("cordon", cordoned)
+    try:
+        with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
+            source = [{"path": "a.bin", "url": nginx.url("a.bin")}]
+            ns.apply(artifact("guarded", source, nodes={"minReady": "100%"}))
+            ns.wait("one copy", lambda: ns.status("guarded").get("nodes", {}).get("ready") == 1)
+            remedy = f"run kubectl uncordon {cordoned}, or lower spec.nodes.minReady"
+            ns.wait("the reason", lambda: remedy in ns.condition("guarded", "Ready")["message"])
+            assert kstatus.compute(ns.get("ma", "guarded")) == "InProgress"
+            ns.apply(artifact("guarded", source, nodes={"minReady": 1}))
+            ns.wait_ready("guarded", 30)
+            assert ns.condition("guarded", "Ready")["message"].startswith(
+                f"Ready on 1 of 2 nodes; Waiting on {cordoned}"
+            )
+            assert kstatus.compute(ns.get("ma", "guarded")) == "Current"
+            assert ns.status("guarded")["summary"]["nodes"] == "1/2"
+            label = names.ready_label(ns.namespace, "guarded")
+            assert [ns.node_label(node, label) is not None for node in (open_node, cordoned)] == [True, False]
+            installed.kubectl("uncordon", cordoned)
+            ns.wait("the other copy", lambda: ns.condition("guarded", "Ready")["message"] == "Ready on 2 nodes")
+    finally:
+        installed.kubectl("uncordon", cordoned)
+
+
 def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
     installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
@@ -56,6 +91,18 @@ def test_deleting_an_artifact_deletes_its_volumes_files_and_labels(
         assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
         for key in (names.copy_label(ns.namespace, "passing"), names.ready_label(ns.namespace, "passing")):
             assert ns.node_label(node.name, key) is None
+
+
+def test_a_namespace_is_deleted_during_a_download_without_errors(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    ns.apply(artifact("ending", small.source))
+    ns.wait_bytes("ending", installed.node_names[0], 0.1)
+    installed.kubectl("delete", "namespace", ns.namespace, "--timeout=90s")
+    for node in installed.nodes.nodes:
+        assert node.exec(["find", "/var/lib/modelferry", "-path", f"*{ns.namespace}*"]) == ""
+    log = installed.kubectl("logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=modelferry", "--tail=-1")
+    assert [line for line in log.splitlines() if ns.namespace in line and "terminat" in line] == []
 
 
 def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: NamespaceClient, small: Served) -> None:

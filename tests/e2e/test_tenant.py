@@ -37,6 +37,14 @@ def test_the_operators_pod_has_a_restricted_security_context(installed: Platform
     assert '"allowPrivilegeEscalation":false' in shown
 
 
+def test_the_operators_probes_and_metrics_are_served_on_ipv6_too(installed: Platform) -> None:
+    """cilium/cilium#13165: the kubelet of an IPv6 cluster had no answer from a server on 0.0.0.0."""
+    urls = [f"http://{host}:{path}" for host in ("127.0.0.1", "[::1]") for path in ("8080/healthz", "8081/metrics")]
+    read = f"import urllib.request as r; print([r.urlopen(url).status for url in {urls}])"
+    command = ["exec", "-n", SYSTEM, "deployment/modelferry", "--", "/opt/modelferry/bin/python", "-c", read]
+    assert installed.kubectl(*command).strip() == "[200, 200, 200, 200]"
+
+
 def test_the_chart_passes_lint_and_refuses_invalid_values(installed: Platform) -> None:
     chart = str(CHART)
     assert "0 chart(s) failed" in installed.helm("lint", "--strict", chart)

@@ -95,41 +95,62 @@ def test_an_exhausted_quota_is_reported_until_it_is_lifted(ns: NamespaceClient, 
 
 
 @pytest.fixture
-def models_volume(installed: Platform, ns: NamespaceClient) -> Any:
-    """A user's volume on node-0, for a claim called models."""
-    node, path = installed.nodes.node("node-0"), f"/var/lib/modelferry/user-{ns.namespace}"
-    node.exec(["mkdir", "-p", path])
-    affinity = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"models-{ns.namespace}"},
-        "spec": {
+def models_volumes(installed: Platform, ns: NamespaceClient) -> Iterator[list[dict[str, Any]]]:
+    """A storage class that binds a claim when its first pod is scheduled, and a volume of it on each node."""
+    made = f"models-{ns.namespace}"
+    storage_class = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": made},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    path = f"/var/lib/modelferry/{made}"
+    volumes: list[dict[str, Any]] = []
+    for node in installed.nodes.nodes:
+        node.exec(["mkdir", "-p", path])
+        affinity = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]
+        spec = {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "",
-            "claimRef": {"namespace": ns.namespace, "name": "models"},
+            "storageClassName": made,
             "local": {"path": path},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": affinity}]}},
-        },
-    }
-    yield volume
-    installed.kubectl("delete", "pv", f"models-{ns.namespace}", "--ignore-not-found", "--wait=false")
-    node.exec(["rm", "-rf", path])
+        }
+        name = {"name": f"{made}-{node.name}"}
+        volumes.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": name, "spec": spec})
+    yield [storage_class, *volumes]
+    names = [volume["metadata"]["name"] for volume in volumes]
+    installed.kubectl("delete", "pv", *names, "--ignore-not-found", "--wait=false")
+    installed.kubectl("delete", "storageclass", made, "--ignore-not-found")
+    for node in installed.nodes.nodes:
+        node.exec(["rm", "-rf", path])
 
 
-def test_a_missing_claim_is_reported_until_it_is_created(
-    installed: Platform, ns: NamespaceClient, small: Served, models_volume: dict[str, Any]
+def test_a_missing_claim_is_reported_until_it_is_created_and_stays_ready_without_a_pod(
+    installed: Platform, ns: NamespaceClient, small: Served, models_volumes: list[dict[str, Any]]
 ) -> None:
-    ns.apply(artifact("shared", small.source, storage={"claim": {"name": "models"}}))
+    """pravega/zookeeper-operator#311: the volume is bound where the artifact's nodes are. fluid-cloudnative/fluid#2389:
+    the claim is Ready without a finished pod, which may be deleted at any time."""
+    node = installed.nodes.node("node-1")
+    nodes = {"selector": {"kubernetes.io/hostname": node.name}}
+    ns.apply(artifact("shared", small.source, storage={"claim": {"name": "models"}}, nodes=nodes))
     assert_stalled(ns, "shared", "ClaimMissing", "'models'", "create it")
-    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}
+    made = models_volumes[0]["metadata"]["name"]
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": made, "resources": {"requests": {"storage": "1Gi"}}}
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": spec}
-    ns.apply(models_volume, claim)
+    ns.apply(*models_volumes, claim)
     ns.wait_ready("shared")
-    path = f"{models_volume['spec']['local']['path']}/shared/current"
-    listing = installed.nodes.node("node-0").exec(["sh", "-c", f"cd {path}/ && sha256sum {small.files[0].path}"])
+    assert ns.get("pvc", "models")["spec"]["volumeName"] == f"{made}-{node.name}"
+    path = f"{models_volumes[1]['spec']['local']['path']}/shared/current"
+    listing = node.exec(["sh", "-c", f"cd {path}/ && sha256sum {small.files[0].path}"])
     assert listing.startswith(small.files[0].sha256)
+    ns.wait("the pod to be deleted", lambda: ns.pods("shared") == [])
+    ns.kubectl("patch", "ma", "shared", "--type=merge", "--patch", '{"spec": {"transfer": {"connections": 4}}}')
+    generation = ns.get("ma", "shared")["metadata"]["generation"]
+    ns.wait("the next status", lambda: ns.status("shared")["observedGeneration"] == generation)
+    assert ns.condition("shared", "Ready")["status"] == "True"
+    assert ns.pods("shared") == []
     ns.delete("shared")
     assert ns.get("pvc", "models")["status"]["phase"] == "Bound", "a user's claim is never deleted"
 

@@ -28,6 +28,7 @@ from network.harness import DownloadHarness, Serve, entry
 from network.test_proxies import both_fail
 from origin.certs import Authority, Leaf
 from origin.handshakes import refusing
+from origin.listener import Listener
 from origin.server import HostileOrigin
 
 
@@ -61,14 +62,12 @@ async def test_the_reason_is_reported(
 
 
 async def test_a_server_without_tls_is_reported(harness: DownloadHarness) -> None:
-    def complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def complain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-        writer.close()
 
-    async with await asyncio.start_server(complain, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with Listener(complain) as server:
         with pytest.raises(CertificateRefused, match="does not speak TLS on this port") as caught:
-            await harness.pull(entry("a", b"x", f"https://127.0.0.1:{port}/a"))
+            await harness.pull(entry("a", b"x", f"https://127.0.0.1:{server.port}/a"))
     assert caught.value.reason == "TLSVersion"
 
 

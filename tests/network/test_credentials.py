@@ -9,7 +9,8 @@ import pytest
 
 from modelferry.agent.secrets import Secrets
 from modelferry.errors import Denied, InvalidSpec
-from modelferry.http.auth.credentials import HostScoped, bearer
+from modelferry.http.auth.added_fields import AddedField, WithAddedFields
+from modelferry.http.auth.credentials import ANONYMOUS, HostScoped, bearer
 from modelferry.http.routes import Route
 from modelferry.http.tls.contexts import client_context
 from modelferry.sources.source_client import SourceClient
@@ -46,6 +47,24 @@ async def test_a_credential_does_not_follow_a_redirect_to_another_host(
             async with SourceClient(Route(client_context(harness.ca_file), harness.credential)) as client:
                 await client.head(origin.url("a"), "a")
         assert {request.authorization for request in cdn.entries} == {""}
+    assert harness.read("a") == data
+
+
+async def test_a_header_of_the_spec_does_not_follow_a_redirect_to_another_host(
+    serve: Serve, harness: DownloadHarness, data: bytes
+) -> None:
+    """kserve#1351: headers for the host that asks for them, in resolving and in the download."""
+    async with serve({"a": data}) as cdn, serve({}, rules=[Rule(redirect=cdn.url("a"))]) as origin:
+        key = AddedField("X-Api-Key", "planted-key", frozenset({urlsplit(origin.url("")).netloc}))
+        harness.credential = WithAddedFields(ANONYMOUS, (key,))
+        await harness.pull(entry("a", data, origin.url("a")))
+        async with SourceClient(Route(client_context(harness.ca_file), harness.credential)) as client:
+            await client.head(origin.url("a"), "a")
+        assert [dict(request.fields).get("x-api-key") for request in origin.received] == ["planted-key"] * len(
+            origin.received
+        )
+        assert cdn.received
+        assert not any("planted-key" in str(request.fields) for request in cdn.received)
     assert harness.read("a") == data
 
 

@@ -15,6 +15,7 @@ import pytest
 from modelferry.http.transport.connection import Connection
 from modelferry.http.transport.tls_connection import TLSConnection
 from origin.certs import Authority
+from origin.listener import Listener
 
 
 @asynccontextmanager
@@ -37,15 +38,14 @@ async def sending(random: Random, context: ssl.SSLContext) -> AsyncIterator[int]
         finally:
             writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with Listener(serve, tls=context) as server:
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", server.port)
             await asyncio.gather(forward(reader, to_server, random), forward(from_server, writer, random))
 
-        async with await asyncio.start_server(relay, "127.0.0.1", 0) as proxy:
-            yield proxy.sockets[0].getsockname()[1]
+        async with Listener(relay) as proxy:
+            yield proxy.port
 
 
 async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, random: Random) -> None:

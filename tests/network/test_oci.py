@@ -216,6 +216,40 @@ async def test_a_container_image_is_refused(registry: RegistryStore, harness: Do
     assert caught.value.reason == "UnsupportedMediaType"
 
 
+@pytest.mark.parametrize(
+    ("kind", "types", "expected"),
+    [
+        (
+            "application/vnd.oci.image.manifest.v1+json",
+            ["application/vnd.docker.ai.gguf.v3", "application/vnd.docker.ai.license"],
+            ["model.gguf", "LICENSE"],
+        ),
+        (
+            "application/vnd.docker.distribution.manifest.v2+json",
+            ["application/vnd.ollama.image.model", "application/vnd.ollama.image.params"],
+            ["model.gguf", "params.json"],
+        ),
+    ],
+    ids=["Docker Model Runner", "Ollama"],
+)
+async def test_artifacts_without_titles_are_fetched_to_names_by_their_types(
+    registry: RegistryStore, harness: DownloadHarness, kind: str, types: list[str], expected: list[str]
+) -> None:
+    """ramalama#1076, with the manifests and the configurations that these programs push."""
+    contents = list(MODEL.values())[::-1]
+    layers = [
+        {key: value for key, value in registry.layer("models/run", content, {}, one).items() if key != "annotations"}
+        for one, content in zip(types, contents, strict=True)
+    ]
+    config = registry.layer("models/run", b"{}", {}, "application/vnd.docker.container.image.v1+json")
+    del config["annotations"]
+    document = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
+    registry.push_manifest("models/run", "v1", document)
+    wanted = source(registry, "models/run:v1")
+    found = await fetched(harness, wanted, await resolved(harness, wanted, LOGIN), LOGIN)
+    assert found == dict(zip(expected, contents, strict=True))
+
+
 async def test_a_title_outside_of_the_target_is_refused(registry: RegistryStore, harness: DownloadHarness) -> None:
     registry.push("models/tts", "evil", {}, layers=[registry.layer("models/tts", b"x", {TITLE: "../../etc/passwd"})])
     with pytest.raises(InvalidSpec, match=r"layer '\.\./\.\./etc/passwd' .* stays inside the model's directory"):

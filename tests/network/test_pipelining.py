@@ -29,6 +29,7 @@ from modelferry.manifest import FileEntry
 from modelferry.manifest.entries import content_addressed
 from modelferry.storage.incoming_files import IncomingFiles
 from network.harness import DownloadHarness, entry
+from origin.listener import Listener
 
 FILES = {f"{number:02d}.json": Random(number).randbytes(4000) for number in range(24)}
 
@@ -99,9 +100,8 @@ class BatchingServer:
 @asynccontextmanager
 async def serving(responses: Responses, batch_size: int = 3) -> AsyncIterator[BatchingServer]:
     batching = BatchingServer(responses, batch_size)
-    listener = await asyncio.start_server(batching.accept, "127.0.0.1", 0)
-    batching.base = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    async with listener:
+    async with Listener(batching.accept) as listener:
+        batching.base = f"http://127.0.0.1:{listener.port}/"
         yield batching
 
 

@@ -33,8 +33,9 @@ from origin.server import HostileOrigin
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
 
 #: Each of them is looked for. Signs that a URL escapes and base64 does not keep are in them on purpose.
-BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, TOKEN, REGISTRY = (
-    f"pl4nted+{kind}/7c1e=" for kind in ("basic", "mirror", "s3key", "session", "signature", "hub", "registry")
+BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, TOKEN, REGISTRY, HEADER, LAB_HEADER = (
+    f"pl4nted+{kind}/7c1e="
+    for kind in ("basic", "mirror", "s3key", "session", "signature", "hub", "registry", "header", "lab")
 )
 #: Files that have the source's URLs as they are asked for.
 NEEDED = {"m.json", "manifest.json"}
@@ -71,6 +72,11 @@ class Place:
         for key, value in keys.items():
             (self.root / "secrets" / name / key).write_text(value)
         return {"secretRef": {"name": name}}
+
+    def header(self, name: str, value: str) -> dict[str, Any]:
+        """An item of ``headers`` whose value is in a Secret of its own."""
+        self.secret(name.lower(), value=value)
+        return {"name": name, "secretRef": {"name": name.lower(), "key": "value"}}
 
     def write(self, **spec: Any) -> None:
         """The artifact."""
@@ -150,7 +156,7 @@ class Everything:
     @property
     def secrets(self) -> list[str]:
         """All that are planted."""
-        return [BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, PASSWORD, *self.key]
+        return [BASIC, MIRROR, SECRET_KEY, SESSION, SIGNATURE, PASSWORD, HEADER, LAB_HEADER, *self.key]
 
     async def pull(self, **how: int) -> Run:
         """And assert that none of them is anywhere."""
@@ -191,6 +197,7 @@ async def everything(
                     }
                 },
                 auth=location.secret("source", username=USERNAME, password=BASIC),
+                headers=[location.header("X-Api-Key", HEADER)],
                 mirrors=[
                     {"name": "source", "priority": 0},
                     {
@@ -198,6 +205,7 @@ async def everything(
                         "priority": 0,
                         "url": lab.url("{path}"),
                         "auth": location.secret("lab", token=MIRROR),
+                        "headers": [location.header("X-Lab-Key", LAB_HEADER)],
                     },
                     {
                         "name": "bucket",
@@ -234,6 +242,10 @@ async def test_no_secret_is_found_after_a_pull_that_needed_all_of_them(
         shown = {name: {entry.authorization for entry in one.entries} for name, one in all_.servers.items()}
         assert {name: len(values) for name, values in shown.items()} == dict.fromkeys(shown, 1)
         assert (shown["lab"], shown["bucket"], shown["signed"]) == ({f"Bearer {MIRROR}"}, {""}, {""})
+        headers = {"source": ("x-api-key", HEADER), "lab": ("x-lab-key", LAB_HEADER)}
+        for name, one in all_.servers.items():
+            given = {pair for entry in one.received for pair in entry.fields if "key" in pair[0]}
+            assert given == ({headers[name]} if name in headers else set()), name
         assert all("X-Amz-Security-Token=pl4nted" in entry.query for entry in all_.servers["bucket"].entries)
         assert all(quote(SIGNATURE, safe="") in entry.query for entry in all_.servers["signed"].entries)
         assert {request.client for request in all_.nginx.requests()} == {"CN=reader"}

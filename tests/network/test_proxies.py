@@ -34,6 +34,7 @@ from network.conftest import INNER
 from network.harness import CHUNK, DownloadHarness, Serve, entry
 from network.routes import through
 from origin.certs import Authority, Leaf
+from origin.listener import Listener
 from origin.proxies import BLOCKED_PORT, PASSWORD, USERNAME, Dante, Squid
 from origin.rules import Rule
 from origin.server import HostileOrigin
@@ -341,8 +342,8 @@ async def saying(answer: bytes, *, wait: bool = False) -> AsyncIterator[str]:
                 await reader.read()
         writer.transport.abort()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Listener(serve) as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from modelferry.sources import http_files, resolve
 from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import CONCURRENCY, SourceClient
 from origin.certs import Authority
+from origin.listener import Listener
 from origin.rules import Rule
 from origin.server import HostileOrigin
 
@@ -316,12 +317,9 @@ async def recording(answer: Callable[[str], str]) -> AsyncIterator[tuple[str, li
         targets.append(head.split(b" ")[1].decode())
         writer.write(answer(targets[-1]).encode())
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", targets
+    async with Listener(serve) as server:
+        yield f"http://127.0.0.1:{server.port}", targets
 
 
 SIGNED = "/a%2fb/%7Ec%20d?X-Amz-Signature=a%2Bb+c%2f&d=%c3%bc'(*)~"

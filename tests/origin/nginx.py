@@ -39,6 +39,7 @@ http {{
     listen {listen}{ssl};
     {tls}
     {limit}
+    {demand}
     root {root};
   }}
 }}
@@ -67,7 +68,8 @@ class Nginx:
 
     `leaf`: the certificate for TLS, `tls`: the TLS versions. `rate` limits each response, in bytes per second.
     `prefix`: the start of the command line, such as ``ip netns exec NAME``; it requires a `port`. `clients`: the CAs
-    for client certificates, which are required (`verify` = ``on``) or ``optional``.
+    for client certificates, which are required (`verify` = ``on``) or ``optional``. `demand`: the name and value of a
+    header field without which a request is answered by 403.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class Nginx:
         tls: str = "TLSv1.3",
         clients: Path | None = None,
         verify: str = "on",
+        demand: tuple[str, str] | None = None,
     ) -> None:
         self._root, self._leaf, self._rate, self._workers = root, leaf, rate, workers
         self._prefix = list(prefix)
         self._host, self._tls = host, tls
-        self._clients, self._verify = clients, verify
+        self._clients, self._verify, self._demand = clients, verify, demand
         self.port = port or _free_port(host)
         self._run = Path(tempfile.mkdtemp(prefix="origin-nginx-"))
         self.log = log or self._run / "access.log"
@@ -147,6 +150,7 @@ class Nginx:
                 ssl=" ssl" if self._leaf else "",
                 tls=tls,
                 limit=f"limit_rate {self._rate};" if self._rate else "",
+                demand=self._demanded(),
                 root=self._root,
             )
         )
@@ -155,6 +159,12 @@ class Nginx:
             raise FileNotFoundError("nginx is not installed; run: apt-get install nginx-light")
         command = [*self._prefix, binary, "-c", str(config), "-p", str(self._run), "-e", str(self._run / "error.log")]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def _demanded(self) -> str:
+        if self._demand is None:
+            return ""
+        name, value = self._demand
+        return f'if ($http_{name.lower().replace("-", "_")} != "{value}") {{ return 403; }}'
 
     def _wait_until_listening(self) -> None:
         assert self._process is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from origin.listener import Listener
 from origin.rules import ReceivedRequest, Reply, Rule, Script, Served, reply_to
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -72,37 +72,31 @@ class HostileOrigin:
         self.rate = rate
         self._root = root
         self._tls = tls
+        self._host = host
+        self._listener = Listener(self._accept, host, port, tls=tls)
         self._log = log.open("a") if log else None
-        self._address = (host, port)
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         #: The number of accepted connections, and the addresses of the clients.
         self.accepted = 0
         self.peers: set[str] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._tls, limit=1 << 16)
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._listener.__aexit__()
         if self._log is not None:
             self._log.close()
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._listener.port
 
     def url(self, path: str) -> str:
         """The URL of `path`."""
-        return f"{'https' if self._tls else 'http'}://{self._address[0]}:{self.port}/{path.lstrip('/')}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}/{path.lstrip('/')}"
 
     def requests(self, path: str) -> list[LogEntry]:
         """The log entries of one path, in the order in which the replies ended."""
@@ -126,19 +120,11 @@ class HostileOrigin:
         self.accepted += 1
         self._changed.set()
         self.peers.add(str(writer.get_extra_info("peername")[0]))
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
         try:
             while await self._serve(reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            pass
         finally:
-            self._connections.discard(task)
             writer.transport.abort()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = parse(await reader.readuntil(b"\r\n\r\n"))

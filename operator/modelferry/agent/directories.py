@@ -17,6 +17,7 @@ from pathlib import Path
 
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
 from modelferry.resource.names import DNS_LABEL
+from modelferry.storage.system_entries import is_system_entry
 from modelferry.storage.tree import fsync_directory
 
 #: Group-writable and set-group-ID: what the kubelet checks on a volume's root under fsGroupChangePolicy OnRootMismatch,
@@ -117,21 +118,34 @@ def _remove_tree(parent: int, name: str) -> None:
 
 
 def _remove_content(directory: int, top: int, depth: int) -> bool:
-    """Remove the content of `directory`, or move it to `top`. Returns whether there was any."""
+    """Remove the content of `directory`, or move it to `top`. Returns whether there was any that can be removed."""
     with os.scandir(directory) as entries:
         listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    removed = False
     for name, is_directory in listed:
-        with suppress(FileNotFoundError):
-            if not is_directory:
-                os.unlink(name, dir_fd=directory)
-            elif depth == _MAX_DEPTH:
-                os.rename(name, f"deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
-            else:
-                with _opened(directory, name) as inner:
-                    _check_same_file_system(directory, inner, name)
-                    _remove_content(inner, top, depth + 1)
-                os.rmdir(name, dir_fd=directory)
-    return bool(listed)
+        try:
+            _remove_entry(directory, name, is_directory, top, depth)
+        except FileNotFoundError:
+            pass
+        except (OSError, ForeignDirectory):
+            # Such as .snapshot, which nobody can remove, and which does not keep its directory from being removed.
+            if not is_system_entry(name):
+                raise
+            continue
+        removed = True
+    return removed
+
+
+def _remove_entry(directory: int, name: str, is_directory: bool, top: int, depth: int) -> None:
+    if not is_directory:
+        os.unlink(name, dir_fd=directory)
+    elif depth == _MAX_DEPTH:
+        os.rename(name, f"deep-{secrets.token_hex(8)}", src_dir_fd=directory, dst_dir_fd=top)
+    else:
+        with _opened(directory, name) as inner:
+            _check_same_file_system(directory, inner, name)
+            _remove_content(inner, top, depth + 1)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _check_same_file_system(outer: int, inner: int, name: str) -> None:

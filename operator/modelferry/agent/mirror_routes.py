@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from modelferry.agent import proxy_credentials, store_credentials
+from modelferry.agent.added_headers import with_headers
 from modelferry.agent.secrets import Secrets
 from modelferry.agent.trust_bundle import client_identity, tls_context
 from modelferry.engine import mirrors as engine
@@ -137,24 +138,39 @@ def _presigner(mirror: Mirror, secrets: Secrets, manifest: Manifest | None) -> P
 
 
 def _credential(mirror: Mirror, secrets: Secrets, *, plain_http: bool) -> Credential:
-    """The mirror's own, for the hosts that its Secret lists, or else for the mirror's host."""
-    if not mirror.auth:
-        return ANONYMOUS
-    secret = secrets.read(mirror.auth, f"spec.mirrors[{mirror.name}].auth")
-    return HostScoped(secret.credential(), secret.hosts or _url_host(mirror), plain_http)
+    """The mirror's own, for the hosts that its Secret lists, or else for the mirror's host; with its header fields."""
+    credential: Credential = ANONYMOUS
+    if mirror.auth:
+        secret = secrets.read(mirror.auth, f"spec.mirrors[{mirror.name}].auth")
+        credential = HostScoped(secret.credential(), secret.hosts or _url_host(mirror), plain_http)
+    return with_headers(
+        credential,
+        mirror.headers,
+        secrets,
+        where=f"spec.mirrors[{mirror.name}]",
+        hosts=_known_hosts(mirror),
+        secret_hosts=lambda field: _own_hosts(mirror, field),
+        plain_http=plain_http,
+    )
 
 
 def _url_host(mirror: Mirror) -> frozenset[str]:
     return frozenset({authority(mirror.url)} - {""})
 
 
-def _certificate_hosts(mirror: Mirror, field: str) -> frozenset[str]:
-    """The hosts to which the client certificate in the field `field` is sent."""
+def _known_hosts(mirror: Mirror) -> frozenset[str]:
+    """The mirror's hosts; empty if its URLs are in a Secret."""
     if isinstance(mirror.presigned, S3Keys):
         return frozenset({authority(_bucket_url(mirror.presigned))})
-    if not mirror.url:
-        raise InvalidSpec(f"{field}: list in the Secret's key allowedHosts which hosts may see it")
     return _url_host(mirror)
+
+
+def _own_hosts(mirror: Mirror, field: str) -> frozenset[str]:
+    """The hosts to which the content of the Secret in the field `field` is sent. Raises InvalidSpec if they are not
+    known."""
+    if hosts := _known_hosts(mirror):
+        return hosts
+    raise InvalidSpec(f"{field}: list in the Secret's key allowedHosts which hosts may see it")
 
 
 def _tls_field(mirror: Mirror) -> str:
@@ -187,7 +203,7 @@ def _identity(
     if mirror.tls is None:
         return default.identity
     trusted, field = _ca_files(mirror, ca_files, bundles), _tls_field(mirror)
-    return client_identity(mirror.tls, trusted, secrets, lambda inner: _certificate_hosts(mirror, inner), field=field)
+    return client_identity(mirror.tls, trusted, secrets, lambda inner: _own_hosts(mirror, inner), field=field)
 
 
 def _ca_files(mirror: Mirror, ca_files: Sequence[Path], bundles: Mapping[str, Path]) -> list[Path]:

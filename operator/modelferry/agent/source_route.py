@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from modelferry.agent import mirror_routes, proxy_credentials, store_credentials
+from modelferry.agent.added_headers import with_headers
 from modelferry.agent.secrets import Secret, Secrets, add_secrets_argument
 from modelferry.agent.trust_bundle import add_ca_arguments, client_identity, tls_context
 from modelferry.errors import InvalidSpec
@@ -71,7 +72,9 @@ def source_routes(
         else proxy_credentials.proxies_from_environment(environment, secrets, proxy_secret, proxy_context)
     )
     identity = client_identity(tls, ca_files, secrets, lambda field: _source_hosts(spec, field))
-    return Routes(Route(tls_context(tls, ca_files), _credential(spec, secrets), proxies, identity=identity))
+    return Routes(
+        Route(tls_context(tls, ca_files), _credential_with_headers(spec, secrets), proxies, identity=identity)
+    )
 
 
 def add_mirrors(routes: Routes, spec: Spec, args: argparse.Namespace, manifest: Manifest) -> tuple[Routes, Manifest]:
@@ -79,6 +82,19 @@ def add_mirrors(routes: Routes, spec: Spec, args: argparse.Namespace, manifest: 
     secrets, source = Secrets(args.secrets), routes.for_mirror(SOURCE)
     mirrors = mirror_routes.mirror_routes(spec, source, args.ca_file, secrets, dict(args.mirror_ca), manifest)
     return Routes(source, mirrors), mirror_routes.add_locations(manifest, spec, secrets)
+
+
+def _credential_with_headers(spec: Spec, secrets: Secrets) -> Credential:
+    """The source's credential, and the header fields of the spec."""
+    return with_headers(
+        _credential(spec, secrets),
+        spec.headers,
+        secrets,
+        where="spec",
+        hosts=_all_hosts(spec),
+        secret_hosts=lambda field: _source_hosts(spec, field),
+        plain_http=spec.transfer.tls.allow_plain_http,
+    )
 
 
 def _credential(spec: Spec, secrets: Secrets) -> Credential:
@@ -108,6 +124,17 @@ def _unscoped_credential(spec: Spec, secret: Secret | None) -> Credential:
 def _source_hosts(spec: Spec, field: str) -> frozenset[str]:
     """The source's own host. Raises InvalidSpec if there are several: the Secret in the field `field` must say to which
     of them it is sent."""
+    hosts = _all_hosts(spec)
+    if len(hosts) > 1:
+        raise InvalidSpec(
+            f"{field}: the source's files are on {len(hosts)} hosts ({', '.join(sorted(hosts)[:3])}, …); list in the"
+            " Secret's key allowedHosts which of them may see it"
+        )
+    return hosts
+
+
+def _all_hosts(spec: Spec) -> frozenset[str]:
+    """The hosts that the source names."""
     match spec.source:
         case HTTPSource(files, manifest_url):
             urls = [manifest_url, *(file.url for file in files)]
@@ -115,10 +142,4 @@ def _source_hosts(spec: Spec, field: str) -> frozenset[str]:
             urls = [endpoint]
         case S3Source() | OCISource() as store:
             urls = [store.base]
-    hosts = {authority(url) for url in urls} - {""}
-    if len(hosts) > 1:
-        raise InvalidSpec(
-            f"{field}: the source's files are on {len(hosts)} hosts ({', '.join(sorted(hosts)[:3])}, …); list in the"
-            " Secret's key allowedHosts which of them may see it"
-        )
-    return frozenset(hosts)
+    return frozenset({authority(url) for url in urls} - {""})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modelferry.agent.checkpoint_rpc import remove_stale_socket
+from modelferry.http.listening_socket import listening_socket
 from modelferry.messages.exposition import CONTENT_TYPE
 
 #: The limits of a request head in bytes and seconds. The API server's pod proxy adds a few hundred bytes to it.
@@ -34,12 +35,14 @@ class StatusServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, *, port: int | None = None, path: Path | None = None) -> None:
-        """Listen on TCP `port` of all addresses, or on a Unix socket at `path`."""
+        """Listen on TCP `port` of all addresses, IPv6 and IPv4, or on a Unix socket at `path`."""
         if path is not None:
             remove_stale_socket(path)
             self._server = await asyncio.start_unix_server(self._serve, path, limit=_MAX_HEAD_SIZE)
         else:
-            self._server = await asyncio.start_server(self._serve, None, port, limit=_MAX_HEAD_SIZE)
+            assert port is not None
+            listener = listening_socket(port)
+            self._server = await asyncio.start_server(self._serve, sock=listener, limit=_MAX_HEAD_SIZE)
 
     async def close(self) -> None:
         """Stop listening."""

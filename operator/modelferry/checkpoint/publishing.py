@@ -3,6 +3,7 @@ MachineError."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -54,7 +55,12 @@ def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, pre
     for name in revisions_to_remove(revision, previous, published):
         # The marker first: a revision that is partly removed must not look complete.
         tree.remove(layout.marker_path(name))
-        tree.remove(layout.published_path(name))
+        try:
+            tree.remove(layout.published_path(name))
+        except OSError as error:
+            # NFS keeps the name of a file that a consumer has open. The next publication removes the rest.
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
         chunk_store.delete_revision(name)
 
 

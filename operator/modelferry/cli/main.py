@@ -18,6 +18,8 @@ from types import FrameType
 from typing import NoReturn
 
 from modelferry import __version__
+from modelferry.cli import standard_streams
+from modelferry.cli.standard_streams import complain
 from modelferry.errors import ModelferryError
 
 INTERRUPTED = 130
@@ -36,15 +38,17 @@ exit codes:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``name`` is what follows ``modelferry`` on the command line, ``module`` implements it."""
+    """``name`` is what follows ``modelferry`` on the command line, ``module`` implements it. ``ignores_output``: it
+    goes on, and succeeds, although nobody can read what it prints."""
 
     name: str
     module: str
     help: str
+    ignores_output: bool = False
 
 
 COMMANDS = (
-    Command("pull", "modelferry.cli.pull", "download a ModelArtifact onto this machine, without a cluster"),
+    Command("pull", "modelferry.cli.pull", "download a ModelArtifact onto this machine, without a cluster", True),
     Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
     Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
     Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete model"),
@@ -62,6 +66,7 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's own) and return its exit code."""
     if argv is None:
+        standard_streams.open_closed_streams()
         _use_utf8()
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser(words).parse_args(words)
@@ -71,16 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         level = logging.INFO if args.command.name.startswith("agent ") else logging.WARNING
         logging.basicConfig(level=level, format="modelferry: %(message)s")
     try:
-        return int(args.run(args))
+        with standard_streams.output_errors(ignored=args.command.ignores_output):
+            return int(args.run(args))
     except ModelferryError as error:
-        print(f"modelferry: {error.reason}: {error.message}", file=sys.stderr)
+        complain(f"{error.reason}: {error.message}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("modelferry: interrupted", file=sys.stderr)
+        complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output is gone. Without this, Python reports it again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import aiohttp
 import kopf
-from aiohttp import web
 
 from modelferry.controller.bandwidth_allocator import BandwidthAllocator
+from modelferry.controller.endpoints import HEALTH_PORT, Endpoints
 from modelferry.controller.facts import node_facts
 from modelferry.controller.kube import Kube
 from modelferry.controller.observe import Observer
@@ -23,11 +23,7 @@ from modelferry.controller.reconciler import Reconciler
 from modelferry.controller.settings import Settings, from_environment
 from modelferry.controller.sidecars import SidecarClient
 from modelferry.controller.work_queue import WorkQueue
-from modelferry.messages.exposition import CONTENT_TYPE
 from modelferry.resource import GROUP, PLURAL, VERSION, names
-
-#: The endpoint of the kubelet's liveness probe.
-_LIVENESS_ENDPOINT = "http://0.0.0.0:8080/healthz"
 
 
 class Operator:
@@ -39,8 +35,7 @@ class Operator:
         observer = Observer(kube, settings, sidecars)
         reconciler = Reconciler(kube, observer, settings, time.time)
         self.queue = WorkQueue(reconciler.reconcile)
-        self._metrics, self._port = reconciler.metrics, settings.metrics_port
-        self._runner: web.AppRunner | None = None
+        self._endpoints, self._metrics_port = Endpoints(reconciler.metrics.text), settings.metrics_port or None
         self._allocator = BandwidthAllocator(kube, sidecars, settings, time.time)
         self._tasks: list[asyncio.Task[None]] = []
         self._nodes: dict[str, object] = {}
@@ -55,30 +50,17 @@ class Operator:
         self._nodes[facts.name] = facts
         return facts != before
 
-    def start(self) -> None:
-        """Start the background tasks."""
+    async def start(self) -> None:
+        """Start the background tasks and the HTTP endpoints."""
         self._tasks.append(asyncio.create_task(self._allocator.run(), name="bandwidth-allocator"))
-
-    async def serve_metrics(self) -> None:
-        """Serve ``GET /metrics``, if the settings give a port."""
-        if not self._port:
-            return
-        application = web.Application()
-        application.router.add_get("/metrics", self._get_metrics)
-        self._runner = web.AppRunner(application, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, None, self._port).start()
-
-    async def _get_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
+        await self._endpoints.start(HEALTH_PORT, self._metrics_port)
 
     async def close(self) -> None:
         """Cancel the tasks, then close the connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._endpoints.close()
         await self.queue.close()
         await self._session.close()
         await self._kube.close()
@@ -93,8 +75,7 @@ async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> N
     settings.watching.label_selectors["", "v1", "pods"] = managed  # no events of foreign pods
     settings.watching.label_selectors["", "v1", "persistentvolumeclaims"] = managed
     memo.operator = Operator(await Kube.connect(), aiohttp.ClientSession(), from_environment())
-    await memo.operator.serve_metrics()
-    memo.operator.start()
+    await memo.operator.start()
 
 
 @kopf.on.cleanup()
@@ -138,4 +119,4 @@ def run() -> None:
     kopf.configure(log_prefix=False)
     for name in ("kopf.objects", "aiohttp.access"):  # one line per heartbeat of a node, and per probe
         logging.getLogger(name).setLevel(logging.WARNING)
-    asyncio.run(kopf.operator(standalone=True, clusterwide=True, liveness_endpoint=_LIVENESS_ENDPOINT))
+    asyncio.run(kopf.operator(standalone=True, clusterwide=True))

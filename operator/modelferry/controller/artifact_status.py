@@ -188,15 +188,25 @@ def _conditions(artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]
 def _copy_conditions(
     artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]
 ) -> tuple[_Reason | None, _Reason | None, _Reason | None]:
-    """The reasons for Ready, Reconciling and Stalled."""
+    """The reasons for Ready, Reconciling and Stalled. With enough ready copies the artifact is Ready and nothing else,
+    also for kstatus, whatever the other copies do (decision 38): the message, ``nodes`` and ``copies`` have them."""
     stalled = [copy for copy in copies if copy.state == "Stalled"]
     working = [copy for copy in _sorted(copies) if copy.state not in ("Stalled", "Ready")]
-    if not stalled and not working:
-        return _ready_reason(artifact, plan.manifest, _where(artifact, len(copies))), None, None
+    required = artifact.valid_spec.nodes.min_ready
+    ready = len(copies) - len(stalled) - len(working)
+    if ready < len(copies) and ready >= required.copies(len(copies)):
+        reason, message = _ready_reason(artifact, plan.manifest, f"on {ready} of {len(copies)} nodes")
+        return _Reason(reason, f"{message}; {_unready_message([*stalled, *working])}"), None, None
+    if ready == len(copies):
+        where = _where(artifact, ready)
+        if ready >= required.copies(ready):
+            return _ready_reason(artifact, plan.manifest, where), None, None
+        message = f"Ready {where}, but spec.nodes.minReady is {required}: add or label a node, or lower minReady"
+        return None, _Reason("TooFewNodes", message), None
     more = f" (and {len(stalled) - 1} more)" if len(stalled) > 1 else ""
     return (
         None,
-        _Reason(working[0].state, _working_message(working)) if working else None,
+        _Reason(working[0].state, _unready_message(working)) if working else None,
         _Reason(stalled[0].reason, stalled[0].message + more) if stalled else None,
     )
 
@@ -216,7 +226,7 @@ def _where(artifact: ArtifactFacts, count: int) -> str:
     return f"on {count} node{'s' if count > 1 else ''}"
 
 
-def _working_message(copies: Sequence[CopyState]) -> str:
+def _unready_message(copies: Sequence[CopyState]) -> str:
     first = copies[0]
     more = f" and {len(copies) - 1} more" if len(copies) > 1 else ""
     where = f" on {first.node}{more}" if first.node else ""

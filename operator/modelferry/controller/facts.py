@@ -70,6 +70,7 @@ class ClaimFacts:
     ours: bool
     phase: str
     deleting: bool
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Observed:
 
     ``logged_manifest``: the encoded manifest in the resolve pod's log, read while no manifest is stored. ``progress``
     is by pod. ``consumers``: pods that mount the reader's claim, by node, read while a copy is to be removed.
+    ``namespace_terminating``: the API server creates no more objects in the artifact's namespace.
     """
 
     artifact: ArtifactFacts
@@ -154,6 +156,7 @@ class Observed:
     logged_manifest: bytes | None = None
     progress: Mapping[str, Progress] = field(default_factory=dict)
     consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    namespace_terminating: bool = False
 
     def pods_of(self, role: str, node: str | None = None) -> list[PodFacts]:
         """Our pods in a role, and on a node if one is given, newest attempt first."""
@@ -209,7 +212,7 @@ def claim_facts(claim: Object, owner_uid: str) -> ClaimFacts:
     meta = claim["metadata"]
     ours = any(owner.get("uid") == owner_uid for owner in meta.get("ownerReferences") or [])
     phase = (claim.get("status") or {}).get("phase", "Pending")
-    return ClaimFacts(meta["name"], ours, phase, bool(meta.get("deletionTimestamp")))
+    return ClaimFacts(meta["name"], ours, phase, bool(meta.get("deletionTimestamp")), meta.get("uid", ""))
 
 
 def volume_facts(volume: Object) -> VolumeFacts:
@@ -217,6 +220,11 @@ def volume_facts(volume: Object) -> VolumeFacts:
     meta = volume["metadata"]
     phase = (volume.get("status") or {}).get("phase", "Pending")
     return VolumeFacts(meta["name"], phase, bool(meta.get("deletionTimestamp")))
+
+
+def is_terminating(namespace: Object | None) -> bool:
+    """Whether a core/v1 Namespace is being deleted, or is gone."""
+    return namespace is None or bool(namespace["metadata"].get("deletionTimestamp"))
 
 
 def epoch(text: str | None) -> float | None:

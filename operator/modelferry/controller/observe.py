@@ -35,7 +35,8 @@ class Observer:
         if document is None:
             return None
         artifact = artifact_facts(document, self._settings)
-        nodes, pods, claims, volumes, maps = await asyncio.gather(
+        surroundings, nodes, pods, claims, volumes, maps = await asyncio.gather(
+            self._kube.get("Namespace", namespace),
             self._nodes(artifact),
             self._pods(artifact),
             self._claims(artifact),
@@ -57,6 +58,7 @@ class Observer:
             logged_manifest=await self._logged_manifest(pods) if manifest is None else None,
             progress=await self._sidecars.progress_by_pod(pod for pod in running if not pod.deleting),
             consumers=await self._consumers(artifact) if removing else {},
+            namespace_terminating=facts.is_terminating(surroundings),
         )
 
     async def _nodes(self, artifact: ArtifactFacts) -> tuple[facts.NodeFacts, ...]:

@@ -11,6 +11,7 @@ from modelferry.resource.spec import Nodes, Toleration
 #: Kubernetes sets taints with this prefix for a temporary condition (not ready, cordoned, disk pressure): such a node
 #: stays selected, and its download waits.
 _TEMPORARY_TAINTS = "node.kubernetes.io/"
+_CORDONED = "node.kubernetes.io/unschedulable"
 
 
 def is_selected(node: NodeFacts, spec: Nodes) -> bool:
@@ -26,6 +27,8 @@ def blocked_reason(node: NodeFacts, spec: Nodes) -> str:
         return "the node is not ready"
     for taint in node.taints:
         if taint.effect != "PreferNoSchedule" and not tolerated(taint, spec.tolerations):
+            if taint.key == _CORDONED:
+                return f"the node is cordoned: run kubectl uncordon {node.name}, or lower spec.nodes.minReady"
             return f"the node has the taint {taint.key}:{taint.effect}"
     return ""
 

@@ -24,6 +24,8 @@ def plan(observed: Observed, settings: Settings, now: float) -> Plan:
     artifact = observed.artifact
     if artifact.deleting:
         return Plan.combine([delete(observed, settings, now)]) if artifact.has_finalizer else Plan()
+    if observed.namespace_terminating:
+        return Plan()  # the artifact is deleted next; until then every creation would be rejected
     if not artifact.has_finalizer:
         return Plan.combine([StepResult((SetFinalizer(True),), requeue_after=0.0)])
     if artifact.spec is None:
@@ -41,7 +43,9 @@ def plan(observed: Observed, settings: Settings, now: float) -> Plan:
 
 def _into_claim(observed: Observed, settings: Settings, manifest: Manifest, claim: str, now: float) -> list[StepResult]:
     storage = existing_claim(observed, claim)
-    return [storage] if storage.blocker else [storage, claim_copy(observed, settings, manifest, now)]
+    if storage.blocker:
+        return [storage]
+    return [storage, claim_copy(observed, settings, manifest, observed.claims[claim], now)]
 
 
 def _onto_nodes(observed: Observed, settings: Settings, manifest: Manifest, now: float) -> list[StepResult]:
@@ -92,5 +96,9 @@ def _delete_stale_config_maps(observed: Observed) -> StepResult:
     artifact = observed.artifact
     if any(pod.role in ("resolve", "fetch") and pod.key != artifact.input_key for pod in observed.pods):
         return StepResult()
-    stale = sorted(observed.config_maps - {config_maps.input_name(artifact), config_maps.manifest_name(artifact)})
+    wanted = {config_maps.input_name(artifact), config_maps.manifest_name(artifact)}
+    storage = artifact.valid_spec.storage
+    if isinstance(storage, ExistingClaim) and observed.manifest and storage.name in observed.claims:
+        wanted.add(config_maps.copy_name(artifact, observed.manifest, observed.claims[storage.name]))
+    stale = sorted(observed.config_maps - wanted)
     return StepResult(tuple(Delete("ConfigMap", name, artifact.namespace) for name in stale))

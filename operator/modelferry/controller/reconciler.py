@@ -71,7 +71,8 @@ class Reconciler:
         if changed and not postponed:
             await self._kube.apply(_status_document(artifact, after), "status")
             self._last_write[key] = now
-        await event_recorder.record(self._kube, artifact, events, now)
+        if not observed.namespace_terminating:
+            await event_recorder.record(self._kube, artifact, events, now)
         return left if postponed else None
 
 

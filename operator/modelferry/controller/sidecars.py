@@ -11,6 +11,7 @@ from modelferry.controller.facts import PodFacts
 from modelferry.controller.kube import APIError, Kube
 from modelferry.messages import Progress
 from modelferry.messages.progress import PORT
+from modelferry.values.urls import host_port
 
 #: Concurrent requests, and seconds that one may take: a slow node must not delay the status of the others.
 _MAX_CONCURRENT, _TIMEOUT = 16, 3.0
@@ -28,9 +29,8 @@ class SidecarClient:
             if self._through_proxy:
                 text = await self._kube.proxy_get(pod.namespace, pod.name, PORT, "v1/progress", _TIMEOUT)
                 return Progress.decode(text)
-            host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
-            async with self._session.get(f"http://{host}:{PORT}/v1/progress", timeout=timeout) as response:
+            async with self._session.get(f"http://{host_port(pod.ip, PORT)}/v1/progress", timeout=timeout) as response:
                 return Progress.decode(await response.read())
         except (aiohttp.ClientError, APIError, OSError, TimeoutError, ValueError):
             return None  # the next reconciliation requests it again

@@ -72,8 +72,11 @@ def encode_live_fields(spec: Mapping[str, Any]) -> str:
 
 
 def without_live_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``spec`` without its live fields. If it changes, downloads restart."""
+    """A ``spec`` without its live fields, and without ``nodes.minReady``, which only the status depends on.
+    Downloads restart if it changes."""
     found = dict(spec)
+    if nodes := {key: value for key, value in (found.pop("nodes", None) or {}).items() if key != "minReady"}:
+        found["nodes"] = nodes
     if "transfer" in spec:
         found["transfer"] = {key: value for key, value in spec["transfer"].items() if key not in LIVE_FIELDS}
     if "mirrors" in spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelferry.resource.header import Header
 from modelferry.resource.transfer import TLS, Proxy
 
 #: The CRD has the same limits.
@@ -41,7 +42,8 @@ class Mirror:
 
     A lower ``priority`` is used first; mirrors of the same priority share the work. ``auth``: the name of a Secret, or
     empty. ``probe`` in seconds. ``proxy`` replaces spec.transfer's. ``bandwidth``: bytes per second, None for no limit
-    of its own. The one named ``source`` is spec.source, which has its own url, auth, tls and proxy.
+    of its own. ``headers``: header fields for its servers. The one named ``source`` is spec.source, which has its own
+    url, auth, tls, proxy and headers.
     """
 
     name: str
@@ -54,3 +56,4 @@ class Mirror:
     probe: float = DEFAULT_PROBE
     proxy: Proxy | None = None
     bandwidth: int | None = None
+    headers: tuple[Header, ...] = ()

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 #: ``spec.source.s3.style``: where the bucket's name is in the URL.
 STYLES = ("path", "virtual")
 
+#: ``spec.source.oci.archives``: what is done with a layer that is an archive.
+ARCHIVES = ("refuse", "keep")
+
 _AMAZON = ".amazonaws.com"
 #: The API host of docker.io, whose own host serves a web page.
 _API_HOSTS = {"docker.io": "registry-1.docker.io"}
@@ -30,8 +33,8 @@ _REFERENCE = re.compile(
 class S3Source:
     """The objects of ``bucket`` below ``prefix``, a directory; empty: all of it.
 
-    ``endpoint``: the store's URL without a path; empty: Amazon's in ``region``. ``style``: one of `STYLES`; empty:
-    virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
+    ``endpoint``: the store's URL, without a slash at its end; empty: Amazon's in ``region``. ``style``: one of
+    `STYLES`; empty: virtual at Amazon if the bucket's name matches a certificate's wildcard, else path. ``include`` and
     ``exclude`` are patterns of paths below the prefix. ``service_account``: the pods run as it, to be given the web
     identity of its role; empty: none.
     """
@@ -51,8 +54,8 @@ class S3Source:
         parts = urlsplit(self.endpoint or f"https://s3.{self.region}{_AMAZON}")
         amazon = (parts.hostname or "").endswith(_AMAZON)
         if (self.style or ("virtual" if amazon and "." not in self.bucket else "path")) == "virtual":
-            return f"{parts.scheme}://{self.bucket}.{parts.netloc}"
-        return f"{parts.scheme}://{parts.netloc}/{self.bucket}"
+            return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}"
 
     @property
     def directory(self) -> str:
@@ -63,12 +66,13 @@ class S3Source:
 @dataclass(frozen=True, slots=True)
 class OCISource:
     """An artifact of a registry. ``host`` may have a port; ``tag`` is empty where a ``digest`` (sha256:…) is given
-    alone."""
+    alone. ``keep_archives``: a layer that is an archive is a file, as it is; else the artifact is refused."""
 
     host: str
     repository: str
     tag: str = ""
     digest: str = ""
+    keep_archives: bool = False
 
     @classmethod
     def parse(cls, reference: str) -> OCISource:

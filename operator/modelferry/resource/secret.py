@@ -11,3 +11,11 @@ class SecretReference:
     it."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One key of a Secret in the artifact's namespace."""
+
+    name: str
+    key: str

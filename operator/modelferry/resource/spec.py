@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modelferry.manifest.entries import SOURCE
+from modelferry.resource.header import Header
 from modelferry.resource.mirror import Mirror
 from modelferry.resource.object_stores import S3Source
 from modelferry.resource.secret import SecretReference
@@ -23,11 +24,29 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
+class MinReady:
+    """How many ready copies make an artifact Ready: ``amount`` copies, or ``amount`` percent of the selected nodes."""
+
+    amount: int = 100
+    percent: bool = True
+
+    def copies(self, selected: int) -> int:
+        """The number of copies if `selected` nodes are selected. A percentage is rounded up, as in a
+        PodDisruptionBudget; a number is not lowered to the number of nodes."""
+        return -(-selected * self.amount // 100) if self.percent else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.percent else str(self.amount)
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
-    """Which nodes get the model: those whose labels hold all of ``selector`` and whose taints are tolerated."""
+    """Which nodes get the model: those whose labels hold all of ``selector`` and whose taints are tolerated; and how
+    many of them make the artifact Ready."""
 
     selector: tuple[tuple[str, str], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
+    min_ready: MinReady = field(default_factory=MinReady)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,7 @@ class ExistingClaim:
 @dataclass(frozen=True, slots=True)
 class Spec:
     """All fields of ``spec``. ``auth``: the credentials for the source's servers. ``mirrors`` includes the source; it
-    is empty if there is only the source."""
+    is empty if there is only the source. ``headers``: header fields for the source's servers."""
 
     source: Source
     nodes: Nodes = field(default_factory=Nodes)
@@ -53,6 +72,7 @@ class Spec:
     transfer: Transfer = field(default_factory=Transfer)
     auth: SecretReference | None = None
     mirrors: tuple[Mirror, ...] = ()
+    headers: tuple[Header, ...] = ()
 
     @property
     def mirrored(self) -> bool:
@@ -80,6 +100,8 @@ def secrets_of(spec: Spec) -> tuple[str, ...]:
     trusts = (spec.transfer.tls, *(mirror.tls for mirror in spec.mirrors if mirror.tls))
     wanted = (spec.auth, *(proxy.auth for proxy in proxies if proxy), *(tls.client for tls in trusts))
     found = {reference.name for reference in wanted if reference is not None}
+    headers = (*spec.headers, *(header for mirror in spec.mirrors for header in mirror.headers))
+    found |= {header.secret.name for header in headers if header.secret is not None}
     for mirror in spec.mirrors:
         found |= {mirror.auth, mirror.presigned.secret if mirror.presigned is not None else ""} - {""}
     return tuple(sorted(found))

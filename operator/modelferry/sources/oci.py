@@ -68,7 +68,8 @@ async def _manifest(source: OCISource, reference: str, client: SourceClient) -> 
             f"{name}: the manifest is {digest}, and not the one {other}: something on the way changes it; ask the"
             " registry's operator"
         )
-    return digest, parse_manifest(body, head.headers.get("content-type", ""), name)
+    kind = head.headers.get("content-type", "")
+    return digest, parse_manifest(body, kind, name, keep_archives=source.keep_archives)
 
 
 async def _not_found(source: OCISource, error: NotFound, client: SourceClient) -> NotFound:

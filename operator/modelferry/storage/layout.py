@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from modelferry.storage.system_entries import is_system_entry
+
 STATE = ".modelferry"
 LOCK = f"{STATE}/lock"
 DATABASE = f"{STATE}/chunks.db"
@@ -29,8 +31,8 @@ def marker_path(revision: str) -> str:
 def foreign_entry(names: set[str]) -> str | None:
     """The first of the `names` in a target directory if that directory is not Modelferry's, otherwise None.
 
-    An empty directory may be used, and so may a new ext4 file system with its lost+found.
+    An empty directory may be used, and so may one that has only what file systems put there, such as lost+found.
     """
     if STATE in names:
         return None
-    return min(names - {"lost+found"}, default=None)
+    return min((name for name in names if not is_system_entry(name)), default=None)

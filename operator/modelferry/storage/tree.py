@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelferry.storage.system_entries import is_system_entry
+
 #: Consumers run as any user: everyone may read files and traverse directories; only the owner may write.
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
@@ -37,21 +39,22 @@ class Tree:
             self._fd = -1
 
     def list_names(self, path: str = "") -> set[str]:
-        """Names in directory `path`; empty if it does not exist."""
+        """Names in directory `path` without those of the file system; empty if it does not exist."""
         try:
             with self.directory(path) as fd, os.scandir(fd) as entries:
-                return {entry.name for entry in entries}
+                return {entry.name for entry in entries if not is_system_entry(entry.name)}
         except FileNotFoundError:
             return set()
 
     def list_files(self, path: str) -> set[str]:
-        """Paths of everything below directory `path` but directories, relative to it. Links are listed, not
-        followed."""
+        """Paths of everything below directory `path` but directories, relative to it, without what belongs to the file
+        system. Links are listed, not followed."""
         found = set()
         with self.directory(path) as fd:
             for base, directories, names, below in os.fwalk(dir_fd=fd):
+                directories[:] = (name for name in directories if not is_system_entry(name))
                 links = (name for name in directories if stat.S_ISLNK(os.lstat(name, dir_fd=below).st_mode))
-                found |= {f"{base}/{name}".removeprefix("./") for name in (*names, *links)}
+                found |= {f"{base}/{name}".removeprefix("./") for name in (*names, *links) if not is_system_entry(name)}
         return found
 
     def make_directories(self, path: str) -> None:

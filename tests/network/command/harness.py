@@ -88,11 +88,13 @@ class CommandHarness:
         trust: bool = True,
         environment: dict[str, str] | None = None,
         terminal: int = asyncio.subprocess.PIPE,
+        redirect: str = "",
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The command, running in a process group of its own, as a shell would start it."""
+        """The command, running in a process group of its own, as a shell would start it, with its `redirect`."""
         trusted = ["--ca-file", str(self.authority.ca_file)] if trust else []
         artifact = self.directory / "model.yaml"
         process = await asyncio.create_subprocess_exec(
+            *(("sh", "-c", f'exec "$@" {redirect}', "sh") if redirect else ()),
             *(MODELFERRY, "pull", str(artifact), "--to", str(self.target), *trusted, *options),
             stdout=asyncio.subprocess.PIPE,
             stderr=terminal,

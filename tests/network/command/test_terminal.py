@@ -14,7 +14,17 @@ import termios
 import pytest
 
 from modelferry.manifest import CHUNK_SIZE
-from network.command.harness import HELD_BACK, MODELFERRY, CommandHarness, Ended, children, gone, read_to_the_end
+from network.command.harness import (
+    CONTENTS,
+    HELD_BACK,
+    MODELFERRY,
+    CommandHarness,
+    Ended,
+    children,
+    ended,
+    gone,
+    read_to_the_end,
+)
 from origin.rules import Rule
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the command's children in /proc")
@@ -106,3 +116,37 @@ async def test_without_a_terminal_map_is_ignored_with_a_warning(harness: Command
     done = await harness.pull("--map")
     assert done.code == 0
     assert "modelferry: --map needs a terminal, and standard error is not one\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("redirect", "option"),
+    [("2>&-", "--map"), ("<&- >&- 2>&-", "--json"), (">/dev/full", "--json"), ("2>/dev/full", "--map")],
+)
+async def test_where_its_output_goes_does_not_decide_over_a_download(
+    harness: CommandHarness, redirect: str, option: str
+) -> None:
+    async with harness.started(option, redirect=redirect) as process:
+        done = await ended(process)
+    assert done.code == 0
+    assert harness.current() == CONTENTS
+    said = "modelferry: standard output: No space left on device; what follows is not printed\n"
+    assert (said in done.err, "Traceback" in done.err) == (redirect == ">/dev/full", False), done.err
+    assert ("complete and verified" in done.out) == (option == "--map")
+
+
+async def test_a_reader_of_the_events_may_end_before_the_download(harness: CommandHarness) -> None:
+    harness.origin.rate = 30e6
+    async with harness.started("--json") as process:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert process.stderr is not None
+        said = (await process.stderr.read()).decode()
+        assert (await process.wait(), "Traceback" in said) == (0, False), said
+    assert harness.current() == CONTENTS
+
+
+@pytest.mark.parametrize("redirect", ["2>&-", "2>/dev/full"])
+async def test_an_error_that_cannot_be_printed_keeps_its_exit_code(harness: CommandHarness, redirect: str) -> None:
+    async with harness.started(trust=False, redirect=redirect) as process:
+        assert await ended(process) == Ended(3, "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -120,6 +121,46 @@ def test_everything_inside_is_removed_and_nothing_that_is_linked_to(tmp_path: Pa
     remove_directory(root, "speech", "chattts")
     assert list(root.iterdir()) == []
     assert (outside / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EPERM])
+def test_a_snapshot_directory_that_cannot_be_removed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A filer shows one in each directory. It goes with its directory, which this test does in the filer's place."""
+    made = prepare(tmp_path)
+    (made / "revisions").mkdir()
+    (made / "revisions" / "file").touch()
+    (made / ".snapshot").mkdir()
+    (made / ".snapshot" / "hourly").touch()
+    unlink, rmdir = os.unlink, os.rmdir
+
+    def unlink_but_no_snapshot(name: str, *, dir_fd: int) -> None:
+        if name == "hourly":
+            raise OSError(code, os.strerror(code), name)
+        unlink(name, dir_fd=dir_fd)
+
+    def rmdir_with_its_snapshots(name: str, *, dir_fd: int) -> None:
+        if name == "chattts":
+            unlink(made / ".snapshot" / "hourly")
+            rmdir(made / ".snapshot")
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink_but_no_snapshot)
+    monkeypatch.setattr(os, "rmdir", rmdir_with_its_snapshots)
+    remove_directory(tmp_path, "speech", "chattts")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mount_inside_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (prepare(tmp_path) / "revisions").mkdir()
+
+    def refuse(outer: int, inner: int, name: str) -> None:
+        raise ForeignDirectory(f"{name}: another file system is mounted there; unmount it")
+
+    monkeypatch.setattr(directories, "_check_same_file_system", refuse)
+    with pytest.raises(ForeignDirectory, match="unmount it"):
+        remove_directory(tmp_path, "speech", "chattts")
 
 
 def test_the_namespace_stays_while_another_model_is_in_it(tmp_path: Path) -> None:

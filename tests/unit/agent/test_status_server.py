@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from modelferry.agent import status_server
 from modelferry.agent.status_server import StatusServer
+from modelferry.http.listening_socket import listening_socket
 
 
 @pytest.fixture
@@ -46,3 +49,18 @@ async def test_answers(server: Path, request_line: bytes, status: str, body: str
 
 async def test_an_endless_request_is_hung_up_on(server: Path) -> None:
     assert await ask(server, b"GET /" + b"x" * 70_000 + b"\r\n\r\n") == ("", "")
+
+
+async def test_the_server_answers_on_ipv6_and_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cilium/cilium#13165: a server that listens on 0.0.0.0 alone does not exist in an IPv6 cluster."""
+    listener = listening_socket(0)
+    monkeypatch.setattr(status_server, "listening_socket", lambda port: listener)
+    server = StatusServer({"/healthz": lambda: '{"ok":true}'})
+    await server.start(port=0)
+    for host in ("127.0.0.1", "::1") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
+        reader, writer = await asyncio.open_connection(host, listener.getsockname()[1])
+        writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert (await reader.read()).endswith(b'{"ok":true}')
+        writer.close()
+        await writer.wait_closed()
+    await server.close()

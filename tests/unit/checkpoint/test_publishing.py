@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from modelferry.checkpoint.api import OpenedFile
 from modelferry.checkpoint.publishing import revisions_to_remove
 from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.checkpoint.worker import CheckpointWorker
+from modelferry.storage.tree import Tree
 from unit.checkpoint.one_file_model import DATA, fetch, manifest, next_process
 from unit.storage.faulty_disk import Killed, kill_at
 
@@ -68,3 +71,37 @@ def test_publishing_has_no_more_steps(worker: CheckpointWorker, monkeypatch: pyt
 )
 def test_the_previous_or_else_the_newest_revision_stays(previous: str | None, gone: list[str]) -> None:
     assert revisions_to_remove("new", previous, {"a": 1.0, "b": 2.0, "c": 3.0, "new": 4.0}) == gone
+
+
+def test_a_volume_with_the_entries_of_its_file_system_is_used_and_keeps_them(tmp_path: Path) -> None:
+    kept = ["lost+found", ".snapshot/hourly.0", "System Volume Information", ".Trash-1000"]
+    for name in kept:
+        (tmp_path / name).mkdir(parents=True)
+    worker = CheckpointWorker(tmp_path, boot_id="boot-1", clock=lambda: 1000.0)
+    worker.open(manifest())
+    fetch(worker, 0, 1, 2, 3)
+    worker.verify_file(0)
+    (tmp_path / "revisions" / ".snapshot").mkdir(parents=True)
+    worker.publish()
+    worker.close()
+    assert (tmp_path / "current" / "d" / "a").read_bytes() == DATA
+    assert all((tmp_path / name).is_dir() for name in [*kept, "revisions/.snapshot"])
+
+
+def test_an_old_revision_whose_files_are_open_over_nfs_does_not_fail_the_publication(
+    worker: CheckpointWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "older"):
+        (worker.root / "revisions" / name).mkdir(parents=True)
+    remove = Tree.remove
+
+    def refuse(tree: Tree, path: str) -> None:
+        if path.startswith("revisions/") and "/." not in path:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        remove(tree, path)
+
+    monkeypatch.setattr(Tree, "remove", refuse)
+    fetch(worker, 0, 1, 2, 3)
+    worker.verify_file(0)
+    worker.publish()
+    assert (worker.root / "current" / "d" / "a").read_bytes() == DATA

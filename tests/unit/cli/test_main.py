@@ -117,6 +117,38 @@ def test_output_that_nobody_reads_any_more_is_no_bug(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(
+    ("command", "redirect", "code", "said"),
+    [
+        ("inspect", ">/dev/full", 4, "modelferry: OutputLost: standard output: No space left on device;"),
+        ("inspect --json", ">/dev/full", 4, "modelferry: OutputLost: standard output: No space left on device;"),
+        ("inspect", ">&-", 0, ""),
+        ("inspect --json", ">&- 2>&-", 0, ""),
+        ("verify", "2>&-", 2, ""),
+        ("verify", "2>/dev/full", 2, ""),
+    ],
+)
+def test_output_that_cannot_be_written_keeps_the_exit_code_sane(
+    tmp_path: Path, command: str, redirect: str, code: int, said: str
+) -> None:
+    (tmp_path / ".modelferry").mkdir()
+    program = Path(sys.executable).with_name("modelferry")
+    shell = ["sh", "-c", f'exec "{program}" {command} "$1" {redirect}', "sh", str(tmp_path)]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said) if said else done.stderr == ""
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stream() -> None:
+    """Otherwise what is printed to number 2 would be written into it."""
+    show = (
+        "import os; from modelferry.cli.standard_streams import open_closed_streams as o; o();"
+        "os.write(int(os.environ['OUT']), str(os.open('/dev/zero', os.O_RDONLY) > 2).encode())"
+    )
+    shell = ["sh", "-c", 'exec 9>&1; OUT=9 exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, show]
+    assert subprocess.run(shell, capture_output=True, text=True).stdout == "True"
+
+
 def test_the_helper_commands_make_and_remove_a_directory_and_leave_their_outcome(tmp_path: Path) -> None:
     outcome, root = tmp_path / "outcome", tmp_path / "root"
     root.mkdir()

@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+import kstatus
 from modelferry.controller import artifact_status
 from modelferry.controller.step_result import Blocker, CopyState, Plan
 from unit.controller.objects import MANIFEST, NOW, document, observed
 
 
-def status(*states: CopyState, before: dict[str, Any] | None = None, blocker: Blocker | None = None) -> dict[str, Any]:
-    body = document()
+def status(
+    *states: CopyState,
+    before: dict[str, Any] | None = None,
+    blocker: Blocker | None = None,
+    min_ready: int | str = "100%",
+) -> dict[str, Any]:
+    body = document({"nodes": {"minReady": min_ready}})
     if before is not None:
         body["status"] = before
     manifest = MANIFEST if states else None
@@ -73,6 +81,41 @@ def test_a_stalled_node_shows_immediately_while_the_other_continues() -> None:
 
 def test_only_stalled_copies_left_is_not_reconciling() -> None:
     assert set(conditions(status(READY_0, FULL_1))) == {"Ready", "Stalled"}
+
+
+WAITING_2 = CopyState("node-2", "Waiting", "NodeNotReady", "the node is cordoned", total=1000)
+
+
+@pytest.mark.parametrize("min_ready", [1, 2, "50%", "66%"])
+def test_enough_ready_copies_make_the_artifact_ready_for_kstatus_too(min_ready: int | str) -> None:
+    """helm/helm#10722: a cordoned node kept a release from being ready."""
+    body = status(READY_0, READY_1, WAITING_2, min_ready=min_ready)
+    assert conditions(body) == {"Ready": ("True", "Verified")}
+    assert body["conditions"][0]["message"] == "Ready on 2 of 3 nodes; Waiting on node-2: the node is cordoned"
+    assert kstatus.compute(document() | {"status": body}) == "Current"
+    assert body["nodes"] == {"total": 3, "ready": 2, "stalled": 0}
+    assert body["summary"]["nodes"] == "2/3"
+
+
+@pytest.mark.parametrize("min_ready", [3, "67%", "100%"])
+def test_too_few_ready_copies_leave_the_artifact_in_progress(min_ready: int | str) -> None:
+    body = status(READY_0, READY_1, WAITING_2, min_ready=min_ready)
+    assert conditions(body) == {"Ready": ("False", "Waiting"), "Reconciling": ("True", "Waiting")}
+
+
+def test_a_stalled_copy_beside_enough_ready_ones_is_in_the_message() -> None:
+    body = status(READY_0, FULL_1, min_ready=1)
+    assert conditions(body) == {"Ready": ("True", "Verified")}
+    assert body["conditions"][0]["message"] == "Ready on 1 of 2 nodes; Stalled on node-1: node-1 is short 1 GiB"
+    assert body["nodes"]["stalled"] == 1
+
+
+def test_fewer_nodes_than_have_to_be_ready_are_waited_for() -> None:
+    body = status(READY_0, READY_1, min_ready=3)
+    assert conditions(body) == {"Ready": ("False", "TooFewNodes"), "Reconciling": ("True", "TooFewNodes")}
+    assert body["conditions"][0]["message"] == (
+        "Ready on 2 nodes, but spec.nodes.minReady is 3: add or label a node, or lower minReady"
+    )
 
 
 def test_every_condition_has_the_generation_that_it_describes() -> None:

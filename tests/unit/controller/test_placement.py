@@ -48,3 +48,14 @@ def test_a_temporary_taint_blocks_a_selected_node_and_a_permanent_one_deselects_
 
 def test_a_node_that_is_not_ready_is_blocked() -> None:
     assert blocked_reason(node("n", ready=False), Nodes()) == "the node is not ready"
+
+
+def test_a_cordoned_node_stays_selected_and_the_message_has_the_remedy() -> None:
+    """helm/helm#10722: nobody knew why the release waited."""
+    cordoned = node("n", taints=(Taint("node.kubernetes.io/unschedulable", "", "NoSchedule"),))
+    assert is_selected(cordoned, Nodes())
+    assert blocked_reason(cordoned, Nodes()) == (
+        "the node is cordoned: run kubectl uncordon n, or lower spec.nodes.minReady"
+    )
+    everywhere = Nodes((), (Toleration("node.kubernetes.io/unschedulable", "Exists"),))
+    assert blocked_reason(cordoned, everywhere) == ""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from modelferry.controller import artifact_status
 from modelferry.controller.actions import Create, Delete, LabelNode, SetFinalizer
 from modelferry.controller.facts import ClaimFacts, Observed, Taint
 from modelferry.controller.plan import plan
 from modelferry.controller.pod_attempts import PERMANENT
+from modelferry.controller.step_result import Plan
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome, Progress
 from modelferry.resource import names
@@ -347,7 +352,57 @@ def test_a_missing_claim_stalls_until_it_exists() -> None:
     world.settle()
     world.end("fetch", "", COMPLETE)
     assert [(s.node, s.state) for s in world.settle().copies] == [("", "Ready")]
-    assert world.observed.pods_of("fetch", "")[0].phase == "Succeeded"
+
+
+MODELS = ClaimFacts("models", False, "Bound", False, "claim-1")
+INTO_CLAIM = {"storage": {"claim": {"name": "models"}}}
+MORE_CONNECTIONS = observed(document(INTO_CLAIM | {"transfer": {"connections": 4}})).artifact
+
+
+def claim_ready() -> World:
+    """The claim `models` has the model."""
+    world = World(observed(document(INTO_CLAIM), claims={"models": MODELS}))
+    world.settle()
+    world.resolved()
+    world.settle()
+    world.end("fetch", "", COMPLETE)
+    world.settle()
+    return world
+
+
+def test_a_complete_copy_in_a_claim_is_recorded_and_its_pod_is_deleted() -> None:
+    """fluid-cloudnative/fluid#2389: a claim stays ready when the garbage collector deletes finished pods."""
+    world = claim_ready()
+    assert world.observed.pods == ()
+    assert [(s.node, s.state, s.checksum) for s in world.step().copies] == [("", "Ready", "Verified")]
+    (record,) = world.bodies("ConfigMap")[-1:]
+    assert record["data"] == {"revision": MANIFEST.revision, "claim": "models"}
+    assert record["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+
+
+def test_a_pod_that_is_deleted_before_its_success_is_recorded_downloads_again() -> None:
+    world = claim_ready()
+    world.change(config_maps=frozenset(name for name in world.observed.config_maps if "-copy-" not in name))
+    world.step()
+    assert len(world.observed.pods_of("fetch", "")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "ready"),
+    [
+        ({"artifact": MORE_CONNECTIONS}, True),
+        ({"manifest": Manifest("def456", MANIFEST.files)}, False),
+        ({"claims": {"models": replace(MODELS, uid="claim-2")}}, False),
+    ],
+    ids=["more connections", "another revision", "another claim of that name"],
+)  # fmt: skip
+def test_the_record_is_of_one_revision_in_one_claim(change: dict[str, Any], ready: bool) -> None:
+    world = claim_ready()
+    world.change(**change)
+    world.settle()
+    assert (states(world.observed)[""] == "Ready") is ready
+    assert bool(world.observed.pods_of("fetch", "")) is not ready
+    assert any("-copy-" in name for name in world.observed.config_maps) is ready
 
 
 def test_a_volume_that_lost_its_claim_is_created_again() -> None:
@@ -402,6 +457,23 @@ def test_deletion_waits_for_a_node_that_is_down_and_names_it() -> None:
     made = world.settle()
     assert made.blocker is not None
     assert "node-1 is not ready" in made.blocker.message
+
+
+@pytest.mark.parametrize("finalizers", [[], [names.FINALIZER]])
+@pytest.mark.parametrize("make", [lambda: World(observed()), downloading, ready])
+def test_nothing_is_created_in_a_namespace_that_terminates(make: Callable[[], World], finalizers: list[str]) -> None:
+    world = make()
+    world.observed.artifact.document["metadata"]["finalizers"] = finalizers
+    world.change(namespace_terminating=True, pods=(), config_maps=frozenset())
+    assert plan(world.observed, SETTINGS, NOW) == Plan()
+
+
+def test_an_artifact_is_deleted_with_its_namespace() -> None:
+    world = ready()
+    world.change(namespace_terminating=True)
+    world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.settle()
+    assert {body["metadata"]["namespace"] for body in world.bodies("Pod", "remove")} == {SETTINGS.namespace}
 
 
 def test_a_spec_that_this_version_cannot_read_stalls_with_its_error() -> None:

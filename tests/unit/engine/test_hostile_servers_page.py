@@ -68,8 +68,8 @@ def verdicts() -> Iterator[Verdict]:
         yield judge(request, head, expectation)
     for _, request, head, expectation, _, _ in REFUSED:
         yield judge(request, head, expectation)
-    for _, taken, framing, whole, surplus, _ in ENDED:
-        verdict = ended(taken, replace(TAKE, framing=framing), whole, surplus)
+    for _, taken, framing, surplus, _ in ENDED:
+        verdict = ended(taken, replace(TAKE, framing=framing), surplus)
         assert verdict is not None
         yield verdict
     for status in (408, 421, 429, 500, 502, 503, 504):

@@ -147,6 +147,7 @@ def test_the_live_fields_are_no_part_of_the_settled_spec() -> None:
     spec = {"source": {}, "transfer": {"connections": 4, "bandwidth": "1MB", "windows": []}}
     assert without_live_fields(spec) == {"source": {}, "transfer": {"connections": 4}}
     assert without_live_fields({"source": {}}) == {"source": {}}
+    assert without_live_fields({"source": {}, "nodes": {"minReady": 1}}) == {"source": {}}
     mirrors = [{"name": "lab", "url": "u", "bandwidth": "1MB"}, {"name": "far", "url": "v"}]
     assert without_live_fields({"mirrors": mirrors}) == {
         "mirrors": [{"name": "lab", "url": "u"}, {"name": "far", "url": "v"}]

@@ -31,6 +31,8 @@ def test_every_field_of_a_bucket_is_read() -> None:
         (S3Source("models", style="path"), "https://s3.us-east-1.amazonaws.com/models"),
         (S3Source("models", endpoint="https://minio.example.com:9000"), "https://minio.example.com:9000/models"),
         (S3Source("models", endpoint="https://s3.example.com", style="virtual"), "https://models.s3.example.com"),
+        (S3Source("models", endpoint="https://h.example/s3"), "https://h.example/s3/models"),
+        (S3Source("models", endpoint="https://h.example/s3", style="virtual"), "https://models.h.example/s3"),
     ],
 )
 def test_where_a_bucket_stands_in_the_url(source: S3Source, base: str) -> None:
@@ -57,6 +59,13 @@ SHA = "sha256:" + "0" * 64
 def test_references_are_read(reference: str, expected: OCISource) -> None:
     assert parsed({"oci": {"reference": reference}}) == expected
     assert OCISource.parse(str(expected)) == expected
+
+
+def test_archives_are_refused_unless_they_are_to_be_kept() -> None:
+    reference = "h.example/m:v1"
+    assert parsed({"oci": {"reference": reference}}) == OCISource("h.example", "m", "v1", keep_archives=False)
+    kept = parsed({"oci": {"reference": reference, "archives": "keep"}})
+    assert kept == OCISource("h.example", "m", "v1", keep_archives=True)
 
 
 def test_docker_hub_answers_under_another_name() -> None:

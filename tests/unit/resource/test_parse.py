@@ -17,7 +17,7 @@ from modelferry.errors import InvalidSpec
 from modelferry.manifest import Digest
 from modelferry.resource.parse import load_artifact, parse_artifact
 from modelferry.resource.source import MAX_FILES, HTTPFile, HTTPSource, HuggingFaceSource, ModelScopeSource
-from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
+from modelferry.resource.spec import Artifact, ExistingClaim, MinReady, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.transfer import DEFAULT_CONNECTIONS, TLS, Transfer
 from unit.resource.invalid_fields import INVALID, SHA, VALID, InvalidField, document
 
@@ -41,6 +41,23 @@ def test_what_is_left_out_has_its_default() -> None:
     assert artifact.spec.nodes == Nodes()
     assert artifact.spec.storage == NodeLocal()
     assert artifact.spec.transfer == Transfer(DEFAULT_CONNECTIONS, TLS(False))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(2, MinReady(2, percent=False)), ("60%", MinReady(60)), (None, MinReady())]
+)
+def test_the_ready_nodes_are_a_number_or_a_percentage(written: int | str | None, read: MinReady) -> None:
+    document = deepcopy(VALID)
+    document["spec"]["nodes"]["minReady"] = written
+    assert parse_artifact(document).spec.nodes.min_ready == read
+
+
+@pytest.mark.parametrize(
+    ("min_ready", "selected", "copies"),
+    [(MinReady(), 3, 3), (MinReady(60), 3, 2), (MinReady(1), 3, 1), (MinReady(50), 4, 2), (MinReady(5, False), 3, 5)],
+)
+def test_a_percentage_of_ready_nodes_is_rounded_up(min_ready: MinReady, selected: int, copies: int) -> None:
+    assert min_ready.copies(selected) == copies
 
 
 def test_a_claim_md5_and_plain_http_are_read() -> None:
@@ -184,6 +201,13 @@ def test_a_repository_on_a_hub_is_read_with_its_defaults() -> None:
     assert parse_artifact(hub).spec.source == ModelScopeSource("a/b", "v1", ("*.json",), ("x/",))
 
 
-@pytest.mark.parametrize("name", ["model.yaml", "huggingface.yaml"])
-def test_the_examples_are_right(name: str) -> None:
-    assert load_artifact(Path(__file__).parents[3] / "examples" / name).name == "chattts"
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(file for file in EXAMPLES.glob("*.yaml") if "kind: ModelArtifact" in file.read_text()),
+    ids=lambda file: file.name,
+)
+def test_the_examples_are_right(file: Path) -> None:
+    assert load_artifact(file).spec.source

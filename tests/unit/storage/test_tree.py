@@ -107,6 +107,16 @@ def test_files_are_listed_below_a_directory(tree: Tree) -> None:
     assert tree.list_files("a") == {"one", "b/two", "link"}
 
 
+def test_what_a_file_system_puts_there_by_itself_is_not_listed(tree: Tree) -> None:
+    tree.make_directories("a/b/.snapshot/hourly.0")
+    tree.make_directories(".snapshot")
+    (tree.root / "a/b/.snapshot/hourly.0/one").touch()
+    (tree.root / "a/.nfs00000000012a4c5b0000001f").touch()
+    (tree.root / "a/one").touch()
+    assert tree.list_names() == {"a"}
+    assert tree.list_files("a") == {"one"}
+
+
 @pytest.mark.parametrize("vacate", [lambda tree: tree.rename("a", "old"), lambda tree: tree.remove("a")])
 def test_after_a_rename_or_removal_a_path_is_resolved_again(tmp_path: Path, vacate: Callable[[Tree], None]) -> None:
     tree = Tree(tmp_path)

@@ -1,4 +1,5 @@
-"""Two immutable ConfigMaps of an artifact, named after their content: the input of its pods, and the resolved manifest.
+"""The immutable ConfigMaps of an artifact, named after their content: the input of its pods, the resolved manifest, and
+the record of a complete copy in an existing claim.
 
 A changed spec makes a new input (except bandwidth and windows, which running pods receive); only a changed source makes
 a new manifest. So the number of connections can be changed without resolving the source again, and a model stays pinned
@@ -11,9 +12,9 @@ import base64
 import json
 
 from modelferry.controller.children.metadata import metadata
-from modelferry.controller.facts import ArtifactFacts, Object
+from modelferry.controller.facts import ArtifactFacts, ClaimFacts, Object
 from modelferry.controller.settings import Settings
-from modelferry.manifest import codec
+from modelferry.manifest import Manifest, codec
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.bandwidth_limits import without_live_fields
 
@@ -66,5 +67,17 @@ def manifest_map(artifact: ArtifactFacts, manifest: bytes) -> Object:
     return _immutable(artifact, manifest_name(artifact)) | {"binaryData": {MANIFEST_KEY: encoded}}
 
 
-def _immutable(artifact: ArtifactFacts, name: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(artifact, name), "immutable": True}
+def copy_name(artifact: ArtifactFacts, manifest: Manifest, claim: ClaimFacts) -> str:
+    """The name of the record that `claim` has a complete copy: another manifest or another claim has another name."""
+    key = names.fingerprint([manifest_name(artifact), manifest.revision, claim.name, claim.uid])
+    return f"{artifact.name}-copy-{key}"
+
+
+def copy_map(artifact: ArtifactFacts, manifest: Manifest, claim: ClaimFacts) -> Object:
+    """The record that `claim` has a complete copy. A finished pod would not do: it may be deleted at any time."""
+    data = {"revision": manifest.revision, "claim": claim.name}
+    return _immutable(artifact, copy_name(artifact, manifest, claim), "copy") | {"data": data}
+
+
+def _immutable(artifact: ArtifactFacts, name: str, role: str = "") -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(artifact, name, role), "immutable": True}

@@ -73,8 +73,9 @@ def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: i
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    if node:
-        spec |= {"affinity": _on(node), "tolerations": [_toleration(t) for t in artifact_spec.nodes.tolerations]}
+    spec["tolerations"] = [_toleration(t) for t in artifact_spec.nodes.tolerations]
+    # A claim that binds when its first pod is scheduled gets a volume where the selected nodes can mount it.
+    spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
     body = _pod(artifact, name, "fetch", node, key, attempt, spec)
     body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)

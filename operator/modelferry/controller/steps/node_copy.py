@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from modelferry.controller import pod_attempts
 from modelferry.controller.actions import Action, Create, LabelNode
+from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import fetch_pod, helper_pod
-from modelferry.controller.facts import NodeFacts, Observed, PodFacts
+from modelferry.controller.facts import ClaimFacts, NodeFacts, Observed, PodFacts
 from modelferry.controller.placement import blocked_reason
 from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded
 from modelferry.controller.settings import Settings
@@ -52,13 +53,18 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
             return _in_progress(observed, settings, manifest, node.name, attempt, actions)
 
 
-def claim_copy(observed: Observed, settings: Settings, manifest: Manifest, now: float) -> StepResult:
-    """Brings `manifest` into the user's claim. The completed pod stays: it is the record that the copy is complete."""
-    artifact = observed.artifact
-    attempt, actions = pod_attempts.evaluate(observed.pods_of("fetch", ""), artifact.input_key, now)
+def claim_copy(observed: Observed, settings: Settings, manifest: Manifest, claim: ClaimFacts, now: float) -> StepResult:
+    """Brings `manifest` into the user's claim. A ConfigMap records that it is complete, as the labels do for nodes."""
+    artifact, fetches = observed.artifact, observed.pods_of("fetch", "")
+    if config_maps.copy_name(artifact, manifest, claim) in observed.config_maps:
+        obsolete = [pod_attempts.delete_pod(pod) for pod in fetches if not pod.deleting]
+        return StepResult(tuple(obsolete), copy=_ready("", manifest))
+    attempt, actions = pod_attempts.evaluate(fetches, artifact.input_key, now)
     match attempt:
         case Succeeded(_, outcome):
-            return StepResult(tuple(actions), copy=replace(_ready("", manifest), mirrors=outcome.mirrors))
+            record = Create(config_maps.copy_map(artifact, manifest, claim))
+            state = replace(_ready("", manifest), mirrors=outcome.mirrors)
+            return StepResult((*actions, record), copy=state, requeue_after=0.0)
         case NotStarted(number):
             create = Create(fetch_pod(artifact, settings, "", number))
             return StepResult((*actions, create), copy=_waiting("", manifest, "Starting", _STARTING))

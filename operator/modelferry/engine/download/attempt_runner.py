@@ -356,7 +356,7 @@ def _written(
 
 
 def _check_end(response: Response, verdict: Verdict, taken: int) -> None:
-    if (wrong := ended(taken, verdict, response.complete, response.surplus)) is not None:
+    if (wrong := ended(taken, verdict, response.surplus)) is not None:
         raise _Rejected(wrong)
 
 

@@ -31,20 +31,25 @@ STRIKES_AT_FIRST, STRIKES = 5, 16
 IGNORED_AT_FIRST, IGNORED = 3, 24
 #: The same for one chunk, whatever else its location delivers: with the backoff, a minute.
 CHUNK_ATTEMPTS = 8
+#: Responses with another validator that are not accepted, if a file with a digest has one location. One stale node of a
+#: CDN sends few; if there are more, the nodes have different validators for the same file.
+OTHER_VALIDATORS = 3
 
 
 @dataclass(slots=True)
 class LocationState:
     """One location of one file. ``redirect_url``: where it last redirected to; ``validator``: that of its responses.
-    ``strikes`` and ``ignored``: broken responses and ignored ranges in a row. ``delivered``: it has sent a good chunk.
-    ``ranged``: it has sent a range that was requested. ``entire``: it sends the entire file alone, or its versions
-    cannot be told apart; another location is asked for ranges. ``refused``: why it is not used any more."""
+    ``strikes`` and ``ignored``: broken responses and ignored ranges in a row. ``varied``: responses with another
+    validator. ``delivered``: it has sent a good chunk. ``ranged``: it has sent a range that was requested. ``entire``:
+    it sends the entire file alone, or its versions cannot be told apart; another location is asked for ranges.
+    ``refused``: why it is not used any more."""
 
     location: Location
     redirect_url: str = ""
     validator: str | None = None
     strikes: int = 0
     ignored: int = 0
+    varied: int = 0
     delivered: bool = False
     ranged: bool = False
     entire: bool = False
@@ -80,6 +85,11 @@ class LocationState:
         serve ranges."""
         self.ignored += 1
         return attempts >= CHUNK_ATTEMPTS or self.ignored >= (IGNORED if self.ranged else IGNORED_AT_FIRST)
+
+    @property
+    def has_sent(self) -> bool:
+        """Has it sent bytes of the file?"""
+        return self.delivered or self.ranged
 
     def keep_range(self) -> None:
         """Count a response with the range that was requested, before its bytes have arrived."""
@@ -245,7 +255,7 @@ class FileDownload:
             pinned=self.entry.digest is not None,
             validator=location.validator,
             mark=mark,
-            alternatives=len(self.usable) > 1,
+            alternatives=len(self.usable) > 1 or location.varied < OTHER_VALIDATORS,
             plain_http=plain_http,
         )
 

@@ -49,6 +49,11 @@ from modelferry.values.urls import redact_url
 _MAX_NAME_FAILURES = 4
 #: Deliveries of one chunk that its server's own digest contradicts, before its location is refused.
 _MAX_REJECTIONS = 4
+#: Behaviors that a single stale or broken node of a server shows, while the others have the file.
+_OF_ONE_NODE = (ServerBehavior.NOT_AVAILABLE, ServerBehavior.SIZE_CHANGED, ServerBehavior.FILE_GREW)
+_STALE = (*_OF_ONE_NODE, ServerBehavior.VALIDATOR_CHANGED)
+#: Attempts after which the size that a location gives is believed, if it has not sent the file before.
+_MAX_SIZE_FAILURES = 3
 #: Behaviors of a server that is busy and says so.
 _BUSY = (ServerBehavior.RETRY_AFTER, ServerBehavior.ABSURD_RETRY_AFTER)
 #: Behaviors that say nothing against a mirror: a shorter range, and those.
@@ -258,6 +263,7 @@ class OutcomeHandler:
             self._download.queue.push(rest)
             return
         location.redirect_url = ""
+        location.varied += verdict.behavior is ServerBehavior.VALIDATOR_CHANGED
         if verdict.action is Action.RESTART:
             self._files.source_changed(file, location)
         elif verdict.action is Action.STREAM and (
@@ -317,14 +323,28 @@ class OutcomeHandler:
         if isinstance(event.cause, UnknownHost):
             return location.origin not in self._download.mirrors.reached and attempts >= _MAX_NAME_FAILURES
         action = event.verdict.action
-        return action is Action.REFUSE or (action is Action.SUSPECT and location.strike(attempts))
+        if action is Action.REFUSE and not self._may_be_one_node(event):
+            return True
+        return action in (Action.REFUSE, Action.SUSPECT) and location.strike(attempts)
+
+    def _may_be_one_node(self, event: AttemptFailed) -> bool:
+        """May another connection to the location lead to a node that has the file? A location that has sent it before
+        has such nodes. What they send must be known to be of the same version."""
+        location, has_digest = event.attempt.source, event.attempt.file.entry.digest is not None
+        if event.cause is not None or event.verdict.behavior not in _OF_ONE_NODE:
+            return False
+        if event.verdict.behavior is ServerBehavior.NOT_AVAILABLE:
+            return location.has_sent and (has_digest or bool(location.validator))
+        return has_digest and (location.has_sent or _failures(event) + 1 < _MAX_SIZE_FAILURES)
 
     def _retry(self, event: AttemptFailed) -> None:
         attempt, verdict, file = event.attempt, event.verdict, event.attempt.file
         location = attempt.source
         again: RangeTask | StreamTask
         if (task := attempt.range) is not None:
-            again = replace(self._keep(file, task, event.kept), avoid=location.mirror)
+            # A cache may be what is stale.
+            fresh = task.fresh or verdict.behavior in _STALE
+            again = replace(self._keep(file, task, event.kept), avoid=location.mirror, fresh=fresh)
         else:
             again = self._stream_again(event)
         delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay

@@ -59,18 +59,18 @@ def judge(request: Request, head: Head, expectation: Expectation) -> Verdict:
     return _status(head, expectation)
 
 
-def ended(taken: int, verdict: Verdict, complete: bool, surplus: bool) -> Verdict | None:
+def ended(taken: int, verdict: Verdict, surplus: bool) -> Verdict | None:
     """What the end of a body says after a TAKE: None if all of it arrived.
 
-    ``taken``: content bytes that arrived; ``complete``: the framing ended by itself; ``surplus``: bytes followed it.
+    ``taken``: content bytes that arrived; ``surplus``: bytes followed the end of the framing. The count decides: of a
+    chunked body whose last chunk is missing, all bytes may have arrived.
     """
     if taken > verdict.length:
         behavior = ServerBehavior.ENDLESS_BODY if verdict.framing.kind == "close" else ServerBehavior.LONG_BODY
         return _suspect(behavior, f"sent more than the {verdict.length} bytes that it announced")
-    if taken == verdict.length and surplus:
-        return _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes after the content that were not requested")
-    if taken == verdict.length and complete:
-        return None
+    if taken == verdict.length:
+        surplus_bytes = _suspect(ServerBehavior.SURPLUS_BYTES, "sent bytes after the content that were not requested")
+        return surplus_bytes if surplus else None
     return Verdict(
         Action.WAIT,
         _CUT_SHORT[verdict.framing.kind],
@@ -207,7 +207,7 @@ def _changed(head: Head, request: Request, expectation: Expectation) -> Verdict 
     """Is this another version of the file?"""
     known, (tag, weakness) = expectation.validator, validator(head)
     if expectation.pinned:
-        # Two healthy nodes behind one name may carry different ETags: if no other location is left, the digest decides.
+        # Two healthy nodes behind one name may carry different ETags: if nothing else is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
             return Verdict(
                 Action.SUSPECT,

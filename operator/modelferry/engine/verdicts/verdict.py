@@ -17,8 +17,8 @@ class Expectation:
 
     ``size``: declared length in bytes. ``pinned``: its digest is known. ``validator``: of this mirror's responses for
     this generation. ``mark``: what told the version that was resolved from others (`version_mark`); empty if nothing
-    did. ``alternatives``: there is another location. ``plain_http``: http:// is allowed. ``hops``: URLs that redirected
-    here.
+    did. ``alternatives``: another location, or another connection to this one, may have the known version.
+    ``plain_http``: http:// is allowed. ``hops``: URLs that redirected here.
     """
 
     size: int

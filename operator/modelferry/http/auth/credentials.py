@@ -97,7 +97,7 @@ class HostScoped:
 
     def allows(self, url: str) -> bool:
         """Whether the credential may be sent to the server of `url`."""
-        return (self.plain_http or urlsplit(url).scheme == "https") and hosts_allow(self.hosts, url)
+        return may_see(self.hosts, url, plain_http=self.plain_http)
 
     async def headers(self, url: str, method: str = "GET", fields: HeaderFields = ()) -> HeaderFields:
         """See Credential."""
@@ -157,6 +157,11 @@ def hosts_allow(hosts: frozenset[str], url: str) -> bool:
     """Whether the server of `url` is among `hosts` (as in `HostScoped`)."""
     host, port = server_of(url)
     return host in hosts or f"{host}:{port}" in hosts
+
+
+def may_see(hosts: frozenset[str], url: str, *, plain_http: bool) -> bool:
+    """Whether what is meant for `hosts` may be sent in a request for `url`; over plain http only if that is allowed."""
+    return (plain_http or urlsplit(url).scheme == "https") and hosts_allow(hosts, url)
 
 
 def parse_hosts(text: str) -> frozenset[str]:

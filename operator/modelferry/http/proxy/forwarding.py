@@ -24,4 +24,4 @@ def check_forwarded(request: Request, proxies: Proxies, head: Head) -> None:
     `proxy_error`."""
     proxy = proxies.for_url(request.url) if request.absolute else None
     if proxy is not None and (head.status == 407 or (head.status >= 400 and head.get("x-squid-error"))):
-        raise proxy_error(proxy, urlsplit(request.url).netloc, head.status, dict(head.fields))
+        raise proxy_error(proxy, urlsplit(request.url).netloc, head)

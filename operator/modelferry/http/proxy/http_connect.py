@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 
 from modelferry import __version__
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
 from modelferry.http.proxy.proxies import Proxy
+from modelferry.http.wire import Head
 from modelferry.values.urls import host_port
 
 #: Bytes of a response's head; its body is a page for a browser.
@@ -51,7 +51,7 @@ class ConnectTunnel:
             if 100 <= status < 200 and status != 101:
                 continue
             if not 200 <= status < 300:
-                raise proxy_error(self._proxy, self._target, status, _fields(head))
+                raise proxy_error(self._proxy, self._target, _head(status, head))
             if rest:
                 raise self._invalid("bytes before any request")
             self.done = True
@@ -61,16 +61,17 @@ class ConnectTunnel:
         return ProxyRefused(f"the proxy {self._proxy} answers CONNECT with {what}; check the proxy's scheme and port")
 
 
-def proxy_error(proxy: Proxy, target: str, status: int, fields: Mapping[str, str]) -> ModelferryError:
-    """What `status` of `proxy` (not 2xx) means for a request to `target`. `fields`: its fields by lower-case name.
+def proxy_error(proxy: Proxy, target: str, head: Head) -> ModelferryError:
+    """What the response of `proxy` that begins with `head` (not 2xx) means for a request to `target`.
 
     ConnectionFailed where that may change by itself; else ProxyDenied, ProxyRefused or UnknownHost.
     """
+    status = head.status
     said = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
-    squid = fields.get("x-squid-error", "").partition(" ")[0]
+    squid = (head.get("x-squid-error") or "").partition(" ")[0]
     said += f", {squid}" if re.fullmatch(r"ERR_[A-Z_]{1,40}", squid) else ""
     if status == 407:
-        return ProxyDenied(_denied(proxy, fields.get("proxy-authenticate", "")))
+        return ProxyDenied(_denied(proxy, head.get("proxy-authenticate") or ""))
     if squid == "ERR_DNS_FAIL":
         return UnknownHost(f"the proxy {proxy} cannot resolve {target} ({said}); check the name and the proxy's DNS")
     if status >= 500 or status in (408, 429):
@@ -96,7 +97,7 @@ def _denied(proxy: Proxy, challenge: str) -> str:
     return f"the proxy {proxy} does not accept the user name or password (407); correct the Secret"
 
 
-def _fields(head: bytes) -> dict[str, str]:
-    lines = head.decode("latin-1").split("\r\n")[1:]
+def _head(status: int, received: bytes) -> Head:
+    lines = received.decode("latin-1").split("\r\n")[1:]
     pairs = (line.partition(":") for line in lines)
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return Head(status, (1, 1), tuple((name.strip().lower(), value.strip()) for name, _, value in pairs))

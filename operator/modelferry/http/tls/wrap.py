@@ -37,7 +37,13 @@ async def wrap_tls(outer: socket.socket, context: ssl.SSLContext, host: str) -> 
     returned.setblocking(False)
     task = asyncio.create_task(relay.run(inner))
     _running.add(task)
-    task.add_done_callback(_running.discard)
+
+    def ended(task: asyncio.Task[None]) -> None:  # also if the task is cancelled before its first step
+        _running.discard(task)
+        inner.close()
+        outer.close()
+
+    task.add_done_callback(ended)
     return returned
 
 
@@ -61,7 +67,7 @@ class _TLSRelay:
         await self._flush()
 
     async def run(self, inner: socket.socket) -> None:
-        """Relay in both directions until either side ends; then close both."""
+        """Relay in both directions until either side ends. Leaves the sockets open."""
         directions = {asyncio.create_task(self._encrypt(inner)), asyncio.create_task(self._decrypt(inner))}
         try:
             await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -69,8 +75,6 @@ class _TLSRelay:
             for direction in directions:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
-            inner.close()
-            self._outer.close()
 
     async def _encrypt(self, inner: socket.socket) -> None:
         while data := await self._loop.sock_recv(inner, _PIECE):

@@ -67,7 +67,8 @@ class Response:
         """The content, piece by piece; each is valid until the next is requested. `length`: bytes that are expected.
 
         It ends where the framing ends, where the peer ends, or soon after more than `length` bytes arrived; `complete`
-        and `surplus` say which. Raises Stall, ConnectionFailed and ProtocolError.
+        and `surplus` say which. A connection that breaks when all bytes have arrived, before the last chunk of the
+        chunked coding, is such an end as well. Raises Stall, ConnectionFailed and ProtocolError.
         """
         framing = self.framing
         body = self._body = Body(framing)
@@ -82,7 +83,12 @@ class Response:
             if body.complete or taken > length or (taken == length and framing.kind == "close"):
                 self.complete = self.complete or framing.kind == "close"
                 return
-            data = await self._more(body.left if body.left is not None else 1, length)
+            try:
+                data = await self._more(body.left if body.left is not None else 1, length)
+            except (ConnectionFailed, Stall):
+                if taken < length:
+                    raise
+                return
             if not data:
                 self.complete = body.close()
                 return

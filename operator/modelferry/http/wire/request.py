@@ -49,8 +49,8 @@ class Request:
 
     ``fresh`` asks caches on the way to fetch it again: set after they served corrupt data. ``method``: GET, HEAD or
     POST. ``fields``: further header fields; one called Accept replaces the default. ``credential``: the fields that
-    authenticate the request. ``form``: the body of a POST, URL-encoded. ``absolute``: in absolute form, for a proxy
-    that forwards it (RFC 9112 section 3.2.2).
+    authenticate the request, and those that the spec adds; one called User-Agent replaces the default. ``form``: the
+    body of a POST, URL-encoded. ``absolute``: in absolute form, for a proxy that forwards it (RFC 9112 section 3.2.2).
     """
 
     url: str
@@ -71,10 +71,11 @@ class Request:
         lines = [
             f"{self.method} {origin.url if self.absolute else ''}{target} HTTP/1.1",
             f"Host: {origin.authority}",
-            f"User-Agent: modelferry/{__version__}",
             "Accept-Encoding: identity",
             "Want-Content-Digest: sha-256=10",  # RFC 9530 section 4
         ]
+        if not any(name.lower() == "user-agent" for name, _ in self.credential):
+            lines.append(f"User-Agent: modelferry/{__version__}")
         if not any(name == "Accept" for name, _ in self.fields):
             lines.append("Accept: */*")
         if self.end is not None:

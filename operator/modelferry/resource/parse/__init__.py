@@ -16,15 +16,22 @@ import yaml
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
 from modelferry.resource.names import DNS_LABEL
+from modelferry.resource.object_stores import OCISource, S3Source
+from modelferry.resource.parse.header_fields import parse_headers
 from modelferry.resource.parse.mirror_fields import parse_mirrors
 from modelferry.resource.parse.secret_fields import parse_auth
 from modelferry.resource.parse.source_fields import parse_source
 from modelferry.resource.parse.transfer_fields import parse_transfer
-from modelferry.resource.spec import Artifact, ExistingClaim, NodeLocal, Nodes, Spec, Toleration
+from modelferry.resource.secret import SecretReference
+from modelferry.resource.source import ModelScopeSource, Source
+from modelferry.resource.spec import Artifact, ExistingClaim, MinReady, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.spec_fields import FieldErrors, Fields
 
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?"
 _TAINT = r"(([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
+_PERCENT = re.compile(r"([1-9][0-9]?|100)%")
+#: The largest cluster that Kubernetes supports.
+_MAX_NODES = 5000
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -67,13 +74,26 @@ def parse_artifact(document: Mapping[str, Any], where: str = "") -> Artifact:
 
 def _spec(fields: Fields) -> Spec | None:
     source = parse_source(fields.map("source"))
-    nodes = _nodes(fields.map("nodes"))
+    nodes_fields = fields.map("nodes")
+    has_min_ready = nodes_fields.has("minReady")
+    nodes = _nodes(nodes_fields)
     storage = _storage(fields.map("storage"))
+    if has_min_ready and isinstance(storage, ExistingClaim):
+        nodes_fields.add_error("minReady", "is for storage.nodeLocal: a claim has one copy")
     transfer = parse_transfer(fields.map("transfer"))
     auth = parse_auth(fields)
+    headers = parse_headers(fields, _credential_fields(source, auth))
     mirrors = parse_mirrors(fields)
     fields.reject_unknown()
-    return Spec(source, nodes, storage, transfer, auth, mirrors) if source else None
+    return Spec(source, nodes, storage, transfer, auth, mirrors, headers) if source else None
+
+
+def _credential_fields(source: Source | None, auth: SecretReference | None) -> tuple[str, ...]:
+    """The header fields, in lower case, that the source's credential sets; buckets and registries may have one without
+    `auth`."""
+    if isinstance(source, ModelScopeSource) and auth:
+        return ("authorization", "cookie")
+    return ("authorization",) if auth or isinstance(source, S3Source | OCISource) else ()
 
 
 def _nodes(fields: Fields) -> Nodes:
@@ -86,8 +106,21 @@ def _nodes(fields: Fields) -> Nodes:
         )
         _check_toleration(tolerations[-1], one)
         one.reject_unknown()
+    min_ready = _min_ready(fields)
     fields.reject_unknown()
-    return Nodes(selector, tuple(tolerations))
+    return Nodes(selector, tuple(tolerations), min_ready)
+
+
+def _min_ready(fields: Fields) -> MinReady:
+    value = fields.take("minReady")
+    if value is None:
+        return MinReady()
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_NODES:
+        return MinReady(value, percent=False)
+    if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
+        return MinReady(int(percent[1]))
+    fields.add_error("minReady", f'must be a number of nodes, 1 to {_MAX_NODES}, or a percentage, "1%" to "100%"')
+    return MinReady()
 
 
 def _check_toleration(found: Toleration, fields: Fields) -> None:

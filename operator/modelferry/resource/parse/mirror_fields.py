@@ -19,8 +19,14 @@ from modelferry.resource.mirror import (
     SecretURLs,
 )
 from modelferry.resource.parse.bandwidth_fields import parse_rate_field
+from modelferry.resource.parse.header_fields import parse_headers
 from modelferry.resource.parse.secret_fields import parse_auth, parse_secret_reference
-from modelferry.resource.parse.source_fields.store_fields import MAX_KEY_LENGTH, parse_bucket, parse_region
+from modelferry.resource.parse.source_fields.store_fields import (
+    MAX_KEY_LENGTH,
+    parse_bucket,
+    parse_endpoint,
+    parse_region,
+)
 from modelferry.resource.parse.transfer_fields import parse_proxy, parse_tls
 from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
@@ -52,7 +58,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         )
     has_url, has_presigned = fields.has("url"), fields.has("presigned")
     url = fields.text("url")
-    if name == SOURCE and (has_url or has_presigned or any(map(fields.has, ("auth", "tls", "proxy")))):
+    if name == SOURCE and (has_url or has_presigned or any(map(fields.has, ("auth", "tls", "proxy", "headers")))):
         fields.add_error(
             "name", "'source' stands for spec.source itself: give it a priority, a weight, a probe or a bandwidth alone"
         )
@@ -66,6 +72,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
     priority = fields.number("priority", number, 0, MAX_PRIORITY)
     weight = fields.number("weight", 1, 1, MAX_WEIGHT)
     secret = parse_auth(fields)
+    headers = parse_headers(fields, ("authorization",) if secret or has_presigned else ())
     tls = parse_tls(fields.map("tls"), plain=False) if fields.has("tls") else None
     proxy = parse_proxy(fields.map("proxy")) if fields.has("proxy") else None
     limit = parse_rate_field(fields, "bandwidth")
@@ -85,6 +92,7 @@ def _mirror(fields: Fields, number: int) -> Mirror:
         interval,
         proxy,
         limit,
+        headers,
     )
 
 
@@ -101,11 +109,9 @@ def _presigned(fields: Fields) -> SecretURLs | S3Keys | None:
         return None
     bucket = parse_bucket(s3)
     secret = parse_secret_reference(s3).name
-    region, endpoint, prefix = parse_region(s3), s3.text("endpoint"), s3.text("prefix")
+    region, endpoint, prefix = parse_region(s3), parse_endpoint(s3), s3.text("prefix")
     if len(prefix) > MAX_KEY_LENGTH:
         s3.add_error("prefix", f"must be at most {MAX_KEY_LENGTH} characters, as keys are")
-    if endpoint and (error := url_error(endpoint)):
-        s3.add_error("endpoint", error)
     expires = s3.duration("expires", DEFAULT_EXPIRES, 1.0, MAX_EXPIRES)
     s3.reject_unknown()
-    return S3Keys(bucket, secret, region, endpoint.rstrip("/"), prefix, expires)
+    return S3Keys(bucket, secret, region, endpoint, prefix, expires)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from modelferry.resource.parse.bandwidth_fields import parse_limits, parse_rate_field
-from modelferry.resource.parse.secret_fields import parse_auth
+from modelferry.resource.parse.secret_fields import parse_auth, parse_key
 from modelferry.resource.spec_fields import Fields
 from modelferry.resource.transfer import (
     DEFAULT_CONNECTIONS,
@@ -23,8 +21,6 @@ from modelferry.resource.transfer import (
 )
 from modelferry.values.pins import pin_error
 from modelferry.values.proxy_urls import no_proxy_error, proxy_error
-
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 def parse_transfer(fields: Fields) -> Transfer:
@@ -91,11 +87,7 @@ def _bundle(fields: Fields) -> BundleReference | None:
         fields.errors.add(fields.path, "give configMap or secret, not both and not none")
     found = []
     for kind, one in inner.items():
-        name, key = one.name("name", kind[0].upper() + kind[1:]), one.text("key", "ca.crt")
-        if not _KEY.fullmatch(key):
-            one.add_error(
-                "key", f"must be a key of it: at most 253 letters, digits, '-', '_' and '.', not {key[:60]!r}"
-            )
+        name, key = one.name("name", kind[0].upper() + kind[1:]), parse_key(one, "ca.crt")
         one.reject_unknown()
         found.append(BundleReference(kind, name, key))
     return found[0] if len(found) == 1 else None

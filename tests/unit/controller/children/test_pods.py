@@ -132,6 +132,16 @@ def test_an_existing_claim_contains_the_model_under_the_artifacts_name() -> None
     assert "affinity" not in spec
 
 
+def test_the_pod_of_a_claim_runs_on_a_node_that_the_artifact_selects() -> None:
+    """pravega/zookeeper-operator#311: a volume that is bound for its first pod's node must suit the consumers."""
+    key = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    nodes = {"selector": {"gpu": "true"}, "tolerations": [key]}
+    artifact = observed(document({"storage": {"claim": {"name": "models"}}, "nodes": nodes})).artifact
+    spec = pods.fetch_pod(artifact, SETTINGS, "", 1)["spec"]
+    assert spec["nodeSelector"] == {"gpu": "true"}
+    assert spec["tolerations"] == [key]
+
+
 def test_the_longest_names_stay_within_kubernetes_limits() -> None:
     artifact = observed(document(name="a" * 63, namespace="b" * 63)).artifact
     for body in (

@@ -303,29 +303,28 @@ def test_content_digest_is_read_for_the_content_that_it_covers() -> None:
 TAKE = judge(ASK, partial(), PINNED)
 
 
-ENDED: list[tuple[int, int, Framing, bool, bool, Action]] = [
-    (9, 60, Framing("length", 100), False, False, Action.WAIT),
-    (10, 101, Framing("chunked"), True, False, Action.SUSPECT),
-    (24, 60, Framing("close"), True, False, Action.WAIT),
-    (25, 60, Framing("chunked"), False, False, Action.WAIT),
-    (25, 100, Framing("chunked"), False, False, Action.WAIT),
-    (27, 101, Framing("close"), False, False, Action.SUSPECT),
-    (55, 100, Framing("length", 100), True, True, Action.SUSPECT),
+ENDED: list[tuple[int, int, Framing, bool, Action]] = [
+    (9, 60, Framing("length", 100), False, Action.WAIT),
+    (10, 101, Framing("chunked"), False, Action.SUSPECT),
+    (24, 60, Framing("close"), False, Action.WAIT),
+    (25, 60, Framing("chunked"), False, Action.WAIT),
+    (27, 101, Framing("close"), False, Action.SUSPECT),
+    (55, 100, Framing("length", 100), True, Action.SUSPECT),
 ]
 
 
-@pytest.mark.parametrize(("row", "taken", "framing", "whole", "surplus", "action"), ENDED)
+@pytest.mark.parametrize(("row", "taken", "framing", "surplus", "action"), ENDED)
 def test_rows_that_the_end_of_the_body_decides(
-    row: int, taken: int, framing: Framing, whole: bool, surplus: bool, action: Action
+    row: int, taken: int, framing: Framing, surplus: bool, action: Action
 ) -> None:
-    verdict = ended(taken, replace(TAKE, framing=framing), whole, surplus)
+    verdict = ended(taken, replace(TAKE, framing=framing), surplus)
     assert verdict is not None
     assert (verdict.behavior, verdict.action) == (row, action)
 
 
 @pytest.mark.parametrize("framing", [Framing("length", 100), Framing("chunked"), Framing("close")])
 def test_a_body_of_the_announced_length_is_whole(framing: Framing) -> None:
-    assert ended(100, replace(TAKE, framing=framing), True, False) is None
+    assert ended(100, replace(TAKE, framing=framing), False) is None
 
 
 def test_a_request_asks_for_identity_and_a_digest_of_its_range() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from modelferry import __version__
 from modelferry.errors import ConnectionFailed, ModelferryError, ProxyDenied, ProxyRefused, UnknownHost
+from modelferry.http.proxy.forwarding import check_forwarded
 from modelferry.http.proxy.http_connect import MAX_HEAD, ConnectTunnel
-from modelferry.http.proxy.proxies import Proxy
+from modelferry.http.proxy.proxies import Proxies, Proxy
 from modelferry.http.proxy.socks5 import Socks5Tunnel
 from modelferry.http.transport.sockets import Handshake
+from modelferry.http.wire import Head, Request
 
 HTTP = Proxy.parse("http://p:3128")
 SOCKS = Proxy.parse("socks5h://p:1080")
@@ -75,6 +77,34 @@ def test_an_answer_that_makes_no_tunnel(answer: bytes, kind: type[ModelferryErro
     assert "the proxy http://p:3128" in caught.value.message
     assert "secret" not in caught.value.message
     assert not tunnel.done
+
+
+@pytest.mark.parametrize("forwarded", [True, False])
+@pytest.mark.parametrize(
+    ("schemes", "says"),
+    [
+        (("NTLM", "Negotiate", 'Basic realm="a"'), "does not accept the user name or password"),
+        (('Basic realm="a"', "NTLM", "Negotiate"), "does not accept the user name or password"),
+        (("NTLM", "Negotiate"), r"accepts only NTLM, Negotiate \(407\); enable Basic"),
+    ],
+)
+def test_proxy_authenticate_fields_on_lines_of_their_own_are_all_read(
+    schemes: tuple[str, ...], says: str, *, forwarded: bool
+) -> None:
+    """kost/revsocks#14: a proxy offers each scheme in a field of its own, and Basic is not the last of them."""
+    proxy = known(HTTP)
+    proxy = known(HTTP)
+    request = Request("http://h.test/a", absolute=True)
+    fields = tuple(("proxy-authenticate", scheme) for scheme in schemes)
+    lines = "".join(f"{name}: {scheme}\r\n" for name, scheme in fields)
+
+    def answer() -> None:
+        if forwarded:
+            check_forwarded(request, Proxies(proxy, proxy), Head(407, (1, 1), fields))
+        ConnectTunnel(proxy, "h.test", 443).receive(f"HTTP/1.1 407 No\r\n{lines}\r\n".encode())
+
+    with pytest.raises(ProxyDenied, match=says):
+        answer()
 
 
 def test_the_lasting_failure_of_the_proxys_own_way_is_its_refusal() -> None:

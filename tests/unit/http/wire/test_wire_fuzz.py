@@ -156,7 +156,7 @@ def test_whatever_is_taken_is_what_was_asked_for_and_known(seed: int) -> None:
             assert head.status == (200 if request.end is None else 206), head
             assert verdict.start == request.start, head
             assert 0 < verdict.length <= end - request.start, head
-            assert ended(verdict.length + 1, verdict, True, False) is not None
+            assert ended(verdict.length + 1, verdict, False) is not None
         elif verdict.action is Action.FOLLOW:
             assert verdict.location.startswith(("https://", "http://") if expectation.plain_http else "https://"), head
             Request(verdict.location, request.start, request.end).encode()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelferry.resource.names import DNS_SUBDOMAIN
-from modelferry.resource.object_stores import BUCKET, REGION, STYLES, OCISource, S3Source
+from modelferry.resource.object_stores import ARCHIVES, BUCKET, REGION, STYLES, OCISource, S3Source
 from modelferry.resource.parse.source_fields.pattern_fields import parse_patterns
 from modelferry.resource.spec_fields import Fields
 from modelferry.values.urls import url_error
@@ -21,10 +22,7 @@ def parse_s3(fields: Fields) -> S3Source:
     if prefix.startswith("/") or len(prefix.encode()) > MAX_KEY_LENGTH:
         fields.add_error("prefix", f"must be at most {MAX_KEY_LENGTH} bytes and not begin with a slash, as keys do not")
     region = parse_region(fields)
-    endpoint = fields.text("endpoint").rstrip("/")
-    if endpoint and (error := url_error(endpoint) or _path_error(endpoint)):
-        fields.add_error("endpoint", error)
-        endpoint = ""
+    endpoint = parse_endpoint(fields)
     style = fields.text("style")
     if style not in ("", *STYLES):
         fields.add_error("style", f"must be {' or '.join(STYLES)}, not {style!r}")
@@ -52,19 +50,28 @@ def parse_region(fields: Fields) -> str:
     return region
 
 
+def parse_endpoint(fields: Fields) -> str:
+    """The store's URL, without a slash at its end; empty if there is none or it is invalid."""
+    endpoint = fields.text("endpoint").rstrip("/")
+    error = url_error(endpoint) if endpoint else None
+    if endpoint and not error and (urlsplit(endpoint).query or urlsplit(endpoint).fragment):
+        error = "has a query or a fragment; give the address of the store alone"
+    if error:
+        fields.add_error("endpoint", error)
+    return "" if error else endpoint
+
+
 def parse_oci(fields: Fields) -> OCISource | None:
     """The source; None, with an error, if the reference is invalid."""
     reference = fields.text("reference", required=True)
+    archives = fields.text("archives", ARCHIVES[0])
+    if archives not in ARCHIVES:
+        fields.add_error("archives", f"must be {' or '.join(ARCHIVES)}, not {archives[:60]!r}")
     fields.reject_unknown()
     if not reference:
         return None
     try:
-        return OCISource.parse(reference)
+        return replace(OCISource.parse(reference), keep_archives=archives == "keep")
     except ValueError as error:
         fields.add_error("reference", str(error))
         return None
-
-
-def _path_error(endpoint: str) -> str | None:
-    parts = urlsplit(endpoint)
-    return "must be a scheme and a host alone; the bucket has a field of its own" if parts.path or parts.query else None
