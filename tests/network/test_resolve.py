@@ -150,11 +150,11 @@ async def test_a_file_is_resolved_with_one_request_for_its_first_bytes(origin: H
 async def test_a_sign_in_page_is_not_taken_as_the_file(origin: HostileOrigin) -> None:
     """aria2/aria2#1828: a redirect to a page with status 200."""
     origin.contents["login"] = b"<!doctype html><title>Sign in</title>" + b" " * 5000
-    origin.script.add(Rule(path="a.bin", redirect="/login?to=secret"))
+    origin.script.add(Rule(path="a.bin", redirect="/login?to=planted"))
     for declared in ({}, {"size": 1000}, {"size": 5037}, {"digest": SHA, "size": 1000}):
         with pytest.raises(UnexpectedContent, match=r"a\.bin: http.*/login is a web page, and not the file") as caught:
             await entry(origin, **declared)
-        assert "secret" not in caught.value.message
+        assert "planted" not in caught.value.message
 
 
 async def test_a_pointer_is_the_file_only_if_its_digest_is_declared(origin: HostileOrigin) -> None:
@@ -192,6 +192,27 @@ async def test_a_file_that_was_replaced_is_another_revision(origin: HostileOrigi
     assert (await resolved(file)).revision == revision
     origin.script.add(after)
     assert (await resolved(file)).revision != revision
+
+
+@pytest.mark.parametrize("status", [400, 403, 406])
+async def test_a_firewall_that_forbids_ranges_is_asked_without(
+    origin: HostileOrigin, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SpiderLabs/owasp-modsecurity-crs#242: rule 958291 of a firewall refuses ranges from the first byte."""
+    origin.script.add(Rule(ranged=True, status=status))
+    assert (await entry(origin)).size == 1000
+    assert "such as a web application firewall, refuses requests for a range that begins at byte 0" in caplog.text
+    assert [(request.method, request.start) for request in origin.received] == [("GET", 0), ("HEAD", None)]
+
+
+@pytest.mark.parametrize(("cookie", "said"), [("a=planted", "the server wants a browser"), ("", "give the url that")])
+async def test_a_server_that_redirects_for_a_cookie_is_told_so(origin: HostileOrigin, cookie: str, said: str) -> None:
+    """A cookie wall redirects to the same URL until the client sends its cookie."""
+    fields = (("Location", "/a.bin"), ("Set-Cookie", cookie)) if cookie else (("Location", "/a.bin"),)
+    origin.script.add(Rule(status=302, fields=fields))
+    with pytest.raises(ServerMisbehaves, match=f"more than 5 redirects.*{said}") as caught:
+        await entry(origin)
+    assert "planted" not in caught.value.message
 
 
 async def test_a_changed_file_is_another_revision(origin: HostileOrigin) -> None:
@@ -237,7 +258,7 @@ async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin
     [
         (Rule(status=404), NotFound, "404 Not Found; check the url"),
         (Rule(status=410), NotFound, "410 Gone"),
-        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it requires"),
+        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it requires: add `auth: "),
         (Rule(status=403), Denied, "403 Forbidden"),
         (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
         (Rule(status=204), ServerMisbehaves, "204 No Content"),

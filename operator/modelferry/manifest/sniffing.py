@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from modelferry.values.spec_lines import ADD_TOKEN
 from modelferry.values.untrusted_json import parse_json
 
 #: Bytes that are looked at. A Git LFS pointer has less (Git LFS specification, "The Pointer").
@@ -49,14 +50,14 @@ def mistaken_content(path: str, start: bytes, size: int | None, media_type: str 
     if name not in _PAGES and (_PAGE.match(content) or (kind == "text/html" and content.startswith(b"<"))):
         return (
             "a web page, and not the file: the server asks to sign in, or the url is that of a page about the file;"
-            " give the url of the file itself, or the credential that it requires by spec.auth"
+            f" give the url of the file itself, or the credential that it requires: {ADD_TOKEN}"
         )
     if name in _TEXTS or name in _PAGES:
         return ""
     if _is_json(content, complete=len(start) == size, kind=kind) or _XML_ERROR.match(content):
         return (
             "a message of the server, such as an error, and not the file; request the url with curl to read it, then"
-            " correct url, or give the credential that it requires by spec.auth"
+            f" correct url, or give the credential that it requires: {ADD_TOKEN}"
         )
     return ""
 

@@ -8,9 +8,18 @@ docs/hostile-servers.md).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from modelferry.errors import InvalidSpec, ServerMisbehaves, SizeMismatch, UnexpectedContent
+from modelferry.errors import (
+    Denied,
+    InvalidSpec,
+    NotFound,
+    ServerMisbehaves,
+    SizeMismatch,
+    SourceError,
+    UnexpectedContent,
+)
 from modelferry.http.wire.fields import content_coding, content_length, content_range
 from modelferry.manifest import FileEntry, Location, Manifest
 from modelferry.manifest.entries import content_addressed
@@ -20,6 +29,8 @@ from modelferry.sources.bounded_gather import bounded_gather
 from modelferry.sources.checksum_list import decoded, files_of
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import ascii_url, redact_url
+
+log = logging.getLogger(__name__)
 
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
@@ -94,10 +105,13 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
 async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
     """What the server reports about `file`. Raises UnexpectedContent where it plainly is another one; if a digest is
     declared, that decides, unless the size is wrong already."""
-    if file.digest is None:
-        head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
-    else:
-        head, start = await client.head(file.url, file.path, _FIRST_BYTE), b""
+    try:
+        if file.digest is None:
+            head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
+        else:
+            head, start = await client.head(file.url, file.path, _FIRST_BYTE), b""
+    except (Denied, ServerMisbehaves) as error:
+        head, start = await _without_range(file, client, error), b""
     if head.status == 416 and "content-range" not in head.headers:
         # An empty file has no first byte, and some servers do not add its length.
         if file.size == 0:
@@ -112,6 +126,24 @@ async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
     if mistaken:
         raise UnexpectedContent(f"{file.path}: {redact_url(head.url)} is {mistaken}", file=file.path)
     return facts
+
+
+async def _without_range(file: HTTPFile, client: SourceClient, error: SourceError) -> Head:
+    """The response to a HEAD, of a server that answered a range by `error`: some firewalls forbid ranges that begin at
+    the first byte (rule 958291 of the OWASP ModSecurity Core Rule Set 2). Raises `error` if it is not that."""
+    try:
+        head = await client.head(file.url, file.path, method="HEAD")
+    except (Denied, NotFound, ServerMisbehaves):
+        raise error from None
+    if head.status != 200:
+        raise error
+    log.warning(
+        "%s: %s: something on the way, such as a web application firewall, refuses requests for a range that begins at"
+        " byte 0, and answers others; the file is fetched in one stream: ask its operator to allow ranges",
+        file.path,
+        redact_url(file.url),
+    )
+    return head
 
 
 async def _entry(file: HTTPFile, client: SourceClient) -> FileEntry:

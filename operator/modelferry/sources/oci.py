@@ -13,6 +13,7 @@ from modelferry.resource.object_stores import OCISource
 from modelferry.resource.source import MAX_FILES
 from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, parse_manifest
 from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.spec_lines import add_auth
 from modelferry.values.untrusted_json import parse_json
 
 #: Bytes of a manifest: what registries accept (the specification requires 4 MiB).
@@ -107,8 +108,9 @@ def registry_error(source: OCISource, reference: str, head: Head, body: bytes) -
         )
     if head.status in (401, 403):
         return Denied(
-            f"{where}: allow the user of spec.auth to pull {source.repository!r}, or give one that may (username and"
-            " password, or .dockerconfigjson); a registry says the same where there is no such repository"
+            f"{where}: allow the user of spec.auth to pull {source.repository!r}, or give one that may:"
+            f" {add_auth('username and password, or .dockerconfigjson,')}; a registry says the same where there is no"
+            " such repository"
         )
     return None
 

@@ -29,6 +29,7 @@ from modelferry.errors import (
     UnknownHost,
 )
 from modelferry.http import wire
+from modelferry.http.auth.credentials import ANONYMOUS
 from modelferry.http.client import HTTPClient
 from modelferry.http.exchange import ClosedWithoutResponse
 from modelferry.http.routes import Route, Routes
@@ -39,6 +40,7 @@ from modelferry.http.wire import ProtocolError, Request
 from modelferry.http.wire.fields import content_length, retry_after, version_mark
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from modelferry.sources.retry import Retry
+from modelferry.values.spec_lines import ADD_TOKEN, add_auth
 from modelferry.values.urls import ascii_url, redact_url
 
 #: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough for any server.
@@ -161,17 +163,21 @@ class SourceClient:
             return await self._retry.run(lambda: self._follow(ascii_url(url), call))
 
     async def _follow(self, url: str, call: _Call) -> tuple[Head, bytes]:
+        asks_for_cookie = False
         for _ in range(MAX_REDIRECTS + 1):
             head, body = await self._send(url, call)
             if head.status >= 300 and (error := call.explain(head, body)):
                 raise error
             if head.status not in REDIRECTS:
-                return _judged(head, call.file), body
+                return self._judged(head, call), body
+            asks_for_cookie = asks_for_cookie or "set-cookie" in head.headers
             url = self._redirect(head, call.file)
         raise ServerMisbehaves(
-            f"{call.file}: {redact_url(url)}: more than {MAX_REDIRECTS} redirects; give the url that they lead to",
-            file=call.file,
+            f"{call.file}: {redact_url(url)}: {_too_many_redirects(asks_for_cookie)}", file=call.file
         )
+
+    def _judged(self, head: Head, call: _Call) -> Head:
+        return _judged(head, call.file, anonymous=self._route.credential is ANONYMOUS)
 
     def _redirect(self, head: Head, file: str) -> str:
         """Where `head` redirects to."""
@@ -267,16 +273,28 @@ async def _read(response: Response, call: _Call) -> bytes:
     return await response.read(most)
 
 
-def _judged(head: Head, file: str) -> Head:
+def _too_many_redirects(asks_for_cookie: bool) -> str:
+    if not asks_for_cookie:
+        return f"more than {MAX_REDIRECTS} redirects; give the url that they lead to"
+    return (
+        f"more than {MAX_REDIRECTS} redirects, which set a cookie: the server wants a browser, to sign in, to consent"
+        f" or to prove that it is no robot; give a url that programs may request, or a credential: {ADD_TOKEN}"
+    )
+
+
+def _judged(head: Head, file: str, *, anonymous: bool) -> Head:
     where = f"{file}: {redact_url(head.url)}: {head}"
     match head.status:
         case 404 | 410:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
+        case 401 | 403 if anonymous:
+            remedy = f"{add_auth('the key token, or username and password,')}; or give a presigned url"
+            raise Denied(f"{where}; give the credential that it requires: {remedy}", file=file)
         case 401 | 403:
-            raise Denied(f"{where}; give the credential that it requires by spec.auth, or a presigned url", file=file)
+            raise Denied(f"{where}; correct the credential in the Secret of spec.auth, or give another url", file=file)
         case status if status in (408, 421, 429) or status >= 500:
             fields = tuple(head.headers.items())
             raise ServerBusy(where, retry_after=retry_after(wire.Head(status, (1, 1), fields)), file=file)
         case status if status >= 400 and status != 416:
-            raise ServerMisbehaves(f"{where} to a plain GET of one byte; give another url", file=file)
+            raise ServerMisbehaves(f"{where}: the server does not accept the request; give another url", file=file)
     return head

@@ -25,6 +25,7 @@ from modelferry.errors import (
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, Manifest
 from modelferry.values.quantities import size_text
+from modelferry.values.spec_lines import ALLOW_PLAIN_HTTP
 from modelferry.values.urls import redact_url
 
 _REMEDIES: dict[type[Stalled], str] = {
@@ -36,7 +37,7 @@ _REMEDIES: dict[type[Stalled], str] = {
     SourceUnavailable: "check the server and the network path to it",
     ProxyUnreachable: "check the proxy and the network path to it; no request bypasses it",
     ProxyRefused: "check the server, and whether the proxy can reach it",
-    PlainHTTPRefused: "give an https:// URL, or allow plain http",
+    PlainHTTPRefused: f"give an https:// URL, or {ALLOW_PLAIN_HTTP}",
 }
 
 
@@ -119,6 +120,6 @@ def refuse_plain_http(manifest: Manifest) -> None:
             if Origin.of(location.url).scheme != "https":
                 raise PlainHTTPRefused(
                     f"{file.path}: {redact_url(location.url)} is plain http, which anyone on the network path can"
-                    " change; give an https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
+                    f" change; give an https:// URL, or {ALLOW_PLAIN_HTTP}",
                     file=file.path,
                 )

@@ -243,12 +243,13 @@ def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict
     if location is None:
         return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
     if Origin.of(location).scheme == "http" and not expectation.plain_http:
-        message = "redirects to plain http://, which is refused unless spec.transfer.tls.allowPlainHTTP is true"
+        message = "redirects to plain http://, which is refused"
         return Verdict(Action.REFUSE, ServerBehavior.REDIRECT_TO_PLAIN_HTTP, message, PlainHTTPRefused)
+    cookie = ", and sets a cookie: it wants a browser, to sign in for example" if head.get("set-cookie") else ""
     if location in (request.url, *expectation.hops):
-        return _suspect(ServerBehavior.REDIRECT_LOOP, "redirects in a circle")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects in a circle{cookie}")
     if len(expectation.hops) >= MAX_REDIRECTS:
-        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times{cookie}")
     return Verdict(Action.FOLLOW, ServerBehavior.REDIRECTED, location=location)
 
 

@@ -27,6 +27,7 @@ from modelferry.http.auth.credentials import (
     username_error,
     without_editor_marks,
 )
+from modelferry.values.spec_lines import add_auth
 from modelferry.values.untrusted_json import parse_json
 from modelferry.values.urls import redact_url, url_error
 
@@ -90,9 +91,7 @@ class RegistryToken:
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token server {redact_url(realm)} answered {status}")
         if status != 200:
-            remedy = (
-                "correct user and password in spec.auth's Secret" if login else "give user and password by spec.auth"
-            )
+            remedy = "correct user and password in spec.auth's Secret" if login else add_auth("username and password")
             raise Denied(f"token server {redact_url(realm)} answered {status}; {remedy}", reason="BadCredentials")
         return _token_in(body, realm)
 
