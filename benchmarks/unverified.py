@@ -25,6 +25,7 @@ from modelferry.checkpoint.api import (
 )
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest, chunks_of
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import layout
 
 
@@ -69,11 +70,12 @@ class UnverifiedCheckpoint:
     async def quarantine(self, found: QuarantinedMirror) -> None:
         """No mirror is ever quarantined."""
 
-    async def publish(self) -> None:
+    async def publish(self) -> tuple[RetainedRevision, ...]:
         """Rename the files to where the benchmark expects them."""
         (self._root / layout.REVISIONS).mkdir()
         (self._root / layout.incoming_path(self._revision)).rename(self._root / layout.published_path(self._revision))
         (self._root / layout.CURRENT).symlink_to(layout.published_path(self._revision))
+        return ()
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """Ignore it."""

@@ -8,6 +8,7 @@ import kstatus
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
 from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
+from e2e.origins import MIB, files
 from e2e.platform import Platform
 from modelferry.resource import names
 from origin.certs import Leaf
@@ -118,6 +119,41 @@ def test_deletion_waits_for_a_consumer_and_reports_it(installed: Platform, ns: N
     assert listing.count("\n") == 5
     ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
     ns.kubectl("wait", "--for=delete", "ma/chattts", "--timeout=60s")
+
+
+def test_a_revision_stays_while_a_pod_mounts_it_through_a_rollback_and_the_next_revision(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    """kserve/kserve#5030: v2 was removed under its consumer when v3 was published after a rollback to v1."""
+    node = installed.nodes.nodes[0]
+    nodes = {"selector": {"kubernetes.io/hostname": node.name}}
+    texts = [file for file in small.files if file.size < MIB]
+    revisions = {f"v{count}": files(small.nginx, texts[:count]) for count in (1, 2, 3, 4)}
+
+    def is_ready(generation: int) -> bool:
+        ready = ns.condition("chattts", "Ready")
+        return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+
+    def publish(version: str) -> str:
+        ns.apply(artifact("chattts", revisions[version], nodes=nodes))
+        generation = ns.get("ma", "chattts")["metadata"]["generation"]
+        ns.wait(version, lambda: is_ready(generation), 90)
+        return str(ns.status("chattts")["revision"])
+
+    found = {version: publish(version) for version in ("v1", "v2")}
+    ns.apply(*example_consumers(installed.image)[:1])
+    ns.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
+    found |= {version: publish(version) for version in ("v1", "v3")}
+    read = ns.kubectl("exec", f"deployment/{GATED}", "--", "sh", "-c", "cd /models && find . -type f | xargs sha256sum")
+    assert all(f"{file.sha256}  ./{file.path}" in read for file in texts[:2]), "the pod's files vanished"
+    assert texts[2].path not in read
+    retained = {one["revision"]: one for one in ns.copy("chattts", node.name)["retained"]}
+    assert set(retained) == {found["v1"], found["v2"]}
+    assert retained[found["v2"]]["mounted"]
+    ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    found["v4"] = publish("v4")
+    kept = node.exec(["ls", f"/var/lib/modelferry/{ns.namespace}/chattts/revisions"]).split()
+    assert set(kept) == {found["v3"], found["v4"]}
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(

@@ -33,8 +33,9 @@ from modelferry.checkpoint.api import (
 from modelferry.errors import ConnectionFailed, DirectoryBusy, InvalidSpec, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
+from modelferry.messages.earlier_revisions import RetainedRevision
 
-VERSION = 5
+VERSION = 6
 #: The limit of a frame in bytes. The longest frame, the response to ``open``, has 7 bytes for each missing chunk: this
 #: is enough for 9 million chunks, which are 150 TB.
 MAX_FRAME = 64 * 1024 * 1024
@@ -179,7 +180,7 @@ class CheckpointServer:
             case "quarantine":
                 return await checkpoint.quarantine(QuarantinedMirror(**params))
             case "publish":
-                return await checkpoint.publish()
+                return [asdict(revision) for revision in await checkpoint.publish()]
             case "report_telemetry":
                 active = tuple((str(path), int(offset)) for path, offset in params["active"])
                 mirrors = tuple(MirrorProgress(**mirror) for mirror in params["mirrors"])
@@ -231,9 +232,9 @@ class CheckpointClient:
         """See api.Checkpoint."""
         await self._request("quarantine", asdict(found))
 
-    async def publish(self) -> None:
+    async def publish(self) -> tuple[RetainedRevision, ...]:
         """See api.Checkpoint."""
-        await self._request("publish", {})
+        return _retained(await self._request("publish", {}))
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
@@ -350,7 +351,12 @@ def _written_chunk(body: dict[str, Any]) -> WrittenChunk:
 def _open_result(body: dict[str, Any]) -> OpenResult:
     files = tuple(_opened_file(file) for file in body["files"])
     quarantined = tuple(QuarantinedMirror(**one) for one in body["quarantined"])
-    return OpenResult(body["root"], body["published"], files, body["rehashed"], tuple(body["notes"]), quarantined)
+    notes, retained = tuple(body["notes"]), _retained(body["retained"])
+    return OpenResult(body["root"], body["published"], files, body["rehashed"], notes, quarantined, retained)
+
+
+def _retained(body: list[dict[str, Any]]) -> tuple[RetainedRevision, ...]:
+    return tuple(RetainedRevision(**revision) for revision in body)
 
 
 def _opened_file(body: dict[str, Any]) -> OpenedFile:

@@ -18,6 +18,7 @@ from modelferry.agent.manifest_file import read_manifest
 from modelferry.agent.status_server import METRICS, StatusServer
 from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import decode_windows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--manifest", type=Path, required=True, metavar="FILE", help="the manifest of the files to fetch"
     )
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="the Unix socket to serve fetch on")
+    parser.add_argument(
+        "--mounted", type=decode_windows, default=(), metavar="TIMES",
+        help="when running pods mounted the model, as START-END,… in seconds since 1970: what was current then is kept",
+    )  # fmt: skip
     status = parser.add_mutually_exclusive_group(required=True)
     status.add_argument("--port", type=int, metavar="N", help="serve progress on this TCP port")
     status.add_argument("--status-socket", type=Path, metavar="PATH", help="serve progress on this Unix socket")
@@ -35,18 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Returns 0."""
     manifest = read_manifest(args.manifest)
-    asyncio.run(run(manifest, args.data, args.socket, port=args.port, status_socket=args.status_socket))
+    checkpoint = LocalCheckpoint(args.data, windows=args.mounted)
+    asyncio.run(run(manifest, checkpoint, args.socket, port=args.port, status_socket=args.status_socket))
     return 0
 
 
 async def run(
-    manifest: Manifest, data: Path, socket: Path, *, port: int | None = None, status_socket: Path | None = None
+    manifest: Manifest,
+    checkpoint: LocalCheckpoint,
+    socket: Path,
+    *,
+    port: int | None = None,
+    status_socket: Path | None = None,
 ) -> None:
-    """Serve fetch on `socket`, and progress on TCP `port` or at `status_socket`, until SIGTERM or SIGINT."""
+    """Serve fetch with `checkpoint` on `socket`, and progress on TCP `port` or at `status_socket`, until SIGTERM or
+    SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    checkpoint = LocalCheckpoint(data)
     status = StatusServer(
         {
             "/v1/progress": lambda: checkpoint.progress().encode(),

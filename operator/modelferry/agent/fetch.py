@@ -143,6 +143,7 @@ def _outcome(result: Result, seconds: float, mirrors: tuple[MirrorProgress, ...]
         rehashed=result.rehashed,
         seconds=round(seconds, 3),
         mirrors=mirrors,
+        retained=result.retained,
     )
 
 

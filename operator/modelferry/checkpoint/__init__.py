@@ -5,6 +5,7 @@ The layout of a target directory DIR::
 
     DIR/.modelferry/lock                             held by flock(2) by the one process that works in DIR; has its pid
     DIR/.modelferry/chunks.db                        SQLite, in WAL mode with synchronous=FULL
+    DIR/.modelferry/current.json                     when ``current`` pointed at which revision
     DIR/.modelferry/incoming/<revision>/<path>       preallocated; chunks are written in place
     DIR/revisions/<revision>/<path>                  complete and verified; never written again
     DIR/revisions/<revision>/.modelferry-ready.json  the READY marker; written last, so a revision with it is complete
@@ -28,7 +29,8 @@ The steps, and the reasons for their order. "Before" means: on stable storage be
 5. Publishing: all files are verified. Then all files and directories are synced (fsync). Then ``incoming/<revision>``
    is renamed to ``revisions/<revision>``, and both parents are synced. Then the ``published`` row is committed. Then
    the READY marker is written (to a temporary file that is synced and renamed; its directory is synced). Then
-   ``current`` is replaced (by a rename; its directory is synced). Then older revisions are removed. A crash before the
+   ``current`` is replaced (by a rename; its directory is synced), between two records in ``current.json``. Then older
+   revisions are removed, but those that a running pod may have mounted. A crash before the
    marker leaves a revision to which ``current`` never pointed: the next start moves it back to ``incoming``, and
    publishes it again. After a crash behind the marker, the next start only replaces ``current``.
 

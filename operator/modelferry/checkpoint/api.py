@@ -9,6 +9,7 @@ from typing import Protocol
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
+from modelferry.messages.earlier_revisions import RetainedRevision
 
 #: Counts and seconds by (operation, mirror). A server behavior (docs/hostile-servers.md) is an operation by its
 #: label. The mirror is "" for this machine's own work.
@@ -40,7 +41,8 @@ class QuarantinedMirror:
 class OpenResult:
     """The recovered and preallocated directory. ``published``: nothing is left to do. ``rehashed``: chunks that were
     hashed again after an unclean boot. ``notes``: messages for a person (a damaged file was set aside).
-    ``quarantined``: mirrors that served corrupt data of this revision to earlier processes."""
+    ``quarantined``: mirrors that served corrupt data of this revision to earlier processes. ``retained``: the earlier
+    revisions on the disk."""
 
     root: str
     published: bool
@@ -48,6 +50,7 @@ class OpenResult:
     rehashed: int = 0
     notes: tuple[str, ...] = ()
     quarantined: tuple[QuarantinedMirror, ...] = ()
+    retained: tuple[RetainedRevision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,8 @@ class Checkpoint(Protocol):
     async def quarantine(self, found: QuarantinedMirror) -> None:
         """Record a quarantined mirror for later processes that fetch this revision."""
 
-    async def publish(self) -> None:
-        """Make the revision visible to consumers. Every file is verified."""
+    async def publish(self) -> tuple[RetainedRevision, ...]:
+        """Make the revision visible to consumers. Every file is verified. Returns the earlier revisions that stay."""
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """Replace the state of the fetching side that progress reports show."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from modelferry.checkpoint.worker import CheckpointWorker, read_boot_id
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import ChunkMap, Progress
+from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
 
 T = TypeVar("T")
 
@@ -40,13 +41,15 @@ class LocalCheckpoint:
         self,
         directory: Path,
         *,
+        windows: Sequence[MountWindow] = (),
         boot_id: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`directory` or its parent exists. `clock` gives seconds since 1970 for records; `monotonic` gives seconds for
-        speeds and durations."""
-        self._worker = CheckpointWorker(directory, boot_id=read_boot_id() if boot_id is None else boot_id, clock=clock)
+        """`directory` or its parent exists. `windows`: when running pods mounted the model. `clock` gives seconds since
+        1970 for records; `monotonic` gives seconds for speeds and durations."""
+        boot_id = read_boot_id() if boot_id is None else boot_id
+        self._worker = CheckpointWorker(directory, boot_id=boot_id, clock=clock, windows=windows)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._monotonic = monotonic
         self._meter = speed_meter()
@@ -100,13 +103,14 @@ class LocalCheckpoint:
         """See api.Checkpoint."""
         await self._run(self._worker.quarantine, found)
 
-    async def publish(self) -> None:
+    async def publish(self) -> tuple[RetainedRevision, ...]:
         """See api.Checkpoint."""
-        await self._run(self._worker.publish, operation="publishing")
+        retained = await self._run(self._worker.publish, operation="publishing")
         await self._run(self._worker.flush_stats)
         self._phase, self._message = "published", ""
         last = self._telemetry
         self._telemetry = Telemetry(retries=last.retries, fetched=last.fetched, mirrors=last.mirrors)
+        return retained
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from modelferry.checkpoint import ready_marker, recovery
 from modelferry.checkpoint.chunk_store import ChunkStore
+from modelferry.checkpoint.current_history import forget_revisions, mounted_revisions, read_history, switch_current
 from modelferry.checkpoint.file_states import FileState
 from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
 from modelferry.storage import file_io, layout
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
@@ -34,25 +36,31 @@ def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], s
         tree.sync_directory(layout.incoming_path(manifest.revision, directory))
 
 
-def publish_revision(tree: Tree, chunk_store: ChunkStore, manifest: Manifest, now: float) -> str | None:
-    """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `now` in
-    seconds since 1970. Returns the revision that ``current`` pointed at before."""
-    revision = manifest.revision
+def publish_revision(tree: Tree, chunk_store: ChunkStore, manifest: Manifest, clock: Callable[[], float]) -> str | None:
+    """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `clock`
+    gives seconds since 1970. Returns the revision that ``current`` pointed at before."""
+    revision, now = manifest.revision, clock()
     tree.make_directories(layout.REVISIONS)
     tree.rename(layout.incoming_path(revision), layout.published_path(revision))
     chunk_store.mark_published(manifest, now)
     tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
-    previous = ready_marker.current_revision(tree)
-    tree.symlink(layout.published_path(revision), layout.CURRENT)
-    return previous
+    return switch_current(tree, revision, clock)
 
 
-def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, previous: str | None) -> None:
-    """Remove all published revisions but `revision` and the one before it."""
-    names = tree.list_names(layout.REVISIONS)
-    markers = {name: ready_marker.read_marker(tree, name) for name in names}
+def remove_old_revisions(
+    tree: Tree, chunk_store: ChunkStore, previous: str | None, wanted: str, windows: Sequence[MountWindow]
+) -> tuple[RetainedRevision, ...]:
+    """Remove the published revisions that nobody needs any more, and return the earlier ones that stay.
+
+    These are `previous` (see `revisions_to_remove`), and those that pods which mounted the model within `windows` may
+    still read. The current one and `wanted` stay too.
+    """
+    markers = {name: ready_marker.read_marker(tree, name) for name in tree.list_names(layout.REVISIONS)}
     published = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
-    for name in revisions_to_remove(revision, previous, published):
+    current = ready_marker.current_revision(tree)
+    mounted = mounted_revisions(read_history(tree), windows, published)
+    unneeded = set(revisions_to_remove(current or wanted, previous, published)) - mounted - {wanted}
+    for name in sorted(unneeded):
         # The marker first: a revision that is partly removed must not look complete.
         tree.remove(layout.marker_path(name))
         try:
@@ -62,13 +70,17 @@ def remove_old_revisions(tree: Tree, chunk_store: ChunkStore, revision: str, pre
             if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                 raise
         chunk_store.delete_revision(name)
+    forget_revisions(tree, unneeded)
+    retained = (name for name in sorted(published) if name not in (current, wanted) and name not in unneeded)
+    sizes = {name: marker.bytes if marker else 0 for name, marker in markers.items()}
+    return tuple(RetainedRevision(name, sizes[name], name in mounted) for name in retained)
 
 
 def revisions_to_remove(revision: str, previous: str | None, published: Mapping[str, float]) -> list[str]:
-    """Which of the `published` revisions (name to time) to remove after ``current`` moved from `previous` to
-    `revision`. Pure.
+    """Which of the `published` revisions (name to time) to remove while ``current`` points at `revision`, and pointed
+    at `previous` before. Pure.
 
-    The previous one stays for consumers that still read it. If it is unknown, the newest of the others stays.
+    The previous one stays, so that a rollback needs no download. If it is unknown, the newest of the others stays.
     """
     others = sorted((name for name in published if name != revision), key=lambda name: published[name], reverse=True)
     kept = previous if previous in others else next(iter(others), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DamagedState, DiskError, ForeignDirectory
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import file_io, layout
 from modelferry.storage.space import allocated_bytes, check_space
 from modelferry.storage.tree import Tree
@@ -27,8 +28,8 @@ _Locate = Callable[[str], str]
 
 @dataclass(slots=True)
 class Recovered:
-    """The recovered directory. ``published``: the manifest's revision is complete, and ``current`` points at it. The
-    other fields are as in api.OpenResult."""
+    """The recovered directory. ``published``: the manifest's revision is complete; the caller points ``current`` at it,
+    if a crash prevented that. The other fields are as in api.OpenResult."""
 
     chunk_store: ChunkStore
     files: list[FileState]
@@ -95,7 +96,6 @@ def recover(
         chunk_store.record_boot(boot_id)
     if is_ready:
         if all(state.verified for state in states):
-            _switch_current(tree, revision)
             recovered.published = True
         else:
             recovered.notes.append(f"revision {revision} is damaged on this disk; it was unpublished and is repaired")
@@ -103,10 +103,12 @@ def recover(
     return recovered
 
 
-def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None:
+def preallocate(
+    tree: Tree, manifest: Manifest, states: list[FileState], retained: Sequence[RetainedRevision] = ()
+) -> None:
     """Create every file with its size and disk space, durably, and remove incoming files of other manifests.
 
-    Raises InsufficientSpace before anything is allocated, and DiskError.
+    `retained`: earlier revisions on the disk. Raises InsufficientSpace before anything is allocated, and DiskError.
     """
     for name in tree.list_names(layout.INCOMING) - {manifest.revision}:
         tree.remove(layout.incoming_path(name))
@@ -122,7 +124,8 @@ def preallocate(tree: Tree, manifest: Manifest, states: list[FileState]) -> None
         else:
             lacking.append(state)
     free, capacity = tree.disk_space()
-    check_space(str(tree.root), manifest.size, allocated, free, capacity)
+    mounted = sum(one.bytes for one in retained if one.mounted)
+    check_space(str(tree.root), manifest.size, allocated, free, capacity, mounted)
     for parent in sorted({layout.incoming_path(manifest.revision, name) for name in directories(manifest)}):
         tree.make_directories(parent)
     for state in lacking:
@@ -255,9 +258,3 @@ def _adopt_files(tree: Tree, recovered: Recovered, locate: _Locate, digests: Map
 def _is_empty(status: os.stat_result) -> bool:
     # Without a single block the file reads as zeros, and hashing it takes long.
     return status.st_size > 0 and status.st_blocks == 0
-
-
-def _switch_current(tree: Tree, revision: str) -> None:
-    """The last step of publishing, if a crash prevented it."""
-    if ready_marker.current_revision(tree) != revision:
-        tree.symlink(layout.published_path(revision), layout.CURRENT)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
-from modelferry.checkpoint import publishing, recovery
+from modelferry.checkpoint import publishing, ready_marker, recovery
 from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -22,12 +22,14 @@ from modelferry.checkpoint.api import (
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.commit_batch import CommitBatch
 from modelferry.checkpoint.content_check import mistaken_file
+from modelferry.checkpoint.current_history import previous_revision, read_history, switch_current
 from modelferry.checkpoint.digests import ChunkReader, ShortRead
 from modelferry.checkpoint.directory_lock import acquire_lock
 from modelferry.checkpoint.disk_errors import disk_errors
 from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DiskError
 from modelferry.manifest import SMALL_CHUNK, Manifest
+from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
 from modelferry.storage import file_io, layout
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
@@ -44,15 +46,20 @@ def read_boot_id() -> str:
 class CheckpointWorker:
     """Owns one target directory from `open` to `close`. The methods of `api.Checkpoint` do what is described there."""
 
-    def __init__(self, root: Path, *, boot_id: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, root: Path, *, boot_id: str, clock: Callable[[], float], windows: Sequence[MountWindow] = ()
+    ) -> None:
         """`root`: the target directory; it is created if only its parent exists, because in a claim several models have
-        one directory each. `clock` gives seconds since 1970, which are only recorded."""
+        one directory each. `clock` gives seconds since 1970, which are recorded. `windows`: when running pods mounted
+        the model."""
         self.root = root
         self.states: list[FileState] = []
         self.rehashed = 0
         self.published = False
         self._boot_id = boot_id
         self._clock = clock
+        self._windows = windows
+        self._retained: tuple[RetainedRevision, ...] = ()
         self._tree: Tree | None = None
         self._lock = -1
         self._chunk_store: ChunkStore | None = None
@@ -86,8 +93,12 @@ class CheckpointWorker:
             recovered = recovery.recover(self.tree, self.chunk_store, manifest, self._boot_id, self._set_states)
             self.published = recovered.published
             self.rehashed += recovered.rehashed
+            if recovered.published:
+                switch_current(self.tree, manifest.revision, self._clock)
+            current = ready_marker.current_revision(self.tree)
+            self._remove_old_revisions(previous_revision(read_history(self.tree), current))
             if not recovered.published:
-                recovery.preallocate(self.tree, manifest, recovered.files)
+                recovery.preallocate(self.tree, manifest, recovered.files, self._retained)
             return OpenResult(
                 str(self.root),
                 recovered.published,
@@ -95,6 +106,7 @@ class CheckpointWorker:
                 recovered.rehashed,
                 (*notes, *recovered.notes),
                 self.chunk_store.quarantined(manifest.revision),
+                self._retained,
             )
 
     def record_stats(self, stats: StatTotals) -> None:
@@ -219,17 +231,21 @@ class CheckpointWorker:
                 return True
         return False
 
-    def publish(self) -> None:
+    def publish(self) -> tuple[RetainedRevision, ...]:
         """See api.Checkpoint."""
         if not all(state.verified for state in self.states):
             raise AssertionError("publish before every file is verified")
-        if self.published:
-            return
-        with self._disk_errors():
-            publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
-            previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, self._clock())
-            self.published = True
-            publishing.remove_old_revisions(self.tree, self.chunk_store, self.manifest.revision, previous)
+        if not self.published:
+            with self._disk_errors():
+                publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
+                previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, self._clock)
+                self.published = True
+                self._remove_old_revisions(previous)
+        return self._retained
+
+    def _remove_old_revisions(self, previous: str | None) -> None:
+        wanted = self.manifest.revision
+        self._retained = publishing.remove_old_revisions(self.tree, self.chunk_store, previous, wanted, self._windows)
 
     def _open_directory(self) -> list[str]:
         """Open, lock and prepare the directory if that is not done yet; returns notes for a person."""

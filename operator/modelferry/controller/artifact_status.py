@@ -5,7 +5,7 @@ The last status is input to the new one only for what the cluster cannot tell an
 - what a sidecar last reported, while it does not answer (`_with_last_report`);
 - revision, size and amounts of the model, while another source is being resolved (`_model`, `_amounts`): the manifest
   is found by its source, and the spec has the new one only;
-- what downloads reported of the mirrors, when their pods are gone (`mirror_status`);
+- what downloads reported of the mirrors, when their pods are gone (`mirror_status`), and of earlier revisions;
 - when each condition last changed (`conditions.rendered`).
 
 No action depends on it: it only keeps the displayed values from flapping.
@@ -13,8 +13,8 @@ No action depends on it: it only keeps the displayed values from flapping.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from modelferry.controller import mirror_status
@@ -41,7 +41,7 @@ def build(observed: Observed, plan: Plan, now: float) -> Object:
     copies = [_with_last_report(copy, previous.get(_name(copy), {})) for copy in plan.copies]
     body: Object = {"observedGeneration": artifact.generation}
     body |= _model(before, plan)
-    body |= _amounts(before, plan, copies)
+    body |= _amounts(before, plan, copies, previous)
     mirrors = artifact.spec.mirrors if artifact.spec is not None else ()
     if listed := mirror_status.merge(before.get("mirrors") or [], mirrors, copies):
         body["mirrors"] = listed
@@ -96,7 +96,7 @@ def _model(before: Object, plan: Plan) -> Object:
     }
 
 
-def _amounts(before: Object, plan: Plan, copies: Sequence[CopyState]) -> Object:
+def _amounts(before: Object, plan: Plan, copies: Sequence[CopyState], previous: Mapping[str, Object]) -> Object:
     if not copies:
         keep = ("bytes", "nodes", "summary", "checksum") if plan.manifest is None else ()
         return {key: before[key] for key in keep if key in before}
@@ -123,7 +123,7 @@ def _amounts(before: Object, plan: Plan, copies: Sequence[CopyState]) -> Object:
         },
         "summary": summary,
         "checksum": _checksum(copies),
-        "copies": [_copy(copy) for copy in _sorted(copies)[:MAX_COPIES]],
+        "copies": [_copy(copy, previous.get(_name(copy), {})) for copy in _sorted(copies)[:MAX_COPIES]],
     }
 
 
@@ -140,7 +140,7 @@ def _name(copy: CopyState) -> str:
     return copy.node or "claim"
 
 
-def _copy(copy: CopyState) -> Object:
+def _copy(copy: CopyState, before: Object) -> Object:
     body: dict[str, Any] = {
         "name": _name(copy),
         "state": copy.state,
@@ -155,6 +155,9 @@ def _copy(copy: CopyState) -> Object:
     body |= {"perSecond": int(copy.speed)} if copy.speed >= 1 else {}
     body |= {"retries": copy.retries} if copy.retries else {}
     body |= {"limitPerSecond": copy.limit} if copy.limit is not None else {}
+    known = copy.retained is not None
+    retained = [asdict(one) for one in copy.retained or ()] if known else before.get("retained", [])
+    body |= {"retained": retained} if retained else {}
     return body
 
 

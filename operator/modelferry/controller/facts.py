@@ -9,6 +9,7 @@ from typing import Any
 
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome, Progress
+from modelferry.messages.earlier_revisions import MountWindow
 from modelferry.resource import names
 from modelferry.resource.spec import Spec
 
@@ -83,6 +84,14 @@ class VolumeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Consumer:
+    """A foreign pod that mounts the model and has not terminated. ``window``: when it did so."""
+
+    name: str
+    window: MountWindow
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactFacts:
     """The ModelArtifact. ``document`` is the resource; ``spec`` its parsed spec, or None and ``spec_error`` says why.
 
@@ -142,7 +151,8 @@ class Observed:
     """The observed state of one artifact and of all that belongs to it.
 
     ``logged_manifest``: the encoded manifest in the resolve pod's log, read while no manifest is stored. ``progress``
-    is by pod. ``consumers``: pods that mount the reader's claim, by node, read while a copy is to be removed.
+    is by pod. ``consumers``: pods that mount the model, by node, read while a copy is to be removed or a
+    download is to start.
     ``namespace_terminating``: the API server creates no more objects in the artifact's namespace.
     """
 
@@ -155,7 +165,7 @@ class Observed:
     manifest: Manifest | None = None
     logged_manifest: bytes | None = None
     progress: Mapping[str, Progress] = field(default_factory=dict)
-    consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    consumers: Mapping[str, tuple[Consumer, ...]] = field(default_factory=dict)
     namespace_terminating: bool = False
 
     def pods_of(self, role: str, node: str | None = None) -> list[PodFacts]:
@@ -220,6 +230,36 @@ def volume_facts(volume: Object) -> VolumeFacts:
     meta = volume["metadata"]
     phase = (volume.get("status") or {}).get("phase", "Pending")
     return VolumeFacts(meta["name"], phase, bool(meta.get("deletionTimestamp")))
+
+
+def consumer_facts(pod: Object, *, sub_path: bool) -> Consumer:
+    """The facts of a core/v1 Pod that mounts the model, by a subPath or as a volume of its own."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    # Without a startTime the kubelet has not reported the pod yet, but may have mounted its volumes.
+    earliest = epoch(status.get("startTime") or meta.get("creationTimestamp")) or 0.0
+    return Consumer(meta["name"], MountWindow(earliest, _latest_mount(status, sub_path=sub_path)))
+
+
+def _latest_mount(status: Object, *, sub_path: bool) -> float | None:
+    """When the pod had mounted its volumes at the latest, None if that is not certain yet.
+
+    The kubelet mounts volumes before it creates the pod's sandbox, again after a reboot, and a subPath before each
+    start of a container.
+    """
+    sandbox = [one for one in status.get("conditions") or [] if one["type"] == "PodReadyToStartContainers"]
+    if sandbox and sandbox[0]["status"] != "True":
+        return None
+    times = [sandbox[0].get("lastTransitionTime")] if sandbox else []
+    if sub_path or not sandbox:
+        times += _container_starts(status)
+    return max((epoch(time) or 0.0 for time in times), default=None)
+
+
+def _container_starts(status: Object) -> list[str]:
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    states = [state for one in statuses for state in ((one.get("state") or {}), (one.get("lastState") or {}))]
+    starts = [(state.get(kind) or {}).get("startedAt") for state in states for kind in ("running", "terminated")]
+    return [start for start in starts if start]
 
 
 def is_terminating(namespace: Object | None) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from modelferry.controller import facts
 from modelferry.controller.children import config_maps
 from modelferry.controller.children.metadata import labels
-from modelferry.controller.facts import ArtifactFacts, Object, Observed
+from modelferry.controller.facts import ArtifactFacts, Consumer, Object, Observed
 from modelferry.controller.kube import APIError, Kube
-from modelferry.controller.placement import deselected_nodes
+from modelferry.controller.placement import deselected_nodes, may_start_download
 from modelferry.controller.settings import Settings
 from modelferry.controller.sidecars import SidecarClient
 from modelferry.errors import InvalidSpec
@@ -47,6 +47,8 @@ class Observer:
         # What only some situations need: a log, the sidecars' answers, and a list of all pods of the namespace.
         running = [pod for pod in pods if pod.role == "fetch" and pod.phase == "Running" and pod.ip]
         removing = artifact.deleting or artifact.spec is None or bool(deselected_nodes(artifact, nodes))
+        # After the pods: while no download runs, `current` does not change, so these consumers are all that matter.
+        concerned = removing or may_start_download(artifact, nodes, pods, manifest)
         return Observed(
             artifact=artifact,
             nodes=nodes,
@@ -57,7 +59,7 @@ class Observer:
             manifest=manifest,
             logged_manifest=await self._logged_manifest(pods) if manifest is None else None,
             progress=await self._sidecars.progress_by_pod(pod for pod in running if not pod.deleting),
-            consumers=await self._consumers(artifact) if removing else {},
+            consumers=await self._consumers(artifact) if concerned else {},
             namespace_terminating=facts.is_terminating(surroundings),
         )
 
@@ -97,17 +99,42 @@ class Observer:
                     return None  # its node may not answer now; the resolution step decides how long to wait
         return None
 
-    async def _consumers(self, artifact: ArtifactFacts) -> dict[str, tuple[str, ...]]:
-        """Pods that mount the reader's claim and have not terminated, by node."""
-        claim = names.reader_claim(artifact.name)
-        consumers: dict[str, list[str]] = {}
+    async def _consumers(self, artifact: ArtifactFacts) -> dict[str, tuple[Consumer, ...]]:
+        """The pods that mount the model and have not terminated, by node."""
+        consumers: dict[str, list[Consumer]] = {}
         for pod in await self._kube.list("Pod", artifact.namespace):
-            terminated = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-            volumes = pod["spec"].get("volumes") or []
-            claims = {(volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in volumes}
-            if not terminated and claim in claims:
-                consumers.setdefault(pod["spec"].get("nodeName", ""), []).append(pod["metadata"]["name"])
-        return {node: tuple(sorted(pods)) for node, pods in consumers.items()}
+            if (consumer := consumer_of(artifact, pod)) is not None:
+                consumers.setdefault(pod["spec"].get("nodeName", ""), []).append(consumer)
+        return {node: tuple(sorted(found, key=lambda one: one.name)) for node, found in consumers.items()}
+
+
+def consumer_of(artifact: ArtifactFacts, pod: Object) -> Consumer | None:
+    """The facts of a core/v1 Pod if it mounts the model of `artifact` and has not terminated, otherwise None.
+
+    A pod that mounts an existing claim without a subPath follows ``current`` whenever it opens a file.
+    """
+    spec = pod["spec"]
+    claims = {
+        one["name"]: (one.get("persistentVolumeClaim") or {}).get("claimName") for one in spec.get("volumes") or []
+    }
+    existing = artifact.spec.storage if artifact.spec else None
+    sub_path = isinstance(existing, ExistingClaim)
+    wanted = existing.name if isinstance(existing, ExistingClaim) else names.reader_claim(artifact.name)
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed") or wanted not in claims.values():
+        return None
+    if sub_path:
+        containers = [*(spec.get("initContainers") or []), *spec["containers"]]
+        mounts = [
+            mount for one in containers for mount in one.get("volumeMounts") or [] if claims[mount["name"]] == wanted
+        ]
+        if not any(_is_inside(mount, artifact.name) for mount in mounts):
+            return None
+    return facts.consumer_facts(pod, sub_path=sub_path)
+
+
+def _is_inside(mount: Object, directory: str) -> bool:
+    """Whether a core/v1 VolumeMount has a subPath inside `directory`; one with variables may have."""
+    return bool(mount.get("subPathExpr")) or mount.get("subPath", "").startswith(f"{directory}/")
 
 
 def artifact_facts(document: Object, settings: Settings) -> ArtifactFacts:

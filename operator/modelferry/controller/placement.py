@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
-from modelferry.controller.facts import ArtifactFacts, NodeFacts, Observed, Taint
+from modelferry.controller.facts import ArtifactFacts, NodeFacts, Observed, PodFacts, Taint, pods_of
+from modelferry.controller.pod_attempts import NotStarted, evaluate
+from modelferry.manifest import Manifest
 from modelferry.resource import names
-from modelferry.resource.spec import Nodes, Toleration
+from modelferry.resource.spec import ExistingClaim, Nodes, Toleration
 
 #: Kubernetes sets taints with this prefix for a temporary condition (not ready, cordoned, disk pressure): such a node
 #: stays selected, and its download waits.
@@ -64,6 +67,31 @@ def deselected_nodes(artifact: ArtifactFacts, nodes: Iterable[NodeFacts]) -> lis
     """Those of `nodes` that may hold a copy and are not selected any more, by name."""
     spec = artifact.valid_spec.nodes
     return [node for node in nodes_with_copy(artifact, nodes) if not is_selected(node, spec)]
+
+
+def is_settled(artifact: ArtifactFacts, node: NodeFacts, revision: str) -> bool:
+    """Whether the labels of `node` say that it has a copy of `revision` which was verified since its last boot."""
+    ready, copy = (
+        names.ready_label(artifact.namespace, artifact.name),
+        names.copy_label(artifact.namespace, artifact.name),
+    )
+    return node.labels.get(ready) == revision and node.labels.get(copy) == node.boot
+
+
+def may_start_download(
+    artifact: ArtifactFacts, nodes: Iterable[NodeFacts], pods: Iterable[PodFacts], manifest: Manifest | None
+) -> bool:
+    """Whether the next plan may create a download pod, however much time passes until then."""
+    if manifest is None or artifact.spec is None:
+        return False
+    if isinstance(artifact.spec.storage, ExistingClaim):
+        wanted = [""]
+    else:
+        selected = (node for node in nodes if is_selected(node, artifact.spec.nodes))
+        wanted = [node.name for node in selected if not is_settled(artifact, node, manifest.revision)]
+    pods = tuple(pods)
+    attempts = (evaluate(pods_of(pods, "fetch", node), artifact.input_key, inf)[0] for node in wanted)
+    return any(isinstance(attempt, NotStarted) for attempt in attempts)
 
 
 def _by_name(nodes: Iterable[NodeFacts]) -> list[NodeFacts]:

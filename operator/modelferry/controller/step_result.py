@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelferry.controller.actions import Action
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress
+from modelferry.messages.earlier_revisions import RetainedRevision
 
 #: States of a copy, in the order in which the status lists them: those that need a person come first.
 COPY_STATES = (
@@ -37,7 +38,7 @@ class CopyState:
     arrived, ``verified`` those of them that are hashed, synced and recorded. ``checksum`` is Pending, Verified,
     Mismatch or Unknown (no digest is declared). ``mirrors``: as the download sees them. ``limit``: bytes per second
     that it may receive now, None for no limit. ``reporting``: whether the sidecar of its running download answers,
-    None while no download runs.
+    None while no download runs. ``retained``: the earlier revisions on the disk, None if that is unknown now.
     """
 
     node: str
@@ -54,6 +55,7 @@ class CopyState:
     mirrors: tuple[MirrorProgress, ...] = ()
     limit: int | None = None
     reporting: bool | None = None
+    retained: tuple[RetainedRevision, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from modelferry.http.client import HTTPClient
 from modelferry.maintenance.repair_files import Repairer
 from modelferry.maintenance.revision_check import RevisionReport
 from modelferry.manifest import Digest, FileEntry, Manifest
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import layout
 from modelferry.storage.tree import Tree
 
@@ -136,9 +137,10 @@ class RepairCheckpoint:
     async def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint. Not recorded: the quarantine ends with this repair."""
 
-    async def publish(self) -> None:
-        """See api.Checkpoint."""
+    async def publish(self) -> tuple[RetainedRevision, ...]:
+        """See api.Checkpoint. A repair changes no revision."""
         await self._run(self._repairer.publish)
+        return ()
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint. Not shown: a repair fetches few chunks."""

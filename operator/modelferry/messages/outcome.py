@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelferry.errors import ModelferryError
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.messages.progress import MirrorProgress
 
 _MAX_BYTES = 4096
@@ -19,7 +20,7 @@ class Outcome:
     """The result of an agent. ``ok``: it completed its work. Otherwise ``reason``, ``kind`` (transient, waiting or
     stalled) and ``message`` say why not. ``fetched`` counts bytes received over the network, ``retries`` chunks that
     were retried, ``rehashed`` chunks hashed again after an unclean boot. ``mirrors``: the last state of each, if the
-    spec has mirrors."""
+    spec has mirrors. ``retained``: the earlier revisions on the disk."""
 
     ok: bool
     reason: str = ""
@@ -33,6 +34,7 @@ class Outcome:
     rehashed: int = 0
     seconds: float = 0.0
     mirrors: tuple[MirrorProgress, ...] = ()
+    retained: tuple[RetainedRevision, ...] = ()
 
     def encode(self) -> str:
         """JSON of at most 4096 bytes."""
@@ -45,7 +47,9 @@ class Outcome:
         text = json.dumps(fields, separators=(",", ":"))
         if len(text) <= _MAX_BYTES:
             return text
-        return json.dumps(fields | {"file": "", "mirrors": [], "message": fields.get("message", "")[:300]})
+        return json.dumps(
+            fields | {"file": "", "mirrors": [], "retained": [], "message": fields.get("message", "")[:300]}
+        )
 
     @classmethod
     def decode(cls, text: str) -> Outcome | None:
@@ -54,7 +58,8 @@ class Outcome:
             body: Any = json.loads(text)
             known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
             mirrors = tuple(MirrorProgress(**mirror) for mirror in known.pop("mirrors", ()))
-            return cls(**known, mirrors=mirrors) if isinstance(known.get("ok"), bool) else None
+            retained = tuple(RetainedRevision(**one) for one in known.pop("retained", ()))
+            return cls(**known, mirrors=mirrors, retained=retained) if isinstance(known.get("ok"), bool) else None
         except (ValueError, AttributeError, TypeError):
             return None
 

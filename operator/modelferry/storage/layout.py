@@ -7,6 +7,7 @@ from modelferry.storage.system_entries import is_system_entry
 STATE = ".modelferry"
 LOCK = f"{STATE}/lock"
 DATABASE = f"{STATE}/chunks.db"
+HISTORY = f"{STATE}/current.json"
 INCOMING = f"{STATE}/incoming"
 REVISIONS = "revisions"
 CURRENT = "current"

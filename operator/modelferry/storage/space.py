@@ -19,15 +19,18 @@ def allocated_bytes(status: os.stat_result) -> int:
     return status.st_blocks * _STAT_BLOCK
 
 
-def check_space(root: str, total: int, allocated: int, free: int, capacity: int) -> None:
-    """Raise InsufficientSpace if `free` bytes do not hold the part of `total` that is not `allocated` yet."""
+def check_space(root: str, total: int, allocated: int, free: int, capacity: int, mounted: int = 0) -> None:
+    """Raise InsufficientSpace if `free` bytes do not hold the part of `total` that is not `allocated` yet. `mounted`:
+    bytes of earlier revisions that running pods read."""
     needed = max(0, total - allocated)
     shortfall = needed + RESERVE - free
     if needed == 0 or shortfall <= 0:
         return
+    held = f", and pods that run with an earlier revision hold {size_text(mounted)}" if mounted else ""
+    restart = ", or restart these pods" if mounted else ""
     raise InsufficientSpace(
         f"{root}: {size_text(shortfall)} are missing: the model of {size_text(total)} needs {size_text(needed)} more"
-        f" (and {size_text(RESERVE)} for its records), but {size_text(free)} of {size_text(capacity)} are free; free"
-        " some space or use a larger disk",
+        f" (and {size_text(RESERVE)} for its records), but {size_text(free)} of {size_text(capacity)} are free{held};"
+        f" free some space or use a larger disk{restart}",
         shortfall=shortfall,
     )

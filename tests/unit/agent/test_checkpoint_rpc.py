@@ -36,6 +36,7 @@ from modelferry.errors import (
 )
 from modelferry.manifest import FileEntry, Location
 from modelferry.manifest.entries import content_addressed
+from modelferry.messages.earlier_revisions import RetainedRevision
 
 MANIFEST = content_addressed((FileEntry("a", 5, None, (Location("https://x/a"),)),))
 CORRUPT = QuarantinedMirror("m", "https://x/a", "served wrong bytes")
@@ -74,7 +75,7 @@ class Recorder:
     async def quarantine(self, found: QuarantinedMirror) -> None:
         self.asked.append(found)
 
-    async def publish(self) -> None:
+    async def publish(self) -> tuple[RetainedRevision, ...]:
         raise InsufficientSpace("full", shortfall=5)
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:

@@ -48,9 +48,9 @@ def written_chunk(worker: CheckpointWorker, index: int, **changes: object) -> Wr
     return WrittenChunk(0, index, **facts)  # type: ignore[arg-type]
 
 
-def fetch(worker: CheckpointWorker, *indices: int) -> list[CommitResult]:
+def fetch(worker: CheckpointWorker, *indices: int, data: bytes = DATA) -> list[CommitResult]:
     """Write and commit chunks."""
-    write(worker, *indices)
+    write(worker, *indices, data=data)
     return worker.commit_chunks([written_chunk(worker, index) for index in indices])
 
 

@@ -17,7 +17,7 @@ from unit.checkpoint.one_file_model import DATA, fetch, manifest, next_process
 from unit.storage.faulty_disk import Killed, kill_at
 
 #: Calls that change the disk while a model of one file in one directory is published.
-STEPS = 20
+STEPS = 26
 CALLS = ("fsync", "rename", "symlink", "mkdir", "unlink", "fchmod")
 
 

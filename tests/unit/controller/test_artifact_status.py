@@ -10,6 +10,7 @@ import pytest
 import kstatus
 from modelferry.controller import artifact_status
 from modelferry.controller.step_result import Blocker, CopyState, Plan
+from modelferry.messages.earlier_revisions import RetainedRevision
 from unit.controller.objects import MANIFEST, NOW, document, observed
 
 
@@ -184,3 +185,11 @@ def test_a_sidecar_that_does_not_answer_keeps_its_last_report() -> None:
     assert copy_of(status(silent))["state"] == "Waiting"
     failed = CopyState("node-1", "Retrying", "PodDied", "ended", total=1000)
     assert copy_of(status(silent, before=status(failed)))["state"] == "Waiting"
+
+
+def test_earlier_revisions_on_the_disk_are_shown_until_the_next_download_ends() -> None:
+    v1 = {"revision": "v1", "bytes": 1000, "mounted": True}
+    before = status(replace(READY_0, retained=(RetainedRevision("v1", 1000, True),)))
+    assert before["copies"][0]["retained"] == [v1]
+    assert status(READY_0, before=before)["copies"][0]["retained"] == [v1]
+    assert "retained" not in status(replace(READY_0, retained=()), before=before)["copies"][0]

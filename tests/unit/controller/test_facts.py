@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+
 from modelferry.controller.app import Operator
-from modelferry.controller.facts import PodFacts, claim_facts, node_facts, pod_facts
+from modelferry.controller.facts import (
+    ArtifactFacts,
+    PodFacts,
+    claim_facts,
+    consumer_facts,
+    node_facts,
+    pod_facts,
+)
+from modelferry.controller.observe import consumer_of
 from modelferry.messages import Outcome
 from modelferry.resource import names
-from unit.controller.objects import SETTINGS
+from unit.controller.objects import SETTINGS, document, observed
 
 
 def pod(**status: Any) -> PodFacts:
@@ -70,6 +80,58 @@ def test_an_image_that_cannot_be_pulled_and_an_unschedulable_pod_are_errors() ->
 def test_a_starting_pod_has_no_error() -> None:
     starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
     assert pod(containerStatuses=[starting]).start_error == ""
+
+
+START, SANDBOX = "2026-01-01T00:00:10Z", "2026-01-01T00:00:12Z"
+SANDBOX_READY = {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": SANDBOX}
+CRASHED = {"state": {"running": {"startedAt": "2026-01-01T00:09:00Z"}},
+           "lastState": {"terminated": {"startedAt": "2026-01-01T00:00:13Z"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "sub_path", "window"),
+    [
+        ({}, False, (0, None)),
+        ({"startTime": START}, False, (10, None)),
+        ({"startTime": START, "conditions": [SANDBOX_READY | {"status": "False"}]}, False, (10, None)),
+        ({"startTime": START, "conditions": [SANDBOX_READY]}, False, (10, 12)),
+        ({"startTime": START, "conditions": [SANDBOX_READY], "containerStatuses": [CRASHED]}, False, (10, 12)),
+        ({"startTime": START, "conditions": [SANDBOX_READY], "containerStatuses": [CRASHED]}, True, (10, 540)),
+        ({"startTime": START, "containerStatuses": [CRASHED]}, False, (10, 540)),
+    ],
+    ids=["not seen", "not started", "rebooted", "running", "crashed", "crashed, with a subPath", "old Kubernetes"],
+)  # fmt: skip
+def test_a_consumer_mounted_the_model_between_its_start_and_its_sandbox(
+    status: dict[str, Any], sub_path: bool, window: tuple[float, float | None]
+) -> None:
+    meta = {"name": "server", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    found = consumer_facts({"metadata": meta, "status": status}, sub_path=sub_path).window
+    assert (found.earliest - 1767225600, found.latest and found.latest - 1767225600) == window
+
+
+def consumer(artifact: ArtifactFacts, claim: str, phase: str = "Running", **mount: str) -> bool:
+    """Whether a pod that mounts `claim` is a consumer."""
+    containers = [{"name": "c", "volumeMounts": [{"name": "other"}, {"name": "m", "mountPath": "/m"} | mount]}]
+    volumes = [{"name": "m", "persistentVolumeClaim": {"claimName": claim}}, {"name": "other", "emptyDir": {}}]
+    meta = {"name": "server", "creationTimestamp": START}
+    spec = {"containers": containers, "volumes": volumes}
+    return consumer_of(artifact, {"metadata": meta, "spec": spec, "status": {"phase": phase}}) is not None
+
+
+def test_the_consumers_are_the_pods_that_mount_the_artifacts_claim_and_have_not_terminated() -> None:
+    artifact = observed().artifact
+    assert consumer(artifact, "chattts")
+    assert consumer(artifact, "chattts", "Pending")
+    assert not consumer(artifact, "chattts", "Failed")
+    assert not consumer(artifact, "whisper")
+
+
+def test_a_pod_is_bound_to_a_revision_in_an_existing_claim_by_a_sub_path_only() -> None:
+    artifact = observed(document({"storage": {"claim": {"name": "models"}}})).artifact
+    assert consumer(artifact, "models", subPath="chattts/current")
+    assert consumer(artifact, "models", subPathExpr="$(MODEL)/current")
+    assert not consumer(artifact, "models", subPath="whisper/current")
+    assert not consumer(artifact, "models")
 
 
 def test_a_claim_is_ours_by_its_owner_only() -> None:

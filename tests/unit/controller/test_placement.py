@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from modelferry.controller.facts import Taint
-from modelferry.controller.placement import blocked_reason, is_selected, tolerated
+from modelferry.controller.facts import PodFacts, Taint
+from modelferry.controller.placement import blocked_reason, is_selected, may_start_download, tolerated
+from modelferry.manifest import Manifest
+from modelferry.messages import Outcome
+from modelferry.resource import names
 from modelferry.resource.spec import Nodes, Toleration
-from unit.controller.objects import node
+from unit.controller.objects import MANIFEST, document, done, node, observed, pod
 
 GPU = Taint("gpu", "a100", "NoSchedule")
 
@@ -48,6 +53,32 @@ def test_a_temporary_taint_blocks_a_selected_node_and_a_permanent_one_deselects_
 
 def test_a_node_that_is_not_ready_is_blocked() -> None:
     assert blocked_reason(node("n", ready=False), Nodes()) == "the node is not ready"
+
+
+def test_consumers_matter_whenever_the_next_plan_may_start_a_download() -> None:
+    key = observed().artifact.input_key
+    settled = {names.ready_label("speech", "chattts"): MANIFEST.revision, names.copy_label("speech", "chattts"): ""}
+    failed = pod("fetch", "n", key=key, **done(Outcome(False, "UnknownHost", "stalled")))
+    artifact = observed().artifact
+
+    def matters(labels: dict[str, str], *pods: PodFacts, manifest: Manifest | None = MANIFEST) -> bool:
+        return may_start_download(artifact, [node("n", labels)], pods, manifest)
+
+    assert matters({})
+    assert matters({}, failed)
+    assert matters({}, pod("fetch", "n", key=key, phase="Failed")), "evicted before it started"
+    assert matters(settled | {names.copy_label("speech", "chattts"): "last boot"})
+    assert not matters(settled)
+    assert not matters({}, manifest=None)
+    assert not matters({}, pod("fetch", "n", key=key))
+    assert not matters({}, pod("fetch", "n", key="of an earlier spec", deleting=True))
+    assert not matters({}, replace(failed, outcome=Outcome(False, "DigestMismatch", "stalled")))
+
+
+def test_consumers_of_a_claim_matter_until_a_download_runs() -> None:
+    artifact = observed(document({"storage": {"claim": {"name": "models"}}})).artifact
+    assert may_start_download(artifact, [], [], MANIFEST)
+    assert not may_start_download(artifact, [], [pod("fetch", "", key=artifact.input_key)], MANIFEST)
 
 
 def test_a_cordoned_node_stays_selected_and_the_message_has_the_remedy() -> None:

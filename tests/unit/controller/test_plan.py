@@ -10,18 +10,20 @@ import pytest
 
 from modelferry.controller import artifact_status
 from modelferry.controller.actions import Create, Delete, LabelNode, SetFinalizer
-from modelferry.controller.facts import ClaimFacts, Observed, Taint
+from modelferry.controller.facts import ClaimFacts, Consumer, Observed, Taint
 from modelferry.controller.plan import plan
 from modelferry.controller.pod_attempts import PERMANENT
 from modelferry.controller.step_result import Plan
 from modelferry.manifest import Manifest
 from modelferry.messages import MirrorProgress, Outcome, Progress
+from modelferry.messages.earlier_revisions import MountWindow
 from modelferry.resource import names
 from unit.controller.objects import MANIFEST, NOW, SETTINGS, World, document, node, observed
 
 COMPLETE = Outcome(True, revision=MANIFEST.revision, bytes=1000, fetched=1000, seconds=1.0)
 READY = names.ready_label("speech", "chattts")
 COPY = names.copy_label("speech", "chattts")
+SERVER = Consumer("server-1", MountWindow(NOW, NOW + 5))
 
 
 def downloading() -> World:
@@ -295,7 +297,7 @@ def test_a_deselected_node_loses_its_label_then_its_directory() -> None:
     body = document({"nodes": {"selector": {"gpu": "true"}}})
     kept = replace(world.observed.nodes[0], labels={**world.observed.nodes[0].labels, "gpu": "true"})
     world.observed = replace(world.observed, artifact=observed(body).artifact, nodes=(kept, world.observed.nodes[1]))
-    world.change(consumers={"node-1": ("server-1",)})
+    world.change(consumers={"node-1": (SERVER,)})
     world.settle()
     assert READY not in world.observed.nodes[1].labels
     assert world.bodies("Pod", "remove") == []
@@ -405,6 +407,22 @@ def test_the_record_is_of_one_revision_in_one_claim(change: dict[str, Any], read
     assert any("-copy-" in name for name in world.observed.config_maps) is ready
 
 
+def test_a_download_keeps_what_the_consumers_on_its_node_mount() -> None:
+    """kserve/kserve#5030: a revision must not be removed under the pod that reads it."""
+    world = ready()
+    world.change(manifest=Manifest("def456", MANIFEST.files), consumers={"node-0": (SERVER,)})
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    arguments = {
+        body["metadata"]["annotations"][names.ANNOTATION_NODE]: body["spec"]["initContainers"][0]["args"]
+        for body in world.bodies("Pod", "fetch")
+    }
+    assert arguments["node-0"][-2:] == ["--mounted", "1000000-1000005"]
+    assert "--mounted" not in arguments["node-1"]
+
+
 def test_a_volume_that_lost_its_claim_is_created_again() -> None:
     world = ready()
     name = names.volume("speech", "chattts", "reader")
@@ -433,7 +451,7 @@ def test_deletion_removes_the_labels_first_and_the_finalizer_last() -> None:
 def test_deletion_reports_that_it_waits_for_a_consumer_and_removes_no_directory() -> None:
     world = ready()
     world.observed.artifact.document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    world.change(consumers={"node-0": ("server-1",)})
+    world.change(consumers={"node-0": (SERVER,)})
     made = world.step()
     assert made.blocker is not None
     assert "server-1 on node-0" in made.blocker.message

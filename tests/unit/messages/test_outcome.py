@@ -6,10 +6,12 @@ import pytest
 
 from modelferry.errors import DigestMismatch, DirectoryBusy, ServerBusy
 from modelferry.messages import MirrorProgress, Outcome
+from modelferry.messages.earlier_revisions import RetainedRevision
 
 
 def test_an_outcome_survives_its_encoding() -> None:
-    outcome = Outcome(True, revision="8f3c2a1", bytes=10, fetched=9, retries=2, rehashed=1, seconds=1.5)
+    retained = (RetainedRevision("2b0c", 8, True),)
+    outcome = Outcome(True, revision="8f3c2a1", bytes=10, fetched=9, retries=2, rehashed=1, retained=retained)
     assert Outcome.decode(outcome.encode()) == outcome
 
 

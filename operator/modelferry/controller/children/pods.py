@@ -3,12 +3,14 @@ in the operator's own (the only ones with root and a hostPath)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from modelferry.controller.children import config_maps, volumes
 from modelferry.controller.children.metadata import labels, metadata
-from modelferry.controller.facts import ArtifactFacts, Object
+from modelferry.controller.facts import ArtifactFacts, Consumer, Object
 from modelferry.controller.settings import Settings
+from modelferry.messages.earlier_revisions import encode_windows
 from modelferry.messages.progress import PORT
 from modelferry.resource import names
 from modelferry.resource.bandwidth_limits import encode_live_fields
@@ -52,8 +54,10 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
     return _pod(artifact, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
-def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: int) -> Object:
-    """Fetches the model: onto `node`, or into the existing claim if `node` is empty."""
+def fetch_pod(
+    artifact: ArtifactFacts, settings: Settings, node: str, attempt: int, consumers: Iterable[Consumer] = ()
+) -> Object:
+    """Fetches the model: onto `node`, or into the existing claim if `node` is empty. What `consumers` mount is kept."""
     artifact_spec = artifact.valid_spec
     storage = artifact_spec.storage
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
@@ -61,7 +65,7 @@ def fetch_pod(artifact: ArtifactFacts, settings: Settings, node: str, attempt: i
     key = artifact.input_key
     spec = _tenant(settings) | _account(artifact)
     spec |= {
-        "initContainers": [_checkpoint(settings, data)],
+        "initContainers": [_checkpoint(settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
             _input(artifact),
@@ -176,11 +180,13 @@ def _fetch(artifact: ArtifactFacts, settings: Settings) -> Object:
     return _container(settings, "fetch", arguments, mounts) | _proxy(artifact, settings)
 
 
-def _checkpoint(settings: Settings, data: str) -> Object:
+def _checkpoint(settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
     arguments = [
         "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}",
         "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
     ]  # fmt: skip
+    if windows := encode_windows(consumer.window for consumer in consumers):
+        arguments += ["--mounted", windows]
     probe = {"httpGet": {"path": "/healthz", "port": "progress"}, "periodSeconds": 1, "failureThreshold": 60}
     return _container(settings, "checkpoint", arguments, _work_mounts()) | {
         "restartPolicy": "Always",  # a native sidecar (KEP-753): started before fetch, terminated after it

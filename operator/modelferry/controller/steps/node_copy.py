@@ -9,13 +9,13 @@ from modelferry.controller.actions import Action, Create, LabelNode
 from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import fetch_pod, helper_pod
 from modelferry.controller.facts import ClaimFacts, NodeFacts, Observed, PodFacts
-from modelferry.controller.placement import blocked_reason
+from modelferry.controller.placement import blocked_reason, is_settled
 from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded
 from modelferry.controller.settings import Settings
 from modelferry.controller.step_result import CopyState, StepResult
 from modelferry.controller.steps.claims import writer_bound
 from modelferry.manifest import Manifest
-from modelferry.messages import Progress
+from modelferry.messages import Outcome, Progress
 from modelferry.messages.progress import DOWN, QUARANTINED
 from modelferry.resource import names
 
@@ -32,7 +32,7 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
     ready = names.ready_label(artifact.namespace, artifact.name)
     copy = names.copy_label(artifact.namespace, artifact.name)
     labelled = node.labels.get(ready) == manifest.revision
-    if labelled and node.labels.get(copy) == node.boot:
+    if is_settled(artifact, node, manifest.revision):
         obsolete = [pod_attempts.delete_pod(pod) for pod in [*fetches, *prepares] if not pod.deleting]
         return StepResult(tuple(obsolete), copy=_ready(node.name, manifest))
     if labelled and not node.ready:
@@ -43,7 +43,7 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
     match attempt:
         case Succeeded(_, outcome):
             labels = LabelNode(node.name, ready, manifest.revision), LabelNode(node.name, copy, node.boot)
-            state = replace(_ready(node.name, manifest), mirrors=outcome.mirrors)
+            state = _completed(node.name, manifest, outcome)
             return StepResult((*actions, *labels), copy=state, requeue_after=0.0)
         case NotStarted(number):
             step = _start(observed, settings, node, number, now)
@@ -63,10 +63,11 @@ def claim_copy(observed: Observed, settings: Settings, manifest: Manifest, claim
     match attempt:
         case Succeeded(_, outcome):
             record = Create(config_maps.copy_map(artifact, manifest, claim))
-            state = replace(_ready("", manifest), mirrors=outcome.mirrors)
+            state = _completed("", manifest, outcome)
             return StepResult((*actions, record), copy=state, requeue_after=0.0)
         case NotStarted(number):
-            create = Create(fetch_pod(artifact, settings, "", number))
+            consumers = [consumer for found in observed.consumers.values() for consumer in found]
+            create = Create(fetch_pod(artifact, settings, "", number, consumers))
             return StepResult((*actions, create), copy=_waiting("", manifest, "Starting", _STARTING))
         case _:
             return _in_progress(observed, settings, manifest, "", attempt, actions)
@@ -100,7 +101,8 @@ def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int,
     preparing = CopyState(node.name, "Preparing", "Preparing", "the directory is being created")
     match attempt:
         case Succeeded() if writer_bound(observed):
-            return StepResult((*actions, Create(fetch_pod(artifact, settings, node.name, number))))
+            consumers = observed.consumers.get(node.name, ())
+            return StepResult((*actions, Create(fetch_pod(artifact, settings, node.name, number, consumers))))
         case Succeeded():
             return StepResult(tuple(actions), copy=preparing, requeue_after=1.0)
         case NotStarted(helper_number):
@@ -135,6 +137,11 @@ def _ready(node: str, manifest: Manifest) -> CopyState:
     checksum = "Verified" if all(file.digest for file in manifest.files) else "Unknown"
     size = manifest.size
     return CopyState(node, "Ready", done=size, verified=size, total=size, checksum=checksum)
+
+
+def _completed(node: str, manifest: Manifest, outcome: Outcome) -> CopyState:
+    """The copy when its download has succeeded. Later only the labels or the record are known."""
+    return replace(_ready(node, manifest), mirrors=outcome.mirrors, retained=outcome.retained)
 
 
 def _waiting(node: str, manifest: Manifest, reason: str, message: str) -> CopyState:

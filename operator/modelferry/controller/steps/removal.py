@@ -26,7 +26,7 @@ def remove_copy(observed: Observed, settings: Settings, node: NodeFacts, now: fl
     """Removes the directory on `node`, one action further; and what it waits for, empty if it does not wait."""
     artifact = observed.artifact
     if consumers := observed.consumers.get(node.name):
-        return StepResult(requeue_after=_REQUEUE), f"pod {consumers[0]} on {node.name} uses the model"
+        return StepResult(requeue_after=_REQUEUE), f"pod {consumers[0].name} on {node.name} uses the model"
     if any(pod.role in ("fetch", "prepare") for pod in observed.pods if pod.node == node.name):
         return StepResult(requeue_after=_REQUEUE), f"the download pod on {node.name} is terminating"
     attempt, deletions = pod_attempts.evaluate(observed.pods_of("remove", node.name), "", now)

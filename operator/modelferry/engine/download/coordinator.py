@@ -41,6 +41,7 @@ from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage.incoming_files import IncomingFiles
 
 #: Seconds after which rates and concurrency are checked, whether something happened or not.
@@ -69,7 +70,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A complete, published download. ``bytes`` of the model; ``fetched`` bytes arrived over the network."""
+    """A complete, published download. ``bytes`` of the model; ``fetched`` bytes arrived over the network. ``retained``:
+    the earlier revisions on the disk."""
 
     revision: str
     bytes: int
@@ -77,6 +79,7 @@ class Result:
     retries: int
     rehashed: int
     notes: tuple[str, ...] = ()
+    retained: tuple[RetainedRevision, ...] = ()
 
 
 class DownloadCoordinator:
@@ -125,15 +128,16 @@ class DownloadCoordinator:
         self._connect_ahead()
         try:
             opened = await self._checkpoint.open(self._manifest)
+            retained = opened.retained
             if not opened.published:
-                await self._fetch_onto(IncomingFiles(opened.root, self._manifest.revision), opened)
+                retained = await self._fetch_onto(IncomingFiles(opened.root, self._manifest.revision), opened)
         finally:
             await self._http_client.close()
         fetched = self.telemetry().fetched
         size = self._manifest.size
-        return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes)
+        return Result(self._manifest.revision, size, fetched, self.retries, opened.rehashed, opened.notes, retained)
 
-    async def _fetch_onto(self, disk: IncomingFiles, opened: OpenResult) -> None:
+    async def _fetch_onto(self, disk: IncomingFiles, opened: OpenResult) -> tuple[RetainedRevision, ...]:
         plain_http = self._settings.allow_plain_http
         self._runner = AttemptRunner(self._http_client, disk, self._checkpoint, plain_http, self._apply_fact, self._now)
         reporting = asyncio.create_task(self._report_telemetry())
@@ -141,7 +145,7 @@ class DownloadCoordinator:
             commands = CommandRunner(self._outcomes, self._download.in_flight, self._checkpoint, self._runner.run)
             await self._fetch(opened, self._runner, commands)
             await self._report_final_telemetry()
-            await self._checkpoint.publish()
+            return await self._checkpoint.publish()
         except ModelferryError:
             await self._report_final_telemetry()
             raise

@@ -13,6 +13,7 @@ from modelferry.checkpoint.api import (
 )
 from modelferry.errors import ModelferryError
 from modelferry.manifest import Manifest
+from modelferry.messages.earlier_revisions import RetainedRevision
 
 
 class StubCheckpoint:
@@ -48,8 +49,9 @@ class StubCheckpoint:
         """See api.Checkpoint."""
         self.quarantined.append(found)
 
-    async def publish(self) -> None:
+    async def publish(self) -> tuple[RetainedRevision, ...]:
         """See api.Checkpoint."""
+        return ()
 
     async def report_telemetry(self, telemetry: Telemetry) -> None:
         """See api.Checkpoint."""
