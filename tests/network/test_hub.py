@@ -202,7 +202,7 @@ async def test_a_list_with_circular_pages_is_not_followed_forever() -> None:
         (SPEECH, "", {"revision": "v9"}, NotFound, "RevisionNotFound", "no branch, tag or commit 'v9'; correct"),
         (SPEECH, "", {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "no model acme/missing on .* or it is"),
         (SPEECH, TOKEN, {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "or give a token"),
-        (Repo(FILES, private=True), "", {}, NotFound, "RepositoryNotFound", r"by spec\.auth"),
+        (Repo(FILES, private=True), "", {}, NotFound, "RepositoryNotFound", r"may read it: add `auth: "),
         (Repo(FILES, private=True), TOKEN, {}, NotFound, "RepositoryNotFound", "or it is private"),
         (Repo(FILES, gated=True), "", {}, Denied, "GatedRepo", "401 .*is gated.*ask for access at .*/acme/speech"),
         (Repo(FILES, gated=True), TOKEN, {}, Denied, "GatedRepo", "403 .*token of the account that has it"),
