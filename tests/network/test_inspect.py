@@ -14,7 +14,7 @@ import pytest
 from modelferry.checkpoint.worker import read_boot_id
 from modelferry.cli.inspect import json_fields, text_lines
 from modelferry.cli.main import main
-from modelferry.errors import DamagedState, ForeignDirectory, Denied
+from modelferry.errors import DamagedState, Denied, ForeignDirectory
 from modelferry.maintenance.inspection import Inspection, inspect
 from modelferry.manifest import Location
 from network.harness import CHUNK, DownloadHarness, Serve, entry

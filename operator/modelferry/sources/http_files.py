@@ -9,6 +9,7 @@ docs/hostile-servers.md).
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelferry.errors import (
@@ -17,7 +18,6 @@ from modelferry.errors import (
     NotFound,
     ServerMisbehaves,
     SizeMismatch,
-    SourceError,
     UnexpectedContent,
 )
 from modelferry.http.wire.fields import content_coding, content_length, content_range
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 _LIST = "the checksum list"
 #: Bytes of a checksum list: 2,000 files with the longest names make 1.2 MB.
 _LONGEST_LIST = 2_000_000
+#: Statuses by which a range may be refused.
+_REFUSALS = {400, 403, 405, 406}
 _FIRST_BYTE, _FIRST_BYTES = {"Range": "bytes=0-0"}, {"Range": f"bytes=0-{SNIFF_SIZE - 1}"}
 
 
@@ -105,13 +107,7 @@ async def _listed(url: str, client: SourceClient) -> tuple[HTTPFile, ...]:
 async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
     """What the server reports about `file`. Raises UnexpectedContent where it plainly is another one; if a digest is
     declared, that decides, unless the size is wrong already."""
-    try:
-        if file.digest is None:
-            head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
-        else:
-            head, start = await client.head(file.url, file.path, _FIRST_BYTE), b""
-    except (Denied, ServerMisbehaves) as error:
-        head, start = await _without_range(file, client, error), b""
+    head, start = await _ranged(file, client)
     if head.status == 416 and "content-range" not in head.headers:
         # An empty file has no first byte, and some servers do not add its length.
         if file.size == 0:
@@ -121,22 +117,41 @@ async def _facts(file: HTTPFile, client: SourceClient) -> Facts:
             head = entire
     facts = facts_of(head, file.path, pinned=file.digest is not None)
     if file.digest is not None and None not in (facts.size, file.size) and facts.size != file.size:
-        head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
+        with suppress(Denied, ServerMisbehaves):
+            head, start = await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE)
     mistaken = mistaken_content(file.path, start, facts.size, head.headers.get("content-type", "")) if start else ""
     if mistaken:
         raise UnexpectedContent(f"{file.path}: {redact_url(head.url)} is {mistaken}", file=file.path)
     return facts
 
 
-async def _without_range(file: HTTPFile, client: SourceClient, error: SourceError) -> Head:
-    """The response to a HEAD, of a server that answered a range by `error`: some firewalls forbid ranges that begin at
-    the first byte (rule 958291 of the OWASP ModSecurity Core Rule Set 2). Raises `error` if it is not that."""
+async def _ranged(file: HTTPFile, client: SourceClient) -> tuple[Head, bytes]:
+    """The response to a request for the first byte of `file`, or, without a digest, for the first kilobyte, which is
+    returned too. If the range is what is refused, the response to a HEAD."""
+    statuses: list[int] = []
+
+    def explain(head: Head, _: bytes) -> None:
+        statuses.append(head.status)
+
+    try:
+        if file.digest is None:
+            return await client.peek(file.url, file.path, _FIRST_BYTES, size=SNIFF_SIZE, explain=explain)
+        return await client.head(file.url, file.path, _FIRST_BYTE, explain=explain), b""
+    except (Denied, ServerMisbehaves):
+        if not _REFUSALS.intersection(statuses[-1:]) or (head := await _without_range(file, client)) is None:
+            raise
+        return head, b""
+
+
+async def _without_range(file: HTTPFile, client: SourceClient) -> Head | None:
+    """The response to a HEAD; None if it is refused too. Some firewalls forbid ranges that begin at the first byte
+    (rule 958291 of the OWASP ModSecurity Core Rule Set 2)."""
     try:
         head = await client.head(file.url, file.path, method="HEAD")
     except (Denied, NotFound, ServerMisbehaves):
-        raise error from None
+        return None
     if head.status != 200:
-        raise error
+        return None
     log.warning(
         "%s: %s: something on the way, such as a web application firewall, refuses requests for a range that begins at"
         " byte 0, and answers others; the file is fetched in one stream: ask its operator to allow ranges",

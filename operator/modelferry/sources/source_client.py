@@ -136,10 +136,16 @@ class SourceClient:
         return head
 
     async def peek(
-        self, url: str, file: str, headers: Mapping[str, str] | None = None, *, size: int
+        self,
+        url: str,
+        file: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        size: int,
+        explain: Explain = lambda head, body: None,
     ) -> tuple[Head, bytes]:
         """The response to a GET of `url` as `head` returns it, and the first `size` bytes of its body."""
-        return await self._run(url, _Call(file, headers or {}, size, partial=True))
+        return await self._run(url, _Call(file, headers or {}, size, partial=True, explain=explain))
 
     async def get(
         self,
