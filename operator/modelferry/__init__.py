@@ -10,7 +10,7 @@ The packages, and the one way in which imports run (held by import-linter in ``m
     http      | storage      connections, TLS, proxies, credentials, the address policy | files and directories
     messages  | resource     what agents report to the controller | the ModelArtifact
     manifest                 files, chunks and paths
-    values                   the grammars of URLs, pins, proxies, sizes and rates; the rate meter
+    values                   the grammars of URLs, header fields, pins, proxies, sizes and rates; the rate meter
     errors                   the error classes
 """
 

@@ -13,7 +13,10 @@
         ├── UserError                   exit code 2
         │   ├── InvalidSpec               the YAML is wrong: the field, the cause, the remedy
         │   ├── PlainHTTPRefused          http:// without spec.transfer.tls.allowPlainHTTP
-        │   └── ForeignDirectory          the target contains files that are not Modelferry's
+        │   ├── ForeignDirectory          the target contains files that are not Modelferry's
+        │   ├── ArtifactsExist            the chart is uninstalled while the cluster has artifacts
+        │   ├── OperatorRuns              a cleanup without the operator while there is one
+        │   └── APIServerRefuses          the API server cannot be reached, or does not allow a request
         ├── SourceError                 exit code 3
         │   ├── NotFound                  404, 410
         │   ├── Denied                    401, 403
@@ -119,6 +122,18 @@ class PlainHTTPRefused(UserError):
 
 class ForeignDirectory(UserError):
     """The target directory contains files that Modelferry did not create."""
+
+
+class ArtifactsExist(UserError):
+    """The chart is to be uninstalled, and the cluster has artifacts, which only the operator can delete completely."""
+
+
+class OperatorRuns(UserError):
+    """A cleanup without the operator is refused while an operator runs: it deletes the directories on the nodes too."""
+
+
+class APIServerRefuses(UserError):
+    """The API server cannot be reached with this kubeconfig, or it does not allow a request."""
 
 
 class SourceError(Stalled):

@@ -51,4 +51,6 @@ class SetFinalizer:
     present: bool
 
 
-Action = Create | Delete | LabelNode | AnnotatePod | SetFinalizer
+#: An action on another object than the artifact.
+Change = Create | Delete | LabelNode | AnnotatePod
+Action = Change | SetFinalizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelferry.controller.actions import Action, AnnotatePod, Create, Delete, LabelNode, SetFinalizer
+from modelferry.controller.actions import Action, AnnotatePod, Change, Create, Delete, LabelNode, SetFinalizer
 from modelferry.controller.facts import ArtifactFacts
 from modelferry.controller.kube import Kube
 from modelferry.resource import KIND, names
@@ -14,16 +14,23 @@ async def apply_actions(kube: Kube, artifact: ArtifactFacts, actions: Iterable[A
     """Execute `actions`; raises APIError at the first that the API server rejects."""
     for action in actions:
         match action:
-            case Create(body):
-                await kube.create(body)
-            case Delete(kind, name, namespace, uid, grace):
-                await kube.delete(kind, name, namespace, uid=uid, grace=grace)
-            case LabelNode(node, key, value):
-                await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
-            case AnnotatePod(namespace, pod, key, value):
-                await annotate_pod(kube, namespace, pod, key, value)
             case SetFinalizer(present):
                 await _set_finalizer(kube, artifact, present)
+            case _:
+                await apply_change(kube, action)
+
+
+async def apply_change(kube: Kube, action: Change) -> None:
+    """Execute an action that does not change the artifact itself. Raises APIError."""
+    match action:
+        case Create(body):
+            await kube.create(body)
+        case Delete(kind, name, namespace, uid, grace):
+            await kube.delete(kind, name, namespace, uid=uid, grace=grace)
+        case LabelNode(node, key, value):
+            await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
+        case AnnotatePod(namespace, pod, key, value):
+            await annotate_pod(kube, namespace, pod, key, value)
 
 
 async def annotate_pod(kube: Kube, namespace: str, pod: str, key: str, value: str | None) -> None:

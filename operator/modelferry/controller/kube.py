@@ -57,7 +57,10 @@ class Kube:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            await config.load_kube_config()  # type: ignore[no-untyped-call]
+            try:
+                await config.load_kube_config()  # type: ignore[no-untyped-call]
+            except config.ConfigException as error:
+                raise APIError(0, f"no kubeconfig: {error}") from error
         return cls(client.ApiClient())
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from modelferry.resource import GROUP
@@ -48,6 +49,22 @@ def ready_label(namespace: str, artifact: str) -> str:
 def copy_label(namespace: str, artifact: str) -> str:
     """The node label of a directory that may exist, with the boot in which its copy was verified."""
     return f"{namespace}.copy.{GROUP}/{artifact}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLabel:
+    """The artifact that one of our labels on a node is for."""
+
+    namespace: str
+    artifact: str
+
+
+def parse_node_label(key: str) -> NodeLabel | None:
+    """The artifact of a `ready_label` or a `copy_label`; None for any other label."""
+    prefix, _, artifact = key.partition("/")
+    namespace, _, group = prefix.partition(".")
+    ours = artifact and group in (f"ready.{GROUP}", f"copy.{GROUP}")
+    return NodeLabel(namespace, artifact) if ours else None
 
 
 def fingerprint(value: Any, length: int = 8) -> str:

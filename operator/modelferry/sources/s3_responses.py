@@ -124,7 +124,10 @@ def listing_error(source: S3Source, head: Head, body: bytes) -> ModelferryError 
         )
     if head.status in (408, 429) or head.status >= 500 or (head.status < 400 and "location" in head.headers):
         return None
-    return ServerMisbehaves(f"{where}: {message or 'no message'}; check endpoint, style and bucket")
+    remedy = "check endpoint, style and bucket"
+    if urlsplit(source.endpoint).path.endswith(f"/{source.bucket}"):
+        remedy = f"endpoint ends with the bucket's name, which is added to it: remove {source.bucket!r} from endpoint"
+    return ServerMisbehaves(f"{where}: {message or 'no message'}; {remedy}")
 
 
 def object_error(source: S3Source, key: str, head: Head) -> ModelferryError | None:

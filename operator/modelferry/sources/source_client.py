@@ -294,7 +294,7 @@ def _judged(head: Head, file: str, *, anonymous: bool) -> Head:
         case 404 | 410:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
         case 401 | 403 if anonymous:
-            remedy = f"{add_auth('the key token, or username and password,')}; or give a presigned url"
+            remedy = f"{add_auth('token, or username and password,')}; or use spec.headers, or a presigned url"
             raise Denied(f"{where}; give the credential that it requires: {remedy}", file=file)
         case 401 | 403:
             raise Denied(f"{where}; correct the credential in the Secret of spec.auth, or give another url", file=file)

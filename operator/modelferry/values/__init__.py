@@ -1,1 +1,1 @@
-"""Grammars of values that users write: URLs, proxies, pins, rates and durations; and the rate meter. No I/O."""
+"""Grammars of what users write: URLs, header fields, proxies, pins, rates and durations; and the rate meter. No I/O."""

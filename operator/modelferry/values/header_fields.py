@@ -10,7 +10,7 @@ MAX_VALUE = 4096
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 #: What Modelferry sets itself, what is about one connection, and what would change the meaning of a response.
-_RESERVED = frozenset(
+RESERVED = frozenset(
     (
         "accept",
         "accept-encoding",
@@ -36,14 +36,14 @@ _RESERVED = frozenset(
         "x-amz-security-token",
     )
 )
-_RESERVED_PREFIXES = ("content-", "proxy-")
+RESERVED_PREFIXES = ("content-", "proxy-")
 
 
 def header_name_error(name: str) -> str | None:
     """What is wrong with a header field's name, as the end of a sentence; None if it is valid."""
     if not _NAME.fullmatch(name):
         return "must be a header field's name: at most 64 letters, digits, '-' and '_', such as X-Api-Key"
-    if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES):
+    if name.lower() in RESERVED or name.lower().startswith(RESERVED_PREFIXES):
         return "is a header field that Modelferry sets itself, or that is about the connection; remove it"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from modelferry.resource.mirror import Mirror, S3Keys
 from modelferry.resource.parse import parse_artifact
 from modelferry.resource.transfer import TLS, BundleReference
 from modelferry.resource.windows import Window
+from modelferry.values.header_fields import RESERVED, RESERVED_PREFIXES, header_name_error
 from unit.controller.objects import document
 
 CRD = yaml.safe_load((Path(__file__).parents[3] / "crds/modelartifacts.modelferry.dev.yaml").read_text())
@@ -50,6 +52,20 @@ def test_the_parser_has_the_defaults_of_list_items() -> None:
     keys = S3Keys("models", "keys", region="us-east-1", expires=900)
     assert spec.mirrors[0] == Mirror("lab", 0, weight=1, tls=tls, presigned=keys, probe=30)
     assert spec.transfer.limits.windows == (Window(time(8), time(18), 1000, zone="UTC"),)
+
+
+def test_the_api_server_and_the_parser_refuse_the_same_header_fields() -> None:
+    """kserve#1351: a field that frames the request is refused before anything is sent."""
+    spec = SCHEMA["properties"]["spec"]["properties"]
+    for headers in (spec["headers"], spec["mirrors"]["items"]["properties"]["headers"]):
+        rule = headers["items"]["properties"]["name"]["x-kubernetes-validations"][1]["rule"]
+        names, _, prefixes = rule.partition("]")
+        assert set(re.findall(r"'([^']+)'", names)) == RESERVED
+        assert tuple(re.findall(r"'([^']+)'", prefixes)) == RESERVED_PREFIXES
+    for name in ("Host", "RANGE", "Content-Length", "Proxy-Connection", "TE", "If-Range", "X Y", "", "a" * 65):
+        assert header_name_error(name), name
+    for name in ("X-Api-Key", "Authorization", "User-Agent", "Cookie", "x-amz-request-payer"):
+        assert header_name_error(name) is None, name
 
 
 def test_a_new_artifact_is_in_progress_before_the_operator_has_seen_it() -> None:

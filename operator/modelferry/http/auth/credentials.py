@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from modelferry.values.urls import server_of
+from modelferry.values.urls import host_port, server_of
 
 #: Header fields of one request, in order.
 HeaderFields = tuple[tuple[str, str], ...]
@@ -154,9 +154,10 @@ def control_error(text: str) -> str | None:
 
 
 def hosts_allow(hosts: frozenset[str], url: str) -> bool:
-    """Whether the server of `url` is among `hosts` (as in `HostScoped`)."""
+    """Whether the server of `url` is among `hosts` (as in `HostScoped`). An IPv6 address is written as in a URL, in
+    brackets, or alone without them."""
     host, port = server_of(url)
-    return host in hosts or f"{host}:{port}" in hosts
+    return not hosts.isdisjoint({host, f"[{host}]", host_port(host, port)})
 
 
 def may_see(hosts: frozenset[str], url: str, *, plain_http: bool) -> bool:
