@@ -111,7 +111,7 @@ class PullResult:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.usage = "modelferry pull WHAT [--to DIR] [options]"
+    parser.usage = "modelferry pull FILE.yaml|hf://ORG/NAME|s3://BUCKET/PREFIX|oci://…|https://… [--to DIR] [options]"
     parser.epilog = f"{_EXAMPLES}\n{parser.epilog}"
     requested_artifact.add_arguments(parser)
     help_ = "the target; the model is in DIR/current (default: a directory with the artifact's name)"

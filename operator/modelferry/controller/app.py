@@ -16,7 +16,7 @@ import kopf
 
 from modelferry.controller.bandwidth_allocator import BandwidthAllocator
 from modelferry.controller.endpoints import HEALTH_PORT, Endpoints
-from modelferry.controller.facts import node_facts
+from modelferry.controller.event_filter import EventFilter
 from modelferry.controller.kube import Kube
 from modelferry.controller.observe import Observer
 from modelferry.controller.reconciler import Reconciler
@@ -27,7 +27,7 @@ from modelferry.resource import GROUP, PLURAL, VERSION, names
 
 
 class Operator:
-    """What lives as long as the process: the client, the queue, and the last known facts of each node."""
+    """What lives as long as the process: the client, the queue, and the filter of events."""
 
     def __init__(self, kube: Kube, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._kube, self._session = kube, session
@@ -35,20 +35,10 @@ class Operator:
         observer = Observer(kube, settings, sidecars)
         reconciler = Reconciler(kube, observer, settings, time.time)
         self.queue = WorkQueue(reconciler.reconcile)
+        self.events = EventFilter()
         self._endpoints, self._metrics_port = Endpoints(reconciler.metrics.text), settings.metrics_port or None
         self._allocator = BandwidthAllocator(kube, sidecars, settings, time.time)
         self._tasks: list[asyncio.Task[None]] = []
-        self._nodes: dict[str, object] = {}
-
-    def node_changed(self, event: str, node: Mapping[str, Any]) -> bool:
-        """Whether a node event concerns placement. Nodes report every few seconds, and nearly all events do not."""
-        facts = node_facts(dict(node))
-        before = self._nodes.get(facts.name)
-        if event == "DELETED":
-            self._nodes.pop(facts.name, None)
-            return True
-        self._nodes[facts.name] = facts
-        return facts != before
 
     async def start(self) -> None:
         """Start the background tasks and the HTTP endpoints."""
@@ -85,28 +75,34 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
 
 
 @kopf.on.event(GROUP, VERSION, PLURAL)
-async def artifact_event(memo: kopf.Memo, namespace: str | None, name: str, **_: Any) -> None:
+async def artifact_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
     """An artifact was added, changed, deleted or listed."""
-    memo.operator.queue.add((namespace or "", name))
+    if memo.operator.events.artifact(type, body):
+        memo.operator.queue.add((body["metadata"].get("namespace", ""), body["metadata"]["name"]))
 
 
 @kopf.on.event("pods", labels=dict([names.MANAGED_BY]))
-async def pod_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
+async def pod_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
     """One of our pods changed."""
-    _enqueue(memo, labels)
+    if memo.operator.events.pod(type, body):
+        _enqueue(memo, body["metadata"]["labels"])
 
 
 @kopf.on.event("persistentvolumeclaims", labels=dict([names.MANAGED_BY]))
-async def claim_event(memo: kopf.Memo, labels: Mapping[str, str], **_: Any) -> None:
+async def claim_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
     """One of our claims changed."""
-    _enqueue(memo, labels)
+    if memo.operator.events.claim(type, body):
+        _enqueue(memo, body["metadata"]["labels"])
 
 
 @kopf.on.event("nodes")
 async def node_event(memo: kopf.Memo, body: Mapping[str, Any], type: str | None, **_: Any) -> None:
-    """A node was added or deleted, or its labels, taints, readiness or boot changed: it may concern every artifact."""
-    if memo.operator.node_changed(type or "", body):
+    """A node was added or deleted, or its labels, taints, readiness or boot changed."""
+    concerned = memo.operator.events.node(type, body)
+    if concerned is None:
         memo.operator.queue.add_all()
+    for key in concerned or ():
+        memo.operator.queue.add(key)
 
 
 def _enqueue(memo: kopf.Memo, labels: Mapping[str, str]) -> None:

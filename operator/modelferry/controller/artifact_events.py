@@ -15,7 +15,7 @@ from modelferry.controller.children import config_maps
 from modelferry.controller.facts import Object, Observed
 from modelferry.controller.placement import deselected_nodes
 from modelferry.controller.pod_attempts import NotStarted, Succeeded
-from modelferry.controller.step_result import REFUSED, Plan
+from modelferry.controller.step_result import NO_MATCHING_NODES, REFUSED, Plan
 from modelferry.manifest import Manifest
 from modelferry.manifest.entries import SOURCE
 from modelferry.messages import Outcome
@@ -24,6 +24,9 @@ from modelferry.resource import names
 from modelferry.resource.conditions import READY, STALLED
 from modelferry.resource.undeclared_digests import completeness
 from modelferry.values.quantities import rate_text, size_text
+
+#: Reasons of an artifact that waits, perhaps for a person: an Event tells what the condition Stalled does not.
+_WAITING_FOR_A_PERSON = frozenset({REFUSED, NO_MATCHING_NODES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,15 @@ def _summary(outcome: Outcome, manifest: Manifest | None) -> str:
 
 def status_events(before: Object, after: Object) -> list[EventRecord]:
     """The Events between two statuses: copies that became Stalled or Retrying, mirrors whose state changed, and the
-    artifact when it became Stalled, Refused or Ready."""
+    artifact when it became Stalled, Refused or Ready, or has no node."""
     found = [*_copy_events(before, after), *mirror_events(before.get("mirrors") or [], after.get("mirrors") or [])]
     reasons = {event.reason for event in found}
     stalled, stalled_before = _condition(after, STALLED), _condition(before, STALLED)
     if stalled and stalled["reason"] != stalled_before.get("reason") and stalled["reason"] not in reasons:
         found.append(EventRecord(stalled["reason"], stalled["message"], warning=True))
     ready, ready_before = _condition(after, READY), _condition(before, READY)
-    if ready["reason"] == REFUSED != ready_before.get("reason"):
-        found.append(EventRecord(REFUSED, ready["message"], warning=True))
+    if ready["reason"] in _WAITING_FOR_A_PERSON and ready["reason"] != ready_before.get("reason"):
+        found.append(EventRecord(ready["reason"], ready["message"], warning=True))
     if ready.get("status") == "True" and ready_before.get("status") != "True":
         found.append(EventRecord("Ready", ready["message"]))
     return found

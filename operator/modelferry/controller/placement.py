@@ -36,6 +36,12 @@ def blocked_reason(node: NodeFacts, spec: Nodes) -> str:
     return ""
 
 
+def untolerated(nodes: Iterable[NodeFacts], spec: Nodes) -> list[str]:
+    """The taints of `nodes` that keep pods away, as key:effect."""
+    taints = (taint for node in nodes for taint in node.taints)
+    return sorted({f"{taint.key}:{taint.effect}" for taint in taints if not tolerated(taint, spec.tolerations)})
+
+
 def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
     """core/v1 Toleration.ToleratesTaint; PreferNoSchedule is always tolerated."""
     return taint.effect == "PreferNoSchedule" or any(_matches(item, taint) for item in tolerations)

@@ -46,9 +46,10 @@ from modelferry.values.urls import ascii_url, redact_url
 #: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough for any server.
 CONCURRENCY = 8
 
-#: Seconds for one request and its response: a server that sends slowly is cut off.
-_TIMEOUT = 30.0
-_TIMEOUTS = Timeouts(connect=10.0, head=_TIMEOUT, stall=_TIMEOUT)
+#: A response may take as long as it makes progress: one that does not is requested again, and gets twice the time.
+_TIMEOUTS = Timeouts(connect=10.0, floor=1)
+#: Seconds for one response, at least: one byte now and then is no progress.
+_MAX_SECONDS = 600.0
 #: Bytes of a body that is read to reuse the connection; to close it is cheaper than to read more.
 _SHORT_BODY = 1024
 
@@ -99,14 +100,22 @@ class _Call:
 class SourceClient:
     """An async context manager over one HTTP client; at most `CONCURRENCY` requests run at a time."""
 
-    def __init__(self, route: Route, *, allow_plain_http: bool = False, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        allow_plain_http: bool = False,
+        retry: Retry | None = None,
+        timeouts: Timeouts = _TIMEOUTS,
+    ) -> None:
         self._route = route
         self._retry = retry or Retry()
+        self._most = max(_MAX_SECONDS, self._retry.budget)
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._http = HTTPClient(
             Routes(route),
             allow_plain_http=allow_plain_http,
-            pool=ConnectionPool(_TIMEOUTS, connections=CONCURRENCY, max_idle=CONCURRENCY),
+            pool=ConnectionPool(timeouts, connections=CONCURRENCY, max_idle=CONCURRENCY),
         )
 
     async def __aenter__(self) -> SourceClient:
@@ -165,13 +174,25 @@ class SourceClient:
         return head, body
 
     async def _run(self, url: str, call: _Call) -> tuple[Head, bytes]:
-        async with self._slots:
-            return await self._retry.run(lambda: self._follow(ascii_url(url), call))
+        stalls = 0
 
-    async def _follow(self, url: str, call: _Call) -> tuple[Head, bytes]:
+        async def attempt() -> tuple[Head, bytes]:
+            nonlocal stalls
+            try:
+                return await self._follow(
+                    ascii_url(url), call, self._http.timeouts.extended(2.0**stalls, self._retry.budget)
+                )
+            except ConnectionFailed as error:
+                stalls += isinstance(error.__cause__, Stall)
+                raise
+
+        async with self._slots:
+            return await self._retry.run(attempt)
+
+    async def _follow(self, url: str, call: _Call, timeouts: Timeouts) -> tuple[Head, bytes]:
         asks_for_cookie = False
         for _ in range(MAX_REDIRECTS + 1):
-            head, body = await self._send(url, call)
+            head, body = await self._send(url, call, timeouts)
             if head.status >= 300 and (error := call.explain(head, body)):
                 raise error
             if head.status not in REDIRECTS:
@@ -199,12 +220,12 @@ class SourceClient:
             raise PrivateAddress(f"{where}: {error.message}", file=file) from None
         return target
 
-    async def _send(self, url: str, call: _Call) -> tuple[Head, bytes]:
+    async def _send(self, url: str, call: _Call, timeouts: Timeouts) -> tuple[Head, bytes]:
         """The response to one request, and its body as `_read` reads it."""
         request = Request(url, method=call.method, fields=tuple(call.headers.items()))
         try:
-            async with asyncio.timeout(_TIMEOUT):
-                response = await self._http.send(request)
+            async with asyncio.timeout(self._most):
+                response = await self._http.send(request, timeouts=timeouts)
                 try:
                     body = await _read(response, call)
                 finally:
@@ -212,7 +233,7 @@ class SourceClient:
         except (ModelferryError, ProtocolError, TimeoutError) as error:
             if _cut_off(error) and url.startswith("https:") and (refused := await self._certificate_alert(url)):
                 error = refused
-            raise self._named(error, url, call.file) from error
+            raise self._named(error, url, call.file, timeouts) from error
         return Head.of(response.head, url), body
 
     async def _certificate_alert(self, url: str) -> CertificateRefused | None:
@@ -221,7 +242,7 @@ class SourceClient:
             return await self._http.certificate_alert(url)
         return None
 
-    def _named(self, error: Exception, url: str, file: str) -> ModelferryError:
+    def _named(self, error: Exception, url: str, file: str, timeouts: Timeouts) -> ModelferryError:
         """`error` with the file and the URL that it is about."""
         where = f"{file}: {redact_url(url)}"
         cause = error.__cause__
@@ -245,7 +266,8 @@ class SourceClient:
             case Stall() | TimeoutError():
                 proxy = self._route.proxies.for_url(url)
                 through = f", through the proxy {proxy}" if proxy else ""
-                return ConnectionFailed(f"{where}: no answer in {_TIMEOUT:.0f} s{through}", file=file)
+                late = self._most if isinstance(error, TimeoutError) else timeouts.head
+                return ConnectionFailed(f"{where}: no complete answer in {late:.0f} s{through}", file=file)
             case SourceError():
                 return type(error)(f"{where}: {error.message}", reason=error.reason, file=file)
         assert isinstance(error, ModelferryError)

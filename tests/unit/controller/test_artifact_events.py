@@ -113,10 +113,11 @@ def test_a_stalled_blocker_is_announced_by_its_reason() -> None:
     assert [(n.reason, n.message) for n in status_events({}, body)] == [("ClaimMissing", "claim models does not exist")]
 
 
-def test_a_rejection_by_the_api_server_is_announced_once() -> None:
-    body = status(blocker=Blocker("Refused", "the API server rejects a required object: 403: exceeded quota"))
-    assert conditions(body)["Reconciling"] == ("True", "Refused")
-    assert [(n.reason, n.warning) for n in status_events({}, body)] == [("Refused", True)]
+@pytest.mark.parametrize("reason", ["Refused", "NoMatchingNodes"])
+def test_a_wait_that_may_need_a_person_is_announced_once(reason: str) -> None:
+    body = status(blocker=Blocker(reason, "403: exceeded quota"))
+    assert conditions(body)["Reconciling"] == ("True", reason)
+    assert [(n.reason, n.warning) for n in status_events({}, body)] == [(reason, True)]
     assert status_events(body, body) == []
 
 

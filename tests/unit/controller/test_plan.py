@@ -87,6 +87,19 @@ def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> N
     assert [(pod.attempt, pod.phase) for pod in world.observed.pods_of("resolve")] == [(2, "Pending")]
 
 
+def test_a_resolve_pod_that_no_node_takes_is_reported_with_the_taints_of_the_nodes() -> None:
+    """kserve/kserve#5348, LLMKube#1621."""
+    gpu, tolerated = Taint("nvidia.com/gpu", "", "NoSchedule"), Taint("a", "", "NoSchedule")
+    spec = {"nodes": {"tolerations": [{"key": "a", "operator": "Exists"}]}}
+    world = World(observed(document(spec), nodes=(node("node-0", taints=(gpu, tolerated)),)))
+    world.settle()
+    error = "Unschedulable: pod p: 1 node(s) had untolerated taint(s); add tolerations"
+    world.change(pods=tuple(replace(pod, start_error=error) for pod in world.observed.pods))
+    made = world.settle()
+    assert made.blocker is not None
+    assert made.blocker.message == f"{error} (the nodes have nvidia.com/gpu:NoSchedule)"
+
+
 def test_a_permanent_error_of_the_source_stalls_and_is_not_retried() -> None:
     world = World(observed())
     world.settle()
@@ -323,14 +336,19 @@ def test_a_tainted_node_is_not_selected_and_a_cordoned_one_waits() -> None:
     assert world.bodies("Pod", "prepare") == []
 
 
-def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
+def test_a_selector_without_a_node_waits_for_one_and_names_the_selector() -> None:
+    """kubernetes/autoscaler#3845: a pool is empty until a consumer makes it grow; Stalled, it never comes to that."""
     world = World(observed(document({"nodes": {"selector": {"gpu": "true"}}}), nodes=()))
     world.settle()
     world.resolved()
     made = world.settle()
     assert made.blocker is not None
-    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", True)
+    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", False)
     assert "gpu=true" in made.blocker.message
+    status = artifact_status.build(world.observed, made, NOW)
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "False", "Reconciling": "True"}
+    world.change(nodes=(node("node-0", {"gpu": "true"}),))
+    assert [copy.node for copy in world.settle().copies] == ["node-0"]
 
 
 def test_a_foreign_claim_with_the_artifacts_name_stalls_and_is_not_changed() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelferry.controller.children import config_maps, volumes
-from modelferry.controller.children.metadata import labels, metadata
+from modelferry.controller.children.metadata import metadata
 from modelferry.controller.facts import ArtifactFacts, Consumer, Object
 from modelferry.controller.settings import Settings
 from modelferry.messages.earlier_revisions import encode_windows
@@ -50,8 +50,8 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
     mounts = [_mount("input", _INPUT), *_bundle_mounts(artifact), *_secret_mounts(artifact, settings)]
     container = _container(settings, "resolve", arguments, mounts) | _proxy(artifact, settings)
     volumes_ = [_input(artifact), *_bundle_volumes(artifact), *_secret_volumes(artifact, settings)]
-    spec = _tenant(settings) | _account(artifact) | {"containers": [container], "volumes": volumes_}
-    return _pod(artifact, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
+    spec = _tenant(artifact, settings) | {"containers": [container], "volumes": volumes_}
+    return _pod(artifact, settings, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
 def fetch_pod(
@@ -63,8 +63,7 @@ def fetch_pod(
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
     data = f"{_DATA}/{artifact.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = artifact.input_key
-    spec = _tenant(settings) | _account(artifact)
-    spec |= {
+    spec = _tenant(artifact, settings) | {
         "initContainers": [_checkpoint(settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
@@ -77,11 +76,10 @@ def fetch_pod(
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    spec["tolerations"] = [_toleration(t) for t in artifact_spec.nodes.tolerations]
     # A claim that binds when its first pod is scheduled gets a volume where the selected nodes can mount it.
     spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
-    body = _pod(artifact, name, "fetch", node, key, attempt, spec)
+    body = _pod(artifact, settings, name, "fetch", node, key, attempt, spec)
     body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)
     return body
 
@@ -119,15 +117,20 @@ def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str
         "volumes": [{"name": "node", "hostPath": {"path": settings.node_root, "type": "DirectoryOrCreate"}}],
     }
     name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
-    body = _pod(artifact, name, role, node, "", attempt, spec)
-    body["metadata"] |= {"namespace": settings.namespace, "labels": labels(artifact, role)}
+    body = _pod(artifact, settings, name, role, node, "", attempt, spec)
+    body["metadata"]["namespace"] = settings.namespace
     del body["metadata"]["ownerReferences"]  # an owner cannot be in another namespace; the plan deletes the pod
     return body
 
 
-def _pod(artifact: ArtifactFacts, name: str, role: str, node: str, key: str, attempt: int, spec: Object) -> Object:
-    annotations = {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(artifact, name, role, annotations), "spec": spec}
+def _pod(
+    artifact: ArtifactFacts, settings: Settings, name: str, role: str, node: str, key: str, attempt: int, spec: Object
+) -> Object:
+    """The chart's labels and annotations replace none of ours."""
+    ours = {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
+    body = metadata(artifact, name, role, {**settings.agent_annotations, **ours})
+    body["labels"] = {**settings.agent_labels, **body["labels"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": body, "spec": spec}
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -140,7 +143,11 @@ def _common(settings: Settings) -> dict[str, Any]:
     } | ({"imagePullSecrets": secrets} if secrets else {})
 
 
-def _tenant(settings: Settings) -> dict[str, Any]:
+def _tenant(artifact: ArtifactFacts, settings: Settings) -> dict[str, Any]:
+    """What the pods in the artifact's namespace have in common.
+
+    All of them tolerate what the download on a node tolerates: every node of a cluster may have that taint.
+    """
     security = {
         "runAsNonRoot": True,
         "runAsUser": UID,
@@ -149,7 +156,9 @@ def _tenant(settings: Settings) -> dict[str, Any]:
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return _common(settings) | {"securityContext": security}
+    spec = _common(settings) | _account(artifact) | {"securityContext": security}
+    spec |= {"tolerations": [_toleration(one) for one in artifact.valid_spec.nodes.tolerations]}
+    return spec | ({"priorityClassName": settings.agent_priority_class} if settings.agent_priority_class else {})
 
 
 def _container(settings: Settings, name: str, arguments: list[str], mounts: list[Object]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _is_damaged(observed: Observed, attempt: pod_attempts.Attempt) -> bool:
     if isinstance(attempt, Running):
         progress = observed.progress.get(attempt.pod.name)
         return progress is not None and progress.phase in ("fetching", "repairing")
-    return isinstance(attempt, Failed) and attempt.outcome.reason != "PodDied"
+    return isinstance(attempt, Failed) and not attempt.died
 
 
 def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int, now: float) -> StepResult:
@@ -130,7 +130,9 @@ def _in_progress(
     if isinstance(attempt, Failed):
         return StepResult(tuple(actions), copy=_failed(attempt, manifest, node), requeue_after=attempt.retry_after)
     copy = _running(observed, manifest, attempt.pod, node)
-    return StepResult(tuple(actions), copy=copy, requeue_after=settings.status_interval)
+    # A pod that has not started has nothing to report: an event will tell.
+    requeue_after = settings.status_interval if attempt.pod.phase == "Running" else None
+    return StepResult(tuple(actions), copy=copy, requeue_after=requeue_after)
 
 
 def _ready(node: str, manifest: Manifest) -> CopyState:

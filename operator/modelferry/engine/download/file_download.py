@@ -250,12 +250,14 @@ class FileDownload:
         """What a response from `location` is judged by."""
         # The manifest's is that of the first location, and says nothing of the others.
         mark = self.entry.validator if location.location == self.entry.locations[0] else ""
+        # While chunks are compared, the known validator may be that of the wrong ones.
+        may_be_one_node = location.varied < OTHER_VALIDATORS and self.compared is None
         return Expectation(
             size=self.entry.size,
             pinned=self.entry.digest is not None,
             validator=location.validator,
             mark=mark,
-            alternatives=len(self.usable) > 1 or location.varied < OTHER_VALIDATORS,
+            alternatives=len(self.usable) > 1 or may_be_one_node,
             plain_http=plain_http,
         )
 

@@ -352,6 +352,9 @@ class OutcomeHandler:
             again = replace(self._keep(file, task, event.kept), avoid=location.mirror, fresh=fresh)
         else:
             again = self._stream_again(event)
+        if verdict.behavior is ServerBehavior.STALLED and attempt.timeouts is not None:
+            again = replace(again, stalls=again.stalls + 1)
+            self._download.mirrors.record_stall(location.mirror, attempt.timeouts.head)
         selector, has_digest = self._download.mirrors.selector(), file.entry.digest is not None
         if delay is None:
             delay = backoff(again.failures, self._jitter())
