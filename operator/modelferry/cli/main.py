@@ -57,6 +57,7 @@ COMMANDS = (
     Command("agent resolve", "modelferry.agent.resolve", "resolve a source, and print the manifest"),
     Command("agent prepare", "modelferry.agent.prepare", "create an artifact's directory on a node"),
     Command("agent remove", "modelferry.agent.remove", "remove an artifact's directory from a node"),
+    Command("agent orphans", "modelferry.agent.orphans", "list and remove directories whose artifacts are gone"),
     Command("agent fetch", "modelferry.agent.fetch", "fetch the files of a manifest"),
     Command(
         "agent checkpoint", "modelferry.agent.checkpoint_sidecar", "verify and commit the chunks that fetch writes"

@@ -33,6 +33,8 @@ from modelferry.cli.supervisor import CHECKPOINT, FETCH, Interrupted, Supervisor
 from modelferry.errors import ForeignDirectory, InvalidSpec, MachineError, ModelferryError, SourceError, UserError
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
+from modelferry.resource import hub_cache
+from modelferry.resource.spec import Spec, hub_cache_of
 from modelferry.resource.transfer import MAX_CONNECTIONS
 from modelferry.resource.undeclared_digests import completeness, not_verified, remedy
 from modelferry.storage import layout
@@ -180,7 +182,7 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
     manifest = asyncio.run(resolve_manifest(spec, routes))
     with runtime_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
-        supervisor = Supervisor(_commands(args, requested.file(run), run, target), run)
+        supervisor = Supervisor(_commands(args, requested.file(run), run, target, spec), run)
         chunks = (lambda: fetch_chunk_map(run / "status.sock")) if args.map else None
         with closing(choose_reporter(as_json=args.json, quiet=args.quiet, chunks=chunks)) as reporter:
             reporter.begin(_description(artifact.name, manifest, target))
@@ -210,9 +212,10 @@ def _description(name: str, manifest: Manifest, target: Path) -> str:
     return f"{name} {manifest.revision}: {files}, {size}, to {target}"
 
 
-def _commands(args: argparse.Namespace, artifact: Path, run: Path, target: Path) -> dict[str, list[str]]:
+def _commands(args: argparse.Namespace, artifact: Path, run: Path, target: Path, spec: Spec) -> dict[str, list[str]]:
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
+    checkpoint += hub_cache.to_command_line(hub_cache_of(spec))
     fetch = ["agent", "fetch", "--artifact", artifact, "--outcome", run / "outcome", *shared]
     fetch += source_route.to_command_line(args)
     fetch += ["--connections", args.connections] if args.connections else []
