@@ -9,8 +9,8 @@ ALLOW_PLAIN_HTTP = "add `transfer: {tls: {allowPlainHTTP: true}}` to spec (spec.
 def add_auth(keys: str) -> str:
     """What to add for a source that requires a credential; `keys`: of its Secret, in words."""
     return (
-        f"add `auth: {{secretRef: {{name: NAME}}}}` to spec (spec.auth), and {keys} to the Secret NAME (for the command:"
-        " to the directory NAME in --secrets)"
+        f"add `auth: {{secretRef: {{name: NAME}}}}` to spec (spec.auth), and {keys} to the Secret NAME (for the"
+        " command: to the directory NAME in --secrets)"
     )
 
 
