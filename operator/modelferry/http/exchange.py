@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelferry.errors import ConnectionFailed, Stall
 from modelferry.http.proxy.forwarding import check_forwarded, request_for_proxy
 from modelferry.http.transport.connect_errors import server_certificate_error
-from modelferry.http.transport.connection_key import ConnectionKey
+from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
 from modelferry.http.transport.connection_pool import ConnectionPool, PipelineTurn, PooledConnection
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
@@ -22,10 +22,11 @@ class ClosedWithoutResponse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Sends requests with one `key` over the connections of `pool`."""
+    """Sends requests with one `key` over the connections of `pool`. ``timeouts``: of the responses."""
 
     pool: ConnectionPool
     key: ConnectionKey
+    timeouts: Timeouts
 
     async def send(self, request: Request, *, fresh: bool = False) -> Response:
         """The response to `request`, on a connection of its own, which is new where it is to be `fresh`.
@@ -86,7 +87,7 @@ class Exchange:
         self, pooled: PooledConnection, request: Request, acquired: int, *, pipelined: bool = False
     ) -> Response:
         """The response that is next on the connection."""
-        clock, timeouts = asyncio.get_running_loop().time, self.pool.timeouts
+        clock, timeouts = asyncio.get_running_loop().time, self.timeouts
         parser, sent = HeadParser(), clock()
         try:
             async with asyncio.timeout(timeouts.head):
