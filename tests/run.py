@@ -43,6 +43,7 @@ def main() -> int:
     reasons = {
         "e2e": why_no_cluster(),
         "nginx, squid, dante": why_missing(prerequisites.SERVER_PACKAGES),
+        "exFAT": why_missing(prerequisites.FILE_SYSTEM_PACKAGES),
         "promtool": why_missing(prerequisites.METRICS_PACKAGES),
     }
     skipped = {part: why for part, why in reasons.items() if why}

@@ -20,6 +20,7 @@ def main() -> None:
         sys.exit(
             f"this is Python {sys.version.split()[0]}; Modelferry needs 3.11 or newer: PYTHON=python3.11 make setup"
         )
+    print(f"setup: installing the locked dependencies into {target}, which takes a minute", flush=True)
     _ensure_venv()
     subprocess.run([sys.executable, "-m", "venv", "--clear", target], check=True)
     pip: list[str | Path] = [target / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]

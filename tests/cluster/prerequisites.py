@@ -27,6 +27,8 @@ RUN_PACKAGES = {
 BUILD_PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 # Servers and proxies that tests download from.
 SERVER_PACKAGES = {"nginx": "nginx-light", "squid": "squid", "danted": "dante-server", "openssl": "openssl"}
+# A file system without symbolic links, hard links and upper-case names.
+FILE_SYSTEM_PACKAGES = {"mkfs.exfat": "exfatprogs", "mount.exfat-fuse": "exfat-fuse", "losetup": "mount"}
 METRICS_PACKAGES = {"promtool": "prometheus"}  # checks the exported metrics
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin")  # not always in PATH, even for root
 POLICY = Path("/usr/sbin/policy-rc.d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +23,14 @@ from origin.hub import CDN, Hub, Repo
 from origin.modelscope import Model, ModelScope
 from origin.planted import found_in
 from origin.web import WebRequest, threaded
+from readme import PROJECT, REPOSITORY, commands, example
 
 #: May occur only in the Secret and in requests to the hub.
 PLANTED = "hf_planted5e2e"
 FILES = {f"config/{number:02}.yaml": b"x: %d\n" % number for number in range(40)}
 FILES["asset/gpt.safetensors"] = Random(2).randbytes(2 * CHUNK_SIZE + 4097)
 MANY = Repo({f"part/{number:04}.json": b"%d" % number for number in range(2000)}, lfs_from=MIB)
+PUBLIC = Repo({"config/path.yaml": b"x: 1\n", "asset/gpt.safetensors": FILES["asset/gpt.safetensors"]}, lfs_from=MIB)
 GATED = Repo(FILES, gated=True, readers=frozenset({PLANTED}), lfs_from=MIB)
 
 
@@ -54,7 +57,7 @@ def hubs(installed: Platform, leaf: Leaf) -> Iterator[Hubs]:
     """A Hub with its CDN, and a ModelScope, where pods reach them."""
     where: dict[str, Any] = {"tls": leaf.context(), "host": installed.host_address}
     cdn = CDN(**where)
-    repos = {"acme/speech": GATED, "acme/many": MANY}
+    repos = {"acme/speech": GATED, "acme/many": MANY, REPOSITORY: PUBLIC}
     hub = Hub(repos, cdn, tokens=frozenset({PLANTED}), page=30, busy=throttled, **where)
     scope = ModelScope({"acme/speech": Model(FILES)}, **where)
     with threaded(cdn, hub, scope):
@@ -129,6 +132,22 @@ def test_a_gated_repository_is_ready_at_its_commit_and_only_the_hub_receives_the
             ["sh", "-c", f"grep -rl {PLANTED} /var/lib/modelferry /var/log/pods 2>/dev/null || true"]
         )
         assert found_files.strip() == ""
+
+
+def test_the_readme_s_example_and_commands_work_as_they_stand(
+    ns: NamespaceClient, hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.yaml").write_text(example(hubs.hub.base))
+    monkeypatch.chdir(tmp_path)
+    for line in commands("kubectl"):
+        ns.kubectl(*shlex.split(line)[1:], timeout=200)
+    status = ns.status("chattts")
+    assert (status["revision"], status["checksum"]) == (PUBLIC.commit, "Verified")
+    [helm] = commands("helm")
+    monkeypatch.chdir(PROJECT)
+    repository, _, tag = ns.platform.image.rpartition(":")
+    words = helm.replace("REGISTRY/modelferry", repository).replace("0.1.0", tag)
+    assert "STATUS: pending-upgrade" in ns.platform.helm(*shlex.split(words)[1:], "--dry-run=server")
 
 
 def test_without_a_token_a_gated_repository_is_reported_with_the_remedy(ns: NamespaceClient, hubs: Hubs) -> None:

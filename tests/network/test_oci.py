@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from modelferry.manifest.entries import SOURCE
 from modelferry.resource.object_stores import OCISource
 from modelferry.sources.source_client import SourceClient
 from network.harness import CHUNK, DownloadHarness, Serve
+from network.references import Desk
 from network.stores import fetched, resolved, routes
 from origin.certs import Authority, Leaf
 from origin.rules import Rule
@@ -291,3 +293,17 @@ async def test_a_blob_in_another_storage_is_fetched_without_credentials(serve: S
             assert await fetched(harness, wanted, Manifest("r", (file,)), secret) == {"a": content}
         assert {request.authorization for request in storage.entries} == {""}
         assert [request.authorization for request in origin.entries] == ["", login]
+
+
+async def test_a_reference_is_pulled_with_the_login_of_docker(
+    registry: RegistryStore, tmp_path: Path, authority: Authority
+) -> None:
+    desk, words = Desk(tmp_path, authority), ("pull", f"oci://{registry.authority}/models/tts:v1")
+    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text(docker(registry.authority, auth=auth)[".dockerconfigjson"])
+    done = await desk.run(*words, DOCKER_CONFIG=str(tmp_path / "docker"))
+    assert done.code == 0, done.err
+    assert desk.files("tts") == MODEL
+    refused = await desk.run(*words, "--to", "refused")
+    assert (refused.code, "the login is that of `docker login`" in refused.err) == (3, True), refused.err

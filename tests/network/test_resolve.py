@@ -193,7 +193,7 @@ async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin
     [
         (Rule(status=404), NotFound, "404 Not Found; check the url"),
         (Rule(status=410), NotFound, "410 Gone"),
-        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it requires"),
+        (Rule(status=401), Denied, "401 Unauthorized; give what it requires by spec.auth: {secretRef: {name: NAME}}"),
         (Rule(status=403), Denied, "403 Forbidden"),
         (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
         (Rule(status=204), ServerMisbehaves, "204 No Content"),

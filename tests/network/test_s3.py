@@ -31,6 +31,7 @@ from modelferry.resource.object_stores import S3Source
 from modelferry.resource.source import HTTPFile, HTTPSource
 from modelferry.sources import resolve
 from network.harness import DownloadHarness, entry
+from network.references import Desk
 from network.stores import fetched, resolved
 from origin.certs import Authority, Leaf
 from origin.nginx import Nginx
@@ -332,3 +333,23 @@ async def test_a_pods_web_identity_is_exchanged_for_keys(
             token.write_text("no token")
             with pytest.raises(Denied, match="gives arn:aws:iam::123456789012:role/models no keys"):
                 await resolved(harness, wanted)
+
+
+async def test_a_reference_is_pulled_with_the_keys_of_the_environment(
+    store: MinioStore, tmp_path: Path, authority: Authority
+) -> None:
+    keys: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": READER["secretAccessKey"]}
+    desk, words = Desk(tmp_path, authority), ("pull", "s3://plain/models/tts", "--endpoint", store.endpoint)
+    wrong = await desk.run(*words, "--region", "eu-west-1", AWS_REGION=REGION, **keys)
+    assert wrong.code == 2
+    assert f"set spec.source.s3.region: {REGION}. On this command line, that is --region" in wrong.err
+    done = await desk.run(*words, AWS_REGION=REGION, **keys)
+    assert done.code == 0, done.err
+    files = {key.removeprefix("models/tts/"): body for key, body in MODEL.items() if key.startswith("models/tts/")}
+    assert desk.files("tts") == files
+    one = await desk.run("pull", "s3://plain/models/tts/config.yaml", *words[2:], AWS_REGION=REGION, **keys)
+    assert one.code == 3
+    assert "not a directory, give s3://plain/models/tts and --include 'config.yaml'" in one.err
+    refused = await desk.run(*words, "--to", "refused")
+    assert (refused.code, "Denied" in refused.err) == (3, True)
+    assert "the keys are those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused.err

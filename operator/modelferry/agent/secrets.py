@@ -25,11 +25,13 @@ def add_secrets_argument(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A Secret that was read. ``field`` is the field that refers to it; ``data`` is its values by key."""
+    """A Secret that was read. ``field`` is the field that refers to it; ``data`` is its values by key. ``places`` says
+    of values that were found elsewhere where that was, by key."""
 
     name: str
     field: str
     data: Mapping[str, str] = dataclasses.field(repr=False)
+    places: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -63,10 +65,9 @@ class Secret:
 
     def invalid(self, key: str, error: str) -> InvalidSpec:
         """The error for a value of `key` that cannot be used. `error`: the end of a sentence, without the value."""
+        place = self.places.get(key) or f"key {key!r} of Secret {self.name!r}"
         return InvalidSpec(
-            f"{self.field}: key {key!r} of Secret {self.name!r} {error}; write the value into it again, and nothing"
-            " else",
-            reason="BadCredentials",
+            f"{self.field}: {place} {error}; write the value into it again, and nothing else", reason="BadCredentials"
         )
 
     def missing_keys(self, required: str) -> InvalidSpec:
@@ -94,7 +95,8 @@ class Secrets:
             at = f" (looked in {directory})" if directory is not None else ""
             raise InvalidSpec(
                 f"{field}: there is no Secret {name!r}{at}: create it in the artifact's namespace, or correct the"
-                " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY",
+                " field; `modelferry pull` reads it from files, --secrets DIR/NAME/KEY, or with"
+                " --auth-from-env from the environment",
                 reason="SecretMissing",
             )
         return Secret(name, field, {file.name: _value(file, name, field) for file in files})

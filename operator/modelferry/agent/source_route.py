@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from modelferry.agent import mirror_routes, proxy_credentials, store_credentials
 from modelferry.agent.added_headers import with_headers
+from modelferry.agent.environment_secret import add_environment_arguments, environment_secret, places
 from modelferry.agent.secrets import Secret, Secrets, add_secrets_argument
 from modelferry.agent.trust_bundle import add_ca_arguments, client_identity, tls_context
 from modelferry.errors import InvalidSpec
@@ -27,11 +28,13 @@ from modelferry.values.urls import authority
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments in addition to the spec: CA bundles, ``--secrets`` and ``--proxy-secret``."""
+    """Declare the arguments in addition to the spec: CA bundles, ``--secrets``, ``--proxy-secret``, and those for the
+    credentials of the environment."""
     add_ca_arguments(parser)
     add_secrets_argument(parser)
     help_ = "the Secret with username and password for the proxy in the environment"
     parser.add_argument("--proxy-secret", default="", metavar="NAME", help=help_)
+    add_environment_arguments(parser)
 
 
 def to_command_line(args: argparse.Namespace) -> list[str]:
@@ -39,13 +42,38 @@ def to_command_line(args: argparse.Namespace) -> list[str]:
     command_line = [str(word) for file in args.ca_file for word in ("--ca-file", file)]
     command_line += [word for name, file in args.mirror_ca for word in ("--mirror-ca", f"{name}={file}")]
     command_line += ["--secrets", str(args.secrets)] if args.secrets else []
-    return command_line + (["--proxy-secret", args.proxy_secret] if args.proxy_secret else [])
+    command_line += ["--proxy-secret", args.proxy_secret] if args.proxy_secret else []
+    command_line += ["--auth-from-env"] if args.auth_from_env else []
+    return command_line + (["--token-env", args.token_env] if args.token_env else [])
 
 
 def routes_from_arguments(spec: Spec, args: argparse.Namespace) -> Routes:
     """`source_routes` with the arguments that `add_arguments` declared, and this process's environment."""
-    secrets = Secrets(args.secrets)
-    return source_routes(spec, args.ca_file, secrets, environment=os.environ, proxy_secret=args.proxy_secret)
+    return source_routes(
+        spec,
+        args.ca_file,
+        Secrets(args.secrets),
+        environment=os.environ,
+        proxy_secret=args.proxy_secret,
+        login=source_login(spec, args),
+    )
+
+
+def source_login(spec: Spec, args: argparse.Namespace) -> Secret | None:
+    """The source's credentials from this process's environment, if the arguments say so; None if there are none.
+
+    Raises InvalidSpec (reason SecretMissing) if there are none and the spec says that the source needs some.
+    """
+    if not args.auth_from_env and not args.token_env:
+        return None
+    found = environment_secret(spec.source, os.environ, args.token_env)
+    if found is None and spec.auth is not None:
+        raise InvalidSpec(
+            f"--auth-from-env: the environment has no credentials for the source; they are those of"
+            f" {places(spec.source)}",
+            reason="SecretMissing",
+        )
+    return found
 
 
 def source_routes(
@@ -55,8 +83,10 @@ def source_routes(
     *,
     environment: Mapping[str, str] = MappingProxyType({}),
     proxy_secret: str = "",
+    login: Secret | None = None,
 ) -> Routes:
-    """The route to the source's servers. Without a proxy in the spec, it uses the proxies in `environment`.
+    """The route to the source's servers. Without a proxy in the spec, it uses the proxies in `environment`. `login`:
+    the source's credentials, instead of those in the Secret that the spec names.
 
     Raises InvalidSpec if a CA bundle, a Secret or a proxy is missing or invalid.
     """
@@ -73,7 +103,7 @@ def source_routes(
     )
     identity = client_identity(tls, ca_files, secrets, lambda field: _source_hosts(spec, field))
     return Routes(
-        Route(tls_context(tls, ca_files), _credential_with_headers(spec, secrets), proxies, identity=identity)
+        Route(tls_context(tls, ca_files), _credential_with_headers(spec, secrets, login), proxies, identity=identity)
     )
 
 
@@ -84,10 +114,10 @@ def add_mirrors(routes: Routes, spec: Spec, args: argparse.Namespace, manifest: 
     return Routes(source, mirrors), mirror_routes.add_locations(manifest, spec, secrets)
 
 
-def _credential_with_headers(spec: Spec, secrets: Secrets) -> Credential:
+def _credential_with_headers(spec: Spec, secrets: Secrets, login: Secret | None) -> Credential:
     """The source's credential, and the header fields of the spec."""
     return with_headers(
-        _credential(spec, secrets),
+        _credential(spec, secrets, login),
         spec.headers,
         secrets,
         where="spec",
@@ -97,9 +127,9 @@ def _credential_with_headers(spec: Spec, secrets: Secrets) -> Credential:
     )
 
 
-def _credential(spec: Spec, secrets: Secrets) -> Credential:
+def _credential(spec: Spec, secrets: Secrets, login: Secret | None) -> Credential:
     """The source's credential, for the hosts that its Secret lists, or else for the source's host."""
-    secret = secrets.read(spec.auth.name, "spec.auth") if spec.auth else None
+    secret = login or (secrets.read(spec.auth.name, "spec.auth") if spec.auth else None)
     credential = _unscoped_credential(spec, secret)
     if credential is ANONYMOUS:
         return ANONYMOUS

@@ -34,6 +34,10 @@ The steps, and the reasons for their order. "Before" means: on stable storage be
    marker leaves a revision to which ``current`` never pointed: the next start moves it back to ``incoming``, and
    publishes it again. After a crash behind the marker, the next start only replaces ``current``.
 
+On a file system without symbolic links, ``current`` is the directory of the current revision. It is replaced by two
+renames: to ``revisions/<its revision>``, and of ``revisions/<revision>`` to ``current``. Both revisions have their
+markers by then, so after a crash between the two the next start makes the second.
+
 A chunk is hashed once, when it is read back: with BLAKE3, with SHA-256 for each range that the server sent a
 Content-Digest for, and, if it is the next chunk in order, into the running digest of the file (SHA-256, MD5 or Git's
 SHA-1). A chunk that arrived out of order is read once more, while it is still in the page cache, when the running

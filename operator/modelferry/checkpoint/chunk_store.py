@@ -70,6 +70,10 @@ CREATE TABLE IF NOT EXISTS quarantine (
 """
 
 
+class NoDurableWrites(Exception):
+    """The file system has no shared mappings of files, which SQLite's WAL needs."""
+
+
 class DamagedDatabase(Exception):
     """chunks.db has another version, or is not a database. The message is the end of a sentence."""
 
@@ -79,7 +83,7 @@ class ChunkStore(ChunkStoreReader):
 
     def __init__(self, path: Path, *, boot_id: str, now: float) -> None:
         """Open or create it. `boot_id` and `now` (seconds since 1970) are for a new database. Raises DamagedDatabase,
-        or sqlite3.Error if the disk fails."""
+        NoDurableWrites, or sqlite3.Error if the disk fails."""
         is_new = not path.exists()
         self._unwritten_stats: list[tuple[str, str, str, int, float]] = []
         super().__init__(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
@@ -110,7 +114,7 @@ class ChunkStore(ChunkStoreReader):
             raise DamagedDatabase(f"cannot be read: {error}") from error
         # SQLite may ignore the pragmas, for example on some file systems; then commits would not be durable.
         if (self._scalar("PRAGMA journal_mode"), self._scalar("PRAGMA synchronous")) != ("wal", 2):
-            raise sqlite3.OperationalError("this file system denied SQLite durable writes (WAL, synchronous=FULL)")
+            raise NoDurableWrites
 
     def _has_schema(self) -> bool:
         # A crash between the file's creation and the schema's commit leaves an empty database.

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from modelferry.checkpoint.ready_marker import current_revision
+from modelferry.checkpoint.published_revisions import current_revision, set_current
 from modelferry.messages.earlier_revisions import MountWindow
 from modelferry.storage import layout
 from modelferry.storage.tree import Tree
@@ -37,8 +37,9 @@ def read_history(tree: Tree) -> tuple[Period, ...]:
         return ()
 
 
-def switch_current(tree: Tree, revision: str, clock: Callable[[], float]) -> str | None:
-    """Point ``current`` at `revision`, and record it. Returns the revision before. `clock` gives seconds since 1970.
+def switch_current(tree: Tree, revision: str, clock: Callable[[], float], *, symlinks: bool = True) -> str | None:
+    """Point ``current`` at `revision`, and record it. Returns the revision before. `clock` gives seconds since 1970;
+    `symlinks`: the file system has them.
 
     The new period is recorded before the switch, and the end of the old one after it: after a crash in between both may
     be current, and pods that start then are counted as users of both.
@@ -49,8 +50,7 @@ def switch_current(tree: Tree, revision: str, clock: Callable[[], float]) -> str
     if not any(period.revision == revision and period.ended is None for period in history):
         history = (*history, Period(revision, clock()))
         _write(tree, history)
-    if previous != revision:
-        tree.symlink(layout.published_path(revision), layout.CURRENT)
+    set_current(tree, revision, symlinks=symlinks)
     if any(period.revision != revision and period.ended is None for period in history):
         now = clock()
         ended = (period if period.ended is not None or period.revision == revision else replace(period, ended=now)

@@ -34,7 +34,8 @@ def acquire_lock(tree: Tree) -> int:
             raise
         raise DiskError(
             f"{tree.root}: the file system cannot lock a file: {error.strerror}; mount it with locks (for NFS, check"
-            " its lock service, or mount with local_lock=flock where one machine writes), or use another directory"
+            " its lock service, or mount with local_lock=flock where one machine writes), or use another directory",
+            reason="UnsuitableFileSystem",
         ) from error
     try:
         os.ftruncate(fd, 0)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from modelferry.checkpoint import ready_marker, recovery
+from modelferry.checkpoint import published_revisions, recovery
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.current_history import forget_revisions, mounted_revisions, read_history, switch_current
 from modelferry.checkpoint.file_states import FileState
@@ -36,15 +36,17 @@ def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], s
         tree.sync_directory(layout.incoming_path(manifest.revision, directory))
 
 
-def publish_revision(tree: Tree, chunk_store: ChunkStore, manifest: Manifest, clock: Callable[[], float]) -> str | None:
+def publish_revision(
+    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, clock: Callable[[], float], *, symlinks: bool = True
+) -> str | None:
     """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `clock`
-    gives seconds since 1970. Returns the revision that ``current`` pointed at before."""
+    gives seconds since 1970; `symlinks`: the file system has them. Returns the revision that was current before."""
     revision, now = manifest.revision, clock()
     tree.make_directories(layout.REVISIONS)
     tree.rename(layout.incoming_path(revision), layout.published_path(revision))
     chunk_store.mark_published(manifest, now)
     tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
-    return switch_current(tree, revision, clock)
+    return switch_current(tree, revision, clock, symlinks=symlinks)
 
 
 def remove_old_revisions(
@@ -55,9 +57,9 @@ def remove_old_revisions(
     These are `previous` (see `revisions_to_remove`), and those that pods which mounted the model within `windows` may
     still read. The current one and `wanted` stay too.
     """
-    markers = {name: ready_marker.read_marker(tree, name) for name in tree.list_names(layout.REVISIONS)}
+    markers = {name: published_revisions.read_marker(tree, name) for name in tree.list_names(layout.REVISIONS)}
     published = {name: marker.published if marker else 0.0 for name, marker in markers.items()}
-    current = ready_marker.current_revision(tree)
+    current = published_revisions.current_revision(tree)
     mounted = mounted_revisions(read_history(tree), windows, published)
     unneeded = set(revisions_to_remove(current or wanted, previous, published)) - mounted - {wanted}
     for name in sorted(unneeded):

@@ -1,4 +1,4 @@
-"""The READY marker of a published revision, and the symbolic link ``current``."""
+"""The READY marker of a published revision: its content."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import builtins
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from modelferry.storage import layout
-from modelferry.storage.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +43,3 @@ class ReadyMarker:
             return cls(**body, files=files)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a READY marker: {error}") from error
-
-
-def read_marker(tree: Tree, revision: str) -> ReadyMarker | None:
-    """The marker of `revision`, or None if there is none that can be read."""
-    data = tree.read(layout.marker_path(revision))
-    try:
-        return ReadyMarker.decode(data) if data is not None else None
-    except ValueError:
-        return None
-
-
-def current_revision(tree: Tree) -> str | None:
-    """The revision that ``current`` points at, or None."""
-    directory, _, revision = (tree.readlink(layout.CURRENT) or "").partition("/")
-    return revision if directory == layout.REVISIONS and revision and "/" not in revision else None

@@ -7,18 +7,18 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from blake3 import blake3
 
-from modelferry.checkpoint import ready_marker
-from modelferry.checkpoint.chunk_store import ChunkStore, DamagedDatabase
+from modelferry.checkpoint import published_revisions
+from modelferry.checkpoint.chunk_store import ChunkStore, DamagedDatabase, NoDurableWrites
 from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.file_states import FileState
-from modelferry.errors import DamagedState, DiskError, ForeignDirectory
+from modelferry.errors import DamagedState, DiskError
 from modelferry.manifest import Manifest
 from modelferry.messages.earlier_revisions import RetainedRevision
 from modelferry.storage import file_io, layout
+from modelferry.storage.capabilities import check_names, creating, unsuitable
 from modelferry.storage.space import allocated_bytes, check_space
 from modelferry.storage.tree import Tree
 
@@ -40,16 +40,13 @@ class Recovered:
 
 def claim_directory(tree: Tree) -> None:
     """Create Modelferry's state directory. Raises ForeignDirectory, and changes nothing, if there are other files."""
-    if (name := layout.foreign_entry(tree.list_names())) is not None:
-        raise ForeignDirectory(
-            f"{tree.root} contains {name!r} and no {layout.STATE}, so it is not Modelferry's; use an empty directory"
-        )
+    layout.refuse_foreign(tree.root, tree.list_names())
     tree.make_directories(layout.STATE)
 
 
 def open_chunk_store(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, list[str]]:
     """Open or create chunks.db; returns it, and notes for a person. One that cannot be used is renamed and replaced.
-    `now` in seconds since 1970. Raises DamagedState."""
+    `now` in seconds since 1970. Raises DamagedState, and DiskError if the file system is unsuitable."""
     path = tree.root / layout.DATABASE
     try:
         # SQLite follows a symbolic link, and would write to its target. Tree.open does not, and reports it.
@@ -64,27 +61,37 @@ def open_chunk_store(tree: Tree, boot_id: str, now: float) -> tuple[ChunkStore, 
         name = _set_database_aside(tree)
         note = f"chunks.db {error}; it was set aside as {name}"
         return ChunkStore(path, boot_id=boot_id, now=now), [note]
+    except NoDurableWrites as error:
+        raise unsuitable(tree, "cannot share a mapped file between processes (SQLite's WAL needs it)") from error
     except sqlite3.Error as error:
         raise DamagedState(f"{path}: {error}; check the disk, or remove {tree.root / layout.STATE}") from error
 
 
 def recover(
-    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, boot_id: str, on_states: Callable[[list[FileState]], None]
+    tree: Tree,
+    chunk_store: ChunkStore,
+    manifest: Manifest,
+    boot_id: str,
+    on_states: Callable[[list[FileState]], None],
 ) -> Recovered:
     """Make the directory and its chunk store agree about `manifest`, and hash what is in doubt.
 
-    `on_states` gets the states of the files as soon as they are known; they change later. Raises MachineError if the
-    disk fails.
+    `on_states` gets the states of the files as soon as they are known; they
+    change later. Raises MachineError if the disk fails.
     """
     revision = manifest.revision
-    marker = ready_marker.read_marker(tree, revision)
+    marker = published_revisions.read_marker(tree, revision)
     is_ready = marker is not None and marker.manifest == manifest.digest
     if not is_ready:
         _unpublish(tree, chunk_store, revision)
     has_rows = bool(chunk_store.files(revision))
     states = _file_states(chunk_store, manifest)
     on_states(states)
-    locate = partial(layout.published_path if is_ready else layout.incoming_path, revision)
+    directory = published_revisions.location(tree, revision) if is_ready else layout.incoming_path(revision)
+
+    def locate(path: str) -> str:
+        return f"{directory}/{path}"
+
     recovered = Recovered(chunk_store, states)
     _restart_lost_files(tree, recovered, locate)
     if not has_rows:
@@ -104,12 +111,20 @@ def recover(
 
 
 def preallocate(
-    tree: Tree, manifest: Manifest, states: list[FileState], retained: Sequence[RetainedRevision] = ()
+    tree: Tree,
+    manifest: Manifest,
+    states: list[FileState],
+    retained: Sequence[RetainedRevision] = (),
+    *,
+    case_sensitive: bool = True,
 ) -> None:
     """Create every file with its size and disk space, durably, and remove incoming files of other manifests.
 
-    `retained`: earlier revisions on the disk. Raises InsufficientSpace before anything is allocated, and DiskError.
+    `retained`: earlier revisions on the disk. `case_sensitive`: ``a`` and ``A`` are two names there. Raises
+    InsufficientSpace before anything is allocated, and DiskError.
     """
+    if not case_sensitive:
+        check_names(tree, [entry.path for entry in manifest.files])
     for name in tree.list_names(layout.INCOMING) - {manifest.revision}:
         tree.remove(layout.incoming_path(name))
     tree.make_directories(layout.incoming_path(manifest.revision))
@@ -158,7 +173,7 @@ def create_file(tree: Tree, path: str, size: int) -> None:
 
 def _replace_file(tree: Tree, path: str, size: int) -> None:
     tree.remove(path)
-    with tree.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
+    with creating(tree, path, size), tree.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
         file_io.preallocate(fd, size)
 
 
@@ -182,16 +197,18 @@ def _set_database_aside(tree: Tree) -> str:
 
 def _unpublish(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
     """Move a revision that is not complete, if it is in `revisions/`, back to incoming. ``current`` goes first."""
-    location = layout.published_path(revision)
+    location = published_revisions.location(tree, revision)
     if tree.lstat(location) is None:
         return
-    if ready_marker.current_revision(tree) == revision:
-        tree.remove(layout.CURRENT)
-        tree.sync_directory()
-    tree.remove(layout.marker_path(revision))
-    tree.sync_directory(location)
+    if location != layout.CURRENT:
+        if published_revisions.current_revision(tree) == revision:
+            tree.remove(layout.CURRENT)
+            tree.sync_directory()
+        tree.remove(f"{location}/{layout.READY_NAME}")
+        tree.sync_directory(location)
     tree.make_directories(layout.INCOMING)
     tree.remove(layout.incoming_path(revision))
+    # With its marker, if it is the directory ``current``: that is removed with all that the manifest does not name.
     tree.rename(location, layout.incoming_path(revision))
     chunk_store.mark_unpublished(revision)
 

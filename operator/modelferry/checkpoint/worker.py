@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
-from modelferry.checkpoint import publishing, ready_marker, recovery
+from modelferry.checkpoint import published_revisions, publishing, recovery
 from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -30,6 +30,7 @@ from modelferry.errors import DiskError
 from modelferry.manifest import SMALL_CHUNK, Manifest
 from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
 from modelferry.storage import file_io, layout
+from modelferry.storage.capabilities import Capabilities, probe
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
 
@@ -61,6 +62,7 @@ class CheckpointWorker:
         self._retained: tuple[RetainedRevision, ...] = ()
         self._tree: Tree | None = None
         self._lock = -1
+        self._capabilities = Capabilities()
         self._chunk_store: ChunkStore | None = None
         self._manifest: Manifest | None = None
         self._reader = ChunkReader()
@@ -93,11 +95,18 @@ class CheckpointWorker:
             self.published = recovered.published
             self.rehashed += recovered.rehashed
             if recovered.published:
-                switch_current(self.tree, manifest.revision, self._clock)
-            current = ready_marker.current_revision(self.tree)
+                switch_current(self.tree, manifest.revision, self._clock, symlinks=self._capabilities.symlinks)
+            current = published_revisions.current_revision(self.tree)
             self._remove_old_revisions(previous_revision(read_history(self.tree), current))
             if not recovered.published:
-                recovery.preallocate(self.tree, manifest, recovered.files, self._retained)
+                recovery.preallocate(
+                    self.tree,
+                    manifest,
+                    recovered.files,
+                    self._retained,
+                    case_sensitive=self._capabilities.case_sensitive,
+                )
+                notes += self._capabilities.notes()
             return OpenResult(
                 str(self.root),
                 recovered.published,
@@ -233,7 +242,9 @@ class CheckpointWorker:
         if not self.published:
             with self._disk_errors():
                 publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
-                previous = publishing.publish_revision(self.tree, self.chunk_store, self.manifest, self._clock)
+                previous = publishing.publish_revision(
+                    self.tree, self.chunk_store, self.manifest, self._clock, symlinks=self._capabilities.symlinks
+                )
                 self.published = True
                 self._remove_old_revisions(previous)
         return self._retained
@@ -251,6 +262,7 @@ class CheckpointWorker:
         try:
             recovery.claim_directory(self._tree)
             self._lock = acquire_lock(self._tree)
+            self._capabilities = probe(self._tree)
             self._chunk_store, notes = recovery.open_chunk_store(self._tree, self._boot_id, self._clock())
         except BaseException:
             self.close()

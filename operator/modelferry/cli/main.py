@@ -20,7 +20,7 @@ from typing import NoReturn
 from modelferry import __version__
 from modelferry.cli import standard_streams
 from modelferry.cli.standard_streams import complain
-from modelferry.errors import ModelferryError
+from modelferry.errors import ModelferryError, UserError
 
 INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -48,7 +48,7 @@ class Command:
 
 
 COMMANDS = (
-    Command("pull", "modelferry.cli.pull", "download a ModelArtifact onto this machine, without a cluster", True),
+    Command("pull", "modelferry.cli.pull", "download a model onto this machine, without a cluster", True),
     Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
     Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
     Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete, verified model"),
@@ -70,14 +70,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         standard_streams.open_closed_streams()
         _use_utf8()
     words = list(sys.argv[1:] if argv is None else argv)
-    args = _parser(words).parse_args(words)
+    parser = _parser(words)
+    if not words:
+        parser.print_help(sys.stderr)
+        return UserError.exit_code
+    args = parser.parse_args(words)
     # As process 1 of a container, Python ignores SIGTERM by default: every pod would use up its grace period.
     signal.signal(signal.SIGTERM, _on_terminate)
     if args.command.name != "operator":
         level = logging.INFO if args.command.name.startswith("agent ") else logging.WARNING
         logging.basicConfig(level=level, format="modelferry: %(message)s")
     try:
-        with standard_streams.output_errors(ignored=args.command.ignores_output):
+        # What `pull --print` prints is its result.
+        ignored = args.command.ignores_output and not getattr(args, "print", False)
+        with standard_streams.output_errors(ignored=ignored):
             return int(args.run(args))
     except ModelferryError as error:
         complain(f"{error.reason}: {error.message}")
@@ -108,13 +114,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"modelferry {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    agents = commands.add_parser("agent", help="run in the operator's pods").add_subparsers(
-        metavar="AGENT", required=True
-    )
+    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
     for command in COMMANDS:
         group, _, word = command.name.rpartition(" ")
-        subparser = (agents if group else commands).add_parser(
+        if group not in groups:
+            agents = groups[""].add_parser(group, help="run in the operator's pods")
+            groups[group] = agents.add_subparsers(metavar="AGENT", required=True)
+        subparser = groups[group].add_parser(
             word,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",

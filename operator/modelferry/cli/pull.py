@@ -1,4 +1,5 @@
-"""``modelferry pull FILE.yaml --to DIR``: download a ModelArtifact to this machine, without a cluster.
+"""``modelferry pull WHAT``: download a ModelArtifact, or what a reference stands for, to this machine, without a
+cluster.
 
 This process resolves the source. The two agents of a download pod fetch the files, as child processes.
 """
@@ -7,32 +8,46 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
+import os
 import signal
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelferry.agent import bandwidth_limiter, source_route
 from modelferry.agent.resolve import resolve_manifest
+from modelferry.cli import requested_artifact
 from modelferry.cli.display import elapsed_text
 from modelferry.cli.main import INTERRUPTED
 from modelferry.cli.reporters import choose_reporter, print_event
+from modelferry.cli.requested_artifact import RequestedArtifact
 from modelferry.cli.runtime_directory import runtime_directory
 from modelferry.cli.status_client import fetch_chunk_map, fetch_progress
 from modelferry.cli.supervisor import CHECKPOINT, FETCH, Interrupted, Supervisor
 from modelferry.errors import ForeignDirectory, InvalidSpec, MachineError, ModelferryError, SourceError, UserError
 from modelferry.manifest import Manifest, encode
 from modelferry.messages import Outcome
-from modelferry.resource.parse import load_artifact
 from modelferry.resource.transfer import MAX_CONNECTIONS
+from modelferry.storage import layout
 from modelferry.values.quantities import count_text, rate_text, size_text
 
 #: Seconds between two updates of the progress: smooth to the eye, and cheap compared to the download.
 _PROGRESS_INTERVAL = 0.25
+_EXAMPLES = """\
+examples:
+  modelferry pull hf://2Noise/ChatTTS
+  modelferry pull 'hf://2Noise/ChatTTS@main/asset/*.safetensors' --to /srv/models/chattts
+  modelferry pull s3://BUCKET/PREFIX --region eu-west-1 --exclude '*.md'
+  modelferry pull oci://registry.example.com/models/chattts:v1
+  modelferry pull https://models.example.com/model.safetensors --sha256 DIGEST
+  modelferry pull hf://2Noise/ChatTTS --print | kubectl apply -f -
+  modelferry pull model.yaml --to /srv/models/chattts
+"""
 _ERRORS: dict[int, type[ModelferryError]] = {2: UserError, 3: SourceError, 4: MachineError}
 
 
@@ -87,8 +102,11 @@ class PullResult:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("artifact", type=Path, metavar="FILE.yaml", help="a ModelArtifact, as for kubectl apply")
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the target; the model is in DIR/current")
+    parser.usage = "modelferry pull WHAT [--to DIR] [options]"
+    parser.epilog = f"{_EXAMPLES}\n{parser.epilog}"
+    requested_artifact.add_arguments(parser)
+    help_ = "the target; the model is in DIR/current (default: a directory with the artifact's name)"
+    parser.add_argument("--to", type=Path, metavar="DIR", help=help_)
     parser.add_argument(
         "--connections", type=int, metavar="N", help="concurrent connections (instead of spec.transfer's)"
     )
@@ -104,6 +122,9 @@ def main(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args.quiet:
         logging.getLogger("modelferry").setLevel(logging.ERROR)
+    if args.print:
+        print(requested_artifact.printed(requested_artifact.requested(args), args), end="")
+        return 0
     try:
         result = _pull(args)
     except Interrupted as interrupted:
@@ -124,18 +145,33 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _pull(args: argparse.Namespace) -> PullResult:
+    requested = requested_artifact.requested(args)
+    target = args.to or Path(requested.artifact.name)
+    existed = target.exists()
+    try:
+        return _download(args, requested, target)
+    except ModelferryError as error:
+        requested_artifact.explain(error, requested)
+        if not existed:
+            # Nothing is left of a command with a typing error. A directory with files is not removed.
+            with suppress(OSError):
+                target.rmdir()
+        raise
+
+
+def _download(args: argparse.Namespace, requested: RequestedArtifact, directory: Path) -> PullResult:
     start = time.monotonic()
-    artifact = load_artifact(args.artifact)
+    artifact = requested.artifact
     if args.connections is not None and not 1 <= args.connections <= MAX_CONNECTIONS:
         raise InvalidSpec(f"--connections: must be 1 to {MAX_CONNECTIONS}, not {args.connections}")
     spec = artifact.spec
     bandwidth_limiter.configured_limits(args.bandwidth, spec)
-    target = _target_directory(args.to)
+    target = _target_directory(directory)
     routes = source_route.routes_from_arguments(spec, args)
     manifest = asyncio.run(resolve_manifest(spec, routes))
     with runtime_directory() as run:
         (run / "manifest").write_bytes(encode(manifest))
-        supervisor = Supervisor(_commands(args, run, target), run)
+        supervisor = Supervisor(_commands(args, requested.file(run), run, target), run)
         chunks = (lambda: fetch_chunk_map(run / "status.sock")) if args.map else None
         with closing(choose_reporter(as_json=args.json, quiet=args.quiet, chunks=chunks)) as reporter:
             reporter.begin(_description(artifact.name, manifest, target))
@@ -164,10 +200,10 @@ def _description(name: str, manifest: Manifest, target: Path) -> str:
     return f"{name} {manifest.revision}: {files}, {size}, to {target}"
 
 
-def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, list[str]]:
+def _commands(args: argparse.Namespace, artifact: Path, run: Path, target: Path) -> dict[str, list[str]]:
     shared = ["--manifest", run / "manifest", "--socket", run / "checkpoint.sock"]
     checkpoint = ["agent", "checkpoint", "--data", target, "--status-socket", run / "status.sock", *shared]
-    fetch = ["agent", "fetch", "--artifact", args.artifact, "--outcome", run / "outcome", *shared]
+    fetch = ["agent", "fetch", "--artifact", artifact, "--outcome", run / "outcome", *shared]
     fetch += source_route.to_command_line(args)
     fetch += ["--connections", args.connections] if args.connections else []
     fetch += ["--bandwidth", args.bandwidth] if args.bandwidth else []
@@ -175,8 +211,12 @@ def _commands(args: argparse.Namespace, run: Path, target: Path) -> dict[str, li
 
 
 def _target_directory(path: Path) -> Path:
+    """Create the target, and find out before the first request whether it can be used."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        layout.refuse_foreign(path.resolve(), {entry.name for entry in path.iterdir()})
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return path.resolve()
     except FileExistsError as error:
         raise ForeignDirectory(f"{path} is a file; give a directory") from error

@@ -19,13 +19,13 @@ from modelferry.agent.mirror_routes import engine_mirrors
 from modelferry.agent.resolve import resolve_manifest
 from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.cli.reporters import print_event
+from modelferry.cli.requested_artifact import artifact_of
 from modelferry.engine.download.coordinator import Settings
 from modelferry.errors import MachineError, ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
 from modelferry.maintenance.repair import RepairResult, locked, repair
 from modelferry.maintenance.revision_check import FileReport, RevisionReport, verify
-from modelferry.resource.parse import load_artifact
 from modelferry.resource.spec import Spec
 from modelferry.storage import layout
 from modelferry.values.quantities import count_text, size_text
@@ -34,9 +34,8 @@ from modelferry.values.quantities import count_text, size_text
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="what was given to pull as --to")
-    parser.add_argument(
-        "--repair", type=Path, metavar="FILE.yaml", help="fetch the damaged chunks again with this ModelArtifact"
-    )
+    help_ = "fetch the damaged chunks again with this ModelArtifact: its file, or its reference as for pull"
+    parser.add_argument("--repair", metavar="WHAT", help=help_)
     bandwidth_limiter.add_bandwidth_argument(parser)
     source_route.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
@@ -61,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _verify_and_repair(args: argparse.Namespace) -> int:
     # RevisionReport an invalid file before reading gigabytes.
-    artifact = load_artifact(args.repair)
+    artifact = artifact_of(args.repair, args)
     bandwidth_limiter.configured_limits(args.bandwidth, artifact.spec)
     if not (args.directory / layout.CURRENT).exists():
         _verify(args.directory)  # reports it, before the lock creates anything there
@@ -121,7 +120,8 @@ def _intact(report: RevisionReport) -> str:
 def _damage(directory: Path, report: RevisionReport) -> str:
     return (
         f"{directory}: {len(report.damaged)} of {count_text(len(report.files), 'file')} differ from what was verified:"
-        f" {_damaged_files(report)}. Check the disk, then fetch the damaged chunks again with --repair FILE.yaml"
+        f" {_damaged_files(report)}. Check the disk, then fetch the damaged chunks again with --repair FILE.yaml, or"
+        " --repair and the reference that was pulled"
     )
 
 

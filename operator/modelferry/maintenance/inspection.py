@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelferry.checkpoint import ready_marker
+from modelferry.checkpoint import published_revisions
 from modelferry.checkpoint.api import QuarantinedMirror
 from modelferry.checkpoint.chunk_store_reader import VERSION, ChunkRow, ChunkStoreReader, FileRow, open_snapshot
 from modelferry.checkpoint.worker import read_boot_id
@@ -198,10 +198,10 @@ def _letter(chunk: ChunkRow) -> str:
 
 def _revisions(tree: Tree, database: _Database) -> tuple[RevisionView, ...]:
     """The current one first, then the newest."""
-    current = ready_marker.current_revision(tree)
+    current = published_revisions.current_revision(tree)
     views = []
-    for revision in {*database.files, *tree.list_names(layout.REVISIONS)}:
-        marker = ready_marker.read_marker(tree, revision)
+    for revision in {*database.files, *tree.list_names(layout.REVISIONS), *([current] if current else [])}:
+        marker = published_revisions.read_marker(tree, revision)
         view = RevisionView(
             revision=revision,
             published=database.published.get(revision, marker.published if marker else None),

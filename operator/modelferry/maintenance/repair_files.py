@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelferry.checkpoint import recovery
+from modelferry.checkpoint import published_revisions, recovery
 from modelferry.checkpoint.api import CommitResult, OpenedFile, OpenResult, VerifyResult, WrittenChunk
 from modelferry.checkpoint.chunk_store_reader import read_digests, read_quarantined
 from modelferry.checkpoint.digests import BUFFER, ChunkReader, RunningDigest, ShortRead
@@ -191,7 +191,7 @@ class Repairer:
             file_io.fdatasync(fd)
 
     def _copy_intact_chunks(self, file: _DamagedFile, fd: int) -> None:
-        path = layout.published_path(self._report.revision, file.entry.path)
+        path = f"{published_revisions.location(self.tree, self._report.revision)}/{file.entry.path}"
         with self.tree.opened(path, os.O_RDONLY) as published:
             # The verification does not check the chunks of a file that has another size.
             bad = self._bad_chunks(file, published) if file.report.state == "resized" else file.report.bad_chunks
@@ -208,7 +208,7 @@ class Repairer:
         ]
 
     def _put_in_place(self, file: _DamagedFile) -> None:
-        path = layout.published_path(self._report.revision, file.entry.path)
+        path = f"{published_revisions.location(self.tree, self._report.revision)}/{file.entry.path}"
         self.tree.make_directories(path.rpartition("/")[0])
         self.tree.rename(self._copy_path(file), path)
 

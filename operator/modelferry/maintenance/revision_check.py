@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelferry.checkpoint import ready_marker
+from modelferry.checkpoint import published_revisions
 from modelferry.checkpoint.chunk_store_reader import read_digests
 from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.ready_marker import ReadyFile
@@ -69,8 +69,8 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
             f"{directory}: {error.strerror or error}; use the directory that pull got as --to", reason="NotPublished"
         ) from error
     try:
-        revision = ready_marker.current_revision(tree)
-        marker = ready_marker.read_marker(tree, revision) if revision else None
+        revision = published_revisions.current_revision(tree)
+        marker = published_revisions.read_marker(tree, revision) if revision else None
         if revision is None or marker is None:
             raise UserError(
                 f"{directory} holds no published model; pull one there, or use the directory that contains the link"
@@ -102,7 +102,7 @@ class _Verifier:
         return FileReport(file.path, file.size, state, bad_chunks, file.digest)
 
     def _state(self, file: ReadyFile, digests: list[bytes | None] | None) -> tuple[str, tuple[int, ...]]:
-        path = layout.published_path(self.revision, file.path)
+        path = f"{published_revisions.location(self.tree, self.revision)}/{file.path}"
         status = self.tree.lstat(path)
         if status is None:
             return "missing", ()

@@ -18,7 +18,15 @@ from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.manifest.entries import GIT_SHA1
 from modelferry.resource.source import HuggingFaceSource
-from modelferry.sources.repository import COMMIT, commit_or_none, hub_error, manifest_of, read_json, select_paths
+from modelferry.sources.repository import (
+    COMMIT,
+    TOKEN_LINE,
+    commit_or_none,
+    hub_error,
+    manifest_of,
+    read_json,
+    select_paths,
+)
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import redact_url
 
@@ -127,7 +135,7 @@ class Hub:
         if code == "GatedRepo":
             cause = (
                 f"{repo} is gated, and this client has no access; ask for access at {self._files}, and give a token of"
-                " the account that has it by spec.auth (a Secret with the key token)"
+                f" the account that has it by {TOKEN_LINE}"
             )
             return Denied(f"{at}: {cause}", reason="GatedRepo", file=source.repo)
         if code == "RevisionNotFound":
@@ -136,7 +144,7 @@ class Hub:
         if code == "RepoNotFound" or (not code and head.status == 401):
             cause = (
                 f"there is no {repo} on {redact_url(source.endpoint)}, or it is private; correct repo or repoType, or"
-                " give a token that may read it by spec.auth (a Secret with the key token)"
+                f" give a token that may read it by {TOKEN_LINE}"
             )
             return NotFound(f"{at}: {cause}", reason="RepositoryNotFound", file=source.repo)
         if message.startswith("Access to this resource is disabled"):

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.resource.source import ModelScopeSource
-from modelferry.sources.repository import commit_or_none, hub_error, manifest_of, read_json, select_paths
+from modelferry.sources.repository import TOKEN_LINE, commit_or_none, hub_error, manifest_of, read_json, select_paths
 from modelferry.sources.source_client import Head, SourceClient
 from modelferry.values.urls import redact_url
 
@@ -93,9 +93,9 @@ def _location(source: ModelScopeSource, commit: str | None, file: ListedFile) ->
 def _explain(source: ModelScopeSource, head: Head, body: bytes) -> Stalled | None:
     if head.status not in (401, 403):
         return None
-    cause = "is private, or asks for consent on its page; give a token that may read it by spec.auth"
+    cause = f"is private, or asks for consent on its page; give a token that may read it by {TOKEN_LINE}"
     where = f"{_FIELD}: {redact_url(head.url)}: {head}"
-    return Denied(f"{where}: {source.repo} {cause} (a Secret with the key token)", file=source.repo)
+    return Denied(f"{where}: {source.repo} {cause}", file=source.repo)
 
 
 async def _missing(source: ModelScopeSource, client: SourceClient, api: str, error: NotFound) -> NotFound:
@@ -107,7 +107,7 @@ async def _missing(source: ModelScopeSource, client: SourceClient, api: str, err
             f"there is no model {source.repo} on {redact_url(source.endpoint)}, or it is private; correct repo, or give"
         )
         return NotFound(
-            f"{_FIELD}: {says} a token that may read it by spec.auth (a Secret with the key token)",
+            f"{_FIELD}: {says} a token that may read it by {TOKEN_LINE}",
             reason="RepositoryNotFound",
             file=source.repo,
         )

@@ -18,6 +18,8 @@ from modelferry.values.urls import redact_url
 
 Repository = HuggingFaceSource | ModelScopeSource
 
+#: How a spec gives a token: the end of a remedy.
+TOKEN_LINE = "spec.auth: {secretRef: {name: NAME}}, a Secret with the key token"
 #: A commit as Git names it.
 COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import TypeVar
 
 from modelferry.errors import ConnectionFailed, ServerBusy, SourceError, SourceUnavailable, Stalled, Transient
-from modelferry.http.backoff import backoff
+from modelferry.http.backoff import backoff, believed_delay
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Retry:
                 result = await attempt()
             except Transient as error:
                 requested = error.retry_after if isinstance(error, ServerBusy) else None
+                requested = None if requested is None else believed_delay(requested, failures)
                 wait = max(backoff(failures, self._chance(), LONGEST_DELAY), requested or 0.0)
                 if self._given_up or self._clock() + wait > self._until(requested):
                     self._given_up = True

@@ -259,7 +259,8 @@ def _judged(head: Head, file: str) -> Head:
         case 404 | 410:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
         case 401 | 403:
-            remedy = "give the credential that it requires by spec.auth or spec.headers, or a presigned url"
+            credential = "spec.auth: {secretRef: {name: NAME}}, a Secret with token, or username and password"
+            remedy = f"give what it requires by {credential}, or by spec.headers, or give a presigned url"
             raise Denied(f"{where}; {remedy}", file=file)
         case status if status in (408, 421, 429) or status >= 500:
             fields = tuple(head.headers.items())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from modelferry.errors import ForeignDirectory
 from modelferry.storage.system_entries import is_system_entry
 
 STATE = ".modelferry"
@@ -37,3 +40,11 @@ def foreign_entry(names: set[str]) -> str | None:
     if STATE in names:
         return None
     return min((name for name in names if not is_system_entry(name)), default=None)
+
+
+def refuse_foreign(directory: Path, names: set[str]) -> None:
+    """Raise ForeignDirectory if `directory`, which has the entries `names`, is not Modelferry's."""
+    if (name := foreign_entry(names)) is not None:
+        raise ForeignDirectory(
+            f"{directory} contains {name!r} and no {STATE}, so it is not Modelferry's; use an empty directory"
+        )

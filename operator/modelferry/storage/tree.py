@@ -20,6 +20,7 @@ FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+_NO_MODES = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Tree:
@@ -68,7 +69,7 @@ class Tree:
                     continue
                 made = os.open(name, _DIRECTORY, dir_fd=fd)
                 try:
-                    os.fchmod(made, DIRECTORY_MODE)
+                    _set_mode(made, DIRECTORY_MODE)
                 finally:
                     os.close(made)
                 fsync_directory(fd)
@@ -81,7 +82,7 @@ class Tree:
                 os.close(opened)
                 raise OSError(f"{path} is not a regular file")
             if flags & os.O_CREAT:
-                os.fchmod(opened, FILE_MODE)
+                _set_mode(opened, FILE_MODE)
             return opened
 
     @contextlib.contextmanager
@@ -208,10 +209,26 @@ class Tree:
 def fsync_directory(fd: int) -> None:
     """fsync(2) of a directory. Some file systems (SMB, some FUSE) have none, and nothing else makes names durable
     there."""
+    can_sync_directory(fd)
+
+
+def can_sync_directory(fd: int) -> bool:
+    """fsync(2) of a directory. False if the file system has none."""
     try:
         os.fsync(fd)
     except OSError as error:
         if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+        return False
+    return True
+
+
+def _set_mode(fd: int, mode: int) -> None:
+    """fchmod(2), where the file system has modes. FAT has none, and some servers of NFS and SMB refuse a change."""
+    try:
+        os.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
             raise
 
 

@@ -35,6 +35,7 @@ def test_a_file_system_without_locks_is_named(tree: Tree, monkeypatch: pytest.Mo
             acquire_lock(tree)
     assert str(tree.root) in caught.value.message
     assert "local_lock" in caught.value.message
+    assert caught.value.reason == "UnsuitableFileSystem"
     lock = acquire_lock(tree)
     with pytest.raises(DirectoryBusy, match=f"process {os.getpid()} "):
         acquire_lock(tree)

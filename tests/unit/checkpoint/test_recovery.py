@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from modelferry.checkpoint.worker import CheckpointWorker
-from modelferry.errors import DirectoryBusy, ForeignDirectory
+from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory
 from modelferry.manifest import FileEntry, Location
 from modelferry.manifest.entries import content_addressed
 from unit.checkpoint.one_file_model import DATA, fetch, incoming_file, manifest, next_process, rows, write
@@ -31,6 +32,19 @@ def test_a_foreign_directory_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(ForeignDirectory, match="thesis"):
         CheckpointWorker(tmp_path, boot_id="", clock=lambda: 0.0).open(manifest())
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_file_system_on_which_sqlite_has_no_wal_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's locking by a lock file has no WAL, as all of its locking on a file system without shared mappings."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda path, **options: connect(f"file:{path}?vfs=unix-dotfile", uri=True, **options)
+    )
+    with pytest.raises(
+        DiskError, match=r"cannot share a mapped file between processes .*; use a directory on"
+    ) as raised:
+        CheckpointWorker(tmp_path, boot_id="", clock=lambda: 0.0).open(manifest())
+    assert raised.value.reason == "UnsuitableFileSystem"
 
 
 def test_files_and_rows_of_another_manifest_are_removed(worker: CheckpointWorker) -> None:

@@ -62,7 +62,12 @@ def test_every_command_has_its_module_and_its_help(command: Command, capsys: pyt
     assert f"usage: modelferry {command.name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["agent"], ["sink"], ["agent", "sink"], ["wait"]])
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "download a model onto this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["agent"], ["sink"], ["agent", "sink"], ["wait"]])
 def test_a_command_line_that_is_wrong_is_the_users_fault(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)

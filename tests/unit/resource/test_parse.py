@@ -171,8 +171,10 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "has 0 documents"),
-        (b"- a\n- b\n", "has 0 documents"),
+        (b"", "is empty; it must have exactly one document with kind: ModelArtifact"),
+        (b"- a\n- b\n", r"has no ModelArtifact but 1 other, of kind \(none\)"),
+        (b"kind: Pod\n---\nkind: Deployment\n", "has no ModelArtifact but 2 other, of kind Deployment, Pod"),
+        (b"a:\n\t- secret\n", "line 2, column 1: .*; YAML is indented by spaces, never by tabs"),
         (yaml.safe_dump_all([VALID, VALID]).encode(), "has 2 documents"),
         (b"a: [", "not YAML"),
         (b"!!python/object/apply:os.system ['true']", "not YAML"),
@@ -186,6 +188,7 @@ def test_a_file_that_is_not_one_artifact_is_refused(tmp_path: Path, content: byt
     with pytest.raises(InvalidSpec, match=said) as caught:
         load_artifact(path)
     assert str(path) in caught.value.message
+    assert "secret" not in caught.value.message
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -113,8 +113,22 @@ async def test_a_server_that_says_when_to_come_back_is_believed_beyond_the_budge
 async def test_one_that_says_so_again_and_again_is_given_up_after_a_quarter_of_an_hour() -> None:
     world = World()
     with pytest.raises(SourceUnavailable, match="a: 429; tried 4 times"):
+        await world.retry(60).run(world.failing(ALWAYS, ServerBusy("a: 429", retry_after=290.0)))
+    assert world.now == 870
+
+
+async def test_an_absurd_delay_is_not_believed_at_once() -> None:
+    world = World()
+    assert await world.retry(60).run(world.failing(3, ServerBusy("a: 429", retry_after=300.0))) == "whole"
+    assert world.slept == [2.0, 4.0, 8.0]
+
+
+async def test_a_server_that_always_asks_for_an_absurd_delay_is_given_up() -> None:
+    world = World()
+    with pytest.raises(SourceUnavailable, match="a: 429; tried"):
         await world.retry(60).run(world.failing(ALWAYS, ServerBusy("a: 429", retry_after=300.0)))
-    assert world.now == 900
+    assert world.tries <= 12
+    assert world.now <= 960
 
 
 async def test_what_one_busy_answer_asked_for_is_no_time_for_faults_that_follow() -> None:

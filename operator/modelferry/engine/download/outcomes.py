@@ -278,9 +278,10 @@ class OutcomeHandler:
         elif self._download.deadline.is_exceeded(now):
             raise failure_messages.unavailable(file, location, verdict, self._download.deadline.seconds)
         else:
+            delay = verdict.delay
             if verdict.behavior in _BUSY:
-                mirrors.record_busy(location.mirror, location.origin, now, verdict.delay)
-            self._retry(event)
+                delay = mirrors.record_busy(location.mirror, location.origin, now, delay)
+            self._retry(event, delay)
 
     def _on_no_ranges(self, event: AttemptFailed) -> None:
         """The location does not serve ranges of the file: others do, or it arrives as one stream."""
@@ -337,7 +338,8 @@ class OutcomeHandler:
             return location.has_sent and (has_digest or bool(location.validator))
         return has_digest and (location.has_sent or _failures(event) + 1 < _MAX_SIZE_FAILURES)
 
-    def _retry(self, event: AttemptFailed) -> None:
+    def _retry(self, event: AttemptFailed, delay: float | None) -> None:
+        """Queue what is missing again, after `delay` seconds, or else after a backoff."""
         attempt, verdict, file = event.attempt, event.verdict, event.attempt.file
         location = attempt.source
         again: RangeTask | StreamTask
@@ -347,9 +349,10 @@ class OutcomeHandler:
             again = replace(self._keep(file, task, event.kept), avoid=location.mirror, fresh=fresh)
         else:
             again = self._stream_again(event)
-        delay = backoff(again.failures, self._jitter()) if verdict.delay is None else verdict.delay
         selector, has_digest = self._download.mirrors.selector(), file.entry.digest is not None
-        if verdict.delay is not None and has_digest and selector.has_alternative(file.options, location.mirror):
+        if delay is None:
+            delay = backoff(again.failures, self._jitter())
+        elif has_digest and selector.has_alternative(file.options, location.mirror):
             delay = 0.0  # another location has time
         ready = self._now() + delay
         if isinstance(again, StreamTask) and file.entry.digest is None and not location.validator:

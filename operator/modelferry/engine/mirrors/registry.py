@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from modelferry.engine.mirrors.breaker import BreakerState
 from modelferry.engine.mirrors.mirror_state import Mirror, MirrorLimit, MirrorSnapshot, MirrorState, RequestLimits
 from modelferry.engine.mirrors.selector import MirrorSelector
-from modelferry.engine.pacing import ConcurrencyController, Load
+from modelferry.engine.pacing import BusyServer, ConcurrencyController, Load
 from modelferry.engine.pacing.concurrency import MIN_RATE_SAMPLE
 from modelferry.http.wire import Origin
 from modelferry.manifest.entries import SOURCE
@@ -23,14 +23,15 @@ SILENCE = 8.0
 @dataclass(slots=True)
 class MirrorRegistry:
     """``states``: mirrors by name; one without a rank follows those that were registered before. ``paused``: until when
-    a server gets no requests, since it asked for time. ``reached``: servers that have sent a good response;
-    ``preconnected``: those that connections were opened to before; ``round_trips`` in seconds. ``active_priority``:
-    that of the mirrors that share the work. ``loads``: requests in flight, and ``due``: bytes of the chunks that were
-    begun and are not delivered yet, by mirror."""
+    a server gets no requests, since it asked for time; ``busy``: what it asked for. ``reached``: servers that have sent
+    a good response; ``preconnected``: those that connections were opened to before; ``round_trips`` in seconds.
+    ``active_priority``: that of the mirrors that share the work. ``loads``: requests in flight, and ``due``: bytes of
+    the chunks that were begun and are not delivered yet, by mirror."""
 
     limits: RequestLimits
     states: dict[str, MirrorState] = field(default_factory=dict)
     paused: dict[Origin, float] = field(default_factory=dict)
+    busy: dict[Origin, BusyServer] = field(default_factory=dict)
     reached: set[Origin] = field(default_factory=set)
     preconnected: set[Origin] = field(default_factory=set)
     round_trips: dict[Origin, float] = field(default_factory=dict)
@@ -171,16 +172,26 @@ class MirrorRegistry:
         state = self.states[name]
         state.concurrency = state.concurrency.record_response_head(seconds)
         state.last_response_at, state.has_responded = now, True
+        if origin in self.busy:
+            self.busy[origin] = self.busy[origin].record_response(now - seconds)
         first = origin not in self.reached
         self.reached.add(origin)
         return first
 
-    def record_busy(self, name: str, origin: Origin, now: float, delay: float | None) -> None:
-        """`origin`, the server of mirror `name`, is busy, and may have asked for `delay` seconds without requests."""
+    def record_busy(self, name: str, origin: Origin, now: float, delay: float | None) -> float | None:
+        """`origin`, the server of mirror `name`, is busy, and may have asked for `delay` seconds without requests.
+        Returns how many of them the request that it refused waits.
+
+        One busy response among good ones says nothing of the other requests: they go on, with fewer connections.
+        """
         state = self.states[name]
         state.concurrency = state.concurrency.record_busy(now)
-        if delay is not None:
-            self.paused[origin] = now + delay
+        if delay is None:
+            return None
+        busy = self.busy[origin] = self.busy.get(origin, BusyServer()).record_busy(now, delay)
+        if busy.in_row > 1 or origin not in self.reached:
+            self.paused[origin] = now + busy.pause
+        return busy.pause
 
     def record_throughput(self, name: str, now: float, size: int, seconds: float) -> None:
         """A stream delivered `size` bytes in `seconds`."""

@@ -4,6 +4,7 @@ Pure: clock readings and byte counts are arguments, so that simulated network pa
 download does (tests/unit/engine/pacing/path_simulator.py).
 """
 
+from modelferry.engine.pacing.busy_server import BusyServer
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 from modelferry.engine.pacing.load import Load
 from modelferry.engine.pacing.parts import MIN_PART, next_part_size
@@ -20,6 +21,7 @@ from modelferry.values.rate_meter import RateMeter
 
 __all__ = [
     "MIN_PART",
+    "BusyServer",
     "ConcurrencyController",
     "Load",
     "ProgressDeadline",

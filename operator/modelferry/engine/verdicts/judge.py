@@ -18,6 +18,7 @@ from modelferry.errors import (
     SourceChanged,
     SourceUnavailable,
 )
+from modelferry.http.backoff import ABSURD_DELAY
 from modelferry.http.wire import Framing, Head, Origin, ProtocolError, Request, ServerBehavior
 from modelferry.http.wire.fields import (
     ContentRange,
@@ -256,7 +257,8 @@ def _status(head: Head, expectation: Expectation) -> Verdict:
     status, said = head.status, f"answered {head.status}"
     if status in (429, 503):
         delay = retry_after(head)
-        behavior = ServerBehavior.RETRY_AFTER if delay is None or delay < 300 else ServerBehavior.ABSURD_RETRY_AFTER
+        absurd = delay is not None and delay >= ABSURD_DELAY
+        behavior = ServerBehavior.ABSURD_RETRY_AFTER if absurd else ServerBehavior.RETRY_AFTER
         return Verdict(Action.WAIT, behavior, said, SourceUnavailable, delay=delay)
     if status in (401, 403, 407):
         return Verdict(Action.REFUSE, _DENIED[status], said, Denied)

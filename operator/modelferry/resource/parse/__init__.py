@@ -38,15 +38,42 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 def load_artifact(path: Path) -> Artifact:
     """The one ModelArtifact in a YAML or JSON file. Raises InvalidSpec with every error."""
     try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+        return read_artifact(path.read_text(), where=str(path))
     except OSError as error:
-        raise InvalidSpec(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidSpec(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    artifacts = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
-    if len(artifacts) != 1:
-        raise InvalidSpec(f"{path}: has {len(artifacts)} documents of kind {KIND}; it must have exactly one")
-    return parse_artifact(artifacts[0], where=str(path))
+        raise InvalidSpec(f"{path}: {error.strerror}; give the file of a {KIND}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidSpec(f"{path}: not YAML: it is not UTF-8 text; give the file of a {KIND}") from error
+
+
+def read_artifact(text: str, where: str) -> Artifact:
+    """The one ModelArtifact in the documents of `text`, YAML or JSON. Raises InvalidSpec, after the prefix `where`."""
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise InvalidSpec(f"{where}: not YAML: {_yaml_error(error)}") from error
+    kinds = [str(document.get("kind")) if isinstance(document, dict) else "" for document in documents]
+    if kinds.count(KIND) != 1:
+        raise InvalidSpec(f"{where}: {_other_kinds(kinds)}; it must have exactly one document with kind: {KIND}")
+    return parse_artifact(documents[kinds.index(KIND)], where=where)
+
+
+def _yaml_error(error: yaml.YAMLError) -> str:
+    """The place and the problem, without the lines around it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "it has a character that YAML does not allow; save it as plain UTF-8 text"
+    place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    tab = "; YAML is indented by spaces, never by tabs" if "'\\t'" in problem else ""
+    return f"{place}: {problem}{tab}"
+
+
+def _other_kinds(kinds: list[str]) -> str:
+    if not kinds:
+        return "is empty"
+    if count := kinds.count(KIND):
+        return f"has {count} documents of kind {KIND}"
+    others = ", ".join(sorted({kind[:60] if kind not in ("", "None") else "(none)" for kind in kinds})[:5])
+    return f"has no {KIND} but {len(kinds)} other, of kind {others}"
 
 
 def parse_artifact(document: Mapping[str, Any], where: str = "") -> Artifact:

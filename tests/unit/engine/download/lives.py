@@ -73,6 +73,9 @@ class Story:
     algorithm: str | None = "sha256"
     edge: FaultyDisk = field(default_factory=FaultyDisk)
     boots: int = 1
+    #: Of the last life: on its clock, and to the network.
+    seconds: float = 0.0
+    requests: int = 0
     #: Something other than Modelferry and the disk's faults has changed a byte.
     damaged: bool = False
 
@@ -86,6 +89,7 @@ class Story:
         try:
             with self.edge.installed(self.monkeypatch):
                 how = loop.run_until_complete(self._download(life, loop))
+                self.seconds = loop.time()
                 _end(loop)
         finally:
             loop.close()
@@ -117,6 +121,8 @@ class Story:
             await fetcher.run()
         except ModelferryError as error:
             return error.reason if error.message else "nothing was said"
+        finally:
+            self.requests = len(network.asked)
         return "whole"
 
     def damage(self, path: str) -> None:

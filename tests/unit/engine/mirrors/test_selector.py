@@ -60,7 +60,10 @@ def test_with_all_down_each_gets_requests_in_turn() -> None:
 
 def test_a_server_that_asked_for_time_is_not_waited_for_if_there_is_another() -> None:
     choice = Choice(*ORDERED)
-    choice.registry.record_busy("one", choice.file.locations[1].origin, 0.0, 20.0)
+    server = choice.file.locations[1].origin
+    choice.registry.record_busy("one", server, 0.0, 20.0)
+    assert choice.select() == "one", "it is one busy response of a server that has sent good ones"
+    choice.registry.record_busy("one", server, 0.0, 20.0)
     assert choice.select() == "two"
     choice.registry.resume_paused(21.0)
     assert choice.select() == "one"
