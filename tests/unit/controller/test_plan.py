@@ -265,6 +265,23 @@ def test_after_a_reboot_a_copy_is_verified_again_while_its_label_stays() -> None
     assert world.observed.pods == ()
 
 
+def test_another_layout_is_made_by_a_download_pod_while_the_ready_label_stays() -> None:
+    world = ready()
+    artifact = world.observed.artifact
+    world.change(artifact=replace(artifact, spec=replace(artifact.valid_spec, layout="both")))
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-0", "node-1"]
+    assert [node.labels[READY] for node in world.observed.nodes] == [MANIFEST.revision] * 2
+    for name in ("node-0", "node-1"):
+        world.end("fetch", name, COMPLETE)
+    world.settle()
+    assert [node.labels[COPY].rpartition("-")[2] for node in world.observed.nodes] == ["both", "both"]
+    assert world.observed.pods == ()
+
+
 def test_a_damaged_copy_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
     world = rebooted(ready())
     world.settle()

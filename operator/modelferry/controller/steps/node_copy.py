@@ -9,7 +9,7 @@ from modelferry.controller.actions import Action, Create, LabelNode
 from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import fetch_pod, helper_pod
 from modelferry.controller.facts import ClaimFacts, NodeFacts, Observed, PodFacts
-from modelferry.controller.placement import blocked_reason, is_settled
+from modelferry.controller.placement import blocked_reason, copy_value, is_settled
 from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded
 from modelferry.controller.settings import Settings
 from modelferry.controller.step_result import CopyState, StepResult
@@ -42,7 +42,10 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
         actions.append(LabelNode(node.name, ready, None))
     match attempt:
         case Succeeded(_, outcome):
-            labels = LabelNode(node.name, ready, manifest.revision), LabelNode(node.name, copy, node.boot)
+            labels = (
+                LabelNode(node.name, ready, manifest.revision),
+                LabelNode(node.name, copy, copy_value(artifact, node)),
+            )
             state = _completed(node.name, manifest, outcome)
             return StepResult((*actions, *labels), copy=state, requeue_after=0.0)
         case NotStarted(number):

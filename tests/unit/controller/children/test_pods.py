@@ -40,6 +40,24 @@ def test_the_checkpoint_is_a_native_sidecar_that_starts_before_fetch() -> None:
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (None, []),
+        ("plain", []),
+        (
+            "both",
+            ["--layout", "both", "--hub-folder", "models--2Noise--ChatTTS", "--hub-ref", "main", "--hub-ref", "v1"],
+        ),
+    ],
+)
+def test_the_checkpoint_is_told_the_layout(layout: str | None, words: list[str]) -> None:
+    source = {"huggingFace": {"repo": "2Noise/ChatTTS", "revision": "v1"}}
+    artifact = observed(document({"source": source} | ({"layout": layout} if layout else {}))).artifact
+    arguments = pods.fetch_pod(artifact, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]["args"]
+    assert arguments[arguments.index("--port") + 2 :] == words
+
+
 HUB = {"secretRef": {"name": "hub"}}
 
 
