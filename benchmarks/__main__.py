@@ -3,7 +3,8 @@
 ``report`` writes docs/benchmarks.md from the stored results (of runs with all tools and at least 3 rounds) and from the
 explanations in benchmarks/findings. ``limit`` prints the rate that an origin measures each second while the bandwidth
 limit changes. ``mirrors`` measures a download from three mirrors of different bandwidth, and one with a mirror that
-serves corrupt data. ``--quick`` runs the scenarios with small files, to test that they run.
+serves corrupt data. ``artifacts`` measures thirty small artifacts on a test cluster. ``--quick`` runs the scenarios
+with small files, to test that they run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from benchmarks import ROOT, machine
+from benchmarks.artifacts import artifacts
 from benchmarks.limit import limit
 from benchmarks.mirrors import mirrors
 from benchmarks.report import page, text
@@ -43,6 +45,8 @@ def main() -> int:
         return limit()
     if args.scenario == ["mirrors"]:
         return mirrors()
+    if args.scenario == ["artifacts"]:
+        return artifacts()
     if unknown := sorted(set(args.scenario) - set(_NAMES)):
         print(f"unknown scenario: {', '.join(unknown)}; the scenarios are {', '.join(_NAMES)}", file=sys.stderr)
         return 2

@@ -121,6 +121,16 @@ INVALID: dict[str, tuple[Document, str, str]] = {
         'unknown field "spec.source.huggingFace.token"',
         "huggingFace.token: is not a field",
     ),
+    "a layout that is none": (
+        _changed(lambda d: d["spec"].update(source={"huggingFace": {"repo": "a/b"}}, layout="hub")),
+        'supported values: "plain", "huggingface", "both"',
+        "spec.layout: must be plain, huggingface or both, not 'hub'",
+    ),
+    "a layout by a name that the source does not have": (
+        _spec(layout="both"),
+        "layout needs source.huggingFace or source.modelScope",
+        "spec.layout: needs source.huggingFace or source.modelScope",
+    ),
     "a model without an owner": (
         _spec(source={"modelScope": {"repo": "ChatTTS"}}),
         "repo must be owner/name, as in the model's address",

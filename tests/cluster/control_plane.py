@@ -66,6 +66,8 @@ class ControlPlane:
             f"--service-cluster-ip-range={SERVICES}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            "--feature-gates=MutatingAdmissionPolicy=true",  # beta: an admission policy that changes pods, without a
+            "--runtime-config=admissionregistration.k8s.io/v1beta1=true",  # webhook's server
             "--allow-privileged=true",
             f"--client-ca-file={pki.authority}",
             f"--tls-cert-file={pki.certificate('kube-apiserver')}",

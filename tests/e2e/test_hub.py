@@ -171,12 +171,23 @@ def test_missing_repositories_and_revisions_are_distinguished_without_showing_th
     assert [name for name, text in readable_output(ns).items() if found_in(text, PLANTED)] == []
 
 
-def test_a_modelscope_model_is_ready_at_its_commit(ns: NamespaceClient, hubs: Hubs) -> None:
-    ns.apply(wanted("scoped", {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}))
+def test_a_modelscope_model_is_ready_at_its_commit_in_each_layout(ns: NamespaceClient, hubs: Hubs) -> None:
+    source, commit = {"modelScope": {"repo": "acme/speech", "endpoint": hubs.scope.base}}, Model(FILES).commit
+    ns.apply(wanted("scoped", source, layout="huggingface"))
     ns.wait_ready("scoped")
     status = ns.status("scoped")
-    assert (status["revision"], status["checksum"]) == (Model(FILES).commit, "Verified")
-    assert ns.files_on_disk("scoped") == digests(FILES)
+    assert (status["revision"], status["checksum"]) == (commit, "Verified")
+    folder = "models--acme--speech"
+    cache = {f"{folder}/snapshots/{commit}/{path}": content for path, content in FILES.items()}
+    cache |= {f"{folder}/refs/{ref}": commit.encode() for ref in ("main", "master")}
+    assert ns.files_on_disk("scoped") == digests(cache)
+    asked = len(hubs.scope.log)
+    ns.apply(wanted("scoped", source, layout="both"))
+    # Pods that mounted the first layout keep it.
+    kept = {f".modelferry-hub/{path}": content for path, content in cache.items()}
+    ns.wait("both layouts", lambda: ns.files_on_disk("scoped") == digests(cache | FILES | kept))
+    assert ns.condition("scoped", "Ready")["status"] == "True"
+    assert len(hubs.scope.log) == asked, "the second layout was downloaded"
 
 
 def test_two_thousand_files_are_fetched_despite_many_429_responses(ns: NamespaceClient, hubs: Hubs) -> None:

@@ -55,13 +55,24 @@ def test_a_certificate_of_an_unknown_ca_is_reported(
 
 
 def test_plain_http_is_refused_unless_allowed(installed: Platform, ns: NamespaceClient, tmp_path: Any) -> None:
+    """What is served is also what has no digest (onnx/models#317), and a page that asks to sign in (aria2#1828)."""
     (tmp_path / "a.bin").write_bytes(b"plain" * 1000)
+    (tmp_path / "page.bin").write_bytes(b"<!doctype html><title>Sign in</title>")
+    allowed = {"tls": {"allowPlainHTTP": True}}
     with Nginx(tmp_path, host=installed.host_address) as nginx:
         ns.apply(artifact("plain", one_file(nginx.url("a.bin"))))
         assert_stalled(ns, "plain", "PlainHTTPRefused", "spec.transfer.tls.allowPlainHTTP")
-        ns.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer={"tls": {"allowPlainHTTP": True}}))
+        ns.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer=allowed))
+        ns.apply(artifact("page", one_file(nginx.url("page.bin")), transfer=allowed))
+        assert_stalled(ns, "page", "UnexpectedContent", "is a web page, and not the file")
         ns.wait_ready("plain")
     assert ns.status("plain")["checksum"] == "Unknown"
+    ready = ns.condition("plain", "Ready")
+    assert ready["reason"] == "NotVerified"
+    assert ": complete, not verified: no digest declared for a.bin; add `sha256: <" in ready["message"]
+    said = [message for reason, message in ns.events("plain") if reason in ("NodeReady", "Ready")]
+    assert said
+    assert all("complete, not verified" in message for message in said)
 
 
 def test_a_wrong_size_is_reported(ns: NamespaceClient, small: Served) -> None:
@@ -70,10 +81,45 @@ def test_a_wrong_size_is_reported(ns: NamespaceClient, small: Served) -> None:
     assert_stalled(ns, "sized", "SizeMismatch", "a.bin", str(file.size), str(file.size + 1))
 
 
-def test_a_selector_that_matches_no_node_is_reported(ns: NamespaceClient, small: Served) -> None:
-    file = small.files[-1]
-    ns.apply(artifact("unplaced", one_file(small.nginx.url(file.path)), nodes={"selector": {"gpu": "h100"}}))
-    assert_stalled(ns, "unplaced", "NoMatchingNodes", "gpu=h100")
+def test_a_selector_that_matches_no_node_waits_for_one_and_is_reported(
+    installed: Platform, ns: NamespaceClient, small: Served
+) -> None:
+    """kubernetes/autoscaler#3845: a pool is empty until a consumer makes it grow."""
+    file, label = small.files[-1], f"test.modelferry.dev/{ns.namespace}"
+    ns.apply(artifact("unplaced", one_file(small.nginx.url(file.path)), nodes={"selector": {label: "h100"}}))
+    ns.wait("the reason", lambda: ns.condition("unplaced", "Ready").get("reason") == "NoMatchingNodes")
+    message = ns.condition("unplaced", "Ready")["message"]
+    assert f"{label}=h100" in message
+    assert ns.condition("unplaced", "Reconciling")["status"] == "True"
+    assert ns.condition("unplaced", "Stalled") == {}
+    ns.wait("the Event", lambda: ("NoMatchingNodes", message) in ns.events("unplaced"), 10)
+    installed.kubectl("label", "node", installed.node_names[0], f"{label}=h100")
+    ns.wait_ready("unplaced")
+    assert ns.status("unplaced")["summary"]["nodes"] == "1/1"
+
+
+@pytest.fixture
+def tainted(installed: Platform, ns: NamespaceClient) -> Iterator[str]:
+    """The key of a taint that every node has."""
+    key = f"test.modelferry.dev/{ns.namespace}"
+    installed.kubectl("taint", "nodes", "--all", f"{key}=present:NoSchedule")
+    yield key
+    installed.kubectl("taint", "nodes", "--all", f"{key}-")
+
+
+def test_with_every_node_tainted_the_pod_and_the_field_are_named_and_a_toleration_is_enough(
+    ns: NamespaceClient, small: Served, tainted: str
+) -> None:
+    """kserve/kserve#5348, LLMKube#1621: every node is tainted, and the resolve pod has no toleration."""
+    source = one_file(small.nginx.url(small.files[-1].path))
+    ns.apply(artifact("tainted", source))
+    ns.wait("the cause", lambda: "Unschedulable" in ns.condition("tainted", "Ready").get("message", ""))
+    message = ns.condition("tainted", "Ready")["message"]
+    assert f"pod {ns.pods('tainted', 'resolve')[0]['metadata']['name']}: " in message
+    assert "untolerated taint" in message
+    assert f"add tolerations for the taints to spec.nodes.tolerations (the nodes have {tainted}:NoSchedule)" in message
+    ns.apply(artifact("tainted", source, nodes={"tolerations": [{"key": tainted, "operator": "Exists"}]}))
+    ns.wait_ready("tainted")
 
 
 def test_an_existing_claim_of_the_same_name_is_reported_and_not_changed(ns: NamespaceClient, small: Served) -> None:
@@ -84,13 +130,20 @@ def test_an_existing_claim_of_the_same_name_is_reported_and_not_changed(ns: Name
     assert ns.get("pvc", "taken")["metadata"].get("ownerReferences") is None
 
 
-def test_an_exhausted_quota_is_reported_until_it_is_lifted(ns: NamespaceClient, small: Served) -> None:
-    ns.kubectl("create", "quota", "none", "--hard=pods=0")
+QUOTA = {"kind": "ResourceQuota", "spec": {"hard": {"pods": "0"}}}
+LIMITS = {"kind": "LimitRange", "spec": {"limits": [{"type": "Container", "max": {"memory": "16Mi"}}]}}
+
+
+@pytest.mark.parametrize(("refusal", "words"), [(QUOTA, "exceeded quota: none"), (LIMITS, "maximum memory usage")])
+def test_what_the_api_server_refuses_is_reported_until_it_is_lifted(
+    ns: NamespaceClient, small: Served, refusal: dict[str, Any], words: str
+) -> None:
+    ns.apply({"apiVersion": "v1", "metadata": {"name": "none"}} | refusal)
     ns.apply(artifact("squeezed", one_file(small.nginx.url(small.files[-1].path))))
     ns.wait("the reason", lambda: ns.condition("squeezed", "Ready").get("reason") == "Refused", 30)
-    assert "exceeded quota: none" in ns.condition("squeezed", "Ready")["message"]
+    assert words in ns.condition("squeezed", "Ready")["message"]
     ns.wait("the Event", lambda: "Refused" in [reason for reason, _ in ns.events("squeezed")], 10)
-    ns.kubectl("delete", "quota", "none")
+    ns.kubectl("delete", refusal["kind"], "none")
     ns.wait_ready("squeezed")
 
 

@@ -12,8 +12,14 @@ import pytest
 
 from modelferry.agent.wait import check_model
 from modelferry.checkpoint.ready_marker import ReadyMarker
+from modelferry.engine.download.coordinator import Settings
 from modelferry.errors import DiskError
+from modelferry.http.client import HTTPClient
+from modelferry.http.routes import Route, Routes
+from modelferry.http.tls.contexts import client_context
+from modelferry.maintenance.repair import locked, repair
 from modelferry.maintenance.revision_check import verify
+from modelferry.manifest.entries import content_addressed
 from network.harness import CHUNK, DownloadHarness, Serve, entry
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
@@ -70,6 +76,12 @@ async def test_a_model_is_downloaded_updated_and_repaired_on_exfat(
         assert len(origin.entries) == 2 * asked, "the first revision was still there"
         harness.corrupt(current / "d" / "a", CHUNK + 5)
         assert verify(harness.directory).damaged[0].bad_chunks == (1,)
+        with locked(harness.directory):
+            http_client = HTTPClient(Routes(Route(client_context(harness.ca_file))), harness.limits)
+            report, settings = verify(harness.directory), Settings(harness.connections)
+            repaired = await repair(harness.directory, report, content_addressed((first,)), http_client, settings)
+        assert (repaired.files, repaired.fetched) == (("d/a",), CHUNK)
+        assert verify(harness.directory).ok
         (current / "d" / "a").unlink()
         await harness.pull(first)
     assert (current / "d" / "a").read_bytes() == data

@@ -74,6 +74,9 @@ class BatchingServer:
                 alone = len(paths) == 1
                 for response in [self.one(paths[0])] if alone else self.responses(self, paths):
                     if response == CLOSE:
+                        # To close with requests unread would send a reset, which may overtake the responses.
+                        writer.write_eof()
+                        await reader.read()
                         return
                     writer.write(response)
                 await writer.drain()

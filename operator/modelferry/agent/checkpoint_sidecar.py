@@ -19,6 +19,8 @@ from modelferry.agent.status_server import METRICS, StatusServer
 from modelferry.checkpoint.local import LocalCheckpoint
 from modelferry.manifest import Manifest
 from modelferry.messages.earlier_revisions import decode_windows
+from modelferry.resource import hub_cache
+from modelferry.resource.hub_cache import LAYOUTS, PLAIN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mounted", type=decode_windows, default=(), metavar="TIMES",
         help="when running pods mounted the model, as START-END,… in seconds since 1970: what was current then is kept",
     )  # fmt: skip
+    parser.add_argument("--layout", choices=LAYOUTS, default=PLAIN, help="what is published (%(default)s)")
+    parser.add_argument("--hub-folder", default="", metavar="NAME", help="models--OWNER--NAME, unless it is plain")
+    parser.add_argument("--hub-ref", action="append", default=[], metavar="REF", help="may be repeated")
     status = parser.add_mutually_exclusive_group(required=True)
     status.add_argument("--port", type=int, metavar="N", help="serve progress on this TCP port")
     status.add_argument("--status-socket", type=Path, metavar="PATH", help="serve progress on this Unix socket")
@@ -40,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Returns 0."""
     manifest = read_manifest(args.manifest)
-    checkpoint = LocalCheckpoint(args.data, windows=args.mounted)
+    cache = hub_cache.from_command_line(args.layout, args.hub_folder, args.hub_ref)
+    checkpoint = LocalCheckpoint(args.data, windows=args.mounted, hub_cache=cache)
     asyncio.run(run(manifest, checkpoint, args.socket, port=args.port, status_socket=args.status_socket))
     return 0
 

@@ -33,8 +33,10 @@ def main(args: argparse.Namespace) -> int:
 
 async def resolve_manifest(spec: Spec, routes: Routes) -> Manifest:
     """Resolve the source of `spec` over `routes`. Raises the errors of `modelferry.sources.resolve`."""
-    plain_http = spec.transfer.tls.allow_plain_http
-    return await sources.resolve(spec.source, routes, allow_plain_http=plain_http, mirrored=spec.mirrored)
+    plain_http, deadline = spec.transfer.tls.allow_plain_http, spec.transfer.resolve_deadline
+    return await sources.resolve(
+        spec.source, routes, allow_plain_http=plain_http, mirrored=spec.mirrored, deadline=deadline
+    )
 
 
 def _resolve(args: argparse.Namespace) -> Outcome:

@@ -1,4 +1,4 @@
-"""``modelferry wait DIR``: return once DIR holds a complete, verified model. Consumers run it as an init container."""
+"""``modelferry wait DIR``: return once DIR holds a complete model. Consumers run it as an init container."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _check_files(location: Path, ready: ReadyMarker, revision: str | None) -> Re
     if revision not in (None, ready.revision):
         return f"it holds revision {ready.revision}, not {revision}"
     for file in ready.files:
-        if (size := (location / file.path).stat().st_size) != file.size:
+        if (size := (location / f"{ready.prefix}{file.path}").stat().st_size) != file.size:
             return f"{file.path} has {size} of {file.size} bytes"
     return ready
 

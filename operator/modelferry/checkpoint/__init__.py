@@ -11,6 +11,9 @@ The layout of a target directory DIR::
     DIR/revisions/<revision>/.modelferry-ready.json  the READY marker; written last, so a revision with it is complete
     DIR/current -> revisions/<revision>              replaced by one rename
 
+`hub_links` adds hard links in the layout of a Hugging Face cache, if the spec wants them, between the row and the
+marker of step 5.
+
 The steps, and the reasons for their order. "Before" means: on stable storage before the next step begins.
 
 1. Before the first byte is requested, every file is created and preallocated, and its directories are synced. So a disk

@@ -37,9 +37,11 @@ def read_history(tree: Tree) -> tuple[Period, ...]:
         return ()
 
 
-def switch_current(tree: Tree, revision: str, clock: Callable[[], float], *, symlinks: bool = True) -> str | None:
-    """Point ``current`` at `revision`, and record it. Returns the revision before. `clock` gives seconds since 1970;
-    `symlinks`: the file system has them.
+def switch_current(
+    tree: Tree, revision: str, clock: Callable[[], float], *, below: str = "", symlinks: bool = True
+) -> str | None:
+    """Point ``current`` at `revision`, or at the directory `below` in it, and record it. Returns the revision before.
+    `clock` gives seconds since 1970; `symlinks`: the file system has them.
 
     The new period is recorded before the switch, and the end of the old one after it: after a crash in between both may
     be current, and pods that start then are counted as users of both.
@@ -50,7 +52,7 @@ def switch_current(tree: Tree, revision: str, clock: Callable[[], float], *, sym
     if not any(period.revision == revision and period.ended is None for period in history):
         history = (*history, Period(revision, clock()))
         _write(tree, history)
-    set_current(tree, revision, symlinks=symlinks)
+    set_current(tree, revision, below=below, symlinks=symlinks)
     if any(period.revision != revision and period.ended is None for period in history):
         now = clock()
         ended = (period if period.ended is not None or period.revision == revision else replace(period, ended=now)

@@ -26,6 +26,7 @@ from modelferry.errors import MachineError, ModelferryError
 from modelferry.manifest import Manifest
 from modelferry.messages import ChunkMap, Progress
 from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
+from modelferry.resource.hub_cache import HubCache
 
 T = TypeVar("T")
 
@@ -45,11 +46,13 @@ class LocalCheckpoint:
         boot_id: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        hub_cache: HubCache | None = None,
     ) -> None:
-        """`directory` or its parent exists. `windows`: when running pods mounted the model. `clock` gives seconds since
-        1970 for records; `monotonic` gives seconds for speeds and durations."""
+        """`directory` or its parent exists. `windows`: when running pods mounted the model. `hub_cache`: the layout of
+        what is published, if not plain. `clock` gives seconds since 1970 for records; `monotonic` gives seconds for
+        speeds and durations."""
         boot_id = read_boot_id() if boot_id is None else boot_id
-        self._worker = CheckpointWorker(directory, boot_id=boot_id, clock=clock, windows=windows)
+        self._worker = CheckpointWorker(directory, boot_id=boot_id, clock=clock, windows=windows, hub_cache=hub_cache)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._monotonic = monotonic
         self._meter = speed_meter()

@@ -1,8 +1,8 @@
 """Where the published revisions of a target directory are, and which of them is current. Blocking; raises OSError.
 
-``current`` is a symbolic link to ``revisions/<revision>``. On a file system without symbolic links it is the directory
-of the current revision itself, and only the others are in ``revisions/``. Either is read on every file system: a target
-directory may have been copied from one to another.
+``current`` is a symbolic link to ``revisions/<revision>``, or to ``.modelferry-hub`` in it (`hub_links`). On a file
+system without symbolic links it is the directory of the current revision itself, and only the others are in
+``revisions/``. Either is read on every file system: a target directory may have been copied from one to another.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _IN_USE = (errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY)
 def current_revision(tree: Tree) -> str | None:
     """The revision that ``current`` points at or is, or None."""
     if (link := tree.readlink(layout.CURRENT)) is not None:
-        directory, _, revision = link.partition("/")
-        return revision if directory == layout.REVISIONS and revision and "/" not in revision else None
-    marker = _marker_in(tree, layout.CURRENT)
+        directory, revision, *below = [*link.split("/"), ""]
+        return revision if directory == layout.REVISIONS and revision and below in ([""], [layout.HUB, ""]) else None
+    marker = marker_in(tree, layout.CURRENT)
     return marker.revision if marker is not None else None
 
 
@@ -37,12 +37,13 @@ def location(tree: Tree, revision: str) -> str:
 
 def read_marker(tree: Tree, revision: str) -> ReadyMarker | None:
     """The marker of `revision`, or None if there is none that can be read."""
-    return _marker_in(tree, location(tree, revision))
+    return marker_in(tree, location(tree, revision))
 
 
-def set_current(tree: Tree, revision: str, *, symlinks: bool) -> None:
-    """Make `revision`, which is published, the current one: by the rename of a link, or without `symlinks` by two
-    renames of directories. After a crash between these there is no ``current``; a repetition completes the switch.
+def set_current(tree: Tree, revision: str, *, below: str = "", symlinks: bool) -> None:
+    """Make `revision`, which is published, the current one, or the directory `below` in it: by the rename of a link, or
+    without `symlinks` by two renames of directories (never with `below`). After a crash between these there is no
+    ``current``; a repetition completes the switch.
 
     Raises DirectoryBusy if a consumer keeps the former directory from being renamed, and DamagedState.
     """
@@ -57,8 +58,9 @@ def set_current(tree: Tree, revision: str, *, symlinks: bool) -> None:
             return
         _move_aside(tree, before)
     if symlinks:
-        if tree.readlink(layout.CURRENT) != layout.published_path(revision):
-            tree.symlink(layout.published_path(revision), layout.CURRENT)
+        target = layout.published_path(revision, below)
+        if tree.readlink(layout.CURRENT) != target:
+            tree.symlink(target, layout.CURRENT)
         return
     tree.remove(layout.CURRENT)
     tree.rename(layout.published_path(revision), layout.CURRENT)
@@ -85,7 +87,8 @@ def _is_directory(tree: Tree, path: str) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
-def _marker_in(tree: Tree, directory: str) -> ReadyMarker | None:
+def marker_in(tree: Tree, directory: str) -> ReadyMarker | None:
+    """The marker in `directory`, or None if there is none that can be read."""
     try:
         data = tree.read(f"{directory}/{layout.READY_NAME}")
         return ReadyMarker.decode(data) if data is not None else None

@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from modelferry.checkpoint import published_revisions, recovery
+from modelferry.checkpoint import hub_links, published_revisions, recovery
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.current_history import forget_revisions, mounted_revisions, read_history, switch_current
 from modelferry.checkpoint.file_states import FileState
 from modelferry.checkpoint.ready_marker import ReadyFile, ReadyMarker
 from modelferry.manifest import Manifest
 from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
+from modelferry.resource.hub_cache import HubCache
 from modelferry.storage import file_io, layout
 from modelferry.storage.syncer import Syncer
 from modelferry.storage.tree import Tree
@@ -37,16 +38,36 @@ def sync_revision(tree: Tree, manifest: Manifest, states: Sequence[FileState], s
 
 
 def publish_revision(
-    tree: Tree, chunk_store: ChunkStore, manifest: Manifest, clock: Callable[[], float], *, symlinks: bool = True
+    tree: Tree,
+    chunk_store: ChunkStore,
+    manifest: Manifest,
+    clock: Callable[[], float],
+    *,
+    symlinks: bool = True,
+    hub_cache: HubCache | None = None,
 ) -> str | None:
     """Move the synced revision to its published path, write its READY marker, and point ``current`` at it. `clock`
-    gives seconds since 1970; `symlinks`: the file system has them. Returns the revision that was current before."""
+    gives seconds since 1970; `symlinks`: the file system has them; `hub_cache`: its layout, if not plain. Returns the
+    revision that was current before."""
     revision, now = manifest.revision, clock()
     tree.make_directories(layout.REVISIONS)
     tree.rename(layout.incoming_path(revision), layout.published_path(revision))
     chunk_store.mark_published(manifest, now)
-    tree.write_atomically(layout.marker_path(revision), _marker(chunk_store, manifest, now).encode())
-    return switch_current(tree, revision, clock, symlinks=symlinks)
+    marker = _marker(chunk_store, manifest, now)
+    below = hub_links.lay_out(tree, marker, hub_cache)
+    if hub_cache is None or not hub_cache.beside_plain:
+        tree.write_atomically(layout.marker_path(revision), marker.encode())
+    return switch_current(tree, revision, clock, below=below, symlinks=symlinks)
+
+
+def complete_publication(
+    tree: Tree, revision: str, clock: Callable[[], float], *, symlinks: bool, hub_cache: HubCache | None
+) -> None:
+    """Make the published `revision` the current one: the last step of publishing, if a crash prevented it, if another
+    one is current, or if it had another layout. The arguments are those of `publish_revision`."""
+    marker = published_revisions.read_marker(tree, revision)
+    below = hub_links.lay_out(tree, marker, hub_cache) if marker is not None else ""
+    switch_current(tree, revision, clock, below=below, symlinks=symlinks)
 
 
 def remove_old_revisions(
@@ -65,6 +86,7 @@ def remove_old_revisions(
     for name in sorted(unneeded):
         # The marker first: a revision that is partly removed must not look complete.
         tree.remove(layout.marker_path(name))
+        tree.remove(layout.published_path(name, f"{layout.HUB}/{layout.READY_NAME}"))
         try:
             tree.remove(layout.published_path(name))
         except OSError as error:

@@ -22,17 +22,28 @@ class ReadyFile:
 @dataclass(frozen=True, slots=True)
 class ReadyMarker:
     """The content of the marker. ``manifest``: digest of the manifest. ``bytes``: of all files. ``published``: seconds
-    since 1970."""
+    since 1970. ``snapshot``: the directory of a Hugging Face cache in which the files are too, or "". ``plain``: the
+    files are under their own paths."""
 
     revision: str
     manifest: str
     bytes: int
     published: float
     files: tuple[ReadyFile, ...]
+    snapshot: str = ""
+    plain: bool = True
+
+    @property
+    def prefix(self) -> str:
+        """What precedes the path of a file, beside the marker: "" or a directory with a slash."""
+        return "" if self.plain else f"{self.snapshot}/"
 
     def encode(self) -> builtins.bytes:
         """The marker as JSON."""
-        return json.dumps(asdict(self), indent=1).encode() + b"\n"
+        body = asdict(self)
+        if not self.snapshot:  # as without layouts, for a Modelferry of another version in a consumer's pod
+            del body["snapshot"], body["plain"]
+        return json.dumps(body, indent=1).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: builtins.bytes) -> ReadyMarker:

@@ -205,6 +205,7 @@ def _unpublish(tree: Tree, chunk_store: ChunkStore, revision: str) -> None:
             tree.remove(layout.CURRENT)
             tree.sync_directory()
         tree.remove(f"{location}/{layout.READY_NAME}")
+        tree.remove(f"{location}/{layout.HUB}")
         tree.sync_directory(location)
     tree.make_directories(layout.INCOMING)
     tree.remove(layout.incoming_path(revision))

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
-from modelferry.checkpoint import published_revisions, publishing, recovery
+from modelferry.checkpoint import hub_links, published_revisions, publishing, recovery
 from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -21,7 +21,8 @@ from modelferry.checkpoint.api import (
 )
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.commit_batch import CommitBatch
-from modelferry.checkpoint.current_history import previous_revision, read_history, switch_current
+from modelferry.checkpoint.content_check import mistaken_file
+from modelferry.checkpoint.current_history import previous_revision, read_history
 from modelferry.checkpoint.digests import ChunkReader, ShortRead
 from modelferry.checkpoint.directory_lock import acquire_lock
 from modelferry.checkpoint.disk_errors import disk_errors
@@ -29,6 +30,7 @@ from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DiskError
 from modelferry.manifest import SMALL_CHUNK, Manifest
 from modelferry.messages.earlier_revisions import MountWindow, RetainedRevision
+from modelferry.resource.hub_cache import HubCache
 from modelferry.storage import file_io, layout
 from modelferry.storage.capabilities import Capabilities, probe
 from modelferry.storage.syncer import Syncer
@@ -47,12 +49,19 @@ class CheckpointWorker:
     """Owns one target directory from `open` to `close`. The methods of `api.Checkpoint` do what is described there."""
 
     def __init__(
-        self, root: Path, *, boot_id: str, clock: Callable[[], float], windows: Sequence[MountWindow] = ()
+        self,
+        root: Path,
+        *,
+        boot_id: str,
+        clock: Callable[[], float],
+        windows: Sequence[MountWindow] = (),
+        hub_cache: HubCache | None = None,
     ) -> None:
         """`root`: the target directory; it is created if only its parent exists, because in a claim several models have
         one directory each. `clock` gives seconds since 1970, which are recorded. `windows`: when running pods mounted
-        the model."""
+        the model. `hub_cache`: the layout of what is published, if not plain."""
         self.root = root
+        self._hub_cache = hub_cache
         self.states: list[FileState] = []
         self.rehashed = 0
         self.published = False
@@ -90,12 +99,20 @@ class CheckpointWorker:
         """See api.Checkpoint. May be called again, after the fetching side restarted."""
         with self._disk_errors():
             notes = self._open_directory()
+            if self._hub_cache is not None:
+                hub_links.check_layout(self.tree, self._capabilities, self._hub_cache, manifest)
             self._manifest = manifest
             recovered = recovery.recover(self.tree, self.chunk_store, manifest, self._boot_id, self._set_states)
             self.published = recovered.published
             self.rehashed += recovered.rehashed
             if recovered.published:
-                switch_current(self.tree, manifest.revision, self._clock, symlinks=self._capabilities.symlinks)
+                publishing.complete_publication(
+                    self.tree,
+                    manifest.revision,
+                    self._clock,
+                    symlinks=self._capabilities.symlinks,
+                    hub_cache=self._hub_cache,
+                )
             current = published_revisions.current_revision(self.tree)
             self._remove_old_revisions(previous_revision(read_history(self.tree), current))
             if not recovered.published:
@@ -203,7 +220,11 @@ class CheckpointWorker:
         with self._disk_errors(), self._opened(state) as fd:
             self._advance_digest(state, fd, len(state.rows))
             actual = str(state.running_digest)
-            if state.entry.digest is None or actual == str(state.entry.digest):
+            expected = state.entry.digest
+            mistaken = mistaken_file(fd, state.entry) if actual != str(expected) else ""
+            if expected is None and mistaken:
+                return VerifyResult(False, mistaken=mistaken)
+            if expected is None or actual == str(expected):
                 self.chunk_store.mark_verified(state.id, actual)
                 state.mark_verified()
                 return VerifyResult(True)
@@ -218,7 +239,7 @@ class CheckpointWorker:
         if bad:
             return VerifyResult(False, missing=bad)
         mirrors = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
-        return VerifyResult(False, str(state.entry.digest), actual, mirrors=mirrors)
+        return VerifyResult(False, str(expected), actual, mirrors=mirrors, mistaken=mistaken)
 
     def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint."""
@@ -243,7 +264,12 @@ class CheckpointWorker:
             with self._disk_errors():
                 publishing.sync_revision(self.tree, self.manifest, self.states, self._syncer)
                 previous = publishing.publish_revision(
-                    self.tree, self.chunk_store, self.manifest, self._clock, symlinks=self._capabilities.symlinks
+                    self.tree,
+                    self.chunk_store,
+                    self.manifest,
+                    self._clock,
+                    symlinks=self._capabilities.symlinks,
+                    hub_cache=self._hub_cache,
                 )
                 self.published = True
                 self._remove_old_revisions(previous)

@@ -53,6 +53,7 @@ class Options:
     region: str = ""
     sha256: tuple[str, ...] = ()
     name: str = ""
+    layout: str = ""
     allow_plain_http: bool = False
 
 
@@ -93,6 +94,8 @@ def document_of(references: Sequence[str], options: Options, environment: Mappin
         _check_options(scheme, options)
         found = _KINDS[scheme](rest, options, environment)
     spec: dict[str, Any] = {"source": {found.kind: found.source}}
+    if options.layout:
+        spec["layout"] = options.layout
     if options.allow_plain_http:
         spec["transfer"] = {"tls": {"allowPlainHTTP": True}}
     metadata = {"name": options.name or artifact_name(found.title)}
@@ -282,8 +285,8 @@ _KINDS: Mapping[str, Callable[[str, Options, Mapping[str, str]], _Found]] = {
     "oci": _registry,
 }
 _OPTIONS: Mapping[str, frozenset[str]] = {
-    "hf": frozenset({"include", "exclude", "endpoint"}),
-    "modelscope": frozenset({"include", "exclude", "endpoint"}),
+    "hf": frozenset({"include", "exclude", "endpoint", "layout"}),
+    "modelscope": frozenset({"include", "exclude", "endpoint", "layout"}),
     "s3": frozenset({"include", "exclude", "endpoint", "region"}),
     "gs": frozenset({"include", "exclude"}),
     "oci": frozenset(),

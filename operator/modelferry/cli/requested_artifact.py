@@ -19,6 +19,7 @@ from modelferry.agent.source_route import source_login
 from modelferry.cli.references import EXAMPLES, Options, document_of, is_reference, shown
 from modelferry.errors import InvalidSpec, ModelferryError
 from modelferry.resource import KIND
+from modelferry.resource.hub_cache import LAYOUTS
 from modelferry.resource.object_stores import OCISource, S3Source
 from modelferry.resource.parse import load_artifact, parse_artifact, read_artifact
 from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource
@@ -93,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--name", default="", metavar="NAME", help="the artifact's name (default: made of the reference)"
     )
+    help_ = "huggingface or both: as a Hugging Face cache, for HF_HUB_CACHE=DIR/current (default: plain)"
+    group.add_argument("--layout", default="", choices=LAYOUTS, help=help_)
     group.add_argument("--allow-plain-http", action="store_true", help="accept http:// URLs, which anyone can change")
 
 
@@ -106,6 +109,7 @@ def requested(args: argparse.Namespace) -> RequestedArtifact:
         region=args.region,
         sha256=tuple(args.sha256),
         name=args.name,
+        layout=args.layout,
         allow_plain_http=args.allow_plain_http,
     )
     if any(map(is_reference, words)):
@@ -173,6 +177,14 @@ def explain(error: ModelferryError, found: RequestedArtifact) -> None:
         directory, _, name = source.prefix.rpartition("/")
         error.message += f". If {name} is an object and not a directory, give s3://{source.bucket}/{directory} and"
         error.message += f" --include {name!r}"
+
+
+def explained(undeclared: str, found: RequestedArtifact) -> str:
+    """The remedy for files without a digest, with what to do on the command line about it."""
+    source = found.artifact.spec.source
+    if not undeclared or found.document is None or not isinstance(source, HTTPSource) or not source.files:
+        return undeclared
+    return f"{undeclared}. On this command line, that is --sha256"
 
 
 def _referenced(words: list[str], options: Options, args: argparse.Namespace) -> RequestedArtifact:

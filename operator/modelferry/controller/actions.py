@@ -45,6 +45,14 @@ class AnnotatePod:
 
 
 @dataclass(frozen=True, slots=True)
+class EndPod:
+    """Let the kubelet terminate what still runs in a pod; the pod stays, with the states of its containers."""
+
+    name: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetFinalizer:
     """Add our finalizer to the artifact, or remove it."""
 
@@ -52,5 +60,5 @@ class SetFinalizer:
 
 
 #: An action on another object than the artifact.
-Change = Create | Delete | LabelNode | AnnotatePod
+Change = Create | Delete | LabelNode | AnnotatePod | EndPod
 Action = Change | SetFinalizer

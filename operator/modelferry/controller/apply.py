@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelferry.controller.actions import Action, AnnotatePod, Change, Create, Delete, LabelNode, SetFinalizer
+from modelferry.controller.actions import Action, AnnotatePod, Change, Create, Delete, EndPod, LabelNode, SetFinalizer
 from modelferry.controller.facts import ArtifactFacts
 from modelferry.controller.kube import Kube
+from modelferry.controller.pod_diagnosis import END_DEADLINE
 from modelferry.resource import KIND, names
 
 
@@ -31,6 +32,8 @@ async def apply_change(kube: Kube, action: Change) -> None:
             await kube.merge("Node", node, {"metadata": {"labels": {key: value}}})
         case AnnotatePod(namespace, pod, key, value):
             await annotate_pod(kube, namespace, pod, key, value)
+        case EndPod(name, namespace):
+            await kube.merge("Pod", name, {"spec": {"activeDeadlineSeconds": END_DEADLINE}}, namespace)
 
 
 async def annotate_pod(kube: Kube, namespace: str, pod: str, key: str, value: str | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from modelferry.controller import pod_diagnosis
 from modelferry.manifest import Manifest
 from modelferry.messages import Outcome, Progress
 from modelferry.messages.earlier_revisions import MountWindow
@@ -41,8 +42,10 @@ class PodFacts:
     """One of our pods. ``role``: resolve, fetch, prepare or remove; ``key`` identifies its input.
 
     ``created`` and ``finished`` (when its main container terminated) are in seconds of the epoch; ``outcome`` is that
-    container's termination message. ``start_error``: why it does not start (unschedulable, image cannot be pulled),
-    empty if no error is known. ``limits`` and ``share`` are its annotations of these names, None if it has none.
+    container's termination message, and ``death`` how it ended if it left none (out of memory, evicted, preempted).
+    ``lingering``: another container, which something added to the pod, still runs although the main one has ended.
+    ``start_error``: why it does not start (unschedulable, image cannot be pulled), empty if no error is known.
+    ``limits`` and ``share`` are its annotations of these names, None if it has none.
     """
 
     name: str
@@ -58,6 +61,8 @@ class PodFacts:
     deleting: bool = False
     finished: float | None = None
     outcome: Outcome | None = None
+    death: Outcome | None = None
+    lingering: bool = False
     start_error: str = ""
     limits: str | None = None
     share: str | None = None
@@ -195,7 +200,7 @@ def pod_facts(pod: Object, main: str) -> PodFacts:
     """The facts of one of our core/v1 Pods; `main` names its main container."""
     meta, status = pod["metadata"], pod.get("status") or {}
     annotations, labels = meta.get("annotations") or {}, meta.get("labels") or {}
-    terminated = _terminated(status, main)
+    terminated = pod_diagnosis.terminated(status, main)
     outcome = Outcome.decode(terminated.get("message") or "") if terminated else None
     return PodFacts(
         name=meta["name"],
@@ -211,7 +216,9 @@ def pod_facts(pod: Object, main: str) -> PodFacts:
         deleting=bool(meta.get("deletionTimestamp")),
         finished=epoch(terminated.get("finishedAt")) if terminated else None,
         outcome=outcome,
-        start_error=_start_error(status),
+        death=pod_diagnosis.death(pod, main) if outcome is None else None,
+        lingering=pod_diagnosis.is_lingering(pod, main),
+        start_error=pod_diagnosis.start_error(pod),
         limits=annotations.get(names.ANNOTATION_LIMITS),
         share=annotations.get(names.ANNOTATION_SHARE),
     )
@@ -270,32 +277,3 @@ def is_terminating(namespace: Object | None) -> bool:
 def epoch(text: str | None) -> float | None:
     """An RFC 3339 time in seconds of the epoch, None for None."""
     return datetime.fromisoformat(text).timestamp() if text else None
-
-
-def _terminated(status: Object, main: str) -> Object:
-    for container in status.get("containerStatuses") or []:
-        if container["name"] == main:
-            return (container.get("state") or {}).get("terminated") or {}
-    return {}
-
-
-#: Waiting reasons that are errors; the others (ContainerCreating, PodInitializing) are part of every start.
-_WAITING_ERRORS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
-                   "CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff",
-                   "RunContainerError"}  # fmt: skip
-
-
-def _start_error(status: Object) -> str:
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        state, last = container.get("state") or {}, container.get("lastState") or {}
-        ended = state.get("terminated") or last.get("terminated") or {}
-        waiting = state.get("waiting") or {}
-        if ended.get("exitCode") and not state.get("running"):
-            message = (ended.get("message") or "").strip()
-            return f"container {container['name']} ended with exit code {ended['exitCode']}: {message[-500:]}"
-        if waiting.get("reason") in _WAITING_ERRORS:
-            return f"{waiting['reason']}: {waiting.get('message', '')}"
-    return ""

@@ -33,15 +33,18 @@ _KINDS = {
 
 
 class APIError(Exception):
-    """A call failed. ``status`` is the HTTP status, 0 if there was no response."""
+    """A call failed. ``status`` is the HTTP status, 0 if there was no response; ``reason`` that of a metav1.Status."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
         super().__init__(f"{status}: {message}" if status else message)
-        self.status = status
+        self.status, self.reason, self._message = status, reason, message
 
     @property
     def is_rejection(self) -> bool:
-        """Whether the API server rejected the request itself (a quota, a policy), not a conflict or overload."""
+        """Whether the API server rejected the request itself (a quota, a policy, an admission webhook that it cannot
+        call), not a conflict or overload."""
+        if self.status == 500:
+            return "failed calling webhook" in self._message
         return 400 <= self.status < 500 and self.status not in (404, 409, 429)
 
 
@@ -97,9 +100,9 @@ class Kube:
         try:
             await self._json("POST", _path(body["kind"], meta.get("namespace", "")), body=body)
         except APIError as error:
-            if error.status == 409:
+            if error.reason == "AlreadyExists":
                 return False
-            raise
+            raise  # also a Conflict: two requests that count against one quota at once
         return True
 
     async def apply(self, body: Object, subresource: str = "") -> Object:
@@ -168,7 +171,7 @@ class Kube:
         except (OSError, TimeoutError, aiohttp.ClientError, client.ApiException) as error:
             raise APIError(getattr(error, "status", 0) or 0, str(error) or type(error).__name__) from error
         if not 200 <= response.status < 300:
-            raise APIError(response.status, _reason(data))
+            raise APIError(response.status, *_message_and_reason(data))
         return data.decode(errors="replace") if isinstance(data, bytes) else str(data)
 
 
@@ -178,9 +181,10 @@ def _path(kind: str, namespace: str, name: str = "", subresource: str = "") -> s
     return "/".join(part for part in parts if part)
 
 
-def _reason(data: bytes | str) -> str:
+def _message_and_reason(data: bytes | str) -> tuple[str, str]:
     try:
-        return str(json.loads(data)["message"])
-    except (ValueError, KeyError, TypeError):
+        status = json.loads(data)
+        return str(status["message"]), str(status.get("reason", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
         text = data.decode(errors="replace") if isinstance(data, bytes) else data
-        return text[:500]
+        return text[:500], ""

@@ -9,6 +9,7 @@ from modelferry.controller.facts import ArtifactFacts, NodeFacts, Observed, PodF
 from modelferry.controller.pod_attempts import NotStarted, evaluate
 from modelferry.manifest import Manifest
 from modelferry.resource import names
+from modelferry.resource.hub_cache import PLAIN
 from modelferry.resource.spec import ExistingClaim, Nodes, Toleration
 
 #: Kubernetes sets taints with this prefix for a temporary condition (not ready, cordoned, disk pressure): such a node
@@ -34,6 +35,12 @@ def blocked_reason(node: NodeFacts, spec: Nodes) -> str:
                 return f"the node is cordoned: run kubectl uncordon {node.name}, or lower spec.nodes.minReady"
             return f"the node has the taint {taint.key}:{taint.effect}"
     return ""
+
+
+def untolerated(nodes: Iterable[NodeFacts], spec: Nodes) -> list[str]:
+    """The taints of `nodes` that keep pods away, as key:effect."""
+    taints = (taint for node in nodes for taint in node.taints)
+    return sorted({f"{taint.key}:{taint.effect}" for taint in taints if not tolerated(taint, spec.tolerations)})
 
 
 def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
@@ -69,13 +76,21 @@ def deselected_nodes(artifact: ArtifactFacts, nodes: Iterable[NodeFacts]) -> lis
     return [node for node in nodes_with_copy(artifact, nodes) if not is_selected(node, spec)]
 
 
+def copy_value(artifact: ArtifactFacts, node: NodeFacts) -> str:
+    """The value of the copy label of a copy that is verified since the node's boot, and laid out as the spec says. With
+    another value, a download pod verifies the copy and lays it out."""
+    layout = artifact.spec.layout if artifact.spec is not None else PLAIN
+    return node.boot if layout == PLAIN else f"{node.boot}-{layout}".lstrip("-")
+
+
 def is_settled(artifact: ArtifactFacts, node: NodeFacts, revision: str) -> bool:
-    """Whether the labels of `node` say that it has a copy of `revision` which was verified since its last boot."""
+    """Whether the labels of `node` say that it has a copy of `revision` which was verified since its last boot, in the
+    layout of the spec."""
     ready, copy = (
         names.ready_label(artifact.namespace, artifact.name),
         names.copy_label(artifact.namespace, artifact.name),
     )
-    return node.labels.get(ready) == revision and node.labels.get(copy) == node.boot
+    return node.labels.get(ready) == revision and node.labels.get(copy) == copy_value(artifact, node)
 
 
 def may_start_download(

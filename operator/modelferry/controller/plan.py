@@ -8,7 +8,7 @@ from modelferry.controller.children.pods import limits_annotation
 from modelferry.controller.facts import Observed
 from modelferry.controller.placement import deselected_nodes, nodes_with_copy, selected_nodes
 from modelferry.controller.settings import Settings
-from modelferry.controller.step_result import Blocker, Plan, StepResult
+from modelferry.controller.step_result import NO_MATCHING_NODES, Blocker, Plan, StepResult
 from modelferry.controller.steps import removal
 from modelferry.controller.steps.claims import existing_claim, node_local
 from modelferry.controller.steps.deletion import delete
@@ -58,10 +58,10 @@ def _onto_nodes(observed: Observed, settings: Settings, manifest: Manifest, now:
     if not selected:
         spec = observed.artifact.valid_spec.nodes
         selector = ",".join(f"{key}={value}" for key, value in spec.selector) or "(none)"
-        message = (
-            f"no node matches the selector {selector} with its taints tolerated: label a node, or correct spec.nodes"
-        )
-        return [*steps, StepResult(blocker=Blocker("NoMatchingNodes", message, stalled=True))]
+        found = f"no node matches the selector {selector} with its taints tolerated"
+        message = f"{found}: add or label a node, or correct spec.nodes"
+        # Not Stalled: a pool may be empty until a consumer makes it grow, which comes after this in a deployment.
+        return [*steps, StepResult(blocker=Blocker(NO_MATCHING_NODES, message))]
     return [*steps, *(local_copy(observed, settings, manifest, node, now) for node in selected)]
 
 

@@ -1,18 +1,22 @@
 """The attempts of a pod's work, and when the next one starts: one pure rule for all roles.
 
 Each attempt is a pod of its own, with its number in its name and annotation, so the history that the rule needs is in
-the cluster. After a pod that ended without an outcome (killed, evicted, its node rebooted) the next attempt starts
-after 2, 4, 8 … s, at most 5 min. After an error that needs a person the state is Stalled: some of these errors cannot
-disappear without a changed spec (a wrong digest); the others (a full disk, an unknown host) are retried after 5 min,
-10 min, … at most 30 min.
+the cluster. An attempt ends with the pod's main container, whatever else runs in the pod: an admission webhook may have
+added a container that never ends. Such a pod is ended too, and stays as the record of its attempt.
+
+After a pod that ended without an outcome (killed, evicted, its node rebooted) the next attempt starts after 2, 4, 8 …
+s, at most 5 min. After an error that needs a person the state is Stalled: some of these errors cannot disappear without
+a changed spec (a wrong digest); the others (a full disk, an unknown host) are retried after 5 min, 10 min, … at most
+30 min.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelferry.controller.actions import Action, Delete
+from modelferry.controller.actions import Action, Delete, EndPod
 from modelferry.controller.facts import PodFacts
+from modelferry.controller.pod_diagnosis import ENDED_PHASES
 from modelferry.messages import Outcome
 
 #: Reasons that are not retried: only a changed spec (which makes a new key) helps, or a person who deletes the pod.
@@ -21,6 +25,8 @@ PERMANENT = frozenset({"InvalidSpec", "PlainHTTPRefused", "DigestMismatch", "Siz
 #: Seconds before the second attempt, and at most, after errors that pass and after those that need a person.
 _TRANSIENT_FIRST, _TRANSIENT_MAX = 2.0, 300.0
 _STALLED_FIRST, _STALLED_MAX = 300.0, 1800.0
+#: Seconds after which a pod that is still terminating is looked at again, although an event will tell.
+_TERMINATING = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,11 @@ class Failed:
         """Whether a person has to do something."""
         return self.outcome.kind == "stalled"
 
+    @property
+    def died(self) -> bool:
+        """Whether the pod left no outcome: it says nothing about its work."""
+        return self.pod.outcome is None
+
 
 Attempt = NotStarted | Running | Succeeded | Failed
 
@@ -72,19 +83,24 @@ def evaluate(pods: list[PodFacts], key: str, now: float) -> tuple[Attempt, list[
     if not current:
         return (Running(others[0]) if others else NotStarted(1)), deletions
     newest = current[0]
+    ending: list[Action] = [EndPod(newest.name, newest.namespace)] if newest.lingering and not newest.deleting else []
+    actions = [*deletions, *ending]
     if newest.outcome and newest.outcome.ok and not newest.deleting:
         # The pod's phase follows up to 4 s later, when the sidecar has terminated too.
-        return Succeeded(newest, newest.outcome), deletions
-    if newest.deleting or newest.phase not in ("Succeeded", "Failed"):
-        return Running(newest), deletions
-    outcome = newest.outcome or Outcome(False, "PodDied", "transient", f"pod {newest.name} ended without an outcome")
+        return Succeeded(newest, newest.outcome), actions
+    outcome = newest.death if newest.deleting else newest.outcome or newest.death
+    if outcome is None:
+        return Running(newest), actions
     delay = retry_delay(outcome, newest.attempt)
     if delay is None:
-        return Failed(newest, outcome, None), deletions
+        return Failed(newest, outcome, None), actions
     retry_after = (newest.finished or newest.created) + delay - now
+    # No two pods of one work at a time: the sidecar of the first may still hold the directory.
+    if newest.deleting or newest.phase not in ENDED_PHASES:
+        retry_after = max(retry_after, _TERMINATING)
     if retry_after > 0:
-        return Failed(newest, outcome, retry_after), deletions
-    return NotStarted(newest.attempt + 1, f"{outcome.reason}: {outcome.message}"), deletions
+        return Failed(newest, outcome, retry_after), actions
+    return NotStarted(newest.attempt + 1, f"{outcome.reason}: {outcome.message}"), actions
 
 
 def retry_delay(outcome: Outcome, attempt: int) -> float | None:

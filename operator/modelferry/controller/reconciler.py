@@ -15,7 +15,7 @@ from modelferry.controller.operator_metrics import Metrics
 from modelferry.controller.plan import plan
 from modelferry.controller.settings import Settings
 from modelferry.controller.step_result import REFUSED, Blocker, Plan, soonest
-from modelferry.controller.work_queue import Key
+from modelferry.controller.work_queue import Key, Refused
 from modelferry.resource import API_VERSION, KIND
 
 
@@ -28,7 +28,8 @@ class Reconciler:
         self.metrics = Metrics()
 
     async def reconcile(self, key: Key) -> float | None:
-        """One reconciliation. Returns seconds until the next, None if the artifact is gone. Raises APIError."""
+        """One reconciliation. Returns seconds until the next, None if the artifact is gone. Raises APIError, and
+        Refused if the API server rejects an object."""
         began = self._clock()
         try:
             requeue_after = await self._reconcile(key)
@@ -48,9 +49,10 @@ class Reconciler:
         try:
             await apply_actions(self._kube, observed.artifact, made.actions)
         except APIError as error:
-            if error.is_rejection:
-                await self._report(key, observed, refused(made, error))
-            raise
+            if not error.is_rejection:
+                raise
+            await self._report(key, observed, refused(made, error))
+            raise Refused(str(error)) from error
         if made == Plan() or (made.actions and not made.copies and not made.blocker):
             return made.requeue_after if made.requeue_after is not None else self._settings.resync
         postponed = await self._report(key, observed, made)

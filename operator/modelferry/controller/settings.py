@@ -16,11 +16,17 @@ from modelferry.values.rates import parse_rate
 _PREFIX = "MODELFERRY_"
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
-#: Resources of a download pod's containers. The processes need 90 MB together; the rest of the limit is page cache.
+#: Resources of a download pod's containers. The processes need 90 MB together; the rest of the limit is page cache. The
+#: CPU request is small, so that many small models fit beside each other on a node; a large one takes what is free.
 _AGENT_RESOURCES: dict[str, Any] = {
-    "requests": {"cpu": "100m", "memory": "96Mi"},
+    "requests": {"cpu": "50m", "memory": "96Mi"},
     "limits": {"memory": "256Mi"},
 }
+
+
+#: Service meshes add a container that never ends to every pod that does not refuse it.
+_AGENT_LABELS = {"sidecar.istio.io/inject": "false"}
+_AGENT_ANNOTATIONS = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,13 @@ class Settings:
     ``bandwidth``: bytes per second of all downloads together, None for no limit.
     ``resync``: seconds after which an artifact is reconciled again without any event.
     ``metrics_port``: the port of ``/metrics``; 0 to serve none.
+    ``agent_labels``, ``agent_annotations``: of all pods that it starts. ``agent_priority_class``: of the pods in the
+    namespaces of artifacts, empty for the cluster's default.
     ``proxy``: http_proxy and the like for the pods of artifacts without a proxy of their own; ``proxy_secret``: the
     Secret with its credentials, in each artifact's namespace.
+    ``cluster``: the uid of the namespace kube-system, which identifies the cluster; empty if it is unknown.
+    ``orphans_after``: seconds after a node's registration until the directories of deleted artifacts are removed from
+    it, None for never.
     """
 
     namespace: str
@@ -50,8 +61,13 @@ class Settings:
     metrics_port: int = 0
     bandwidth: int | None = None
     agent_resources: Mapping[str, Any] = field(default_factory=lambda: _AGENT_RESOURCES)
+    agent_labels: Mapping[str, str] = field(default_factory=lambda: _AGENT_LABELS)
+    agent_annotations: Mapping[str, str] = field(default_factory=lambda: _AGENT_ANNOTATIONS)
+    agent_priority_class: str = ""
     proxy: Mapping[str, str] = field(default_factory=dict)
     proxy_secret: str = ""
+    cluster: str = ""
+    orphans_after: float | None = None
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -79,11 +95,23 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             metrics_port=int(value("METRICS_PORT", "0")),
             bandwidth=parse_rate(bandwidth) if bandwidth else None,
             agent_resources=json.loads(value("AGENT_RESOURCES", json.dumps(_AGENT_RESOURCES))),
+            agent_labels=_texts("AGENT_LABELS", value("AGENT_LABELS", json.dumps(_AGENT_LABELS))),
+            agent_annotations=_texts("AGENT_ANNOTATIONS", value("AGENT_ANNOTATIONS", json.dumps(_AGENT_ANNOTATIONS))),
+            agent_priority_class=value("AGENT_PRIORITY_CLASS"),
             proxy=_proxy(environment, value("PROXY"), value("NO_PROXY")),
             proxy_secret=value("PROXY_SECRET"),
+            orphans_after=float(value("ORPHANS_AFTER")) if value("ORPHANS_AFTER") else None,
         )
     except (ValueError, OSError) as error:
         raise InvalidSpec(f"the operator's settings in {_PREFIX}*: {error}") from error
+
+
+def _texts(name: str, text: str) -> dict[str, str]:
+    """A JSON object of strings: the API server rejects a pod whose label is a number or a boolean."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f'{_PREFIX}{name} is not a JSON object of strings: write {{"key": "value"}}')
+    return found
 
 
 def _proxy(environment: Mapping[str, str], url: str, no_proxy: str) -> dict[str, str]:

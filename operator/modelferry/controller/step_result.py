@@ -25,9 +25,10 @@ COPY_STATES = (
     "Ready",
 )
 
-
 #: The reason of a blocker when the API server rejects an action of the plan.
 REFUSED = "Refused"
+#: The reason of a blocker while no node has to hold the model.
+NO_MATCHING_NODES = "NoMatchingNodes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from modelferry.http.transport.response import Response
 from modelferry.http.transport.throttle import Throttle
 from modelferry.http.wire import Origin, Request
 from modelferry.manifest.entries import SOURCE
+from modelferry.values.spec_lines import ALLOW_PLAIN_HTTP
 from modelferry.values.urls import redact_url
 
 #: What servers are given where the caller says nothing else.
@@ -57,19 +58,30 @@ class HTTPClient:
         """Call `observer` for each connection that is established."""
         self._pool.observers.append(observer)
 
+    @property
+    def timeouts(self) -> Timeouts:
+        """What servers are given, unless a request says otherwise."""
+        return self._pool.timeouts
+
     async def send(
-        self, request: Request, mirror: str = SOURCE, *, fresh_connection: bool = False, pipelined: bool = False
+        self,
+        request: Request,
+        mirror: str = SOURCE,
+        *,
+        fresh_connection: bool = False,
+        pipelined: bool = False,
+        timeouts: Timeouts | None = None,
     ) -> Response:
         """Send `request` to a server of `mirror`, with the credential for its URL, and wait for the head of the
         response; once more if the credential was renewed after a 401 or 403. ``pipelined``: it may share a connection.
-        The caller closes the response.
+        ``timeouts``: for the head and the body of this response. The caller closes the response.
 
         Raises ConnectionFailed, Stall (no head in time), UnknownHost, CertificateRefused, PlainHTTPRefused,
         PrivateAddress, ProxyDenied, ProxyRefused; what the credential raises; ProtocolError where what arrived is no
         response; Unanswered, where it was sent behind others and nothing is known about it.
         """
         key = self._key(request.url, mirror)
-        credential, exchange = key.route.credential, Exchange(self._pool, key)
+        credential, exchange = key.route.credential, Exchange(self._pool, key, timeouts or self.timeouts)
         fields = await credential.headers(request.url, request.method, request.fields)
         authorized = replace(request, credential=fields)
         if pipelined:
@@ -157,7 +169,7 @@ class HTTPClient:
         key = replace(beside, origin=Origin.of(url))
         request = Request(url, method="POST" if form else "GET", fields=fields, form=form)
         try:
-            response = await Exchange(self._pool, key).send(request)
+            response = await Exchange(self._pool, key, self.timeouts).send(request)
             try:
                 return response.head.status, (await response.read(MAX_RESPONSE))[:MAX_RESPONSE]
             finally:
@@ -173,7 +185,4 @@ class HTTPClient:
 
     def _check_scheme(self, url: str) -> None:
         if not self._allow_plain_http and Origin.of(url).scheme != "https":
-            raise PlainHTTPRefused(
-                f"{redact_url(url)} is not encrypted; use https://, or allow it with"
-                " spec.transfer.tls.allowPlainHTTP: true"
-            )
+            raise PlainHTTPRefused(f"{redact_url(url)} is not encrypted; use https://, or {ALLOW_PLAIN_HTTP}")

@@ -1,4 +1,4 @@
-"""Repairs published files that differ from what was verified, by fetching only the damaged chunks.
+"""Repairs published files that differ from what was published, by fetching only the damaged chunks.
 
 A published file is never written to, not even here. Each damaged file is assembled as ``incoming/<revision>/<path>``,
 from its intact chunks and from those that are fetched. When the digests of all chunks and of the entire file are right,
@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from modelferry.checkpoint import hub_links, published_revisions
 from modelferry.checkpoint.api import (
     CommitResult,
     OpenedFile,
@@ -54,8 +55,8 @@ T = TypeVar("T")
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock while the block runs, so that nothing is published or removed meanwhile. Raises
-    DirectoryBusy, MachineError."""
+    """Hold the directory's lock while the block runs, so that nothing is published or removed meanwhile. Missing links
+    of the Hugging Face layout are made first. Raises DirectoryBusy, MachineError."""
     doing = f"locking {directory}"
     with disk_errors(doing):
         tree = Tree(directory)
@@ -64,6 +65,10 @@ def locked(directory: Path) -> Iterator[None]:
             tree.make_directories(layout.STATE)
             lock = acquire_lock(tree)
         try:
+            with disk_errors(doing):
+                revision = published_revisions.current_revision(tree)
+                if revision and (marker := published_revisions.read_marker(tree, revision)) is not None:
+                    hub_links.restore_links(tree, revision, [file.path for file in marker.files])
             yield
         finally:
             os.close(lock)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelferry.checkpoint import published_revisions, recovery
+from modelferry.checkpoint import hub_links, published_revisions, recovery
 from modelferry.checkpoint.api import CommitResult, OpenedFile, OpenResult, VerifyResult, WrittenChunk
 from modelferry.checkpoint.chunk_store_reader import read_digests, read_quarantined
 from modelferry.checkpoint.digests import BUFFER, ChunkReader, RunningDigest, ShortRead
@@ -211,6 +211,7 @@ class Repairer:
         path = f"{published_revisions.location(self.tree, self._report.revision)}/{file.entry.path}"
         self.tree.make_directories(path.rpartition("/")[0])
         self.tree.rename(self._copy_path(file), path)
+        hub_links.restore_links(self.tree, self._report.revision, [file.entry.path])
 
     def _copy_path(self, file: _DamagedFile) -> str:
         return layout.incoming_path(self._report.revision, file.entry.path)

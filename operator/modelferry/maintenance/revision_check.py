@@ -1,4 +1,4 @@
-"""Verifies that published files are still what was verified before. Reads everything, and changes nothing. Blocking.
+"""Verifies that published files are still what was published. Reads everything, and changes nothing. Blocking.
 
 Each chunk is compared with its BLAKE3 in chunks.db, which shows the damaged chunks. Without them (chunks.db was lost,
 or the revision was copied from another machine), each file is compared with its digest in the READY marker.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelferry.checkpoint import published_revisions
+from modelferry.checkpoint import hub_links, published_revisions
 from modelferry.checkpoint.chunk_store_reader import read_digests
 from modelferry.checkpoint.digests import ChunkReader, RunningDigest, ShortRead
 from modelferry.checkpoint.ready_marker import ReadyFile
@@ -23,15 +23,16 @@ from modelferry.storage.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file. ``state``: ok, damaged, missing or resized. ``bad_chunks``: indices of the chunks that differ from what
-    was verified; empty if only the digest of the file is known. ``digest``: algorithm:hex of the file as it was
-    published."""
+    """One file. ``state``: ok, damaged, missing, resized, or unlinked (intact, but not in the Hugging Face layout).
+    ``bad_chunks``: indices of the chunks that differ from what was published; empty if only the digest of the file
+    is known. ``digest``: algorithm:hex of the file as it was published. ``checksum``: as in `ReadyFile`."""
 
     path: str
     size: int
     state: str
     bad_chunks: tuple[int, ...] = ()
     digest: str = ""
+    checksum: str = "verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class RevisionReport:
 
     @property
     def ok(self) -> bool:
-        """Do all files match what was verified?"""
+        """Do all files match what was published?"""
         return not self.damaged
 
     @property
@@ -78,7 +79,8 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
                 reason="NotPublished",
             )
         digests = read_digests(directory / layout.DATABASE, revision)
-        verifier = _Verifier(tree, revision, on_bytes)
+        location = published_revisions.location(tree, revision)
+        verifier = _Verifier(tree, location, hub_links.snapshots(tree, revision), on_bytes)
         files = tuple(verifier.verify_file(file, digests.get(file.path)) for file in marker.files)
         return RevisionReport(revision, files)
     except OSError as error:
@@ -89,20 +91,26 @@ def verify(directory: Path, *, on_bytes: Callable[[int], None] = lambda count: N
 
 @dataclass(frozen=True, slots=True)
 class _Verifier:
-    """Verifies the files of one published revision."""
+    """Verifies the files of one published revision, in ``directory`` and with hard links in ``snapshots``."""
 
     tree: Tree
-    revision: str
+    directory: str
+    snapshots: list[str]
     on_bytes: Callable[[int], None]
     reader: ChunkReader = field(default_factory=ChunkReader)
 
     def verify_file(self, file: ReadyFile, digests: list[bytes | None] | None) -> FileReport:
         """`digests`: BLAKE3 of each chunk, as far as they are known."""
         state, bad_chunks = self._state(file, digests)
-        return FileReport(file.path, file.size, state, bad_chunks, file.digest)
+        path = f"{self.directory}/{file.path}"
+        if state == "ok" and not all(
+            hub_links.is_linked(self.tree, path, f"{snapshot}/{file.path}") for snapshot in self.snapshots
+        ):
+            state = "unlinked"
+        return FileReport(file.path, file.size, state, bad_chunks, file.digest, file.checksum)
 
     def _state(self, file: ReadyFile, digests: list[bytes | None] | None) -> tuple[str, tuple[int, ...]]:
-        path = f"{published_revisions.location(self.tree, self.revision)}/{file.path}"
+        path = f"{self.directory}/{file.path}"
         status = self.tree.lstat(path)
         if status is None:
             return "missing", ()

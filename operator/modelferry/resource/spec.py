@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from modelferry.manifest.entries import SOURCE
 from modelferry.resource.header import Header
+from modelferry.resource.hub_cache import BOTH, PLAIN, HubCache
 from modelferry.resource.mirror import Mirror
 from modelferry.resource.object_stores import S3Source
 from modelferry.resource.secret import SecretReference
-from modelferry.resource.source import Source
+from modelferry.resource.source import REPO_TYPES, HuggingFaceSource, ModelScopeSource, Source
 from modelferry.resource.transfer import BundleReference, Transfer
 
 
@@ -64,7 +65,8 @@ class ExistingClaim:
 @dataclass(frozen=True, slots=True)
 class Spec:
     """All fields of ``spec``. ``auth``: the credentials for the source's servers. ``mirrors`` includes the source; it
-    is empty if there is only the source. ``headers``: header fields for the source's servers."""
+    is empty if there is only the source. ``headers``: header fields for the source's servers. ``layout``: one of
+    `LAYOUTS`; not plain only with a hub as the source."""
 
     source: Source
     nodes: Nodes = field(default_factory=Nodes)
@@ -73,6 +75,7 @@ class Spec:
     auth: SecretReference | None = None
     mirrors: tuple[Mirror, ...] = ()
     headers: tuple[Header, ...] = ()
+    layout: str = PLAIN
 
     @property
     def mirrored(self) -> bool:
@@ -87,6 +90,15 @@ class Artifact:
     name: str
     namespace: str
     spec: Spec
+
+
+def hub_cache_of(spec: Spec) -> HubCache | None:
+    """The layout of what is published; None if it is plain."""
+    source = spec.source
+    if spec.layout == PLAIN or not isinstance(source, HuggingFaceSource | ModelScopeSource):
+        return None
+    repo_type = source.repo_type if isinstance(source, HuggingFaceSource) else REPO_TYPES[0]
+    return HubCache.of(source.repo, repo_type, source.revision, beside_plain=spec.layout == BOTH)
 
 
 def service_account_of(spec: Spec) -> str:

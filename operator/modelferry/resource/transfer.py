@@ -14,6 +14,8 @@ MAX_CONNECTIONS = 128
 MAX_PINS = 16
 #: Seconds without a valid byte after which a download fails: the default, and the range that a spec may give.
 DEFAULT_PROGRESS_DEADLINE, MIN_PROGRESS_DEADLINE, MAX_PROGRESS_DEADLINE = 300.0, 10.0, 86400.0
+#: The same for resolving, while `progressDeadline` is not raised: an error in a URL is told soon.
+DEFAULT_RESOLVE_DEADLINE = 60.0
 MAX_NO_PROXY = 64
 
 #: The values of ``minVersion``; TLS 1.1 and older are not safe (RFC 8996).
@@ -69,3 +71,9 @@ class Transfer:
     progress_deadline: float = DEFAULT_PROGRESS_DEADLINE
     limits: Limits = field(default_factory=Limits)
     pod_network: int | None = None
+
+    @property
+    def resolve_deadline(self) -> float:
+        """Seconds without any response of the source after which resolving fails."""
+        is_raised = self.progress_deadline > DEFAULT_PROGRESS_DEADLINE
+        return self.progress_deadline if is_raised else min(self.progress_deadline, DEFAULT_RESOLVE_DEADLINE)

@@ -15,6 +15,7 @@ from modelferry.manifest.entries import SOURCE
 from modelferry.resource.object_stores import OCISource, S3Source
 from modelferry.resource.source import HTTPSource, HuggingFaceSource, ModelScopeSource, Source
 from modelferry.sources import http_files, huggingface, modelscope, oci, s3
+from modelferry.sources.retry import Retry
 from modelferry.sources.source_client import SourceClient
 
 _RESOLVERS: dict[type, Callable[[Any, SourceClient], Awaitable[Manifest]]] = {
@@ -27,19 +28,22 @@ _RESOLVERS: dict[type, Callable[[Any, SourceClient], Awaitable[Manifest]]] = {
 
 
 async def resolve(
-    source: Source, routes: Routes, *, allow_plain_http: bool = False, mirrored: bool = False
+    source: Source, routes: Routes, *, allow_plain_http: bool = False, mirrored: bool = False, deadline: float = 60.0
 ) -> Manifest:
     """The manifest of `source` as it is now.
 
     `routes`: how its servers are reached. `mirrored`: there are mirrors; so if `source` declares size and digest of
-    every file, it is not requested, and may be down. Raises PlainHTTPRefused, InvalidSpec, or a SourceError: NotFound,
-    Denied, UnknownHost, CertificateRefused, SizeMismatch, ServerMisbehaves, SourceUnavailable.
+    every file, it is not requested, and may be down. `deadline`: seconds without any success after which it is given
+    up. Raises PlainHTTPRefused, InvalidSpec, or a SourceError: NotFound, Denied, UnknownHost, CertificateRefused,
+    SizeMismatch, ServerMisbehaves, SourceUnavailable.
     """
     optional = source if mirrored and isinstance(source, HTTPSource) else None
     if optional and (declared := http_files.declared(optional)):
         return declared
     try:
-        async with SourceClient(routes.for_mirror(SOURCE), allow_plain_http=allow_plain_http) as client:
+        async with SourceClient(
+            routes.for_mirror(SOURCE), allow_plain_http=allow_plain_http, retry=Retry(deadline)
+        ) as client:
             return await _RESOLVERS[type(source)](source, client)
     except (SourceUnavailable, UnknownHost) as error:
         if not optional:

@@ -39,7 +39,7 @@ class Retry:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._budget, self._clock, self._sleep, self._chance = budget, clock, sleep, chance
+        self.budget, self._clock, self._sleep, self._chance = budget, clock, sleep, chance
         self._last_success = self._requested_until = clock()
         self._given_up = False
 
@@ -73,7 +73,7 @@ class Retry:
         if requested is not None:
             self._requested_until = max(self._requested_until, self._clock() + requested)
         delayed = min(self._requested_until, self._last_success + _MAX_REQUESTED_DELAY)
-        return max(self._last_success, delayed) + self._budget
+        return max(self._last_success, delayed) + self.budget
 
 
 def _exhausted(error: Transient, attempts: int) -> SourceError:

@@ -15,6 +15,8 @@ INCOMING = f"{STATE}/incoming"
 REVISIONS = "revisions"
 CURRENT = "current"
 READY_NAME = ".modelferry-ready.json"
+#: In a revision: its files in the layout of a Hugging Face cache.
+HUB = ".modelferry-hub"
 
 
 def incoming_path(revision: str, path: str = "") -> str:

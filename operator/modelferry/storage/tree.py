@@ -129,6 +129,11 @@ class Tree:
             os.symlink(target, name, dir_fd=fd)
         self.rename(temporary, path)
 
+    def link(self, file: str, path: str) -> None:
+        """Create `path` as a hard link to `file`. Not durable until its directory is synced. Raises FileExistsError."""
+        with self._parent(file) as (file_fd, file_name), self._parent(path) as (fd, name):
+            os.link(file_name, name, src_dir_fd=file_fd, dst_dir_fd=fd, follow_symlinks=False)
+
     def readlink(self, path: str) -> str | None:
         """The target of symbolic link `path`, or None if there is no such link."""
         try:

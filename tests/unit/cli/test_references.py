@@ -73,6 +73,15 @@ def test_the_options_become_fields() -> None:
     assert (artifact.name, artifact.spec.transfer.tls.allow_plain_http) == ("mine", True)
 
 
+def test_a_layout_is_for_hubs() -> None:
+    document = document_of(["hf://2Noise/ChatTTS"], Options(layout="both"), {})
+    assert document["spec"] == {"source": {"huggingFace": HUB}, "layout": "both"}
+    parse_artifact(document)
+    for reference in ("s3://models/tts", "https://h/a"):
+        with pytest.raises(InvalidSpec, match="--layout is not an option of"):
+            document_of([reference], Options(layout="both"), {})
+
+
 def test_several_urls_are_files_of_one_artifact_each_with_its_digest() -> None:
     urls = ["https://h/a.pt", "https://cdn/b.pt"]
     found = source_of(*urls, sha256=(DIGEST.upper(), f"sha256:{'b' * 64}"))

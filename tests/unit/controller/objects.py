@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelferry.controller import facts
-from modelferry.controller.actions import Create, Delete, LabelNode, SetFinalizer
+from modelferry.controller.actions import Create, Delete, EndPod, LabelNode, SetFinalizer
 from modelferry.controller.artifact_events import EventRecord, plan_events
 from modelferry.controller.children import config_maps
 from modelferry.controller.facts import NodeFacts, Observed, PodFacts, Taint
@@ -67,6 +67,11 @@ def done(outcome: Outcome) -> dict[str, Any]:
     return {"phase": "Succeeded" if outcome.ok else "Failed", "outcome": outcome, "finished": NOW}
 
 
+def died(name: str) -> Outcome:
+    """The death of a pod that was killed."""
+    return Outcome(False, "PodDied", "transient", f"pod {name} ended without an outcome")
+
+
 class World:
     """A cluster that executes plans immediately: created objects exist, and pods run until the test ends them.
 
@@ -89,6 +94,8 @@ class World:
                     self._create(body)
                 case Delete(kind, name, _, _, _):
                     self._delete(kind, name)
+                case EndPod(name, _):
+                    self.finish(name)
                 case LabelNode(on, key, value):
                     self._label(on, key, value)
                 case SetFinalizer(present):
@@ -107,8 +114,14 @@ class World:
         """The newest pod in `role` on a node ends; without an outcome it was killed."""
         target = self.observed.pods_of(role, on)[0]
         phase = "Succeeded" if outcome and outcome.ok else "Failed"
-        self._change(pods=tuple(replace(p, phase=phase, outcome=outcome, finished=at) if p is target else p
-                                for p in self.observed.pods))  # fmt: skip
+        death = None if outcome else died(target.name)
+        ended = replace(target, phase=phase, outcome=outcome, death=death, finished=at)
+        self._change(pods=tuple(ended if pod is target else pod for pod in self.observed.pods))
+
+    def finish(self, name: str) -> None:
+        """The kubelet terminates what still runs in a pod."""
+        found = self.observed.pods
+        self._change(pods=tuple(replace(p, phase="Failed", lingering=False) if p.name == name else p for p in found))
 
     def resolved(self, manifest: Manifest = MANIFEST) -> None:
         """The manifest is known."""

@@ -51,6 +51,16 @@ def test_a_verified_copy_is_announced_with_its_amounts() -> None:
     assert event.message.endswith("3 chunks hashed again after an unclean boot")
 
 
+def test_a_copy_without_a_digest_is_not_announced_as_verified() -> None:
+    world = downloading()
+    world.resolved(replace(MANIFEST, files=(replace(MANIFEST.files[0], digest=None),)))
+    world.end("fetch", "node-0", COMPLETE)
+    world.step()
+    (event,) = world.events
+    known = "complete, not verified: no digest declared for a.bin"
+    assert event.message.startswith(f"node-0: revision {MANIFEST.revision} is {known}: ")
+
+
 def test_a_deselected_node_is_announced_but_not_one_of_a_deleted_artifact() -> None:
     world = ready()
     deleted = ready()
@@ -103,10 +113,11 @@ def test_a_stalled_blocker_is_announced_by_its_reason() -> None:
     assert [(n.reason, n.message) for n in status_events({}, body)] == [("ClaimMissing", "claim models does not exist")]
 
 
-def test_a_rejection_by_the_api_server_is_announced_once() -> None:
-    body = status(blocker=Blocker("Refused", "the API server rejects a required object: 403: exceeded quota"))
-    assert conditions(body)["Reconciling"] == ("True", "Refused")
-    assert [(n.reason, n.warning) for n in status_events({}, body)] == [("Refused", True)]
+@pytest.mark.parametrize("reason", ["Refused", "NoMatchingNodes"])
+def test_a_wait_that_may_need_a_person_is_announced_once(reason: str) -> None:
+    body = status(blocker=Blocker(reason, "403: exceeded quota"))
+    assert conditions(body)["Reconciling"] == ("True", reason)
+    assert [(n.reason, n.warning) for n in status_events({}, body)] == [(reason, True)]
     assert status_events(body, body) == []
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
-from modelferry.controller.app import Operator
 from modelferry.controller.facts import (
     ArtifactFacts,
     PodFacts,
@@ -19,7 +17,7 @@ from modelferry.controller.facts import (
 from modelferry.controller.observe import consumer_of
 from modelferry.messages import Outcome
 from modelferry.resource import names
-from unit.controller.objects import SETTINGS, document, observed
+from unit.controller.objects import document, observed
 
 
 def pod(**status: Any) -> PodFacts:
@@ -59,27 +57,8 @@ def test_the_outcome_is_the_main_containers_termination_message() -> None:
 def test_a_killed_container_has_no_outcome_whatever_its_log_contains() -> None:
     found = pod(phase="Failed", containerStatuses=[ended("fetch", 137, '{"half": ')])
     assert found.outcome is None
-
-
-def test_a_sidecar_that_does_not_start_is_an_error_with_the_end_of_its_log() -> None:
-    waiting = {
-        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        "lastState": ended("checkpoint", 1, "no space\n")["state"],
-    }
-    found = pod(phase="Pending", initContainerStatuses=[{"name": "checkpoint", **waiting}])
-    assert found.start_error == "container checkpoint ended with exit code 1: no space"
-
-
-def test_an_image_that_cannot_be_pulled_and_an_unschedulable_pod_are_errors() -> None:
-    waiting = {"name": "fetch", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
-    assert pod(containerStatuses=[waiting]).start_error == "ImagePullBackOff: not found"
-    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
-    assert pod(conditions=[unschedulable]).start_error == "Unschedulable: 0/2 nodes"
-
-
-def test_a_starting_pod_has_no_error() -> None:
-    starting = {"name": "fetch", "state": {"waiting": {"reason": "ContainerCreating"}}}
-    assert pod(containerStatuses=[starting]).start_error == ""
+    assert found.death is not None
+    assert "exit code 137" in found.death.message
 
 
 START, SANDBOX = "2026-01-01T00:00:10Z", "2026-01-01T00:00:12Z"
@@ -149,16 +128,3 @@ def a_node(**changes: Any) -> dict[str, Any]:
 def test_a_node_is_ready_by_its_condition() -> None:
     assert node_facts(a_node()).ready
     assert not node_facts(a_node(status={"conditions": [{"type": "Ready", "status": "Unknown"}]})).ready
-
-
-def test_a_heartbeat_is_no_change_but_a_label_a_taint_a_reboot_and_a_deletion_are() -> None:
-    operator = Operator(Mock(), Mock(), SETTINGS)
-    assert operator.node_changed("ADDED", a_node())
-    later = a_node(status={"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "later"}]})
-    assert not operator.node_changed("MODIFIED", later)
-    assert operator.node_changed("MODIFIED", a_node(metadata={"name": "node-0", "labels": {}}))
-    assert operator.node_changed("MODIFIED", a_node(spec={"taints": [{"key": "a", "effect": "NoSchedule"}]}))
-    rebooted = a_node()
-    rebooted["status"] = rebooted["status"] | {"nodeInfo": {"bootID": "b"}}
-    assert operator.node_changed("MODIFIED", rebooted)
-    assert operator.node_changed("DELETED", rebooted)

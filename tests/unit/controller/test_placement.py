@@ -12,7 +12,7 @@ from modelferry.manifest import Manifest
 from modelferry.messages import Outcome
 from modelferry.resource import names
 from modelferry.resource.spec import Nodes, Toleration
-from unit.controller.objects import MANIFEST, document, done, node, observed, pod
+from unit.controller.objects import MANIFEST, died, document, done, node, observed, pod
 
 GPU = Taint("gpu", "a100", "NoSchedule")
 
@@ -66,7 +66,7 @@ def test_consumers_matter_whenever_the_next_plan_may_start_a_download() -> None:
 
     assert matters({})
     assert matters({}, failed)
-    assert matters({}, pod("fetch", "n", key=key, phase="Failed")), "evicted before it started"
+    assert matters({}, pod("fetch", "n", key=key, phase="Failed", death=died("fetch-n"))), "evicted before it started"
     assert matters(settled | {names.copy_label("speech", "chattts"): "last boot"})
     assert not matters(settled)
     assert not matters({}, manifest=None)

@@ -87,6 +87,19 @@ def test_a_resolve_pod_whose_log_cannot_be_read_is_replaced_after_a_while() -> N
     assert [(pod.attempt, pod.phase) for pod in world.observed.pods_of("resolve")] == [(2, "Pending")]
 
 
+def test_a_resolve_pod_that_no_node_takes_is_reported_with_the_taints_of_the_nodes() -> None:
+    """kserve/kserve#5348, LLMKube#1621."""
+    gpu, tolerated = Taint("nvidia.com/gpu", "", "NoSchedule"), Taint("a", "", "NoSchedule")
+    spec = {"nodes": {"tolerations": [{"key": "a", "operator": "Exists"}]}}
+    world = World(observed(document(spec), nodes=(node("node-0", taints=(gpu, tolerated)),)))
+    world.settle()
+    error = "Unschedulable: pod p: 1 node(s) had untolerated taint(s); add tolerations"
+    world.change(pods=tuple(replace(pod, start_error=error) for pod in world.observed.pods))
+    made = world.settle()
+    assert made.blocker is not None
+    assert made.blocker.message == f"{error} (the nodes have nvidia.com/gpu:NoSchedule)"
+
+
 def test_a_permanent_error_of_the_source_stalls_and_is_not_retried() -> None:
     world = World(observed())
     world.settle()
@@ -252,6 +265,23 @@ def test_after_a_reboot_a_copy_is_verified_again_while_its_label_stays() -> None
     assert world.observed.pods == ()
 
 
+def test_another_layout_is_made_by_a_download_pod_while_the_ready_label_stays() -> None:
+    world = ready()
+    artifact = world.observed.artifact
+    world.change(artifact=replace(artifact, spec=replace(artifact.valid_spec, layout="both")))
+    world.settle()
+    for name in ("node-0", "node-1"):
+        world.end("prepare", name, Outcome(True))
+    world.settle()
+    assert [pod.node for pod in world.observed.pods_of("fetch")] == ["node-0", "node-1"]
+    assert [node.labels[READY] for node in world.observed.nodes] == [MANIFEST.revision] * 2
+    for name in ("node-0", "node-1"):
+        world.end("fetch", name, COMPLETE)
+    world.settle()
+    assert [node.labels[COPY].rpartition("-")[2] for node in world.observed.nodes] == ["both", "both"]
+    assert world.observed.pods == ()
+
+
 def test_a_damaged_copy_loses_its_label_as_soon_as_bytes_are_fetched_again() -> None:
     world = rebooted(ready())
     world.settle()
@@ -323,14 +353,19 @@ def test_a_tainted_node_is_not_selected_and_a_cordoned_one_waits() -> None:
     assert world.bodies("Pod", "prepare") == []
 
 
-def test_a_selector_without_a_node_stalls_and_names_the_selector() -> None:
+def test_a_selector_without_a_node_waits_for_one_and_names_the_selector() -> None:
+    """kubernetes/autoscaler#3845: a pool is empty until a consumer makes it grow; Stalled, it never comes to that."""
     world = World(observed(document({"nodes": {"selector": {"gpu": "true"}}}), nodes=()))
     world.settle()
     world.resolved()
     made = world.settle()
     assert made.blocker is not None
-    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", True)
+    assert (made.blocker.reason, made.blocker.stalled) == ("NoMatchingNodes", False)
     assert "gpu=true" in made.blocker.message
+    status = artifact_status.build(world.observed, made, NOW)
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "False", "Reconciling": "True"}
+    world.change(nodes=(node("node-0", {"gpu": "true"}),))
+    assert [copy.node for copy in world.settle().copies] == ["node-0"]
 
 
 def test_a_foreign_claim_with_the_artifacts_name_stalls_and_is_not_changed() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from modelferry.controller.actions import Delete
+from modelferry.controller.actions import Delete, EndPod
 from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded, evaluate, retry_delay
 from modelferry.messages import Outcome
-from unit.controller.objects import NOW, done, pod
+from unit.controller.objects import NOW, died, done, pod
 
 CRASH = Outcome(False, "PodDied", "transient")
 FULL = Outcome(False, "InsufficientSpace", "stalled", "short by 1 GiB")
@@ -44,22 +46,54 @@ def test_a_pod_with_a_good_outcome_succeeded() -> None:
 
 
 def test_a_pod_that_ended_without_an_outcome_is_retried_after_its_delay() -> None:
-    dead = pod("fetch", "n", key="k", phase="Failed", finished=NOW)
+    dead = pod("fetch", "n", key="k", phase="Failed", finished=NOW, death=died("fetch-n"))
     state, _ = evaluate([dead], "k", NOW + 1.5)
     assert isinstance(state, Failed)
-    assert (state.retry_after, state.stalled, state.outcome.reason) == (0.5, False, "PodDied")
+    assert (state.retry_after, state.stalled, state.died, state.outcome.reason) == (0.5, False, True, "PodDied")
     assert evaluate([dead], "k", NOW + 2)[0] == NotStarted(2, "PodDied: pod fetch-n ended without an outcome")
 
 
 def test_an_evicted_pod_without_container_states_counts_from_its_creation() -> None:
-    evicted = pod("fetch", "n", key="k", phase="Failed", created=NOW)
+    evicted = pod("fetch", "n", key="k", phase="Failed", created=NOW, death=died("fetch-n"))
     state = evaluate([evicted], "k", NOW + 2)[0]
     assert isinstance(state, NotStarted)
     assert state.number == 2
 
 
-def test_a_succeeded_pod_without_an_outcome_failed() -> None:
-    assert isinstance(evaluate([pod("fetch", "n", key="k", phase="Succeeded", finished=NOW)], "k", NOW)[0], Failed)
+def test_a_pod_that_is_being_preempted_failed_and_its_successor_waits_until_it_is_gone() -> None:
+    preempted = Outcome(False, "Preempted", "transient", "pod fetch-n was preempted")
+    going = pod("fetch", "n", key="k", deleting=True, death=preempted)
+    assert evaluate([going], "k", NOW + 60) == (Failed(going, preempted, 5.0), [])
+
+
+WRONG = Outcome(False, "DigestMismatch", "stalled", "a.bin")
+WHOLE = Outcome(True, revision="r")
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        ({"outcome": WHOLE}, Succeeded),
+        ({"outcome": WRONG}, Failed),
+        ({"outcome": FULL}, Failed),
+        ({"death": died("fetch-n")}, Failed),
+    ],
+)
+def test_an_attempt_ends_with_the_main_container_and_the_rest_of_its_pod_is_ended(
+    ended: dict[str, Outcome], state: type
+) -> None:
+    """istio/istio#11045, kyverno/kyverno#9365: an injected container never ends, so the pod stays Running."""
+    injected = pod("fetch", "n", key="k", phase="Running", finished=NOW, lingering=True, **ended)
+    found, actions = evaluate([injected], "k", NOW)
+    assert isinstance(found, state)
+    assert actions == [EndPod("fetch-n", "speech")]
+
+
+def test_the_next_attempt_waits_until_the_pod_of_the_last_one_has_ended() -> None:
+    """Its sidecar still holds the directory."""
+    going = pod("fetch", "n", key="k", phase="Running", finished=NOW, death=died("fetch-n"))
+    assert evaluate([going], "k", NOW + 60) == (Failed(going, died("fetch-n"), 5.0), [])
+    assert isinstance(evaluate([replace(going, phase="Failed")], "k", NOW + 60)[0], NotStarted)
 
 
 @pytest.mark.parametrize(

@@ -30,3 +30,21 @@ def test_credentials_in_the_operators_environment_are_rejected_since_pods_would_
     with pytest.raises(InvalidSpec, match=r"https_proxy carries a user name .*chart's proxy\.secretName") as caught:
         from_environment({"MODELFERRY_IMAGE": "i", "https_proxy": "http://me:planted-secret@p:1"})
     assert "planted-secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ['{"sidecar.istio.io/inject": false}', '["a"]', "a=b"])
+def test_labels_of_pods_that_are_no_strings_are_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"MODELFERRY_\*"):
+        from_environment({"MODELFERRY_IMAGE": "i", "MODELFERRY_AGENT_LABELS": text})
+
+
+def test_the_chart_sets_the_labels_annotations_and_priority_of_all_pods() -> None:
+    found = from_environment(
+        {
+            "MODELFERRY_IMAGE": "i",
+            "MODELFERRY_AGENT_LABELS": "{}",
+            "MODELFERRY_AGENT_ANNOTATIONS": '{"a": "b"}',
+            "MODELFERRY_AGENT_PRIORITY_CLASS": "downloads",
+        }
+    )
+    assert (found.agent_labels, found.agent_annotations, found.agent_priority_class) == ({}, {"a": "b"}, "downloads")

@@ -17,6 +17,7 @@ from modelferry.controller.settings import Settings
 from modelferry.manifest import Manifest, codec
 from modelferry.resource import API_VERSION, KIND, names
 from modelferry.resource.bandwidth_limits import without_live_fields
+from modelferry.resource.hub_cache import PLAIN
 
 ARTIFACT_KEY = "artifact.json"
 CA_KEY = "ca.crt"
@@ -68,8 +69,10 @@ def manifest_map(artifact: ArtifactFacts, manifest: bytes) -> Object:
 
 
 def copy_name(artifact: ArtifactFacts, manifest: Manifest, claim: ClaimFacts) -> str:
-    """The name of the record that `claim` has a complete copy: another manifest or another claim has another name."""
-    key = names.fingerprint([manifest_name(artifact), manifest.revision, claim.name, claim.uid])
+    """The name of the record that `claim` has a complete copy: another manifest, claim or layout has another name."""
+    layout = artifact.valid_spec.layout
+    laid_out = [] if layout == PLAIN else [layout]
+    key = names.fingerprint([manifest_name(artifact), manifest.revision, claim.name, claim.uid, *laid_out])
     return f"{artifact.name}-copy-{key}"
 
 

@@ -11,10 +11,11 @@ from modelferry.controller.children.metadata import labels, metadata
 from modelferry.controller.facts import ArtifactFacts, Consumer, Object
 from modelferry.controller.settings import Settings
 from modelferry.messages.earlier_revisions import encode_windows
+from modelferry.messages.owned_directories import OwnedDirectory
 from modelferry.messages.progress import PORT
-from modelferry.resource import names
+from modelferry.resource import hub_cache, names
 from modelferry.resource.bandwidth_limits import encode_live_fields
-from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, secrets_of, service_account_of
+from modelferry.resource.spec import ExistingClaim, Toleration, bundles_of, hub_cache_of, secrets_of, service_account_of
 from modelferry.resource.transfer import BundleReference
 
 #: The user and group of all download pods, and the owner of the directory on a node.
@@ -24,6 +25,8 @@ _INPUT, _MANIFEST, _BUNDLE = "/etc/modelferry/input", "/etc/modelferry/manifest"
 _SECRETS, _LIMITS = "/etc/modelferry/secrets", "/etc/modelferry/limits"
 #: The annotation that the bandwidth plugin of the container network reads, in bits per second.
 _INGRESS = "kubernetes.io/ingress-bandwidth"
+#: The role of the pods that look for orphaned directories, and the name of their container.
+ORPHANS = "orphans"
 _RUN, _DATA = "/run/modelferry", "/data"
 _OUTCOME = "/dev/termination-log"
 
@@ -50,8 +53,8 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
     mounts = [_mount("input", _INPUT), *_bundle_mounts(artifact), *_secret_mounts(artifact, settings)]
     container = _container(settings, "resolve", arguments, mounts) | _proxy(artifact, settings)
     volumes_ = [_input(artifact), *_bundle_volumes(artifact), *_secret_volumes(artifact, settings)]
-    spec = _tenant(settings) | _account(artifact) | {"containers": [container], "volumes": volumes_}
-    return _pod(artifact, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
+    spec = _tenant(artifact, settings) | {"containers": [container], "volumes": volumes_}
+    return _pod(artifact, settings, f"{artifact.name}-resolve-{key}-{attempt}", "resolve", "", key, attempt, spec)
 
 
 def fetch_pod(
@@ -63,9 +66,8 @@ def fetch_pod(
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
     data = f"{_DATA}/{artifact.name}" if isinstance(storage, ExistingClaim) else _DATA
     key = artifact.input_key
-    spec = _tenant(settings) | _account(artifact)
-    spec |= {
-        "initContainers": [_checkpoint(settings, data, consumers)],
+    spec = _tenant(artifact, settings) | {
+        "initContainers": [_checkpoint(artifact, settings, data, consumers)],
         "containers": [_fetch(artifact, settings)],
         "volumes": [
             _input(artifact),
@@ -77,11 +79,10 @@ def fetch_pod(
             {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         ],
     }
-    spec["tolerations"] = [_toleration(t) for t in artifact_spec.nodes.tolerations]
     # A claim that binds when its first pod is scheduled gets a volume where the selected nodes can mount it.
     spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
-    body = _pod(artifact, name, "fetch", node, key, attempt, spec)
+    body = _pod(artifact, settings, name, "fetch", node, key, attempt, spec)
     body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)
     return body
 
@@ -103,8 +104,33 @@ def _bandwidth_annotations(artifact: ArtifactFacts, settings: Settings) -> dict[
 
 def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str, attempt: int) -> Object:
     """Creates (`role` prepare) or removes (`role` remove) the artifact's directory on `node`."""
-    arguments = ["agent", role, "--root", "/node", "--path", volumes.directory(artifact), "--outcome", _OUTCOME]
-    arguments += ["--uid", str(UID), "--gid", str(UID)] if role == "prepare" else []
+    arguments = ["--path", volumes.directory(artifact)]
+    if role == "prepare":
+        arguments += ["--uid", str(UID), "--gid", str(UID)]
+        arguments += ["--owner", f"{settings.cluster}/{artifact.uid}"] if settings.cluster else []
+    name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
+    return _helper(settings, role, name, node, attempt, labels(artifact, role), arguments)
+
+
+def orphans_pod(settings: Settings, node: str, attempt: int, orphans: Iterable[OwnedDirectory]) -> Object:
+    """Removes the directories of `orphans` from `node`, and lists those that are left."""
+    arguments = ["--cluster", settings.cluster]
+    arguments += [word for orphan in orphans for word in ("--remove", str(orphan))]
+    name = f"{ORPHANS}-{names.fingerprint(node, 12)}-{attempt}"
+    return _helper(settings, ORPHANS, name, node, attempt, orphans_labels(), arguments)
+
+
+def orphans_labels() -> dict[str, str]:
+    """The labels of the pods that look for orphaned directories. They belong to no artifact."""
+    return dict([names.MANAGED_BY]) | {names.LABEL_ROLE: ORPHANS}
+
+
+def _helper(
+    settings: Settings, role: str, name: str, node: str, attempt: int, labels: dict[str, str], arguments: list[str]
+) -> Object:
+    """A root pod in the operator's namespace. Nobody owns it: an owner cannot be in another namespace, and the plan
+    deletes it."""
+    arguments = ["agent", role, "--root", "/node", "--outcome", _OUTCOME, *arguments]
     container = _container(settings, role, arguments, [_mount("node", "/node", read_only=False)])
     container["resources"] = _HELPER_RESOURCES
     container["securityContext"] = _RESTRICTED | {
@@ -118,16 +144,28 @@ def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str
         "containers": [container],
         "volumes": [{"name": "node", "hostPath": {"path": settings.node_root, "type": "DirectoryOrCreate"}}],
     }
-    name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
-    body = _pod(artifact, name, role, node, "", attempt, spec)
-    body["metadata"] |= {"namespace": settings.namespace, "labels": labels(artifact, role)}
-    del body["metadata"]["ownerReferences"]  # an owner cannot be in another namespace; the plan deletes the pod
-    return body
+    meta = {"name": name, "namespace": settings.namespace, "labels": labels,
+            "annotations": _annotations(node, "", attempt)}  # fmt: skip
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
 
 
-def _pod(artifact: ArtifactFacts, name: str, role: str, node: str, key: str, attempt: int, spec: Object) -> Object:
-    annotations = {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(artifact, name, role, annotations), "spec": spec}
+def _pod(
+    artifact: ArtifactFacts, settings: Settings, name: str, role: str, node: str, key: str, attempt: int, spec: Object
+) -> Object:
+    meta = metadata(artifact, name, role, _annotations(node, key, attempt))
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
+
+
+def _annotations(node: str, key: str, attempt: int) -> dict[str, str]:
+    return {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
+
+
+def _with_chart_metadata(pod: Object, settings: Settings) -> Object:
+    """`pod` with the chart's labels and annotations, which replace none of ours."""
+    meta = pod["metadata"]
+    labels = {**settings.agent_labels, **meta["labels"]}
+    annotations = {**settings.agent_annotations, **meta["annotations"]}
+    return pod | {"metadata": meta | {"labels": labels, "annotations": annotations}}
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -140,7 +178,11 @@ def _common(settings: Settings) -> dict[str, Any]:
     } | ({"imagePullSecrets": secrets} if secrets else {})
 
 
-def _tenant(settings: Settings) -> dict[str, Any]:
+def _tenant(artifact: ArtifactFacts, settings: Settings) -> dict[str, Any]:
+    """What the pods in the artifact's namespace have in common.
+
+    All of them tolerate what the download on a node tolerates: every node of a cluster may have that taint.
+    """
     security = {
         "runAsNonRoot": True,
         "runAsUser": UID,
@@ -149,7 +191,9 @@ def _tenant(settings: Settings) -> dict[str, Any]:
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return _common(settings) | {"securityContext": security}
+    spec = _common(settings) | _account(artifact) | {"securityContext": security}
+    spec |= {"tolerations": [_toleration(one) for one in artifact.valid_spec.nodes.tolerations]}
+    return spec | ({"priorityClassName": settings.agent_priority_class} if settings.agent_priority_class else {})
 
 
 def _container(settings: Settings, name: str, arguments: list[str], mounts: list[Object]) -> dict[str, Any]:
@@ -180,10 +224,11 @@ def _fetch(artifact: ArtifactFacts, settings: Settings) -> Object:
     return _container(settings, "fetch", arguments, mounts) | _proxy(artifact, settings)
 
 
-def _checkpoint(settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
+def _checkpoint(artifact: ArtifactFacts, settings: Settings, data: str, consumers: Iterable[Consumer]) -> Object:
     arguments = [
         "agent", "checkpoint", "--data", data, "--manifest", f"{_MANIFEST}/{config_maps.MANIFEST_KEY}",
         "--socket", f"{_RUN}/checkpoint.sock", "--port", str(PORT),
+        *hub_cache.to_command_line(hub_cache_of(artifact.valid_spec)),
     ]  # fmt: skip
     if windows := encode_windows(consumer.window for consumer in consumers):
         arguments += ["--mounted", windows]

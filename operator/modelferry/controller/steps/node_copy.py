@@ -9,7 +9,7 @@ from modelferry.controller.actions import Action, Create, LabelNode
 from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import fetch_pod, helper_pod
 from modelferry.controller.facts import ClaimFacts, NodeFacts, Observed, PodFacts
-from modelferry.controller.placement import blocked_reason, is_settled
+from modelferry.controller.placement import blocked_reason, copy_value, is_settled
 from modelferry.controller.pod_attempts import Failed, NotStarted, Running, Succeeded
 from modelferry.controller.settings import Settings
 from modelferry.controller.step_result import CopyState, StepResult
@@ -42,7 +42,10 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
         actions.append(LabelNode(node.name, ready, None))
     match attempt:
         case Succeeded(_, outcome):
-            labels = LabelNode(node.name, ready, manifest.revision), LabelNode(node.name, copy, node.boot)
+            labels = (
+                LabelNode(node.name, ready, manifest.revision),
+                LabelNode(node.name, copy, copy_value(artifact, node)),
+            )
             state = _completed(node.name, manifest, outcome)
             return StepResult((*actions, *labels), copy=state, requeue_after=0.0)
         case NotStarted(number):
@@ -89,7 +92,7 @@ def _is_damaged(observed: Observed, attempt: pod_attempts.Attempt) -> bool:
     if isinstance(attempt, Running):
         progress = observed.progress.get(attempt.pod.name)
         return progress is not None and progress.phase in ("fetching", "repairing")
-    return isinstance(attempt, Failed) and attempt.outcome.reason != "PodDied"
+    return isinstance(attempt, Failed) and not attempt.died
 
 
 def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int, now: float) -> StepResult:
@@ -130,7 +133,9 @@ def _in_progress(
     if isinstance(attempt, Failed):
         return StepResult(tuple(actions), copy=_failed(attempt, manifest, node), requeue_after=attempt.retry_after)
     copy = _running(observed, manifest, attempt.pod, node)
-    return StepResult(tuple(actions), copy=copy, requeue_after=settings.status_interval)
+    # A pod that has not started has nothing to report: an event will tell.
+    requeue_after = settings.status_interval if attempt.pod.phase == "Running" else None
+    return StepResult(tuple(actions), copy=copy, requeue_after=requeue_after)
 
 
 def _ready(node: str, manifest: Manifest) -> CopyState:

@@ -7,6 +7,7 @@ from modelferry.controller.actions import Action, Create
 from modelferry.controller.children import config_maps
 from modelferry.controller.children.pods import resolve_pod
 from modelferry.controller.facts import Observed, PodFacts
+from modelferry.controller.placement import untolerated
 from modelferry.controller.pod_attempts import Failed, NotStarted, Succeeded
 from modelferry.controller.settings import Settings
 from modelferry.controller.step_result import Blocker, StepResult
@@ -39,7 +40,15 @@ def resolve(observed: Observed, settings: Settings, now: float) -> StepResult:
             blocker = Blocker(outcome.reason, outcome.message, attempt.stalled)
             return StepResult(tuple(actions), blocker, retry_after)
         case _:
-            return StepResult(tuple(actions), Blocker("Resolving", attempt.pod.start_error or _RESOLVING))
+            return StepResult(tuple(actions), Blocker("Resolving", _progress(observed, attempt.pod)))
+
+
+def _progress(observed: Observed, pod: PodFacts) -> str:
+    """What the pod does, or why it does not start. The scheduler does not say which taints it means."""
+    taints = untolerated(observed.nodes, observed.artifact.valid_spec.nodes)
+    if "untolerated taint" in pod.start_error and taints:
+        return f"{pod.start_error} (the nodes have {', '.join(taints)})"
+    return pod.start_error or _RESOLVING
 
 
 def _unreadable_log(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from modelferry.engine.download.file_download import FileDownload, LocationState
 from modelferry.engine.download.tasks import RangeTask, StreamTask, Task
 from modelferry.engine.pacing import RateMeter, stream_meter
+from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import Origin
 
@@ -20,7 +21,7 @@ class Attempt:
     when another attempt takes over the rest. ``seconds``: how long it took to arrive. ``dropped``: it was given up for
     being slow. ``cancelled``: its outcome does not matter any more. ``pipelined``: the request is sent behind others.
     ``reported``: all of it arrived, and the checkpoint is to commit it. ``small``: its task is. ``response``: what is
-    being read.
+    being read. ``timeouts``: of its server; ``measured_from``: when a response that has not begun counts as slow.
     """
 
     file: FileDownload
@@ -40,6 +41,8 @@ class Attempt:
     small: bool = False
     pipelined: bool = False
     response: Response | None = None
+    timeouts: Timeouts | None = None
+    measured_from: float = 0.0
 
     @classmethod
     def of(

@@ -239,7 +239,8 @@ class AttemptRunner:
     def _expectation(self, attempt: Attempt) -> Expectation:
         expectation = attempt.file.expectation(attempt.source, plain_http=self.plain_http)
         # A probe is no part of the file: any version shows that the server answers.
-        return replace(expectation, pinned=True, validator=None) if isinstance(attempt.task, ProbeTask) else expectation
+        probes = isinstance(attempt.task, ProbeTask)
+        return replace(expectation, pinned=True, validator=None, mark="") if probes else expectation
 
     async def _request(
         self, request: Request, attempt: Attempt, *, pipelined: bool = False
@@ -252,7 +253,7 @@ class AttemptRunner:
         presigned = "" if redirected else await self.http_client.presigned_url(location.url, location.mirror)
         request = replace(request, url=presigned or request.url)
         while True:
-            response = await self._send(request, location.mirror, fresh_connection, pipelined)
+            response = await self._send(request, attempt, fresh_connection, pipelined)
             verdict = judge(request, response.head, expectation)
             if verdict.action is Action.TAKE:
                 redirect_url = request.url if request.url not in (location.url, presigned) else ""
@@ -286,10 +287,11 @@ class AttemptRunner:
             else:
                 raise _Rejected(_if_expired(verdict, presigned, location))
 
-    async def _send(self, request: Request, mirror: str, fresh_connection: bool, pipelined: bool) -> Response:
+    async def _send(self, request: Request, attempt: Attempt, fresh_connection: bool, pipelined: bool) -> Response:
         """Any response; raises _Rejected if the route to the server says what is wrong."""
+        options = {"fresh_connection": fresh_connection, "pipelined": pipelined}
         try:
-            return await self.http_client.send(request, mirror, fresh_connection=fresh_connection, pipelined=pipelined)
+            return await self.http_client.send(request, attempt.source.mirror, timeouts=attempt.timeouts, **options)
         except UnknownHost as error:
             verdict = Verdict(Action.WAIT, ServerBehavior.NAME_RESOLUTION_FAILED, error.message, SourceUnavailable)
             raise _Rejected(verdict, error) from error

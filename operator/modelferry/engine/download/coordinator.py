@@ -36,7 +36,7 @@ from modelferry.engine.download.state import DownloadState, Phase
 from modelferry.engine.download.tasks import ProbeTask
 from modelferry.engine.download.transfer_stats import TransferStats
 from modelferry.engine.mirrors import Mirror, MirrorLimit, MirrorRegistry
-from modelferry.engine.pacing import ProgressDeadline
+from modelferry.engine.pacing import ProgressDeadline, patience
 from modelferry.errors import ModelferryError
 from modelferry.http.client import HTTPClient
 from modelferry.http.transport.throttle import Throttle
@@ -281,6 +281,10 @@ class DownloadCoordinator:
     def _start_one(self, assignment: Assignment, runner: AttemptRunner, commands: CommandRunner, now: float) -> None:
         task, location = assignment.task, assignment.location
         attempt = Attempt.of(self._download.files[task.file], task, location, now)
+        head_wait = self._download.mirrors.states[location.mirror].head_wait
+        left = self._download.deadline.left(now)
+        attempt.timeouts = patience(self._http_client.timeouts, task.stalls, head_wait, left)
+        attempt.measured_from = now + 2 * head_wait
         attempt.pipelined = runner.can_pipeline(attempt)
         self._apply_fact(AttemptStarted(attempt, assignment))
         commands.start(attempt)

@@ -90,9 +90,10 @@ class InFlight:
         return found
 
     def sample(self, now: float) -> None:
-        """Measure the rates of the ranges that are being received."""
+        """Measure the rates of the ranges that are being received, or whose responses are late."""
         for attempt in self.tasks.values():
-            if isinstance(attempt.task, RangeTask) and attempt.at < attempt.end:
+            begun = attempt.response is not None or now >= attempt.measured_from
+            if begun and isinstance(attempt.task, RangeTask) and attempt.at < attempt.end:
                 attempt.meter = attempt.meter.sampled(now, attempt.at - attempt.task.start)
 
     def abort_slow(self, mirror: str, concurrency: ConcurrencyController, now: float) -> None:

@@ -18,9 +18,9 @@ class RangeTask:
 
     ``failures`` since the last progress; ``rejected``: how often the bytes were not those of the server's own digest;
     ``unsynced``: how often the disk refused them; ``drops``: how often the task was taken from a stream that was too
-    slow. ``reopen``: the chunk is committed, and is fetched again to compare it. ``fresh``: caches on the network path
-    must not answer. ``indivisible``: to be fetched in one request. ``alone``: not to be pipelined. ``avoid``: the
-    mirror that failed last.
+    slow; ``stalls``: how often its server sent nothing in time. ``reopen``: the chunk is committed, and is fetched
+    again to compare it. ``fresh``: caches on the network path must not answer. ``indivisible``: to be fetched in one
+    request. ``alone``: not to be pipelined. ``avoid``: the mirror that failed last.
     """
 
     chunk: Chunk
@@ -30,6 +30,7 @@ class RangeTask:
     rejected: int = 0
     unsynced: int = 0
     drops: int = 0
+    stalls: int = 0
     reopen: bool = False
     fresh: bool = False
     indivisible: bool = False
@@ -84,6 +85,7 @@ class StreamTask:
     file: int
     size: int
     failures: int = 0
+    stalls: int = 0
     fresh: bool = False
     avoid: str = ""
 

@@ -101,7 +101,8 @@ class MirrorState:
     attempts that delivered nothing; ``fallbacks``: how often the work moved to it because all preferred mirrors were
     down. ``last_response_at``: when it last responded; ``last_byte_at``: when it last delivered a byte, or had no
     request; ``no_probe_before``: a probe is in flight until then; ``received_at_probe``: received bytes at the last
-    probe; ``has_responded``: it has sent a good response."""
+    probe; ``has_responded``: it has sent a good response. ``head_wait``: the longest wait for a response head
+    lately, in seconds, also one in vain; it is forgotten after some shorter ones."""
 
     mirror: Mirror
     concurrency: ConcurrencyController
@@ -113,6 +114,7 @@ class MirrorState:
     fallbacks: int = 0
     last_response_at: float = 0.0
     last_byte_at: float = 0.0
+    head_wait: float = 0.0
     no_probe_before: float = 0.0
     received_at_probe: int = 0
     has_responded: bool = False

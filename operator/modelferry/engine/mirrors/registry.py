@@ -18,6 +18,8 @@ from modelferry.messages import MirrorProgress
 #: Seconds without one byte on all streams of a mirror, after which others get its requests: longer than a pause of TCP
 #: on a bad network path, much shorter than the deadlines of a mirror that is the only one.
 SILENCE = 8.0
+#: What is left of the longest wait for a response head with each shorter one.
+_FORGETTING = 0.75
 
 
 @dataclass(slots=True)
@@ -172,6 +174,7 @@ class MirrorRegistry:
         state = self.states[name]
         state.concurrency = state.concurrency.record_response_head(seconds)
         state.last_response_at, state.has_responded = now, True
+        state.head_wait = max(seconds, _FORGETTING * state.head_wait)
         if origin in self.busy:
             self.busy[origin] = self.busy[origin].record_response(now - seconds)
         first = origin not in self.reached
@@ -192,6 +195,11 @@ class MirrorRegistry:
         if busy.in_row > 1 or origin not in self.reached:
             self.paused[origin] = now + busy.pause
         return busy.pause
+
+    def record_stall(self, name: str, seconds: float) -> None:
+        """A request to mirror `name` got nothing within `seconds`."""
+        state = self.states[name]
+        state.head_wait = max(seconds, state.head_wait)
 
     def record_throughput(self, name: str, now: float, size: int, seconds: float) -> None:
         """A stream delivered `size` bytes in `seconds`."""

@@ -8,6 +8,7 @@ from modelferry.engine.pacing.busy_server import BusyServer
 from modelferry.engine.pacing.concurrency import ConcurrencyController
 from modelferry.engine.pacing.load import Load
 from modelferry.engine.pacing.parts import MIN_PART, next_part_size
+from modelferry.engine.pacing.patience import patience
 from modelferry.engine.pacing.progress_deadline import ProgressDeadline
 from modelferry.engine.pacing.slow_streams import (
     Stream,
@@ -31,6 +32,7 @@ __all__ = [
     "find_stalled",
     "find_steal_candidate",
     "next_part_size",
+    "patience",
     "steal_offset",
     "stream_meter",
 ]

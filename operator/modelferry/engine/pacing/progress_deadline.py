@@ -20,6 +20,10 @@ class ProgressDeadline:
         """After bytes were kept at `now`."""
         return replace(self, last_progress=now)
 
+    def left(self, now: float) -> float:
+        """Seconds until then, from `now` on."""
+        return self.last_progress + self.seconds - now
+
     def is_exceeded(self, now: float) -> bool:
         """Is it time to give up?"""
-        return now - self.last_progress > self.seconds
+        return self.left(now) < 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelferry.http.routes import Route
 from modelferry.http.transport.throttle import Throttle
 from modelferry.http.wire import Origin
+
+#: Seconds that a server has at least, whatever is left of a deadline.
+_MIN_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class Timeouts:
     head: float = 30.0
     stall: float = 30.0
     floor: int = 64 * 1024
+
+    def extended(self, times: float, most: float) -> Timeouts:
+        """`times` as long for a response head and without progress, but at most `most` seconds each."""
+        most = max(most, _MIN_PATIENCE)
+        return replace(self, head=min(times * self.head, most), stall=min(times * self.stall, most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import yaml
 
 from modelferry.errors import InvalidSpec
 from modelferry.resource import API_VERSION, KIND
+from modelferry.resource.hub_cache import LAYOUTS, PLAIN
 from modelferry.resource.names import DNS_LABEL
 from modelferry.resource.object_stores import OCISource, S3Source
 from modelferry.resource.parse.header_fields import parse_headers
@@ -23,7 +24,7 @@ from modelferry.resource.parse.secret_fields import parse_auth
 from modelferry.resource.parse.source_fields import parse_source
 from modelferry.resource.parse.transfer_fields import parse_transfer
 from modelferry.resource.secret import SecretReference
-from modelferry.resource.source import ModelScopeSource, Source
+from modelferry.resource.source import HuggingFaceSource, ModelScopeSource, Source
 from modelferry.resource.spec import Artifact, ExistingClaim, MinReady, NodeLocal, Nodes, Spec, Toleration
 from modelferry.resource.spec_fields import FieldErrors, Fields
 
@@ -111,8 +112,9 @@ def _spec(fields: Fields) -> Spec | None:
     auth = parse_auth(fields)
     headers = parse_headers(fields, _credential_fields(source, auth))
     mirrors = parse_mirrors(fields)
+    layout = _layout(fields, source)
     fields.reject_unknown()
-    return Spec(source, nodes, storage, transfer, auth, mirrors, headers) if source else None
+    return Spec(source, nodes, storage, transfer, auth, mirrors, headers, layout) if source else None
 
 
 def _credential_fields(source: Source | None, auth: SecretReference | None) -> tuple[str, ...]:
@@ -121,6 +123,17 @@ def _credential_fields(source: Source | None, auth: SecretReference | None) -> t
     if isinstance(source, ModelScopeSource) and auth:
         return ("authorization", "cookie")
     return ("authorization",) if auth or isinstance(source, S3Source | OCISource) else ()
+
+
+def _layout(fields: Fields, source: Source | None) -> str:
+    layout = fields.text("layout", PLAIN)
+    if layout not in LAYOUTS:
+        fields.add_error("layout", f"must be {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}, not {layout[:60]!r}")
+    elif layout != PLAIN and source is not None and not isinstance(source, HuggingFaceSource | ModelScopeSource):
+        fields.add_error(
+            "layout", "needs source.huggingFace or source.modelScope, which give the repository its name; use plain"
+        )
+    return layout
 
 
 def _nodes(fields: Fields) -> Nodes:

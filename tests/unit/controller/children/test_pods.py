@@ -10,6 +10,7 @@ import pytest
 
 from modelferry.controller.children import config_maps, pods, volumes
 from modelferry.controller.settings import Settings
+from modelferry.resource import names
 from unit.controller.objects import MANIFEST, SETTINGS, document, observed
 
 ARTIFACT = observed().artifact
@@ -37,6 +38,24 @@ def test_the_checkpoint_is_a_native_sidecar_that_starts_before_fetch() -> None:
     sidecar = pods.fetch_pod(ARTIFACT, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        (None, []),
+        ("plain", []),
+        (
+            "both",
+            ["--layout", "both", "--hub-folder", "models--2Noise--ChatTTS", "--hub-ref", "main", "--hub-ref", "v1"],
+        ),
+    ],
+)
+def test_the_checkpoint_is_told_the_layout(layout: str | None, words: list[str]) -> None:
+    source = {"huggingFace": {"repo": "2Noise/ChatTTS", "revision": "v1"}}
+    artifact = observed(document({"source": source} | ({"layout": layout} if layout else {}))).artifact
+    arguments = pods.fetch_pod(artifact, SETTINGS, "node-0", 1)["spec"]["initContainers"][0]["args"]
+    assert arguments[arguments.index("--port") + 2 :] == words
 
 
 HUB = {"secretRef": {"name": "hub"}}
@@ -130,6 +149,44 @@ def test_an_existing_claim_contains_the_model_under_the_artifacts_name() -> None
     assert spec["volumes"][-1]["persistentVolumeClaim"]["claimName"] == "models"
     assert "/data/chattts" in spec["initContainers"][0]["args"]
     assert "affinity" not in spec
+
+
+def all_pods(body: dict[str, Any] | None, settings: Settings) -> list[dict[str, Any]]:
+    """One pod of each role, and the download into a claim."""
+    artifact = observed(body).artifact
+    helpers = [pods.helper_pod(artifact, settings, role, "node-0", 1) for role in ("prepare", "remove")]
+    downloads = [pods.fetch_pod(artifact, settings, node, 1) for node in ("node-0", "")]
+    return [pods.resolve_pod(artifact, settings, 1), *downloads, *helpers]
+
+
+def test_every_pod_refuses_the_sidecars_of_service_meshes() -> None:
+    """istio/istio#11045: an injected proxy never ends."""
+    for pod in all_pods(None, SETTINGS):
+        assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+        assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert pod["metadata"]["annotations"]["linkerd.io/inject"] == "disabled"
+
+
+def test_the_charts_labels_and_annotations_are_on_every_pod_and_replace_none_of_ours() -> None:
+    more = {"team": "speech", names.LABEL_ARTIFACT: "planted", names.ANNOTATION_ATTEMPT: "planted"}
+    for pod in all_pods(None, replace(SETTINGS, agent_labels=more, agent_annotations=more)):
+        assert pod["metadata"]["labels"]["team"] == pod["metadata"]["annotations"]["team"] == "speech"
+        assert pod["metadata"]["labels"][names.LABEL_ARTIFACT] == "chattts"
+        assert pod["metadata"]["annotations"][names.ANNOTATION_ATTEMPT] == "1"
+
+
+def test_every_pod_tolerates_the_taints_that_the_artifact_tolerates() -> None:
+    """kserve/kserve#5348, LLMKube#1621: every node is tainted, and the resolve pod has no toleration."""
+    toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    for pod in all_pods(document({"nodes": {"tolerations": [toleration]}}), SETTINGS):
+        assert pod["spec"]["tolerations"] in ([toleration], [{"operator": "Exists"}])
+
+
+def test_pods_in_a_tenants_namespace_get_the_charts_priority_class() -> None:
+    for pod in all_pods(None, replace(SETTINGS, agent_priority_class="downloads")):
+        helper = pod["metadata"]["namespace"] == SETTINGS.namespace
+        assert pod["spec"].get("priorityClassName") == (None if helper else "downloads")
+    assert all("priorityClassName" not in pod["spec"] for pod in all_pods(None, SETTINGS))
 
 
 def test_the_pod_of_a_claim_runs_on_a_node_that_the_artifact_selects() -> None:
