@@ -88,7 +88,8 @@ def remove_directory(root: Path, namespace: str, name: str) -> None:
         try:
             os.rmdir(namespace, dir_fd=top)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            # EBUSY: a file system is mounted there.
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 raise
 
 

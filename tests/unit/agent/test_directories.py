@@ -177,6 +177,20 @@ def test_a_snapshot_directory_that_cannot_be_removed_is_passed_over(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_system_that_is_mounted_for_the_namespace_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    rmdir = os.rmdir
+
+    def rmdir_but_no_mount(name: str, *, dir_fd: int) -> None:
+        if name == "speech":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_but_no_mount)
+    remove_directory(tmp_path, "speech", "chattts")
+    assert list((tmp_path / "speech").iterdir()) == []
+
+
 def test_a_mount_inside_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (prepare(tmp_path) / "revisions").mkdir()
 
