@@ -56,7 +56,8 @@ def values(bare_platform: Platform, authority: Authority) -> dict[str, Any]:
     """The chart's values: the image under test, and the test origins' CA."""
     repository, _, tag = bare_platform.image.rpartition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
-    return {"image": image, "trustedCA": authority.ca_file.read_text()}
+    orphans = {"afterSeconds": 3}
+    return {"image": image, "trustedCA": authority.ca_file.read_text(), "orphanedDirectories": orphans}
 
 
 @pytest.fixture(scope="session")

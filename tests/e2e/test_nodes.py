@@ -21,9 +21,10 @@ from origin.certs import Leaf
 from origin.nginx import Nginx
 
 
-def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
+def test_an_added_node_gets_the_model_and_a_deleted_one_leaves_the_status_and_keeps_no_files(
     installed: Platform, ns: NamespaceClient, small: Served
 ) -> None:
+    """rancher/local-path-provisioner#533: a node that is away when its artifact is deleted keeps the directory."""
     cluster = installed.nodes
     ns.apply(artifact("growing", small.source))
     ns.wait_ready("growing")
@@ -31,10 +32,22 @@ def test_an_added_node_gets_the_model_and_a_removed_node_leaves_the_status(
     added = cluster.add_node(disk="2G")
     ns.wait("the third copy", lambda: ns.copy("growing", added.name).get("state") == "Ready", 120)
     assert ns.status("growing")["summary"]["nodes"] == "3/3"
-    cluster.remove_node(added.name)
-    ns.wait("the status without it", lambda: ns.status("growing")["summary"]["nodes"] == "2/2", 60)
-    assert ns.copy("growing", added.name) == {}
-    assert ns.condition("growing", "Ready")["status"] == "True"
+    try:
+        foreign = added.exec(["mkdir", "-pv", f"/var/lib/modelferry/{ns.namespace}/other"])
+        assert "other" in foreign
+        added.stop_kubelet()
+        installed.kubectl("delete", "node", added.name)
+        ns.wait("the status without it", lambda: ns.status("growing")["summary"]["nodes"] == "2/2", 60)
+        assert ns.copy("growing", added.name) == {}
+        assert ns.condition("growing", "Ready")["status"] == "True"
+        ns.delete("growing")
+        directory = f"/var/lib/modelferry/{ns.namespace}"
+        assert "growing" in added.exec(["ls", directory])
+        added.start_kubelet()
+        ns.wait("the directory's removal", lambda: added.exec(["ls", "-A", directory]) == "other\n", 90)
+        ns.wait("the check's end", lambda: ns.node_label(added.name, names.CHECKED_LABEL) == "true", 30)
+    finally:
+        cluster.remove_node(added.name)
 
 
 def test_a_node_that_lost_its_disk_gets_the_model_again(

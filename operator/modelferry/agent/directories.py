@@ -15,7 +15,10 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from modelferry.agent import directory_owners
+from modelferry.agent.directory_owners import Owner
 from modelferry.errors import DirectoryBusy, DiskError, ForeignDirectory, InvalidSpec
+from modelferry.messages.owned_directories import OwnedDirectory
 from modelferry.resource.names import DNS_LABEL
 from modelferry.storage.system_entries import is_system_entry
 from modelferry.storage.tree import fsync_directory
@@ -41,16 +44,21 @@ def parse_path(text: str) -> tuple[str, str]:
     return namespace, name
 
 
-def create_directory(root: Path, namespace: str, name: str, *, uid: int, gid: int) -> None:
-    """Create ``root/namespace/name``, owned by `uid` and `gid`. An existing one gets this owner and the mode.
+def create_directory(root: Path, namespace: str, name: str, *, uid: int, gid: int, owner: Owner | None = None) -> None:
+    """Create ``root/namespace/name``, owned by `uid` and `gid`. An existing one gets this owner and the mode. `owner`:
+    the artifact, which is recorded before the directory exists.
 
     Raises DiskError, and ForeignDirectory if a component is a link or a file.
     """
     with _opened_root(root) as top:
         for attempt in count(1):
             try:
-                with _created(top, namespace) as outer, _created(outer, name) as inner:
-                    _give(inner, f"{root}/{namespace}/{name}", uid, gid)
+                with _created(top, namespace) as outer:
+                    if owner is not None:
+                        directory_owners.lock_namespace(outer)
+                        directory_owners.write_owner(outer, name, owner)
+                    with _created(outer, name) as inner:
+                        _give(inner, f"{root}/{namespace}/{name}", uid, gid)
                 return
             except FileNotFoundError:
                 # Another removal in the namespace has just removed the empty directory.
@@ -76,21 +84,51 @@ def _give(directory: int, path: str, uid: int, gid: int) -> None:
             ) from error
 
 
-def remove_directory(root: Path, namespace: str, name: str) -> None:
-    """Remove ``root/namespace/name`` and its content, then the namespace's directory if that is empty.
+def remove_directory(root: Path, namespace: str, name: str, *, owner: Owner | None = None) -> None:
+    """Remove ``root/namespace/name``, its content and its record, then the namespace's directory if that is empty. With
+    `owner`, only if it is recorded as this artifact's.
 
     A missing directory is not an error. Raises DiskError, ForeignDirectory (a link, a file, or a mount inside), and
     DirectoryBusy while another process writes there.
     """
     with _opened_root(root) as top:
         with suppress(FileNotFoundError), _opened(top, namespace) as outer:
-            _remove_tree(outer, name)
+            if owner is not None:
+                directory_owners.lock_namespace(outer)
+            if owner is None or directory_owners.read_owner(outer, name) == owner:
+                with suppress(FileNotFoundError):
+                    _remove_tree(outer, name)
+                directory_owners.remove_owner(outer, name)
         try:
             os.rmdir(namespace, dir_fd=top)
         except OSError as error:
             # EBUSY: a file system is mounted there.
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 raise
+
+
+def list_directories(root: Path, cluster: str) -> list[OwnedDirectory]:
+    """The directories below `root` that are recorded as those of artifacts in `cluster`. Raises DiskError."""
+    found = []
+    with _opened_root(root) as top:
+        with os.scandir(top) as entries:
+            namespaces = sorted(entry.name for entry in entries)
+        for namespace in namespaces:
+            # What is no directory, or has another name, is not ours.
+            with suppress(FileNotFoundError, NotADirectoryError), _namespace(top, namespace) as outer:
+                for name in directory_owners.recorded_names(outer):
+                    owner = directory_owners.read_owner(outer, name)
+                    if DNS_LABEL.fullmatch(name) and owner is not None and owner.cluster == cluster:
+                        found.append(OwnedDirectory(namespace, name, owner.uid))
+    return found
+
+
+@contextmanager
+def _namespace(top: int, name: str) -> Iterator[int]:
+    if not DNS_LABEL.fullmatch(name):
+        raise NotADirectoryError(name)
+    with _opened(top, name) as descriptor:
+        yield descriptor
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from modelferry.agent.directories import create_directory, parse_path
+from modelferry.agent.directory_owners import Owner
 from modelferry.agent.outcome_file import add_outcome_argument, run_and_write_outcome
 from modelferry.messages import Outcome
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_directory_arguments(parser)
     parser.add_argument("--uid", type=int, default=DEFAULT_ID, help="the directory's owner (%(default)s)")
     parser.add_argument("--gid", type=int, default=DEFAULT_ID, help="the directory's group (%(default)s)")
+    parser.add_argument("--owner", type=Owner.parse, metavar="CLUSTER/UID", help="record this artifact as the owner")
     add_outcome_argument(parser)
 
 
@@ -31,10 +33,10 @@ def add_directory_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command. Returns the exit code, or raises ModelferryError."""
-    return run_and_write_outcome(args.outcome, lambda: _prepare(args.root, args.path, args.uid, args.gid))
+    return run_and_write_outcome(args.outcome, lambda: _prepare(args))
 
 
-def _prepare(root: Path, path: str, uid: int, gid: int) -> Outcome:
-    namespace, name = parse_path(path)
-    create_directory(root, namespace, name, uid=uid, gid=gid)
+def _prepare(args: argparse.Namespace) -> Outcome:
+    namespace, name = parse_path(args.path)
+    create_directory(args.root, namespace, name, uid=args.uid, gid=args.gid, owner=args.owner)
     return Outcome(True)

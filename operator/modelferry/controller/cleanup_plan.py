@@ -49,6 +49,8 @@ def plan_cleanup(objects: Mapping[str, Sequence[Object]], namespace: str = "") -
         for key in sorted(node["metadata"].get("labels") or {})
         if (found := names.parse_node_label(key)) is not None and namespace in ("", found.namespace)
     ]
+    # An operator that is installed later looks for the directories on these nodes again.
+    actions += [LabelNode(node, names.CHECKED_LABEL, None) for node in sorted({node for node, *_ in labels})]
     # The labels last: they are the only record of the directories, also for the next run.
     actions += [LabelNode(node, key, None) for node, key, _ in labels]
     root = _node_root(objects["PersistentVolume"])

@@ -44,6 +44,9 @@ class Settings:
     namespaces of artifacts, empty for the cluster's default.
     ``proxy``: http_proxy and the like for the pods of artifacts without a proxy of their own; ``proxy_secret``: the
     Secret with its credentials, in each artifact's namespace.
+    ``cluster``: the uid of the namespace kube-system, which identifies the cluster; empty if it is unknown.
+    ``orphans_after``: seconds after a node's registration until the directories of deleted artifacts are removed from
+    it, None for never.
     """
 
     namespace: str
@@ -63,6 +66,8 @@ class Settings:
     agent_priority_class: str = ""
     proxy: Mapping[str, str] = field(default_factory=dict)
     proxy_secret: str = ""
+    cluster: str = ""
+    orphans_after: float | None = None
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -95,6 +100,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             agent_priority_class=value("AGENT_PRIORITY_CLASS"),
             proxy=_proxy(environment, value("PROXY"), value("NO_PROXY")),
             proxy_secret=value("PROXY_SECRET"),
+            orphans_after=float(value("ORPHANS_AFTER")) if value("ORPHANS_AFTER") else None,
         )
     except (ValueError, OSError) as error:
         raise InvalidSpec(f"the operator's settings in {_PREFIX}*: {error}") from error

@@ -35,6 +35,8 @@ LABEL_ROLE = f"{GROUP}/role"
 ANNOTATION_NODE = f"{GROUP}/node"
 ANNOTATION_KEY = f"{GROUP}/key"
 ANNOTATION_ATTEMPT = f"{GROUP}/attempt"
+#: On a node whose directories were compared with the artifacts that exist.
+CHECKED_LABEL = f"{GROUP}/checked"
 #: On a download pod, shown to its container as files: the live fields of spec.transfer, and the bytes per second that
 #: it gets of the cluster's bandwidth.
 ANNOTATION_LIMITS = f"{GROUP}/limits"

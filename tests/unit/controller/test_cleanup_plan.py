@@ -51,6 +51,8 @@ def test_all_objects_of_the_artifacts_are_deleted_and_the_node_labels_last() -> 
     ]
     copy, ready = names.copy_label("speech", "chattts"), names.ready_label("speech", "chattts")
     assert plan.actions[len(deleted) :] == (
+        LabelNode("node-0", names.CHECKED_LABEL, None),
+        LabelNode("node-1", names.CHECKED_LABEL, None),
         LabelNode("node-0", copy, None),
         LabelNode("node-0", ready, None),
         LabelNode("node-1", copy, None),
@@ -70,7 +72,7 @@ def test_another_run_finds_what_an_interrupted_one_left() -> None:
     plan = plan_cleanup(left)
     assert not plan.artifacts
     assert plan.directories[0] == Directory("node-0", "/var/lib/modelferry/speech/chattts")
-    assert len(plan.actions) == 3
+    assert len(plan.actions) == 5
 
 
 def test_only_the_given_namespace_is_cleaned() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelferry.controller.children import config_maps, volumes
-from modelferry.controller.children.metadata import metadata
+from modelferry.controller.children.metadata import labels, metadata
 from modelferry.controller.facts import ArtifactFacts, Consumer, Object
 from modelferry.controller.settings import Settings
 from modelferry.messages.earlier_revisions import encode_windows
+from modelferry.messages.owned_directories import OwnedDirectory
 from modelferry.messages.progress import PORT
 from modelferry.resource import hub_cache, names
 from modelferry.resource.bandwidth_limits import encode_live_fields
@@ -24,6 +25,8 @@ _INPUT, _MANIFEST, _BUNDLE = "/etc/modelferry/input", "/etc/modelferry/manifest"
 _SECRETS, _LIMITS = "/etc/modelferry/secrets", "/etc/modelferry/limits"
 #: The annotation that the bandwidth plugin of the container network reads, in bits per second.
 _INGRESS = "kubernetes.io/ingress-bandwidth"
+#: The role of the pods that look for orphaned directories, and the name of their container.
+ORPHANS = "orphans"
 _RUN, _DATA = "/run/modelferry", "/data"
 _OUTCOME = "/dev/termination-log"
 
@@ -101,8 +104,33 @@ def _bandwidth_annotations(artifact: ArtifactFacts, settings: Settings) -> dict[
 
 def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str, attempt: int) -> Object:
     """Creates (`role` prepare) or removes (`role` remove) the artifact's directory on `node`."""
-    arguments = ["agent", role, "--root", "/node", "--path", volumes.directory(artifact), "--outcome", _OUTCOME]
-    arguments += ["--uid", str(UID), "--gid", str(UID)] if role == "prepare" else []
+    arguments = ["--path", volumes.directory(artifact)]
+    if role == "prepare":
+        arguments += ["--uid", str(UID), "--gid", str(UID)]
+        arguments += ["--owner", f"{settings.cluster}/{artifact.uid}"] if settings.cluster else []
+    name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
+    return _helper(settings, role, name, node, attempt, labels(artifact, role), arguments)
+
+
+def orphans_pod(settings: Settings, node: str, attempt: int, orphans: Iterable[OwnedDirectory]) -> Object:
+    """Removes the directories of `orphans` from `node`, and lists those that are left."""
+    arguments = ["--cluster", settings.cluster]
+    arguments += [word for orphan in orphans for word in ("--remove", str(orphan))]
+    name = f"{ORPHANS}-{names.fingerprint(node, 12)}-{attempt}"
+    return _helper(settings, ORPHANS, name, node, attempt, orphans_labels(), arguments)
+
+
+def orphans_labels() -> dict[str, str]:
+    """The labels of the pods that look for orphaned directories. They belong to no artifact."""
+    return dict([names.MANAGED_BY]) | {names.LABEL_ROLE: ORPHANS}
+
+
+def _helper(
+    settings: Settings, role: str, name: str, node: str, attempt: int, labels: dict[str, str], arguments: list[str]
+) -> Object:
+    """A root pod in the operator's namespace. Nobody owns it: an owner cannot be in another namespace, and the plan
+    deletes it."""
+    arguments = ["agent", role, "--root", "/node", "--outcome", _OUTCOME, *arguments]
     container = _container(settings, role, arguments, [_mount("node", "/node", read_only=False)])
     container["resources"] = _HELPER_RESOURCES
     container["securityContext"] = _RESTRICTED | {
@@ -116,21 +144,28 @@ def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str
         "containers": [container],
         "volumes": [{"name": "node", "hostPath": {"path": settings.node_root, "type": "DirectoryOrCreate"}}],
     }
-    name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
-    body = _pod(artifact, settings, name, role, node, "", attempt, spec)
-    body["metadata"]["namespace"] = settings.namespace
-    del body["metadata"]["ownerReferences"]  # an owner cannot be in another namespace; the plan deletes the pod
-    return body
+    meta = {"name": name, "namespace": settings.namespace, "labels": labels,
+            "annotations": _annotations(node, "", attempt)}  # fmt: skip
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
 
 
 def _pod(
     artifact: ArtifactFacts, settings: Settings, name: str, role: str, node: str, key: str, attempt: int, spec: Object
 ) -> Object:
-    """The chart's labels and annotations replace none of ours."""
-    ours = {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
-    body = metadata(artifact, name, role, {**settings.agent_annotations, **ours})
-    body["labels"] = {**settings.agent_labels, **body["labels"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": body, "spec": spec}
+    meta = metadata(artifact, name, role, _annotations(node, key, attempt))
+    return _with_chart_metadata({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}, settings)
+
+
+def _annotations(node: str, key: str, attempt: int) -> dict[str, str]:
+    return {names.ANNOTATION_NODE: node, names.ANNOTATION_KEY: key, names.ANNOTATION_ATTEMPT: str(attempt)}
+
+
+def _with_chart_metadata(pod: Object, settings: Settings) -> Object:
+    """`pod` with the chart's labels and annotations, which replace none of ours."""
+    meta = pod["metadata"]
+    labels = {**settings.agent_labels, **meta["labels"]}
+    annotations = {**settings.agent_annotations, **meta["annotations"]}
+    return pod | {"metadata": meta | {"labels": labels, "annotations": annotations}}
 
 
 def _common(settings: Settings) -> dict[str, Any]:
