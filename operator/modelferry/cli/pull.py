@@ -190,6 +190,7 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
         outcome = _read_outcome(run / "outcome")
         if code != 0 or outcome is None:
             raise _failure(code, outcome, supervisor)
+    undeclared = remedy(spec.source, manifest, _computed(target))
     return PullResult(
         name=artifact.name,
         revision=manifest.revision,
@@ -202,7 +203,7 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
         seconds=time.monotonic() - start,
         peak_fetch=supervisor.peak(FETCH),
         peak_checkpoint=supervisor.peak(CHECKPOINT),
-        notes="; ".join(filter(None, [outcome.message, remedy(spec.source, manifest, _computed(target))])),
+        notes="; ".join(filter(None, [outcome.message, requested_artifact.explained(undeclared, requested)])),
         undeclared=tuple(file.path for file in manifest.undeclared),
     )
 
