@@ -24,6 +24,7 @@
         │   ├── CertificateRefused        its reason says why: UnknownAuthority, ClientCertificateRequired, …
         │   ├── DigestMismatch            the complete file differs from the declared digest
         │   ├── SizeMismatch              the source has another size than declared
+        │   ├── UnexpectedContent         a web page or a Git LFS pointer in place of the file
         │   ├── SourceChanged             the file kept changing during the download
         │   ├── ServerMisbehaves          every location violates the HTTP standard
         │   ├── PrivateAddress            a public server leads into a private network
@@ -163,6 +164,10 @@ class DigestMismatch(SourceError):
 
 class SizeMismatch(SourceError):
     """The source has another size than the declared one."""
+
+
+class UnexpectedContent(SourceError):
+    """What arrives is plainly not what the file's name says: a web page, a server's message, a Git LFS pointer."""
 
 
 class SourceChanged(SourceError):

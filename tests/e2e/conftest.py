@@ -76,6 +76,8 @@ def install(where: Platform, values: Mapping[str, Any]) -> None:
             "upgrade", "--install", "modelferry", CHART, "--namespace", SYSTEM, "--create-namespace",
             "--values", file.name, "--wait", "--timeout", "120s",
         )  # fmt: skip
+    # kubectl keeps what it has discovered of a server, maybe from before the CRD; this command renews it.
+    where.kubectl("api-resources", "--api-group=modelferry.dev")
 
 
 @pytest.fixture(scope="module")

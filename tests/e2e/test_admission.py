@@ -22,8 +22,8 @@ CONTENT = b"model" * 1000
 NODE = "node-0"
 ENDLESS = "trap 'exit 0' TERM; sleep infinity & wait"
 #: What admission changes, by artifact.
-INJECTED, OTHERS = ("missing", "wrong", "right", "killed"), ("starved", "hurried")
-STARVED, HURRIED = OTHERS
+KILLED, STARVED, HURRIED, DRAINED = "killed", "starved", "hurried", "drained"
+INJECTED = ("missing", "wrong", "right", KILLED)
 LIMIT, DEADLINE = "18Mi", 8
 API = "admissionregistration.k8s.io/v1beta1"
 
@@ -95,7 +95,7 @@ def admitted(installed: Platform, leaf: Leaf, tmp_path_factory: pytest.TempPathF
         found = {f"{name}-{ns.namespace}": chosen for name, chosen in patches(installed.image).items()}
         documents = [document for name, chosen in found.items() for document in policy(name, ns.namespace, *chosen)]
         installed.kubectl("apply", "-f", "-", input="\n---\n".join(json.dumps(document) for document in documents))
-        ns.wait("the policies", lambda: all(is_changed(ns, one, installed.image) for one in (INJECTED[0], *OTHERS)))
+        ns.wait("the policies", lambda: all(is_changed(ns, one, installed.image) for one in (KILLED, STARVED, HURRIED)))
         yield Admitted(ns, nginx)
         # The artifacts first: their removal pods get the container too.
         ns.kubectl("delete", "ma", "--all", "--timeout=90s")
@@ -143,21 +143,6 @@ def wait_ended(ns: NamespaceClient, name: str, role: str) -> None:
     ns.wait(f"the pod of {name} to end", lambda: [p["status"]["phase"] for p in ns.pods(name, role)] == ["Failed"])
 
 
-def test_a_killed_download_is_tried_again_although_the_injected_container_runs(
-    installed: Platform, admitted: Admitted, small: Served
-) -> None:
-    ns, node = admitted.ns, installed.nodes.node(NODE)
-    selector = {"kubernetes.io/hostname": NODE}
-    ns.apply(artifact("killed", small.source, nodes={"selector": selector}, transfer={"connections": 4}))
-    ns.wait_bytes("killed", NODE, 0.3)
-    (pod,) = ns.pods("killed")
-    ids = {one["name"]: one["containerID"] for one in pod["status"]["containerStatuses"]}
-    assert node.kill_in_container(ids["fetch"], "agent fetch") >= 1
-    ns.wait_ready("killed")
-    (event,) = (m for _, m in ns.events("killed") if "attempt 2 started; the previous attempt failed: PodDied" in m)
-    assert f"container fetch of pod {pod['metadata']['name']} ended without an outcome, with exit code 137" in event
-
-
 def test_the_pods_refuse_the_proxies_of_service_meshes(installed: Platform, admitted: Admitted) -> None:
     ns = admitted.ns
     helpers = json.loads(
@@ -170,29 +155,55 @@ def test_the_pods_refuse_the_proxies_of_service_meshes(installed: Platform, admi
         assert pod["metadata"]["annotations"]["linkerd.io/inject"] == "disabled"
 
 
-def test_the_cause_of_a_pods_end_and_the_remedy_are_named(admitted: Admitted, small: Served) -> None:
-    ns = admitted.ns
-    slow = {"nodes": {"selector": {"kubernetes.io/hostname": NODE}}, "transfer": {"connections": 4}}
-    ns.apply(
-        admitted.model(STARVED), artifact(HURRIED, small.source, **slow), artifact("drained", small.source, **slow)
-    )
-    ns.wait_bytes("drained", NODE, 0.1)
-    (pod,) = (pod["metadata"]["name"] for pod in ns.pods("drained"))
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": ns.namespace}}
-    path = f"/api/v1/namespaces/{ns.namespace}/pods/{pod}/eviction"
-    ns.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
-    ns.wait("the eviction", lambda: event(ns, "drained", "Evicted") != "")
-    assert f"pod {pod} was evicted by a request to the API server" in event(ns, "drained", "Evicted")
-    ns.wait("the deadline", lambda: event(ns, HURRIED, "DeadlineExceeded") != "")
-    assert f"reached its deadline of {DEADLINE} s, which Modelferry does not set" in event(
-        ns, HURRIED, "DeadlineExceeded"
-    )
+def test_the_cause_of_a_pods_end_is_named_with_the_remedy_and_the_work_is_tried_again(
+    installed: Platform, admitted: Admitted, small: Served
+) -> None:
+    ns, node = admitted.ns, installed.nodes.node(NODE)
+    slow = {"nodes": {"selector": {"kubernetes.io/hostname": NODE}}, "transfer": {"connections": 2}}
+    downloads = [artifact(name, small.source, **slow) for name in (KILLED, HURRIED, DRAINED)]
+    ns.apply(admitted.model(STARVED), *downloads)
+
+    ns.wait_bytes(KILLED, NODE, 0.01)
+    (killed,) = ns.pods(KILLED)
+    ids = {one["name"]: one["containerID"] for one in killed["status"]["containerStatuses"]}
+    assert node.kill_in_container(ids["fetch"], "agent fetch") >= 1
+    ns.wait_bytes(DRAINED, NODE, 0.01)
+    (drained,) = (pod["metadata"]["name"] for pod in ns.pods(DRAINED))
+    evict(ns, drained)
+
+    died = f"container fetch of pod {killed['metadata']['name']} ended without an outcome, with exit code 137 (SIGKILL)"
+    assert_named(ns, KILLED, "PodDied", died)
+    assert_named(ns, DRAINED, "Evicted", f"pod {drained} was evicted by a request to the API server")
+    assert_named(ns, HURRIED, "DeadlineExceeded", f"its deadline of {DEADLINE} s, which Modelferry does not set")
+    for name, attempt in ((KILLED, 2), (HURRIED, 2), (DRAINED, 1)):
+        wait_started(ns, name, f"{NODE}: attempt {attempt} started", times=2 if attempt == 1 else 1)
     ns.wait("the limit", lambda: ns.condition(STARVED, "Ready").get("reason") == "OOMKilled")
     message = ns.condition(STARVED, "Ready")["message"]
     assert f"at its memory limit of {LIMIT}: raise agentResources.limits.memory in the chart's values" in message
-    ns.wait_ready("drained")
 
 
-def event(ns: NamespaceClient, name: str, reason: str) -> str:
-    """The message of an artifact's first Event with a reason; empty if there is none."""
-    return next((message for found, message in ns.events(name) if found == reason), "")
+def evict(ns: NamespaceClient, pod: str) -> None:
+    """What kubectl drain does with a pod."""
+    meta = {"name": pod, "namespace": ns.namespace}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+    path = f"/api/v1/namespaces/{ns.namespace}/pods/{pod}/eviction"
+    ns.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body))
+
+
+def assert_named(ns: NamespaceClient, name: str, reason: str, words: str) -> None:
+    """An Event of an artifact has `reason`, and `words` in its message."""
+
+    def messages() -> list[str]:
+        return [message for found, message in ns.events(name) if found == reason]
+
+    ns.wait(f"the Event {reason} of {name}", lambda: messages() != [], 120)
+    assert words in messages()[0]
+
+
+def wait_started(ns: NamespaceClient, name: str, words: str, times: int) -> None:
+    """Waits until Events of an artifact have told a number of times that a download started."""
+
+    def started() -> list[str]:
+        return [message for reason, message in ns.events(name) if reason == "Downloading" and words in message]
+
+    ns.wait(f"{name}: {words}", lambda: len(started()) >= times, 120)

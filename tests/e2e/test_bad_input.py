@@ -21,7 +21,7 @@ from modelferry.resource.source import MAX_FILES
 #: One of each kind, with what a printed artifact may have.
 PRINTED = [
     ["hf://2Noise/ChatTTS@main/asset/", "--bandwidth", "40Mbit", "--connections", "4"],
-    ["hf://datasets/acme/voices", "--exclude", "*.wav"],
+    ["hf://datasets/acme/voices", "--exclude", "*.wav", "--layout", "huggingface"],
     ["modelscope://AI-ModelScope/ChatTTS"],
     ["s3://models/chattts/*.safetensors", "--region", "eu-west-1"],
     ["gs://models/chattts"],

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import kstatus
+from cluster import prerequisites
+from cluster.node import Node
 from e2e.conftest import Served
 from e2e.consumers import GATED, example_consumers
 from e2e.namespace_client import SYSTEM, NamespaceClient, artifact
 from e2e.origins import MIB, files
 from e2e.platform import Platform
+from modelferry.controller.children.pods import UID
 from modelferry.resource import names
 from origin.certs import Leaf
 from origin.nginx import Nginx
@@ -167,6 +173,47 @@ def test_a_revision_stays_while_a_pod_mounts_it_through_a_rollback_and_the_next_
     found["v4"] = publish("v4")
     kept = node.exec(["ls", f"/var/lib/modelferry/{ns.namespace}/chattts/revisions"]).split()
     assert set(kept) == {found["v3"], found["v4"]}
+
+
+@pytest.fixture
+def exfat(installed: Platform, ns: NamespaceClient) -> Iterator[Node]:
+    """A node on which the directory of the namespace is an exFAT file system."""
+    prerequisites.ensure(prerequisites.FILE_SYSTEM_PACKAGES)
+    node = installed.nodes.nodes[0]
+    mount, image = f"/var/lib/modelferry/{ns.namespace}", f"/var/lib/modelferry/{ns.namespace}.exfat"
+    node.exec(["mkdir", mount])
+    node.exec(["truncate", "-s", "64M", image])
+    node.exec(["mkfs.exfat", image])
+    device = node.exec(["losetup", "--find", "--show", image]).strip()
+    try:
+        node.exec(["mount.exfat-fuse", device, mount, "-o", f"allow_other,uid={UID},gid={UID},umask=0002"])
+        yield node
+    finally:
+        node.exec(["umount", "--lazy", mount])
+        node.exec(["losetup", "--detach", device])
+        node.exec(["rm", image])
+
+
+def test_a_disk_without_symbolic_links_holds_revisions_and_their_consumers(
+    installed: Platform, exfat: Node, ns: NamespaceClient, small: Served
+) -> None:
+    """huggingface/huggingface_hub#2399."""
+    nodes = {"selector": {"kubernetes.io/hostname": exfat.name}}
+    texts = [file for file in small.files if file.size < MIB]
+    ns.apply(artifact("chattts", files(small.nginx, texts[:1]), nodes=nodes))
+    ns.wait_ready("chattts")
+    ns.apply(*example_consumers(installed.image)[:1])
+    ns.kubectl("rollout", "status", f"deployment/{GATED}", "--timeout=120s")
+    ns.apply(artifact("chattts", files(small.nginx, texts[:2]), nodes=nodes))
+    current = f"/var/lib/modelferry/{ns.namespace}/chattts/current"
+    ns.wait("the second revision", lambda: texts[1].path in exfat.exec(["find", current, "-printf", "%P\n"]).split())
+    assert exfat.exec(["stat", "-c", "%F", current]).strip() == "directory"
+    read = ns.kubectl("exec", f"deployment/{GATED}", "--", "sh", "-c", "cd /models && find . -type f | xargs sha256sum")
+    assert f"{texts[0].sha256}  ./{texts[0].path}" in read, "the pod's files vanished"
+    assert texts[1].path not in read
+    ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    ns.delete("chattts")
+    assert exfat.exec(["ls", f"/var/lib/modelferry/{ns.namespace}"]) == ""
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_byte(

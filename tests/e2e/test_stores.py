@@ -18,7 +18,7 @@ from modelferry.manifest.entries import content_id
 from origin.certs import Authority, Leaf
 from origin.planted import found_in
 from stores.minio_store import REGION, MinioStore
-from stores.registry_store import PASSWORD, USER, RegistryStore
+from stores.registry_store import PASSWORD, TITLE, USER, RegistryStore
 from stores.token_server import TokenServer
 
 #: Two chunks and a small file.
@@ -61,11 +61,11 @@ def in_bucket(store: MinioStore) -> dict[str, Any]:
     return {"s3": {"bucket": "models", "prefix": "chattts", "region": REGION, "endpoint": store.endpoint}}
 
 
-def expected() -> str:
+def expected(model: Mapping[str, bytes] = MODEL) -> str:
     """The digest of the model, computed from the content of the stores."""
     entries = [
         FileEntry(path, len(content), Digest("sha256", hashlib.sha256(content).hexdigest()), (Location("https://h/"),))
-        for path, content in MODEL.items()
+        for path, content in sorted(model.items())
     ]
     return f"sha256:{content_id(tuple(entries))}"
 
@@ -88,15 +88,19 @@ def test_a_bucket_is_fetched_at_its_object_versions(ns: NamespaceClient, bucket:
 
 
 def test_an_oci_artifact_is_fetched_at_its_digest(ns: NamespaceClient, registry: RegistryStore) -> None:
-    pushed = registry.push("models/chattts", "v1", MODEL)
+    """containers/ramalama#1076: Docker Model Runner's layers have no titles; here one beside titled ones."""
+    layers = [registry.layer("models/chattts", content, {TITLE: path}) for path, content in MODEL.items()]
+    layers.append(registry.layer("models/chattts", b"MIT", {}, "application/vnd.docker.ai.license"))
+    pushed = registry.push("models/chattts", "v1", {}, layers=layers)
+    contents = MODEL | {"LICENSE": b"MIT"}
     ns.apply(
         secret("login", LOGIN),
         model("tts", {"oci": {"reference": f"{registry.authority}/models/chattts:v1"}}, "login"),
     )
     ns.wait_ready("tts")
     status = ns.status("tts")
-    assert (status["files"], status["checksum"], status["digest"]) == (2, "Verified", expected())
-    assert ns.files_on_disk("tts") == digests(MODEL)
+    assert (status["files"], status["checksum"], status["digest"]) == (3, "Verified", expected(contents))
+    assert ns.files_on_disk("tts") == digests(contents)
     assert status["revision"] == pushed.removeprefix("sha256:")[:40]
 
 

@@ -55,13 +55,24 @@ def test_a_certificate_of_an_unknown_ca_is_reported(
 
 
 def test_plain_http_is_refused_unless_allowed(installed: Platform, ns: NamespaceClient, tmp_path: Any) -> None:
+    """What is served is also what has no digest (onnx/models#317), and a page that asks to sign in (aria2#1828)."""
     (tmp_path / "a.bin").write_bytes(b"plain" * 1000)
+    (tmp_path / "page.bin").write_bytes(b"<!doctype html><title>Sign in</title>")
+    allowed = {"tls": {"allowPlainHTTP": True}}
     with Nginx(tmp_path, host=installed.host_address) as nginx:
         ns.apply(artifact("plain", one_file(nginx.url("a.bin"))))
         assert_stalled(ns, "plain", "PlainHTTPRefused", "spec.transfer.tls.allowPlainHTTP")
-        ns.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer={"tls": {"allowPlainHTTP": True}}))
+        ns.apply(artifact("plain", one_file(nginx.url("a.bin")), transfer=allowed))
+        ns.apply(artifact("page", one_file(nginx.url("page.bin")), transfer=allowed))
+        assert_stalled(ns, "page", "UnexpectedContent", "is a web page, and not the file")
         ns.wait_ready("plain")
     assert ns.status("plain")["checksum"] == "Unknown"
+    ready = ns.condition("plain", "Ready")
+    assert ready["reason"] == "NotVerified"
+    assert ": complete, not verified: no digest declared for a.bin; add `sha256: <" in ready["message"]
+    said = [message for reason, message in ns.events("plain") if reason in ("NodeReady", "Ready")]
+    assert said
+    assert all("complete, not verified" in message for message in said)
 
 
 def test_a_wrong_size_is_reported(ns: NamespaceClient, small: Served) -> None:

@@ -16,6 +16,7 @@ from modelferry.errors import (
     SizeMismatch,
     SourceChanged,
     SourceUnavailable,
+    UnexpectedContent,
     UnknownHost,
 )
 from network.harness import CHUNK, DownloadHarness, Serve, entry
@@ -136,6 +137,32 @@ async def test_a_file_that_changes_repeatedly_fails(serve: Serve, harness: Downl
     assert not harness.published
 
 
+@pytest.mark.parametrize("rules", [[], [Rule(ignore_range=True)]], ids=["ranges", "stream"])
+@pytest.mark.parametrize("others", [0, 6], ids=["one chunk", "many"])
+async def test_a_page_or_a_pointer_without_a_digest_is_not_published(
+    serve: Serve, harness: DownloadHarness, rules: list[Rule], others: int
+) -> None:
+    """onnx/models#317: also where resolving does not read the first bytes, as in a bucket."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 9\n".encode()
+    page = b"<!doctype html><title>Sign in</title>" + bytes(others * CHUNK)
+    for content in (pointer, page):
+        async with serve({"a.bin": content}, rules=rules) as origin:
+            with pytest.raises(UnexpectedContent, match=r"a\.bin: https://.*/a\.bin is a (Git LFS pointer|web page)"):
+                await harness.pull(entry("a.bin", content, origin.url("a.bin"), algorithm=None))
+            assert not harness.published
+            await harness.pull(entry("a.bin", content, origin.url("a.bin")))
+        assert harness.read("a.bin") == content
+        (harness.directory / "current").unlink()
+
+
+async def test_a_wrong_digest_of_a_pointer_says_what_it_is(serve: Serve, harness: DownloadHarness) -> None:
+    content = b"version https://git-lfs.github.com/spec/v1\n"
+    async with serve({"a.bin": content}) as origin:
+        wrong = entry("a.bin", bytes(len(content)), origin.url("a.bin"))
+        with pytest.raises(DigestMismatch, match="not the declared one; it is a Git LFS pointer, and not the file"):
+            await harness.pull(wrong)
+
+
 async def test_another_version_than_the_resolved_one_fails_at_once(
     serve: Serve, harness: DownloadHarness, data: bytes
 ) -> None:
@@ -146,24 +173,42 @@ async def test_another_version_than_the_resolved_one_fails_at_once(
 
 
 @pytest.mark.parametrize(
-    ("rule", "error", "message"),
+    ("rule", "error", "message", "requests"),
     [
-        (Rule(status=404), NotFound, "answered 404; check the URL"),
-        (Rule(status=410), NotFound, "answered 410"),
-        (Rule(status=403), Denied, "answered 403"),
-        (Rule(status=401), Denied, "answered 401"),
+        (Rule(status=404), NotFound, "answered 404; check the URL", 1),
+        (Rule(status=410), NotFound, "answered 410", 1),
+        # Once more without a range, which may be what is refused.
+        (Rule(status=403), Denied, "answered 403", 2),
+        (Rule(status=401), Denied, "answered 401", 1),
     ],
 )
 async def test_a_refusal_by_the_only_location_fails_at_once(
-    serve: Serve, harness: DownloadHarness, data: bytes, rule: Rule, error: type[ModelferryError], message: str
+    serve: Serve,
+    harness: DownloadHarness,
+    data: bytes,
+    rule: Rule,
+    error: type[ModelferryError],
+    message: str,
+    requests: int,
 ) -> None:
     async with serve({"a": data}, rules=[rule]) as origin:
         with pytest.raises(error, match=message) as caught:
             await harness.pull(entry("a", data, origin.url("a") + "?token=secret"))
-        assert len(origin.entries) == 1
+        assert len(origin.entries) == requests
     assert "secret" not in caught.value.message
     assert caught.value.file == "a"
     assert not harness.published
+
+
+@pytest.mark.parametrize("status", [400, 403, 406])
+@pytest.mark.parametrize("algorithm", ["sha256", None])
+async def test_a_firewall_that_forbids_ranges_from_the_first_byte_is_asked_without(
+    serve: Serve, harness: DownloadHarness, data: bytes, status: int, algorithm: str | None
+) -> None:
+    """SpiderLabs/owasp-modsecurity-crs#242: rule 958291 refuses bytes=0-N, and no other range."""
+    async with serve({"a": data}, rules=[Rule(ranged=True, covers=0, status=status)]) as origin:
+        await harness.pull(entry("a", data, origin.url("a"), algorithm=algorithm))
+    assert harness.read("a") == data
 
 
 async def test_another_location_takes_over(serve: Serve, harness: DownloadHarness, data: bytes) -> None:

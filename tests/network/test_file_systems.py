@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelferry.agent.directories import create_directory, remove_directory
 from modelferry.agent.wait import check_model
 from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.engine.download.coordinator import Settings
@@ -54,6 +55,16 @@ def exfat(tmp_path: Path) -> Iterator[Path]:
         yield mount
     finally:
         run("umount", mount)
+
+
+def test_a_nodes_directory_on_exfat_needs_the_right_owner_of_the_mount(exfat: Path) -> None:
+    create_directory(exfat, "speech", "chattts", uid=0, gid=0)
+    with pytest.raises(
+        DiskError, match=r"the file system has no owners .* belongs to user 0; mount it with uid=65532,"
+    ):
+        create_directory(exfat, "speech", "chattts", uid=65532, gid=65532)
+    remove_directory(exfat, "speech", "chattts")
+    assert not (exfat / "speech").exists()
 
 
 async def test_a_model_is_downloaded_updated_and_repaired_on_exfat(

@@ -83,6 +83,42 @@ async def test_a_tag_a_pull_request_and_a_commit_are_revisions_too(revision: str
         assert (await resolved(hub, revision=revision)).revision == SPEECH.commit
 
 
+@pytest.mark.parametrize(
+    "leaves_out",
+    [{"tree"}, {"oids"}, {"tree", "blobs"}, {"oids", "blobs"}, {"oids", "siblings"}],
+    ids=lambda names: "-".join(sorted(names)),
+)
+async def test_a_proxy_that_lists_less_than_the_hub_leads_to_the_same_manifest(leaves_out: set[str]) -> None:
+    """sonatype/nexus-public#1071 and huggingface/huggingface_hub#1796: no tree, or no digests in it."""
+    async with hub_of() as (hub, _):
+        entire = await resolved(hub)
+    async with hub_of(leaves_out=frozenset(leaves_out)) as (hub, _):
+        manifest = await resolved(hub)
+    assert manifest.revision == entire.revision
+    assert [(file.path, file.size, file.digest) for file in manifest.files] == [
+        (file.path, file.size, file.digest) for file in entire.files
+    ]
+
+
+async def test_a_file_whose_digest_a_proxy_does_not_state_is_pinned_by_the_commit() -> None:
+    async with hub_of(leaves_out=frozenset({"tree", "blobs", "stated"})) as (hub, _):
+        manifest = await resolved(hub)
+    assert (manifest.revision, manifest.unpinned) == (SPEECH.commit, ())
+    assert {file.path: (file.size, file.digest, file.version) for file in manifest.files} == {
+        path: (len(body), None, SPEECH.commit) for path, body in FILES.items()
+    }
+
+
+async def test_a_proxy_that_lists_no_files_or_no_commit_is_told_by_what_it_lacks() -> None:
+    async with hub_of(leaves_out=frozenset({"tree", "siblings"})) as (hub, _):
+        with pytest.raises(ServerMisbehaves, match=r"lists no files: it has no /tree, and no siblings here; list them"):
+            await resolved(hub)
+    async with hub_of(leaves_out=frozenset({"sha"})) as (hub, _):
+        with pytest.raises(ServerMisbehaves, match=r"names no commit of 'main'; give the commit, 40 digits, as spec"):
+            await resolved(hub)
+        assert (await resolved(hub, revision=SPEECH.commit)).revision == SPEECH.commit
+
+
 async def test_a_dataset_and_a_model_without_an_owner_are_found() -> None:
     async with hub_of() as (hub, _):
         voices = await resolved(hub, repo="acme/voices", repo_type="dataset")
@@ -166,7 +202,7 @@ async def test_a_list_with_circular_pages_is_not_followed_forever() -> None:
         (SPEECH, "", {"revision": "v9"}, NotFound, "RevisionNotFound", "no branch, tag or commit 'v9'; correct"),
         (SPEECH, "", {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "no model acme/missing on .* or it is"),
         (SPEECH, TOKEN, {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "or give a token"),
-        (Repo(FILES, private=True), "", {}, NotFound, "RepositoryNotFound", r"by spec\.auth"),
+        (Repo(FILES, private=True), "", {}, NotFound, "RepositoryNotFound", r"may read it: add `auth: "),
         (Repo(FILES, private=True), TOKEN, {}, NotFound, "RepositoryNotFound", "or it is private"),
         (Repo(FILES, gated=True), "", {}, Denied, "GatedRepo", "401 .*is gated.*ask for access at .*/acme/speech"),
         (Repo(FILES, gated=True), TOKEN, {}, Denied, "GatedRepo", "403 .*token of the account that has it"),

@@ -14,7 +14,7 @@ import pytest
 from modelferry.checkpoint.worker import read_boot_id
 from modelferry.cli.inspect import json_fields, text_lines
 from modelferry.cli.main import main
-from modelferry.errors import DamagedState, ForeignDirectory, NotFound
+from modelferry.errors import DamagedState, Denied, ForeignDirectory
 from modelferry.maintenance.inspection import Inspection, inspect
 from modelferry.manifest import Location
 from network.harness import CHUNK, DownloadHarness, Serve, entry
@@ -37,8 +37,8 @@ async def stopped(serve: Serve, harness: DownloadHarness, data: bytes) -> None:
     """Fetch the first three chunks of ``a``, and ``b`` not at all."""
     harness.connections = 1
     async with serve({"a": data, "b": b"hello"}) as origin:
-        origin.script.add(Rule(path="a", covers=3 * CHUNK, status=404))
-        with pytest.raises(NotFound):
+        origin.script.add(Rule(path="a", covers=3 * CHUNK, status=401))
+        with pytest.raises(Denied):
             await harness.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
 
 
@@ -107,14 +107,14 @@ async def test_the_statistics_are_summed_over_all_runs(serve: Serve, harness: Do
     [revision] = look(harness).revisions
     costs = {(cost.what, cost.mirror): cost for cost in revision.costs}
     assert costs["RetryAfter", "m0"].times == 2
-    assert costs["NotAvailable", "m0"].times == 1
+    assert costs["Unauthorized", "m0"].times == 1
     # Chunks 0 to 3 in the first run; two answers of no use, chunks 3 to 5 and the other file in the second.
     assert costs["streams", "m0"].times == 4 + 2 + 4
     assert costs["streams", "m0"].seconds > 0
     assert {what for what, mirror in costs if not mirror} >= {"recovering", "recording", "publishing"}
     lines = text_lines(look(harness))
     assert any(line.startswith("  m0: 10 requests, ") for line in lines)
-    assert "  retries: 2 at m0 (RetryAfter), 1 at m0 (NotAvailable)" in lines
+    assert "  retries: 2 at m0 (RetryAfter), 1 at m0 (Unauthorized)" in lines
     assert any(line.startswith("  on the disk: ") for line in lines)
 
 
@@ -139,8 +139,8 @@ async def test_chunks_that_a_boot_damaged_are_shown_as_bad(serve: Serve, harness
     assert look(harness).rehash
     assert any("hashes every chunk again" in line for line in text_lines(look(harness)))
     async with serve({"a": data, "b": b"hello"}) as origin:
-        origin.script.add(Rule(status=404))
-        with pytest.raises(NotFound):
+        origin.script.add(Rule(status=401))
+        with pytest.raises(Denied):
             await harness.pull(entry("a", data, origin.url("a")), entry("b", b"hello", origin.url("b")))
     assert look(harness).revisions[0].files[0].letters == "dbdppp"
     assert any("2/6 (1 bad)" in line for line in text_lines(look(harness)))

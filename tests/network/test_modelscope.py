@@ -74,7 +74,7 @@ async def test_ranges_that_are_answered_with_200_are_assembled(leaf: Leaf, harne
     [
         (SPEECH, {"revision": "v9"}, NotFound, "RevisionNotFound", "no branch, tag or commit 'v9'; correct"),
         (SPEECH, {"repo": "acme/missing"}, NotFound, "RepositoryNotFound", "no model acme/missing on .* or it is"),
-        (Model(FILES, private=True), {}, Denied, "Denied", r"is private, or asks .*by spec\.auth"),
+        (Model(FILES, private=True), {}, Denied, "Denied", r"is private, or asks .*: add `auth: "),
         (SPEECH, {"include": ("*.bin",)}, InvalidSpec, "InvalidSpec", r"include \(\*\.bin\) matches 0"),
         (Model({f"{n:04}": b"" for n in range(3001)}), {}, InvalidSpec, "InvalidSpec", "3000 files and directories or"),
     ],

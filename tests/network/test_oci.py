@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -250,6 +251,19 @@ async def test_artifacts_without_titles_are_fetched_to_names_by_their_types(
     wanted = source(registry, "models/run:v1")
     found = await fetched(harness, wanted, await resolved(harness, wanted, LOGIN), LOGIN)
     assert found == dict(zip(expected, contents, strict=True))
+
+
+async def test_an_archive_is_kept_as_a_file_or_refused(registry: RegistryStore, harness: DownloadHarness) -> None:
+    """ramalama#1076, for a ModelKit, all of whose layers are archives."""
+    archive = registry.layer("models/kit", b"a tar", {}, "application/vnd.kitops.modelkit.model.v1.tar+gzip")
+    config = registry.layer("models/kit", b"{}", {}, "application/vnd.kitops.modelkit.config.v1+json")
+    registry.push("models/kit", "v1", {}, config=config, layers=[archive])
+    wanted = source(registry, "models/kit:v1")
+    with pytest.raises(InvalidSpec, match=r"set spec\.source\.oci\.archives: keep to download it as 'model\.tar\.gz'"):
+        await resolved(harness, wanted, LOGIN)
+    keeping = replace(wanted, keep_archives=True)
+    found = await fetched(harness, keeping, await resolved(harness, keeping, LOGIN), LOGIN)
+    assert found == {"model.tar.gz": b"a tar"}
 
 
 async def test_a_title_outside_of_the_target_is_refused(registry: RegistryStore, harness: DownloadHarness) -> None:

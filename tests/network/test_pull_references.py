@@ -172,6 +172,7 @@ async def test_plain_http_needs_its_option(desk: Desk, serve: Serve) -> None:
         assert (refused.code, "On this command line, that is --allow-plain-http" in refused.err) == (2, True)
         done = await desk.run("pull", url, "--allow-plain-http")
         assert (done.code, desk.files("readme")) == (0, {"README.md": FILES["README.md"]}), done.err
+        assert ". On this command line, that is --sha256\n" in done.err, "it has no digest"
 
 
 async def test_a_target_that_cannot_be_used_is_refused_before_the_first_request(desk: Desk, hub: Hub) -> None:

@@ -26,6 +26,7 @@ from modelferry.errors import (
     ServerMisbehaves,
     SizeMismatch,
     SourceUnavailable,
+    UnexpectedContent,
     UnknownHost,
 )
 from modelferry.http.routes import Route, Routes
@@ -139,15 +140,79 @@ async def test_a_file_whose_first_byte_is_refused_is_not_taken_as_empty(origin: 
         await entry(origin)
 
 
-async def test_a_file_is_resolved_with_one_request_for_one_byte(origin: HostileOrigin) -> None:
+async def test_a_file_is_resolved_with_one_request_for_its_first_bytes(origin: HostileOrigin) -> None:
+    origin.contents["a.bin"] = b"a" * 5000
+    await entry(origin, digest=SHA)
     await entry(origin)
-    assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1)]
+    assert [(request.range, request.sent) for request in origin.entries] == [("bytes=0-0", 1), ("bytes=0-1023", 1024)]
+
+
+async def test_a_sign_in_page_is_not_taken_as_the_file(origin: HostileOrigin) -> None:
+    """aria2/aria2#1828: a redirect to a page with status 200."""
+    origin.contents["login"] = b"<!doctype html><title>Sign in</title>" + b" " * 5000
+    origin.script.add(Rule(path="a.bin", redirect="/login?to=planted"))
+    for declared in ({}, {"size": 1000}, {"size": 5037}, {"digest": SHA, "size": 1000}):
+        with pytest.raises(UnexpectedContent, match=r"a\.bin: http.*/login is a web page, and not the file") as caught:
+            await entry(origin, **declared)
+        assert "planted" not in caught.value.message
+
+
+async def test_a_pointer_is_the_file_only_if_its_digest_is_declared(origin: HostileOrigin) -> None:
+    """onnx/models#317: 131 bytes of Git LFS in place of the model."""
+    pointer = origin.contents["a.bin"] = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\n".encode()
+    for declared in ({}, {"digest": SHA, "size": 5}, {"size": len(pointer)}):
+        with pytest.raises(UnexpectedContent, match="a Git LFS pointer"):
+            await entry(origin, **declared)
+    assert (await entry(origin, digest=Digest("sha256", hashlib.sha256(pointer).hexdigest()))).size == len(pointer)
 
 
 async def test_an_etag_replaces_an_unknown_digest(origin: HostileOrigin) -> None:
     without, with_digest = await entry(origin), await entry(origin, digest=SHA)
     assert without.validator.startswith('"')
     assert (with_digest.validator, with_digest.digest) == ("", SHA)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            Rule(etag="", last_modified="Sun, 22 Nov 2026 10:00:00 GMT"),
+            Rule(etag="", last_modified="Sun, 22 Nov 2026 10:00:01 GMT"),
+        ),
+        (Rule(etag='W/"1"'), Rule(etag='W/"2"')),
+        (Rule(etag="1"), Rule(etag="2")),
+    ],
+    ids=["Last-Modified", "weak", "without quotes"],
+)
+async def test_a_file_that_was_replaced_is_another_revision(origin: HostileOrigin, before: Rule, after: Rule) -> None:
+    """BiocFileCache#5: other bytes of the same length."""
+    file = HTTPFile("a.bin", origin.url("a.bin"))
+    origin.script.add(before)
+    revision = (await resolved(file)).revision
+    assert (await resolved(file)).revision == revision
+    origin.script.add(after)
+    assert (await resolved(file)).revision != revision
+
+
+@pytest.mark.parametrize("status", [400, 403, 406])
+async def test_a_firewall_that_forbids_ranges_is_asked_without(
+    origin: HostileOrigin, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SpiderLabs/owasp-modsecurity-crs#242: rule 958291 of a firewall refuses ranges from the first byte."""
+    origin.script.add(Rule(ranged=True, status=status))
+    assert (await entry(origin)).size == 1000
+    assert "such as a web application firewall, refuses requests for a range that begins at byte 0" in caplog.text
+    assert [(request.method, request.start) for request in origin.received] == [("GET", 0), ("HEAD", None)]
+
+
+@pytest.mark.parametrize(("cookie", "said"), [("a=planted", "the server wants a browser"), ("", "give the url that")])
+async def test_a_server_that_redirects_for_a_cookie_is_told_so(origin: HostileOrigin, cookie: str, said: str) -> None:
+    """A cookie wall redirects to the same URL until the client sends its cookie."""
+    fields = (("Location", "/a.bin"), ("Set-Cookie", cookie)) if cookie else (("Location", "/a.bin"),)
+    origin.script.add(Rule(status=302, fields=fields))
+    with pytest.raises(ServerMisbehaves, match=f"more than 5 redirects.*{said}") as caught:
+        await entry(origin)
+    assert "planted" not in caught.value.message
 
 
 async def test_a_changed_file_is_another_revision(origin: HostileOrigin) -> None:
@@ -184,7 +249,7 @@ async def test_a_size_that_the_server_does_not_send_must_be_declared(origin: Hos
 
 
 async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin) -> None:
-    with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; correct size"):
+    with pytest.raises(SizeMismatch, match=r"a\.bin: .* the server has 1000 bytes, 999 are declared; check that url"):
         await entry(origin, size=999)
 
 
@@ -193,7 +258,7 @@ async def test_a_size_mismatch_is_reported_with_both_sizes(origin: HostileOrigin
     [
         (Rule(status=404), NotFound, "404 Not Found; check the url"),
         (Rule(status=410), NotFound, "410 Gone"),
-        (Rule(status=401), Denied, "401 Unauthorized; give what it requires by spec.auth: {secretRef: {name: NAME}}"),
+        (Rule(status=401), Denied, "401 Unauthorized; give the credential that it requires: add `auth: "),
         (Rule(status=403), Denied, "403 Forbidden"),
         (Rule(status=400), ServerMisbehaves, "400 Bad Request"),
         (Rule(status=204), ServerMisbehaves, "204 No Content"),

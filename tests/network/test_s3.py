@@ -153,7 +153,7 @@ async def test_a_listing_of_more_than_a_thousand_objects_is_read_completely(
         ("plain", READER, {"region": "us-west-9"}, "WrongRegion", f"set spec.source.s3.region: {REGION}"),
         ("plain", READER | {"secretAccessKey": "x"}, {}, "BadCredentials", "SignatureDoesNotMatch.*secretAccessKey"),
         ("plain", READER | {"accessKeyID": "who"}, {}, "BadCredentials", "InvalidAccessKeyId.*correct accessKeyID"),
-        ("plain", None, {}, "Denied", "allow s3:ListBucket on bucket 'plain'.*without any: to everyone"),
+        ("plain", None, {}, "Denied", "allow s3:ListBucket on bucket 'plain'.*without any, add `auth: {secretRef: "),
         ("plain", {"token": "x"}, {}, "SecretMissing", "has the keys token; give it accessKeyID and secretAccessKey"),
         ("plain", READER, {"prefix": "model"}, "NotFound", "0 objects below 'model/'.*correct prefix"),
         ("plain", READER, {"include": ("*.gguf",)}, "NotFound", "4 objects below"),

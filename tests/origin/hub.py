@@ -117,6 +117,10 @@ class Hub(WebServer):
     ``page``: entries per page. ``linked``: the server's URL in the link to the next page, if it is another one.
     ``circular``: the last page links to the first. ``busy`` selects the requests that are answered with 429, by number
     (from 1) and request; ``busy_fields`` are the fields of these responses.
+
+    ``leaves_out``: what it has not, as a proxy of the Hub: ``tree`` (400, as any path that it does not know), ``oids``
+    (digests in the tree), ``blobs`` (sizes and digests in siblings), ``siblings``, ``sha`` (the commit), and ``stated``
+    (the Hub's own fields in the responses for files).
     """
 
     def __init__(
@@ -130,12 +134,14 @@ class Hub(WebServer):
         page: int = 1000,
         linked: str = "",
         circular: bool = False,
+        leaves_out: frozenset[str] = frozenset(),
         busy: Callable[[int, WebRequest], bool] = lambda number, request: False,
         busy_fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(tls=tls, host=host)
         self._repos, self._cdn, self._tokens, self._page, self._linked = dict(repos), cdn, tokens, page, linked
         self._busy, self._count, self._circular = busy, 0, circular
+        self._leaves_out = leaves_out
         #: Content to serve for small files, by path, instead of the repository's.
         self.replaced: dict[str, bytes] = {}
         self._busy_fields = busy_fields or {
@@ -151,8 +157,11 @@ class Hub(WebServer):
         if request.token and request.token not in self._tokens:
             return _error(401, "", "Invalid credentials in Authorization header")
         if found := request.match(r"/api/(models|datasets)/(.+?)/revision/([^/]+)"):
-            return self._in_revision(request, found, _info)
-        if found := request.match(r"/api/(models|datasets)/(.+?)/tree/([^/]+)"):
+            return self._in_revision(request, found, lambda name, repo: self._info(request, name, repo))
+        found = request.match(r"/api/(models|datasets)/(.+?)/tree/([^/]+)")
+        if found and "tree" in self._leaves_out:
+            return Reply(400, content=b"no route")
+        if found:
             return self._in_revision(request, found, lambda _, repo: self._tree(request, repo))
         if found := request.match(r"/(datasets/)?((?:[^/]+/)?[^/]+)/resolve/([^/]+)/(.+)"):
             kind, name, revision, path = found
@@ -176,6 +185,8 @@ class Hub(WebServer):
 
     def _tree(self, request: WebRequest, repo: Repo) -> Reply:
         entries, start = repo.entries(), int(request.query.get("cursor", "0"))
+        if "oids" in self._leaves_out:
+            entries = [{key: entry[key] for key in entry.keys() - {"oid", "lfs"}} for entry in entries]
         fields = {"Content-Type": "application/json"}
         next_page = start + self._page
         if next_page < len(entries) or self._circular:
@@ -190,6 +201,8 @@ class Hub(WebServer):
         if path not in repo.files:
             return _error(404, "EntryNotFound", "Entry not found")
         body, fields = repo.files[path], {"X-Repo-Commit": repo.commit}
+        if "stated" in self._leaves_out:
+            return Reply(fields={"ETag": f'"{hashlib.sha1(body).hexdigest()}"'}, content=body)
         if not repo.is_large(path):
             oid = repo.oids[path]
             location = f"/api/resolve-cache/{oid}?path={quote(path)}"
@@ -198,19 +211,25 @@ class Hub(WebServer):
         linked = {"X-Linked-Size": str(len(body)), "X-Linked-Etag": f'"{sha256}"', "Accept-Ranges": "bytes"}
         return Reply(302, {**fields, **linked, "Location": self._cdn.signed(sha256, body)})
 
+    def _info(self, request: WebRequest, name: str, repo: Repo) -> Reply:
+        siblings: list[dict[str, object]] = [{"rfilename": path} for path in sorted(repo.files)]
+        if "blobs" in request.query and "blobs" not in self._leaves_out:
+            for sibling in siblings:
+                path = str(sibling["rfilename"])
+                sibling |= {"size": len(repo.files[path]), "blobId": repo.oids[path]}
+                if repo.is_large(path):
+                    sibling["lfs"] = {"sha256": repo.sha256[path], "size": len(repo.files[path]), "pointerSize": 134}
+        body = {"_id": "1", "id": name, "sha": repo.commit, "private": repo.private, "tags": [], "downloads": 0}
+        body |= {"likes": 0, "gated": "auto" if repo.gated else False, "siblings": siblings}
+        body = {key: value for key, value in body.items() if key not in self._leaves_out}
+        return Reply(fields={"Content-Type": "application/json"}, content=json.dumps(body).encode())
+
     def _small(self, oid: str, path: str) -> Reply:
         for repo in self._repos.values():
             if repo.oids.get(path) == oid:
                 fields = {"ETag": f'"{oid}"', "X-Repo-Commit": repo.commit}
                 return Reply(fields=fields, content=self.replaced.get(path, repo.files[path]))
         return Reply(404)
-
-
-def _info(name: str, repo: Repo) -> Reply:
-    siblings = [{"rfilename": path} for path in sorted(repo.files)]
-    body = {"_id": "1", "id": name, "sha": repo.commit, "private": repo.private, "tags": [], "downloads": 0, "likes": 0}
-    body |= {"gated": "auto" if repo.gated else False, "siblings": siblings}
-    return Reply(fields={"Content-Type": "application/json"}, content=json.dumps(body).encode())
 
 
 def _error(status: int, code: str, message: str) -> Reply:

@@ -27,6 +27,8 @@ from modelferry.storage.tree import fsync_directory
 #: so that it does not change every file of the model at each pod's start.
 _MODE = 0o2775
 _CREATE_ATTEMPTS = 10
+#: How file systems say that they have no owners or modes.
+_NO_OWNERS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 #: Directories deeper than this are moved up before they are removed: a user chooses the tree's depth, and it must not
 #: exhaust the descriptors or the stack.
 _MAX_DEPTH = 32
@@ -56,13 +58,30 @@ def create_directory(root: Path, namespace: str, name: str, *, uid: int, gid: in
                         directory_owners.lock_namespace(outer)
                         directory_owners.write_owner(outer, name, owner)
                     with _created(outer, name) as inner:
-                        os.fchown(inner, uid, gid)
-                        os.fchmod(inner, _MODE)
+                        _give(inner, f"{root}/{namespace}/{name}", uid, gid)
                 return
             except FileNotFoundError:
                 # Another removal in the namespace has just removed the empty directory.
                 if attempt == _CREATE_ATTEMPTS:
                     raise
+
+
+def _give(directory: int, path: str, uid: int, gid: int) -> None:
+    """Make `directory` the one of `uid` and `gid`. A file system without owners and modes (FAT, SMB) has those of its
+    mount, which must be the right ones. Raises DiskError."""
+    try:
+        os.fchown(directory, uid, gid)
+        os.fchmod(directory, _MODE)
+    except OSError as error:
+        if error.errno not in _NO_OWNERS:
+            raise
+        status = os.fstat(directory)
+        if status.st_uid != uid or status.st_mode & 0o700 != 0o700:
+            raise DiskError(
+                f"{path}: the file system has no owners ({error.strerror}), and what it has belongs to user"
+                f" {status.st_uid}; mount it with uid={uid},gid={gid}, or use another one",
+                reason="UnsuitableFileSystem",
+            ) from error
 
 
 def remove_directory(root: Path, namespace: str, name: str, *, owner: Owner | None = None) -> None:
@@ -83,7 +102,8 @@ def remove_directory(root: Path, namespace: str, name: str, *, owner: Owner | No
         try:
             os.rmdir(namespace, dir_fd=top)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            # EBUSY: a file system is mounted there.
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 raise
 
 

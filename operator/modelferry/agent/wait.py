@@ -1,4 +1,4 @@
-"""``modelferry wait DIR``: return once DIR holds a complete, verified model. Consumers run it as an init container."""
+"""``modelferry wait DIR``: return once DIR holds a complete model. Consumers run it as an init container."""
 
 from __future__ import annotations
 

@@ -84,13 +84,15 @@ class VerifyResult:
     """The result of comparing a file's digest. ``missing``: chunks that are not done, or whose bytes on the disk differ
     from what was committed; they are pending now. If it is empty, the file is ``verified``, or ``expected`` and
     ``actual`` differ. In the latter case, ``mirrors`` lists the mirrors that delivered the chunks, in order, as
-    (mirror, count) runs; it is empty if that is unknown."""
+    (mirror, count) runs; it is empty if that is unknown. ``mistaken``: what the content plainly is instead of the file
+    (`mistaken_content`), if no digest is declared or it differs."""
 
     verified: bool
     expected: str = ""
     actual: str = ""
     missing: tuple[int, ...] = ()
     mirrors: tuple[tuple[str, int], ...] = ()
+    mistaken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

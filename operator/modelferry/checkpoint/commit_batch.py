@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from modelferry.checkpoint.api import CommitResult, WrittenChunk
 from modelferry.checkpoint.chunk_store_reader import ChunkRow
+from modelferry.checkpoint.content_check import mistaken_file
 from modelferry.checkpoint.digests import ChunkReader, Hasher, PrefixHasher, ShortRead
 from modelferry.checkpoint.file_states import FileState
 from modelferry.errors import DiskError
@@ -86,7 +87,7 @@ class CommitBatch:
             return False
         done = {item.row.index for item in self.checked.values()}
         return all(row.done or row.index in done for row in state.rows) and (
-            expected is None or str(state.running_digest) == str(expected)
+            str(state.running_digest) == str(expected) if expected else not mistaken_file(self.fd, state.entry)
         )
 
     def mark_done(self) -> None:

@@ -58,7 +58,7 @@ def progress_report(
         checksum=_checksum(states),
         message=message or telemetry.message,
         limit=telemetry.limit,
-        files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, s.phase) for s in shown),
+        files=tuple(FileProgress(s.entry.path, s.entry.size, s.done, _file_state(s)) for s in shown),
         fetched=telemetry.fetched,
         chunks=sum(row.done for state in states for row in state.rows),
         mirrors=telemetry.mirrors,
@@ -88,6 +88,10 @@ def chunk_letters(states: Sequence[FileState], active: Iterable[Sequence[Any]]) 
             for row in rows
         ]
     return "".join(letters)
+
+
+def _file_state(state: FileState) -> str:
+    return "complete" if state.verified and state.entry.digest is None else state.phase
 
 
 def _checksum(states: Sequence[FileState]) -> str:

@@ -21,6 +21,7 @@ from modelferry.checkpoint.api import (
 )
 from modelferry.checkpoint.chunk_store import ChunkStore
 from modelferry.checkpoint.commit_batch import CommitBatch
+from modelferry.checkpoint.content_check import mistaken_file
 from modelferry.checkpoint.current_history import previous_revision, read_history
 from modelferry.checkpoint.digests import ChunkReader, ShortRead
 from modelferry.checkpoint.directory_lock import acquire_lock
@@ -219,7 +220,11 @@ class CheckpointWorker:
         with self._disk_errors(), self._opened(state) as fd:
             self._advance_digest(state, fd, len(state.rows))
             actual = str(state.running_digest)
-            if state.entry.digest is None or actual == str(state.entry.digest):
+            expected = state.entry.digest
+            mistaken = mistaken_file(fd, state.entry) if actual != str(expected) else ""
+            if expected is None and mistaken:
+                return VerifyResult(False, mistaken=mistaken)
+            if expected is None or actual == str(expected):
                 self.chunk_store.mark_verified(state.id, actual)
                 state.mark_verified()
                 return VerifyResult(True)
@@ -234,7 +239,7 @@ class CheckpointWorker:
         if bad:
             return VerifyResult(False, missing=bad)
         mirrors = tuple((mirror, len(list(rows))) for mirror, rows in groupby(row.mirror for row in state.rows))
-        return VerifyResult(False, str(state.entry.digest), actual, mirrors=mirrors)
+        return VerifyResult(False, str(expected), actual, mirrors=mirrors, mistaken=mistaken)
 
     def quarantine(self, found: QuarantinedMirror) -> None:
         """See api.Checkpoint."""

@@ -82,7 +82,7 @@ def chunk_map_view(chunks: ChunkMap, width: int, height: int) -> RenderableType:
 
 
 def percent(progress: Progress) -> int:
-    """The percentage of the bytes received, rounded down; 100 only when all bytes are verified on the disk."""
+    """The percentage of the bytes received, rounded down; 100 only when all bytes are on the disk."""
     if progress.done >= progress.total:
         return 100
     return min(progress.received * 100 // progress.total, 99)
@@ -103,7 +103,7 @@ def _details(progress: Progress) -> list[str]:
         details.append(f"{elapsed_text(progress.eta)} left")
     details.append(count_text(progress.connections, "connection"))
     if progress.received > progress.done:
-        details.append(f"{size_text(progress.done)} verified")
+        details.append(f"{size_text(progress.done)} on the disk")
     if progress.retries:
         details.append(count_text(progress.retries, "retry"))
     return [*details, f"{progress.files_done} of {progress.files_total} files"]

@@ -15,6 +15,7 @@ from modelferry.engine.download.transfer_stats import STREAMS
 from modelferry.http.wire import ServerBehavior
 from modelferry.maintenance.inspection import CostView, FileView, Inspection, RevisionView, inspect
 from modelferry.messages.chunk_map import BAD, DONE, encode_runs
+from modelferry.resource.undeclared_digests import not_verified
 from modelferry.values.quantities import count_text, size_text
 
 _HEADER = ("FILE", "SIZE", "DONE", "CHUNKS", "STATE", "GENERATION", "MIRRORS")
@@ -70,6 +71,7 @@ def _revision_lines(view: RevisionView) -> list[str]:
     if view.files:
         details.append(f"{_percent(view.done, view.size)} of {size_text(view.size)} done")
         details.append(f"{verified} of {count_text(len(view.files), 'file')} verified")
+        details += filter(None, [not_verified([file.path for file in view.files if file.state == "complete"])])
     else:
         details.append("no rows in chunks.db")
     table = _table([_HEADER, *map(_file_cells, view.files)])

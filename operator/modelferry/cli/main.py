@@ -27,7 +27,7 @@ _BROKEN_PIPE = 141
 
 _EXIT_CODES = """\
 exit codes:
-  0    success; for pull: every file is complete and verified
+  0    success; for pull: every file is complete, and has its declared digest
   2    fix the request: arguments, the YAML, the target directory
   3    fix the source or the network path to it: not found, denied, wrong digest, no connection
   4    fix this machine: disk full or faulty, directory in use, model not ready in time
@@ -51,7 +51,7 @@ COMMANDS = (
     Command("pull", "modelferry.cli.pull", "download a model onto this machine, without a cluster", True),
     Command("verify", "modelferry.cli.verify", "verify every file of a pulled model, and repair it"),
     Command("inspect", "modelferry.cli.inspect", "show what a directory contains, also during a download"),
-    Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete, verified model"),
+    Command("wait", "modelferry.agent.wait", "wait until a directory contains a complete model"),
     Command("cleanup", "modelferry.cli.cleanup", "delete the artifacts of a cluster that has no operator any more"),
     Command("operator", "modelferry.cli.operator", "run the operator"),
     Command("agent resolve", "modelferry.agent.resolve", "resolve a source, and print the manifest"),
@@ -110,7 +110,7 @@ def _use_utf8() -> None:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="modelferry",
-        description="Downloads model files: resumable, and verified to the last byte.",
+        description="Downloads model files: resumable, and verified by their digests.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

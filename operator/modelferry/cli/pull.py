@@ -21,6 +21,7 @@ from typing import Any
 
 from modelferry.agent import bandwidth_limiter, source_route
 from modelferry.agent.resolve import resolve_manifest
+from modelferry.checkpoint.ready_marker import ReadyMarker
 from modelferry.cli import requested_artifact
 from modelferry.cli.display import elapsed_text
 from modelferry.cli.main import INTERRUPTED
@@ -35,6 +36,7 @@ from modelferry.messages import Outcome
 from modelferry.resource import hub_cache
 from modelferry.resource.spec import Spec, hub_cache_of
 from modelferry.resource.transfer import MAX_CONNECTIONS
+from modelferry.resource.undeclared_digests import completeness, not_verified, remedy
 from modelferry.storage import layout
 from modelferry.values.quantities import count_text, rate_text, size_text
 
@@ -55,8 +57,9 @@ _ERRORS: dict[int, type[ModelferryError]] = {2: UserError, 3: SourceError, 4: Ma
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """A complete, verified model in ``directory``. ``fetched``: bytes received over the network in this run, which took
-    ``seconds``. ``peak_fetch`` and ``peak_checkpoint``: the agents' peak memory in bytes."""
+    """A complete model in ``directory``. ``fetched``: bytes received over the network in this run, which took
+    ``seconds``. ``peak_fetch`` and ``peak_checkpoint``: the agents' peak memory in bytes. ``undeclared``: paths of the
+    files without a declared digest."""
 
     name: str
     revision: str
@@ -69,8 +72,9 @@ class PullResult:
     seconds: float
     peak_fetch: int
     peak_checkpoint: int
-    #: For the user: something damaged was set aside, or was lost and fetched again.
+    #: For the user: something damaged was set aside, or was lost and fetched again; how to have all files verified.
     notes: str = ""
+    undeclared: tuple[str, ...] = ()
 
     @property
     def speed(self) -> float:
@@ -90,6 +94,7 @@ class PullResult:
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
             "speed": round(self.speed),
+            "checksum": "unknown" if self.undeclared else "verified",
             "notes": self.notes,
             "peakMemory": {"fetch": self.peak_fetch, "checkpoint": self.peak_checkpoint},
         }
@@ -97,9 +102,13 @@ class PullResult:
     def __str__(self) -> str:
         model = f"{self.name} {self.revision}: {count_text(self.files, 'file')}, {size_text(self.bytes)}"
         if not self.fetched:
-            return f"{model}, is already in {self.directory}; run `modelferry verify` to verify every byte again"
+            known = f", {not_verified(self.undeclared)}" if self.undeclared else ""
+            return (
+                f"{model}, is already in {self.directory}{known}; run `modelferry verify` to compare every byte again"
+            )
         speed = f"{size_text(self.fetched)} in {elapsed_text(self.seconds)}, {rate_text(self.speed)}"
-        return f"{model}, complete and verified in {self.directory} (fetched {speed})"
+        where = f"{',' if self.undeclared else ''} in {self.directory}"
+        return f"{model}, {completeness(self.undeclared)}{where} (fetched {speed})"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +190,7 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
         outcome = _read_outcome(run / "outcome")
         if code != 0 or outcome is None:
             raise _failure(code, outcome, supervisor)
+    undeclared = remedy(spec.source, manifest, _computed(target))
     return PullResult(
         name=artifact.name,
         revision=manifest.revision,
@@ -193,7 +203,8 @@ def _download(args: argparse.Namespace, requested: RequestedArtifact, directory:
         seconds=time.monotonic() - start,
         peak_fetch=supervisor.peak(FETCH),
         peak_checkpoint=supervisor.peak(CHECKPOINT),
-        notes=outcome.message,
+        notes="; ".join(filter(None, [outcome.message, requested_artifact.explained(undeclared, requested)])),
+        undeclared=tuple(file.path for file in manifest.undeclared),
     )
 
 
@@ -227,6 +238,15 @@ def _target_directory(path: Path) -> Path:
         raise MachineError(f"{path}: {error.strerror}; give a directory that you may write to") from error
 
 
+def _computed(target: Path) -> dict[str, str]:
+    """The digests of the published files by their paths, as the checkpoint computed them."""
+    try:
+        marker = ReadyMarker.decode((target / layout.CURRENT / layout.READY_NAME).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {file.path: file.digest for file in marker.files}
+
+
 def _read_outcome(path: Path) -> Outcome | None:
     try:
         return Outcome.decode(path.read_text())
@@ -245,4 +265,4 @@ def _position(interrupted: Interrupted) -> str:
     if progress is None or not progress.total:
         return ""
     share = progress.done * 100 // progress.total
-    return f" at {share}%: {size_text(progress.done)} of {size_text(progress.total)} are verified on the disk"
+    return f" at {share}%: {size_text(progress.done)} of {size_text(progress.total)} are on the disk"

@@ -179,6 +179,14 @@ def explain(error: ModelferryError, found: RequestedArtifact) -> None:
         error.message += f" --include {name!r}"
 
 
+def explained(undeclared: str, found: RequestedArtifact) -> str:
+    """The remedy for files without a digest, with what to do on the command line about it."""
+    source = found.artifact.spec.source
+    if not undeclared or found.document is None or not isinstance(source, HTTPSource) or not source.files:
+        return undeclared
+    return f"{undeclared}. On this command line, that is --sha256"
+
+
 def _referenced(words: list[str], options: Options, args: argparse.Namespace) -> RequestedArtifact:
     document = document_of(words, options, os.environ)
     title = shown(words)

@@ -27,6 +27,7 @@ from modelferry.http.transport.throttle import Throttle
 from modelferry.maintenance.repair import RepairResult, locked, repair
 from modelferry.maintenance.revision_check import FileReport, RevisionReport, verify
 from modelferry.resource.spec import Spec
+from modelferry.resource.undeclared_digests import not_verified
 from modelferry.storage import layout
 from modelferry.values.quantities import count_text, size_text
 
@@ -114,12 +115,13 @@ def _fields(report: RevisionReport) -> dict[str, Any]:
 
 def _intact(report: RevisionReport) -> str:
     files = count_text(len(report.files), "file")
-    return f"modelferry: {report.revision}: {files}, {size_text(report.bytes)}, all intact"
+    known = not_verified([file.path for file in report.files if file.checksum == "unknown"])
+    return f"modelferry: {report.revision}: {files}, {size_text(report.bytes)}, all intact{known and f', {known}'}"
 
 
 def _damage(directory: Path, report: RevisionReport) -> str:
     return (
-        f"{directory}: {len(report.damaged)} of {count_text(len(report.files), 'file')} differ from what was verified:"
+        f"{directory}: {len(report.damaged)} of {count_text(len(report.files), 'file')} differ from what was published:"
         f" {_damaged_files(report)}. Check the disk, then fetch the damaged chunks again with --repair FILE.yaml, or"
         " --repair and the reference that was pulled"
     )

@@ -16,11 +16,13 @@ from modelferry.controller.facts import Object, Observed
 from modelferry.controller.placement import deselected_nodes
 from modelferry.controller.pod_attempts import NotStarted, Succeeded
 from modelferry.controller.step_result import NO_MATCHING_NODES, REFUSED, Plan
+from modelferry.manifest import Manifest
 from modelferry.manifest.entries import SOURCE
 from modelferry.messages import Outcome
 from modelferry.messages.progress import DOWN, QUARANTINED, RECOVERING, UP
 from modelferry.resource import names
 from modelferry.resource.conditions import READY, STALLED
+from modelferry.resource.undeclared_digests import completeness
 from modelferry.values.quantities import rate_text, size_text
 
 #: Reasons of an artifact that waits, perhaps for a person: an Event tells what the condition Stalled does not.
@@ -43,11 +45,11 @@ def artifact_events(observed: Observed, plan: Plan, status: Object, now: float) 
 
 def plan_events(observed: Observed, plan: Plan, now: float) -> list[EventRecord]:
     """The Events of the plan's actions, in their order."""
-    found = (_action_event(observed, action, now) for action in plan.actions)
+    found = (_action_event(observed, plan, action, now) for action in plan.actions)
     return [event for event in found if event is not None]
 
 
-def _action_event(observed: Observed, action: Action, now: float) -> EventRecord | None:
+def _action_event(observed: Observed, plan: Plan, action: Action, now: float) -> EventRecord | None:
     artifact = observed.artifact
     match action:
         case Create({"kind": "ConfigMap", "metadata": {"name": name}}) if name == config_maps.manifest_name(artifact):
@@ -55,7 +57,7 @@ def _action_event(observed: Observed, action: Action, now: float) -> EventRecord
         case Create({"kind": "Pod", "metadata": {"labels": {names.LABEL_ROLE: "fetch"}, "annotations": annotations}}):
             return _download_started(observed, annotations[names.ANNOTATION_NODE], now)
         case LabelNode(node, key, value) if key == names.ready_label(artifact.namespace, artifact.name):
-            return _copy_label_changed(observed, node, value, now)
+            return _copy_label_changed(observed, plan.manifest, node, value, now)
         case AnnotatePod(namespace, name, names.ANNOTATION_LIMITS, str(limits)):
             pod = next(pod for pod in observed.pods if (pod.namespace, pod.name) == (namespace, name))
             return EventRecord("LimitChanged", f"{pod.node or 'the claim'}: the limits are now {limits}")
@@ -70,19 +72,23 @@ def _download_started(observed: Observed, node: str, now: float) -> EventRecord 
     return EventRecord("Downloading", f"{node}: attempt {attempt.number} started{previous}")
 
 
-def _copy_label_changed(observed: Observed, node: str, revision: str | None, now: float) -> EventRecord | None:
+def _copy_label_changed(
+    observed: Observed, manifest: Manifest | None, node: str, revision: str | None, now: float
+) -> EventRecord | None:
     artifact = observed.artifact
     if revision is not None:
         attempt, _ = pod_attempts.evaluate(observed.pods_of("fetch", node), artifact.input_key, now)
-        summary = f": {_summary(attempt.outcome)}" if isinstance(attempt, Succeeded) else ""
+        summary = f": {_summary(attempt.outcome, manifest)}" if isinstance(attempt, Succeeded) else ""
         return EventRecord("NodeReady", f"{node}{summary}")
     if artifact.deleting or node not in {one.name for one in deselected_nodes(artifact, observed.nodes)}:
         return None  # a deleted artifact, or a copy that lost bytes: the status reports both
     return EventRecord("NodeDeselected", f"{node}: the node is no longer selected; its copy is being removed")
 
 
-def _summary(outcome: Outcome) -> str:
-    parts = [f"revision {outcome.revision} is verified: {size_text(outcome.bytes)}"]
+def _summary(outcome: Outcome, manifest: Manifest | None) -> str:
+    undeclared = [file.path for file in manifest.undeclared] if manifest is not None else []
+    known = completeness(undeclared) if undeclared else "verified"
+    parts = [f"revision {outcome.revision} is {known}: {size_text(outcome.bytes)}"]
     if outcome.seconds > 0:
         parts.append(f"{size_text(outcome.fetched)} fetched in {outcome.seconds:.0f} s")
         parts.append(rate_text(outcome.fetched / outcome.seconds))

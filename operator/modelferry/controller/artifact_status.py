@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 from modelferry.controller import mirror_status
 from modelferry.controller.facts import ArtifactFacts, Object, Observed
 from modelferry.controller.step_result import COPY_STATES, CopyState, Plan
+from modelferry.manifest import Manifest
 from modelferry.resource.conditions import READY, RECONCILING, STALLED, Condition, rendered
 from modelferry.resource.spec import ExistingClaim
+from modelferry.resource.undeclared_digests import completeness, remedy
 from modelferry.values.quantities import duration_text, rate_column, size_column
 
 #: Copies listed in the status, those that need a person first: more would make the object large. Counts cover all.
@@ -177,7 +179,7 @@ def _conditions(artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]
     elif not copies:
         reconciling = _Reason("Reconciling", "the artifact is being reconciled")
     else:
-        ready, reconciling, stalled = _copy_conditions(artifact, copies)
+        ready, reconciling, stalled = _copy_conditions(artifact, plan, copies)
     first = ready or stalled or reconciling
     assert first is not None
     found = [Condition(READY, ready is not None, *first)]
@@ -187,7 +189,7 @@ def _conditions(artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]
 
 
 def _copy_conditions(
-    artifact: ArtifactFacts, copies: Sequence[CopyState]
+    artifact: ArtifactFacts, plan: Plan, copies: Sequence[CopyState]
 ) -> tuple[_Reason | None, _Reason | None, _Reason | None]:
     """The reasons for Ready, Reconciling and Stalled. With enough ready copies the artifact is Ready and nothing else,
     also for kstatus, whatever the other copies do (decision 38): the message, ``nodes`` and ``copies`` have them."""
@@ -196,13 +198,13 @@ def _copy_conditions(
     required = artifact.valid_spec.nodes.min_ready
     ready = len(copies) - len(stalled) - len(working)
     if ready < len(copies) and ready >= required.copies(len(copies)):
-        message = f"Ready on {ready} of {len(copies)} nodes; {_unready_message([*stalled, *working])}"
-        return _Reason("Verified", message), None, None
+        reason, message = _ready_reason(artifact, plan.manifest, f"on {ready} of {len(copies)} nodes")
+        return _Reason(reason, f"{message}; {_unready_message([*stalled, *working])}"), None, None
     if ready == len(copies):
-        where = f"Ready {_where(artifact, ready)}"
+        where = _where(artifact, ready)
         if ready >= required.copies(ready):
-            return _Reason("Verified", where), None, None
-        message = f"{where}, but spec.nodes.minReady is {required}: add or label a node, or lower minReady"
+            return _ready_reason(artifact, plan.manifest, where), None, None
+        message = f"Ready {where}, but spec.nodes.minReady is {required}: add or label a node, or lower minReady"
         return None, _Reason("TooFewNodes", message), None
     more = f" (and {len(stalled) - 1} more)" if len(stalled) > 1 else ""
     return (
@@ -210,6 +212,14 @@ def _copy_conditions(
         _Reason(working[0].state, _unready_message(working)) if working else None,
         _Reason(stalled[0].reason, stalled[0].message + more) if stalled else None,
     )
+
+
+def _ready_reason(artifact: ArtifactFacts, manifest: Manifest | None, where: str) -> _Reason:
+    """Why Ready is true; what of it is not verified, and how it would be."""
+    if manifest is None or not manifest.undeclared:
+        return _Reason("Verified", f"Ready {where}")
+    unknown = completeness([file.path for file in manifest.undeclared])
+    return _Reason("NotVerified", f"Ready {where}: {unknown}; {remedy(artifact.valid_spec.source, manifest)}")
 
 
 def _where(artifact: ArtifactFacts, count: int) -> str:

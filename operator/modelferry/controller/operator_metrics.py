@@ -15,9 +15,9 @@ _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 ARTIFACTS = Family("modelferry_artifacts", "gauge", "Number of artifacts by state.", ("state",))
 COPIES = Family("modelferry_copies", "gauge", "Number of desired copies, on nodes and in claims.")
-READY = Family("modelferry_ready_copies", "gauge", "Number of complete and verified copies.")
+READY = Family("modelferry_ready_copies", "gauge", "Number of complete copies.")
 SIZE = Family("modelferry_wanted_bytes", "gauge", "Total size of the desired copies in bytes.")
-VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes of all copies that are verified and durably stored.")
+VERIFIED = Family("modelferry_verified_bytes", "gauge", "Bytes of all copies that are hashed, synced and committed.")
 SPEED = Family(
     "modelferry_speed_bytes_per_second",
     "gauge",

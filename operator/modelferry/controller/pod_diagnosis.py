@@ -166,7 +166,7 @@ def _memory(pod: Object, container: str) -> str:
     if limit is None:
         return "was killed because its node ran out of memory: free memory on the node"
     role = (pod["metadata"].get("labels") or {}).get(names.LABEL_ROLE)
-    remedy = "" if role in ("prepare", "remove") else ": raise agentResources.limits.memory in the chart's values"
+    remedy = ": raise agentResources.limits.memory in the chart's values" if role in ("resolve", "fetch") else ""
     return f"was killed at its memory limit of {limit}{remedy}"
 
 

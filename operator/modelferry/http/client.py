@@ -19,6 +19,7 @@ from modelferry.http.transport.response import Response
 from modelferry.http.transport.throttle import Throttle
 from modelferry.http.wire import Origin, Request
 from modelferry.manifest.entries import SOURCE
+from modelferry.values.spec_lines import ALLOW_PLAIN_HTTP
 from modelferry.values.urls import redact_url
 
 #: What servers are given where the caller says nothing else.
@@ -184,7 +185,4 @@ class HTTPClient:
 
     def _check_scheme(self, url: str) -> None:
         if not self._allow_plain_http and Origin.of(url).scheme != "https":
-            raise PlainHTTPRefused(
-                f"{redact_url(url)} is not encrypted; use https://, or allow it with"
-                " spec.transfer.tls.allowPlainHTTP: true"
-            )
+            raise PlainHTTPRefused(f"{redact_url(url)} is not encrypted; use https://, or {ALLOW_PLAIN_HTTP}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelferry.errors import ConnectionFailed, Stall
@@ -14,6 +15,9 @@ from modelferry.http.transport.connection_pool import ConnectionPool, PipelineTu
 from modelferry.http.transport.pipelining import Unanswered
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import HeadParser, ProtocolError, Request
+
+#: Seconds after which a request that got no response on a new connection is sent on an idle one, if there is one.
+STARVED_AFTER = 2.0
 
 
 class ClosedWithoutResponse(Exception):
@@ -34,24 +38,53 @@ class Exchange:
         Raises what `ConnectionPool.connect` raises; ConnectionFailed, where it is closed without a response; Stall,
         where no head arrives in time; ProtocolError; and what a proxy's own response means.
         """
-        proxies = self.key.route.proxies
-        request = request_for_proxy(request, proxies)
+        request = request_for_proxy(request, self.key.route.proxies)
+        pooled = None if fresh else self.pool.take_idle(self.key)
+        if pooled is None and not fresh:
+            working = asyncio.create_task(self._on_new_connection(request))
+            try:
+                if (pooled := await self._idle_instead(working)) is None:
+                    return await working
+            finally:
+                working.cancel()
+        if pooled is not None:
+            with suppress(ClosedWithoutResponse):
+                # If the server had closed a kept connection before, that says nothing about it (RFC 9112 9.3.1).
+                return await self._on(pooled, request)
+        return await self._on_new_connection(request, fresh=fresh)
+
+    async def _idle_instead(self, working: asyncio.Task[Response]) -> PooledConnection | None:
+        """An idle connection, if `working`, a request on a new connection, gets no response; None if it ends.
+
+        If a server has fewer workers than there are connections, it does not read from some of them until others are
+        closed. The request is then sent on one that was read from.
+        """
+        await asyncio.wait([working], timeout=STARVED_AFTER)
+        if working.done():
+            return None
+        return self.pool.take_idle(self.key) or await self.pool.take_idle_unless(self.key, working)
+
+    async def _on_new_connection(self, request: Request, *, fresh: bool = False) -> Response:
+        """The response to `request` on a connection that was not used yet, if there is no idle one; raises as
+        `send`."""
         while True:
             pooled = await self.pool.take(self.key, fresh=fresh)
             try:
-                acquired = await self._acquire_window(pooled, request)
-                pooled.connection.send(request.encode())
-                response = await self._receive_head(pooled, request, acquired)
-                check_forwarded(request, proxies, response.head)
-                return response
+                return await self._on(pooled, request)
             except ClosedWithoutResponse as error:
-                pooled.discard()
-                # If the server had closed a kept connection before, that says nothing about it (RFC 9112 9.3.1).
                 if not pooled.reused:
                     raise ConnectionFailed("closed the connection without an answer") from error
-            except BaseException:
-                pooled.discard()
-                raise
+
+    async def _on(self, pooled: PooledConnection, request: Request) -> Response:
+        try:
+            acquired = await self._acquire_window(pooled, request)
+            pooled.connection.send(request.encode())
+            response = await self._receive_head(pooled, request, acquired)
+            check_forwarded(request, self.key.route.proxies, response.head)
+            return response
+        except BaseException:
+            pooled.discard()
+            raise
 
     async def send_pipelined(self, request: Request) -> Response:
         """The response to `request`, which may be sent behind others on a connection; raises as `send`, and Unanswered

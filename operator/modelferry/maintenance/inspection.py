@@ -25,8 +25,8 @@ _LOCKS = Path("/proc/locks")
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A file that has rows. ``state``: fetching or verified. ``done``: bytes. ``letters``: one of messages.chunk_map
-    for each chunk. ``mirrors``: how many done chunks each mirror delivered."""
+    """A file that has rows. ``state``: fetching, verified, or complete if no digest is declared. ``done``: bytes.
+    ``letters``: one of messages.chunk_map for each chunk. ``mirrors``: how many done chunks each mirror delivered."""
 
     path: str
     size: int
@@ -181,7 +181,7 @@ def _file(file: FileRow, chunks: list[ChunkRow]) -> FileView:
     return FileView(
         path=file.path,
         size=file.size,
-        state="verified" if file.verified else "fetching",
+        state="fetching" if not file.verified else "verified" if file.expected else "complete",
         generation=file.generation,
         expected=file.expected,
         digest=file.digest,

@@ -1,4 +1,4 @@
-"""Repairs published files that differ from what was verified, by fetching only the damaged chunks.
+"""Repairs published files that differ from what was published, by fetching only the damaged chunks.
 
 A published file is never written to, not even here. Each damaged file is assembled as ``incoming/<revision>/<path>``,
 from its intact chunks and from those that are fetched. When the digests of all chunks and of the entire file are right,

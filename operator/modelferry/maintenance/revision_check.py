@@ -1,4 +1,4 @@
-"""Verifies that published files are still what was verified before. Reads everything, and changes nothing. Blocking.
+"""Verifies that published files are still what was published. Reads everything, and changes nothing. Blocking.
 
 Each chunk is compared with its BLAKE3 in chunks.db, which shows the damaged chunks. Without them (chunks.db was lost,
 or the revision was copied from another machine), each file is compared with its digest in the READY marker.
@@ -24,14 +24,15 @@ from modelferry.storage.tree import Tree
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """One file. ``state``: ok, damaged, missing, resized, or unlinked (intact, but not in the Hugging Face layout).
-    ``bad_chunks``: indices of the chunks that differ from what was verified; empty if only the digest of the file
-    is known. ``digest``: algorithm:hex of the file as it was published."""
+    ``bad_chunks``: indices of the chunks that differ from what was published; empty if only the digest of the file
+    is known. ``digest``: algorithm:hex of the file as it was published. ``checksum``: as in `ReadyFile`."""
 
     path: str
     size: int
     state: str
     bad_chunks: tuple[int, ...] = ()
     digest: str = ""
+    checksum: str = "verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class RevisionReport:
 
     @property
     def ok(self) -> bool:
-        """Do all files match what was verified?"""
+        """Do all files match what was published?"""
         return not self.damaged
 
     @property
@@ -106,7 +107,7 @@ class _Verifier:
             hub_links.is_linked(self.tree, path, f"{snapshot}/{file.path}") for snapshot in self.snapshots
         ):
             state = "unlinked"
-        return FileReport(file.path, file.size, state, bad_chunks, file.digest)
+        return FileReport(file.path, file.size, state, bad_chunks, file.digest, file.checksum)
 
     def _state(self, file: ReadyFile, digests: list[bytes | None] | None) -> tuple[str, tuple[int, ...]]:
         path = f"{self.directory}/{file.path}"

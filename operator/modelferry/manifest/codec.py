@@ -27,6 +27,7 @@ def encode(manifest: Manifest) -> bytes:
             "validator": file.validator,
             "locations": [[location.mirror, location.url] for location in file.locations],
         }
+        | ({"version": file.version} if file.version else {})
         for file in manifest.files
     ]
     body = {"version": VERSION, "revision": manifest.revision, "files": files}
@@ -54,4 +55,5 @@ def _file(item: dict[str, Any]) -> FileEntry:
         digest=Digest.parse(item["digest"]) if item["digest"] else None,
         locations=tuple(Location(url, mirror) for mirror, url in item["locations"]),
         validator=item["validator"],
+        version=item.get("version", ""),
     )

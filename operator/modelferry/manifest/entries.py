@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from modelferry.manifest.paths import path_error
+from modelferry.values.urls import redact_url
 
 #: The object ID of a Git blob: SHA-1 over ``blob <size>``, a zero byte, and the content (git-hash-object(1)).
 GIT_SHA1 = "git-sha1"
@@ -63,8 +64,9 @@ class FileEntry:
     """One file: its relative path, size in bytes, digest (None if the source declares none) and locations in order of
     preference.
 
-    ``validator`` is the strong ETag from when the source was resolved. It replaces a missing digest in the content ID,
-    so that a changed file changes the revision. It is empty if there is a digest.
+    Without a digest, two other fields take its place in the content ID, so that a changed file changes the revision.
+    ``validator`` is what the server sent when the source was resolved (an ETag in any form, or Last-Modified); the
+    download refuses another one. ``version`` is the commit that the locations name, where a hub reports it.
     """
 
     path: str
@@ -72,6 +74,7 @@ class FileEntry:
     digest: Digest | None
     locations: tuple[Location, ...]
     validator: str = ""
+    version: str = ""
 
     def __post_init__(self) -> None:
         if error := path_error(self.path):
@@ -102,6 +105,16 @@ class Manifest:
             raise ValueError(f"revision {self.revision!r} is not usable as a label's value")
 
     @property
+    def undeclared(self) -> tuple[FileEntry, ...]:
+        """The files without a digest: nothing says whether their content is right."""
+        return tuple(file for file in self.files if file.digest is None)
+
+    @property
+    def unpinned(self) -> tuple[FileEntry, ...]:
+        """Those of them that their source may replace by others of the same size without anyone noticing."""
+        return tuple(file for file in self.undeclared if not file.validator and not file.version)
+
+    @property
     def size(self) -> int:
         """The bytes of all files."""
         return sum(file.size for file in self.files)
@@ -113,9 +126,17 @@ class Manifest:
 
 
 def content_id(files: tuple[FileEntry, ...]) -> str:
-    """64 hex digits over the path, size and digest (or validator) of every file; their locations do not count."""
-    facts = [[f.path, f.size, str(f.digest) if f.digest else f.validator] for f in sorted(files, key=lambda f: f.path)]
+    """64 hex digits over the path, size and digest of every file, or what takes the digest's place.
+
+    Locations do not count, except for a file that nothing else tells from another of the same size: there the URL of
+    its source does, without its query, which may be a signature.
+    """
+    facts = [[file.path, file.size, _identity(file)] for file in sorted(files, key=lambda file: file.path)]
     return hashlib.sha256(json.dumps(facts, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
+
+
+def _identity(file: FileEntry) -> str:
+    return str(file.digest) if file.digest else file.validator or file.version or redact_url(file.locations[0].url)
 
 
 def content_addressed(files: tuple[FileEntry, ...]) -> Manifest:

@@ -15,7 +15,8 @@ MAX_FILES = 32
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
-    """One file: ``done`` and ``size`` in bytes; ``state`` is pending, fetching, verifying, repairing or verified."""
+    """One file: ``done`` and ``size`` in bytes; ``state`` is pending, fetching, verifying, repairing, verified, or
+    complete if no digest is declared."""
 
     path: str
     size: int
@@ -52,7 +53,7 @@ class Progress:
 
     ``phase``: starting, recovering (chunks are hashed again), fetching, paused, verifying, repairing, published or
     failed.
-    ``done``/``total``: bytes that are verified on disk, and all bytes; ``received`` adds those in flight.
+    ``done``/``total``: bytes that are hashed and durable on the disk, and all bytes; ``received`` adds those in flight.
     ``speed``: bytes per second over the last seconds; ``eta``: seconds, None while unknown.
     ``limit``: bytes per second that may be received now, 0 while nothing may, None if there is no limit.
     ``checksum``: pending, verified, mismatch, or unknown where the source declares no digest. ``fetched``: bytes

@@ -16,8 +16,10 @@ from urllib.parse import quote, urlencode
 from modelferry.errors import Denied, InvalidSpec, NotFound, Stalled
 from modelferry.manifest import Digest, FileEntry, Location, Manifest
 from modelferry.resource.source import ModelScopeSource
-from modelferry.sources.repository import TOKEN_LINE, commit_or_none, hub_error, manifest_of, read_json, select_paths
+from modelferry.sources.repository import commit_or_none, hub_error, manifest_of, read_json, select_paths
 from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.spec_lines import ADD_TOKEN
+from modelferry.values.untrusted_json import json_field
 from modelferry.values.urls import redact_url
 
 _FIELD = "spec.source.modelScope"
@@ -42,7 +44,7 @@ async def resolve(source: ModelScopeSource, client: SourceClient) -> Manifest:
     commit, listed = await _files(source, client)
     paths = set(select_paths(source, _FIELD, commit or source.revision, [file.path for file in listed]))
     wanted = [file for file in listed if file.path in paths]
-    entries = [FileEntry(file.path, file.size, file.digest, (_location(source, commit, file),)) for file in wanted]
+    entries = [_entry(source, commit, file) for file in wanted]
     return manifest_of(source, commit, entries, complete=len(wanted) == len(listed))
 
 
@@ -71,17 +73,21 @@ async def _files(source: ModelScopeSource, client: SourceClient) -> tuple[str | 
 
 def _read(head: Head, source: ModelScopeSource, items: Sequence[Any]) -> list[ListedFile]:
     try:
-        return [_listed(item) for item in items if item["Type"] != "tree"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"an entry of the list of files is unreadable ({type(error).__name__})"
-        raise hub_error(head, source.repo, why) from error
+        return [_listed(item) for item in items if json_field(item, "Type", str) != "tree"]
+    except ValueError as error:
+        raise hub_error(head, source.repo, f"its list of files is unreadable: {error}") from error
 
 
 def _listed(item: Any) -> ListedFile:
-    path, size, sha256 = item["Path"], item["Size"], item.get("Sha256")
-    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
-        raise TypeError
+    path, size, sha256 = (json_field(item, *field) for field in (("Path", str), ("Size", int), ("Sha256", str)))
+    if path is None or size is None or size < 0:
+        raise ValueError("an entry has no path or no size")
     return ListedFile(path, size, Digest("sha256", sha256) if sha256 else None, commit_or_none(item.get("Revision")))
+
+
+def _entry(source: ModelScopeSource, commit: str | None, file: ListedFile) -> FileEntry:
+    version = "" if file.digest else commit or file.commit or ""
+    return FileEntry(file.path, file.size, file.digest, (_location(source, commit, file),), version=version)
 
 
 def _location(source: ModelScopeSource, commit: str | None, file: ListedFile) -> Location:
@@ -93,7 +99,7 @@ def _location(source: ModelScopeSource, commit: str | None, file: ListedFile) ->
 def _explain(source: ModelScopeSource, head: Head, body: bytes) -> Stalled | None:
     if head.status not in (401, 403):
         return None
-    cause = f"is private, or asks for consent on its page; give a token that may read it by {TOKEN_LINE}"
+    cause = f"is private, or asks for consent on its page; give a token that may read it: {ADD_TOKEN}"
     where = f"{_FIELD}: {redact_url(head.url)}: {head}"
     return Denied(f"{where}: {source.repo} {cause}", file=source.repo)
 
@@ -107,7 +113,7 @@ async def _missing(source: ModelScopeSource, client: SourceClient, api: str, err
             f"there is no model {source.repo} on {redact_url(source.endpoint)}, or it is private; correct repo, or give"
         )
         return NotFound(
-            f"{_FIELD}: {says} a token that may read it by {TOKEN_LINE}",
+            f"{_FIELD}: {says} a token that may read it: {ADD_TOKEN}",
             reason="RepositoryNotFound",
             file=source.repo,
         )

@@ -5,7 +5,6 @@ OCI Distribution Specification 1.1: one GET for the manifest, and one more where
 
 from __future__ import annotations
 
-import json
 import re
 
 from modelferry.errors import Denied, DigestMismatch, InvalidSpec, ModelferryError, NotFound, ServerMisbehaves
@@ -14,6 +13,8 @@ from modelferry.resource.object_stores import OCISource
 from modelferry.resource.source import MAX_FILES
 from modelferry.sources.oci_manifest import ACCEPTED, Layer, digest_of, parse_manifest
 from modelferry.sources.source_client import Head, SourceClient
+from modelferry.values.spec_lines import add_auth
+from modelferry.values.untrusted_json import parse_json
 
 #: Bytes of a manifest: what registries accept (the specification requires 4 MiB).
 _MAX_MANIFEST = 4 * 1024 * 1024
@@ -83,7 +84,7 @@ async def _not_found(source: OCISource, error: NotFound, client: SourceClient) -
             limit=_MAX_MANIFEST,
             explain=lambda head, body: registry_error(source, "", head, body),
         )
-        tags = ", ".join(sorted(filter(_TAG.fullmatch, map(str, json.loads(body)["tags"])))[:_TAGS_LISTED])
+        tags = ", ".join(sorted(filter(_TAG.fullmatch, map(str, parse_json(body)["tags"])))[:_TAGS_LISTED])
     except NotFound as missing:
         return missing if missing.reason == _NO_REPOSITORY else error
     except (ModelferryError, ValueError, TypeError, KeyError):
@@ -107,8 +108,9 @@ def registry_error(source: OCISource, reference: str, head: Head, body: bytes) -
         )
     if head.status in (401, 403):
         return Denied(
-            f"{where}: allow the user of spec.auth to pull {source.repository!r}, or give one that may (username and"
-            " password, or .dockerconfigjson); a registry says the same where there is no such repository"
+            f"{where}: allow the user of spec.auth to pull {source.repository!r}, or give one that may:"
+            f" {add_auth('username and password, or .dockerconfigjson,')}; a registry says the same where there is no"
+            " such repository"
         )
     return None
 
@@ -116,7 +118,7 @@ def registry_error(source: OCISource, reference: str, head: Head, body: bytes) -
 def _codes(body: bytes) -> tuple[str, ...]:
     """The codes in a registry's error; they are made of capital letters and underscores."""
     try:
-        errors = json.loads(body)["errors"]
+        errors = parse_json(body)["errors"]
         return tuple(code for item in errors if re.fullmatch(r"[A-Z_]{1,40}", code := str(item["code"])))
     except (ValueError, TypeError, KeyError):
         return ()

@@ -7,7 +7,6 @@ Layers without a title have names by their media types (`sources.oci_names`).
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest
 from modelferry.manifest.paths import path_error
 from modelferry.sources.oci_names import TENSOR, archive_ending, base_type, names
+from modelferry.values.untrusted_json import parse_json
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -59,7 +59,7 @@ def parse_manifest(body: bytes, media_type: str, name: str, *, keep_archives: bo
     it is not a manifest.
     """
     try:
-        document = json.loads(body)
+        document = parse_json(body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -147,7 +147,7 @@ def _title(item: Mapping[str, Any]) -> str:
     """The path in the layer's annotations; empty if they have none."""
     annotations = _annotations(item)
     try:
-        metadata = json.loads(annotations.get(_METADATA, ""))
+        metadata = parse_json(annotations.get(_METADATA, ""))
     except (ValueError, TypeError):
         metadata = None
     titles = [annotations.get(key) for key in _TITLES]

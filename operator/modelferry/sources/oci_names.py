@@ -33,7 +33,8 @@ class _Name:
 _GGUF, _SAFETENSORS = _Name("model", ".gguf", shards=True), _Name("model", ".safetensors", shards=True)
 _ADAPTER, _PROJECTOR, _LICENSE = _Name("adapter", ".gguf"), _Name("mmproj", ".gguf"), _Name("LICENSE")
 
-_NAMES: Mapping[str, _Name] = {
+#: By media type; docs/sources.md has the same table.
+NAMES: Mapping[str, _Name] = {
     f"{_DOCKER}gguf.v3": _GGUF,
     f"{_DOCKER}model.file.v1+gguf": _GGUF,
     f"{_DOCKER}gguf.v3.lora": _ADAPTER,
@@ -91,8 +92,8 @@ def names(media_types: Sequence[str]) -> list[str]:
 
 
 def _name(media_type: str) -> _Name | None:
-    if media_type in _NAMES or media_type == TENSOR:
-        return _NAMES.get(media_type)
+    if media_type in NAMES or media_type == TENSOR:
+        return NAMES.get(media_type)
     if archive := _ARCHIVE.fullmatch(media_type):
         return _Name(archive[1], archive_ending(media_type, unpack=False))
     other = _OTHER.fullmatch(media_type)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +13,11 @@ from modelferry.manifest.paths import path_error
 from modelferry.resource.source import MAX_FILES, HuggingFaceSource, ModelScopeSource
 from modelferry.sources.file_patterns import matches
 from modelferry.sources.source_client import Head
+from modelferry.values.untrusted_json import parse_json
 from modelferry.values.urls import redact_url
 
 Repository = HuggingFaceSource | ModelScopeSource
 
-#: How a spec gives a token: the end of a remedy.
-TOKEN_LINE = "spec.auth: {secretRef: {name: NAME}}, a Secret with the key token"
 #: A commit as Git names it.
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -80,7 +78,7 @@ def commit_or_none(value: object) -> str | None:
 def read_json(head: Head, body: bytes, what: str, kind: type) -> Any:
     """The JSON of type `kind` in a response on behalf of `what`; raises ServerMisbehaves."""
     try:
-        found = json.loads(body)
+        found = parse_json(body)
     except ValueError:
         found = None
     if head.status != 200 or not isinstance(found, kind):

@@ -22,8 +22,10 @@ from modelferry.errors import (
 from modelferry.manifest import Digest
 from modelferry.resource.object_stores import S3Source
 from modelferry.sources.source_client import Head
+from modelferry.values.spec_lines import add_auth
 
 #: Storage classes whose objects must be restored before they can be read.
+_ADD_KEYS = add_auth("accessKeyID and secretAccessKey")
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 
 
@@ -81,7 +83,7 @@ def object_facts(head: Head, where: str) -> ObjectFacts:
     return ObjectFacts(
         "" if version == "null" else version,  # "null": versioning is suspended, and the next upload replaces it
         _sha256(fields.get("x-amz-checksum-sha256", ""), fields.get("x-amz-checksum-type", "FULL_OBJECT")),
-        head.validator,
+        head.version_mark,
     )
 
 
@@ -112,7 +114,7 @@ def listing_error(source: S3Source, head: Head, body: bytes) -> ModelferryError 
         case "AccessDenied" | "AllAccessDisabled":
             return Denied(
                 f"{where}: denied access to the listing; allow s3:ListBucket on bucket {source.bucket!r} to the keys of"
-                " spec.auth (without any: to everyone)"
+                f" spec.auth (without any, {_ADD_KEYS}, or allow it to everyone)"
             )
     wrong_region = region and region != source.region
     if wrong_region and (head.status in (301, 307, 400) or code == "AuthorizationHeaderMalformed"):
@@ -135,7 +137,9 @@ def object_error(source: S3Source, key: str, head: Head) -> ModelferryError | No
         case 401 | 403:
             actions = "s3:GetObject (with a KMS key also kms:Decrypt)"
             return Denied(
-                f"{where}: allow {actions} on it to the keys of spec.auth (without any: to everyone)", file=key
+                f"{where}: allow {actions} on it to the keys of spec.auth (without any, {_ADD_KEYS}, or allow it to"
+                " everyone)",
+                file=key,
             )
         case 400:
             return ServerMisbehaves(

@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -29,6 +29,7 @@ from modelferry.errors import (
     UnknownHost,
 )
 from modelferry.http import wire
+from modelferry.http.auth.credentials import ANONYMOUS
 from modelferry.http.client import HTTPClient
 from modelferry.http.exchange import ClosedWithoutResponse
 from modelferry.http.routes import Route, Routes
@@ -36,9 +37,10 @@ from modelferry.http.transport.connection_key import Timeouts
 from modelferry.http.transport.connection_pool import ConnectionPool
 from modelferry.http.transport.response import Response
 from modelferry.http.wire import ProtocolError, Request
-from modelferry.http.wire.fields import content_length, is_strong_etag, retry_after
+from modelferry.http.wire.fields import content_length, retry_after, version_mark
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from modelferry.sources.retry import Retry
+from modelferry.values.spec_lines import ADD_TOKEN, add_auth
 from modelferry.values.urls import ascii_url, redact_url
 
 #: Requests in flight to all servers together: enough to hide the latency of 2,000 files, few enough for any server.
@@ -50,8 +52,6 @@ _TIMEOUTS = Timeouts(connect=10.0, floor=1)
 _MAX_SECONDS = 600.0
 #: Bytes of a body that is read to reuse the connection; to close it is cheaper than to read more.
 _SHORT_BODY = 1024
-#: Characters, with the quotes.
-_LONGEST_ETAG = 258
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,9 @@ class Head:
         return cls(head.status, {name: head.get(name) or "" for name, _ in head.fields}, url)
 
     @property
-    def validator(self) -> str:
-        """The ETag, if it is a strong one of usual length (RFC 9110 section 8.8.3); else empty."""
-        etag = self.headers.get("etag", "")
-        return etag if is_strong_etag(etag) and 2 < len(etag) <= _LONGEST_ETAG else ""
+    def version_mark(self) -> str:
+        """What tells this version of the file from another, strong or not; empty if nothing does."""
+        return version_mark(wire.Head(self.status, (1, 1), tuple(self.headers.items())))
 
     def __str__(self) -> str:
         try:
@@ -87,11 +86,13 @@ Explain = Callable[[Head, bytes], ModelferryError | None]
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One request on behalf of ``file``, with its redirects. ``limit``: bytes of the body; None: it is not needed."""
+    """One request on behalf of ``file``, with its redirects. ``limit``: bytes of the body; None: it is not needed.
+    ``partial``: the first ``limit`` bytes are enough."""
 
     file: str
     headers: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
+    partial: bool = False
     method: str = "GET"
     explain: Explain = lambda head, body: None
 
@@ -143,6 +144,18 @@ class SourceClient:
         head, _ = await self._run(url, _Call(file, headers or {}, method=method, explain=explain))
         return head
 
+    async def peek(
+        self,
+        url: str,
+        file: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        size: int,
+        explain: Explain = lambda head, body: None,
+    ) -> tuple[Head, bytes]:
+        """The response to a GET of `url` as `head` returns it, and the first `size` bytes of its body."""
+        return await self._run(url, _Call(file, headers or {}, size, partial=True, explain=explain))
+
     async def get(
         self,
         url: str,
@@ -177,17 +190,21 @@ class SourceClient:
             return await self._retry.run(attempt)
 
     async def _follow(self, url: str, call: _Call, timeouts: Timeouts) -> tuple[Head, bytes]:
+        asks_for_cookie = False
         for _ in range(MAX_REDIRECTS + 1):
             head, body = await self._send(url, call, timeouts)
             if head.status >= 300 and (error := call.explain(head, body)):
                 raise error
             if head.status not in REDIRECTS:
-                return _judged(head, call.file), body
+                return self._judged(head, call), body
+            asks_for_cookie = asks_for_cookie or "set-cookie" in head.headers
             url = self._redirect(head, call.file)
         raise ServerMisbehaves(
-            f"{call.file}: {redact_url(url)}: more than {MAX_REDIRECTS} redirects; give the url that they lead to",
-            file=call.file,
+            f"{call.file}: {redact_url(url)}: {_too_many_redirects(asks_for_cookie)}", file=call.file
         )
+
+    def _judged(self, head: Head, call: _Call) -> Head:
+        return _judged(head, call.file, anonymous=self._route.credential is ANONYMOUS)
 
     def _redirect(self, head: Head, file: str) -> str:
         """Where `head` redirects to."""
@@ -210,7 +227,7 @@ class SourceClient:
             async with asyncio.timeout(self._most):
                 response = await self._http.send(request, timeouts=timeouts)
                 try:
-                    body = await _read(response, call.limit)
+                    body = await _read(response, call)
                 finally:
                     response.close()
         except (ModelferryError, ProtocolError, TimeoutError) as error:
@@ -263,30 +280,49 @@ def _cut_off(error: Exception) -> bool:
     return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, lost)
 
 
-async def _read(response: Response, limit: int | None) -> bytes:
-    """At most `limit` bytes of the body and one more; nothing of a body that is announced to be longer.
+async def _read(response: Response, call: _Call) -> bytes:
+    """At most `call.limit` bytes of the body and one more; nothing of a body that is announced to be longer, unless
+    `call.partial`.
 
     With a limit of None it is not needed, and is read only where that keeps the connection at little cost.
     """
-    framing = response.framing
+    framing, limit = response.framing, call.limit
+    if call.partial and limit is not None:
+        start = bytearray()
+        # What arrived is enough: whether the body is cut off is found out by the download.
+        with suppress(ConnectionFailed):
+            async with aclosing(response.body(limit)) as pieces:
+                async for piece in pieces:
+                    start += piece
+        return bytes(start[:limit])
     most = _SHORT_BODY if limit is None else limit
     if framing.length > most or (limit is None and framing.kind != "length"):
         return b""
     return await response.read(most)
 
 
-def _judged(head: Head, file: str) -> Head:
+def _too_many_redirects(asks_for_cookie: bool) -> str:
+    if not asks_for_cookie:
+        return f"more than {MAX_REDIRECTS} redirects; give the url that they lead to"
+    return (
+        f"more than {MAX_REDIRECTS} redirects, which set a cookie: the server wants a browser, to sign in, to consent"
+        f" or to prove that it is no robot; give a url that programs may request, or a credential: {ADD_TOKEN}"
+    )
+
+
+def _judged(head: Head, file: str, *, anonymous: bool) -> Head:
     where = f"{file}: {redact_url(head.url)}: {head}"
     match head.status:
         case 404 | 410:
             raise NotFound(f"{where}; check the url, the file is not there", file=file)
+        case 401 | 403 if anonymous:
+            remedy = f"{add_auth('token, or username and password,')}; or use spec.headers, or a presigned url"
+            raise Denied(f"{where}; give the credential that it requires: {remedy}", file=file)
         case 401 | 403:
-            credential = "spec.auth: {secretRef: {name: NAME}}, a Secret with token, or username and password"
-            remedy = f"give what it requires by {credential}, or by spec.headers, or give a presigned url"
-            raise Denied(f"{where}; {remedy}", file=file)
+            raise Denied(f"{where}; correct the credential in the Secret of spec.auth, or give another url", file=file)
         case status if status in (408, 421, 429) or status >= 500:
             fields = tuple(head.headers.items())
             raise ServerBusy(where, retry_after=retry_after(wire.Head(status, (1, 1), fields)), file=file)
         case status if status >= 400 and status != 416:
-            raise ServerMisbehaves(f"{where} to a plain GET of one byte; give another url", file=file)
+            raise ServerMisbehaves(f"{where}: the server does not accept the request; give another url", file=file)
     return head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import sys
 from pathlib import Path
 
@@ -46,6 +47,32 @@ async def test_a_pulled_model_can_be_verified_again(harness: CommandHarness) -> 
     assert [(file["path"], file["state"]) for file in result["files"]] == [(path, "ok") for path in sorted(CONTENTS)]
 
 
+async def test_what_has_no_digest_is_never_called_verified(harness: CommandHarness) -> None:
+    """onnx/models#317: neither after the download nor later, and the message has the line to add."""
+    artifact = harness.write(lambda files: files[1].pop("sha256"))
+    done = await harness.pull()
+    unknown = "not verified: no digest declared for config/path.yaml"
+    digest = hashlib.sha256(CONTENTS["config/path.yaml"]).hexdigest()
+    assert f": 3 files, 48.0 MiB, complete, {unknown}, in {harness.target}/current (fetched" in done.out
+    assert f"spec.source.http.files: `sha256: {digest}` for config/path.yaml\n" in done.err
+    again = await harness.pull("--json")
+    [result] = again.events("result")
+    assert (result["checksum"], digest in result["notes"]) == ("unknown", True)
+    assert (await verified(harness)).out.endswith(f", all intact, {unknown}\n")
+    shown = await ended(
+        await asyncio.create_subprocess_exec(
+            *(MODELFERRY, "inspect", str(harness.target)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
+    assert f"2 of 3 files verified, {unknown}" in shown.out
+    artifact.write_text(
+        artifact.read_text().replace("path: config/path.yaml", f"path: config/path.yaml\n        sha256: {digest}")
+    )
+    assert "complete and verified" in (await harness.pull()).out
+
+
 async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(harness: CommandHarness) -> None:
     await harness.pull("--quiet")
     damaged = harness.target / "current" / "asset" / "model.safetensors"
@@ -55,10 +82,8 @@ async def test_damage_is_reported_with_its_location_and_only_it_is_repaired(harn
         file.write(b"damaged")
     done = await verified(harness)
     assert (done.code, done.out) == (4, "")
-    said = (
-        "1 of 3 files differ from what was verified: asset/model.safetensors is damaged in 1 chunk of 16 MiB (number 1)"
-    )
-    assert said in done.err
+    assert "1 of 3 files differ from what was published: asset/model.safetensors is damaged" in done.err
+    assert "damaged in 1 chunk of 16 MiB (number 1)" in done.err
     assert "with --repair FILE.yaml" in done.err
     [result] = (await verified(harness, "--json")).events("result")
     assert [file["bad_chunks"] for file in result["files"]] == [[1], [], []]

@@ -71,6 +71,31 @@ def test_the_directory_belongs_to_the_download_pods_user(tmp_path: Path) -> None
     assert (outer.st_uid, stat.S_IMODE(outer.st_mode) & 0o022) == (0, 0), "another may swap the directory for a link"
 
 
+@pytest.mark.parametrize("call", ["fchown", "fchmod"])
+def test_a_file_system_without_owners_is_used_if_its_mount_has_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """FAT and SMB have the owner of the mount."""
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, call, refuse)
+    assert prepare(tmp_path).is_dir()
+
+
+def test_a_file_system_without_owners_whose_mount_has_another_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(DiskError, match=f"belongs to user {UID}; mount it with uid=65532,gid=65533, or") as raised:
+        create_directory(tmp_path, "speech", "chattts", uid=65532, gid=65533)
+    assert raised.value.reason == "UnsuitableFileSystem"
+
+
 def test_making_it_again_keeps_what_is_inside(tmp_path: Path) -> None:
     (prepare(tmp_path) / "model.bin").write_bytes(b"whole")
     assert (prepare(tmp_path) / "model.bin").read_bytes() == b"whole"
@@ -150,6 +175,20 @@ def test_a_snapshot_directory_that_cannot_be_removed_is_passed_over(
     monkeypatch.setattr(os, "rmdir", rmdir_with_its_snapshots)
     remove_directory(tmp_path, "speech", "chattts")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_is_mounted_for_the_namespace_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    rmdir = os.rmdir
+
+    def rmdir_but_no_mount(name: str, *, dir_fd: int) -> None:
+        if name == "speech":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_but_no_mount)
+    remove_directory(tmp_path, "speech", "chattts")
+    assert list((tmp_path / "speech").iterdir()) == []
 
 
 def test_a_mount_inside_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def drawn(progress: Progress, width: int = 100, height: int = 24) -> list[str]:
 def test_a_line_says_how_far_how_fast_and_how_long() -> None:
     assert (
         progress_line(HALF)
-        == "42% of 1 GiB, 212 MiB/s, 3 s left, 16 connections, 400 MiB verified, 2 retries, 2 of 9 files"
+        == "42% of 1 GiB, 212 MiB/s, 3 s left, 16 connections, 400 MiB on the disk, 2 retries, 2 of 9 files"
     )
 
 
@@ -68,7 +68,7 @@ def test_the_picture_has_a_line_for_each_file_at_work_and_the_total() -> None:
     assert "312 MiB / 512 MiB" in lines[0]
     assert "checking" in lines[1]
     assert "42%  440 MiB / 1 GiB" in lines[2]
-    assert lines[3].strip() == "212 MiB/s, 3 s left, 16 connections, 400 MiB verified, 2 retries"
+    assert lines[3].strip() == "212 MiB/s, 3 s left, 16 connections, 400 MiB on the disk, 2 retries"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -51,6 +51,16 @@ def test_a_verified_copy_is_announced_with_its_amounts() -> None:
     assert event.message.endswith("3 chunks hashed again after an unclean boot")
 
 
+def test_a_copy_without_a_digest_is_not_announced_as_verified() -> None:
+    world = downloading()
+    world.resolved(replace(MANIFEST, files=(replace(MANIFEST.files[0], digest=None),)))
+    world.end("fetch", "node-0", COMPLETE)
+    world.step()
+    (event,) = world.events
+    known = "complete, not verified: no digest declared for a.bin"
+    assert event.message.startswith(f"node-0: revision {MANIFEST.revision} is {known}: ")
+
+
 def test_a_deselected_node_is_announced_but_not_one_of_a_deleted_artifact() -> None:
     world = ready()
     deleted = ready()

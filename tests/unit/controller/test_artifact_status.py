@@ -46,6 +46,21 @@ def test_all_copies_complete_is_ready_and_nothing_else() -> None:
     assert body["checksum"] == "Verified"
 
 
+def test_a_model_without_a_digest_is_ready_but_not_called_verified() -> None:
+    file = replace(MANIFEST.files[0], digest=None)
+    copy = replace(READY_0, checksum="Unknown")
+    seen = observed(document())
+    plan = Plan(copies=(copy,), manifest=replace(MANIFEST, files=(file,)))
+    body = artifact_status.build(seen, plan, NOW)
+    assert conditions(body) == {"Ready": ("True", "NotVerified")}
+    message = body["conditions"][0]["message"]
+    assert message.startswith("Ready on 1 node: complete, not verified: no digest declared for a.bin; add `sha256: ")
+    assert "nothing shows when a.bin is replaced at the source" in message
+    document_after = document()
+    document_after["status"] = body
+    assert not artifact_status.needs_write(body, artifact_status.build(observed(document_after), plan, NOW + 60))
+
+
 def test_a_download_is_reconciling_with_amounts_for_the_columns() -> None:
     body = status(READY_0, HALF_1)
     assert conditions(body) == {"Ready": ("False", "Downloading"), "Reconciling": ("True", "Downloading")}

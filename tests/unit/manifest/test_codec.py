@@ -22,6 +22,7 @@ def test_a_manifest_survives_its_encoding() -> None:
             ),
             entry("m.bin", digest=Digest("md5", "0" * 32)),
             entry("n.bin", size=0, digest=None, validator='"etag"'),
+            entry("o.bin", size=0, digest=None, version="a" * 40),
         )
     )
     assert decode(encode(manifest)) == manifest

@@ -43,6 +43,15 @@ def test_without_a_digest_a_changed_validator_makes_another_revision() -> None:
     assert old.digest != new.digest
 
 
+def test_a_file_that_nothing_tells_apart_counts_with_its_url_but_not_with_a_signature() -> None:
+    def revision(url: str, version: str = "") -> str:
+        return content_addressed((entry("a", digest=None, locations=(Location(url),), version=version),)).revision
+
+    assert revision("https://h/v1/a?sig=1") == revision("https://h/v1/a?sig=2")
+    assert revision("https://h/v1/a") != revision("https://h/v2/a")
+    assert revision("https://h/a?at=1", "a" * 40) != revision("https://h/a?at=2", "b" * 40)
+
+
 @pytest.mark.parametrize("revision", ["", "-a", "a" * 64, "a/b", "a b"])
 def test_a_revision_that_is_no_label_value_is_refused(revision: str) -> None:
     with pytest.raises(ValueError, match="label's value"):

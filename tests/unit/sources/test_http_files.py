@@ -43,16 +43,36 @@ def test_the_size_is_learnt_from_what_the_server_is_sure_of(answer: Head, size: 
     ("etag", "validator"),
     [
         ('"abc-1"', '"abc-1"'),
-        ('W/"abc"', ""),
-        ("abc", ""),
+        ('W/"abc"', 'W/"abc"'),
+        ("abc", "ETag without quotes: abc"),
         ('"a"b"', ""),
         ('"a b"', ""),
         (f'"{"x" * 257}"', ""),
         ('"', ""),
     ],
 )
-def test_only_a_strong_well_formed_etag_is_a_validator(etag: str, validator: str) -> None:
+def test_an_etag_in_any_form_tells_versions_apart(etag: str, validator: str) -> None:
     assert facts_of(head(200, content_length="5", etag=etag), "a.bin") == Facts(5, validator)
+
+
+OLD, NOW = "Sun, 22 Nov 2026 10:00:00 GMT", "Sun, 22 Nov 2026 10:00:10 GMT"
+
+
+@pytest.mark.parametrize(
+    ("fields", "validator"),
+    [
+        ({"last_modified": OLD, "date": NOW}, f"Last-Modified: {OLD}"),
+        ({"last_modified": OLD, "date": NOW, "etag": '"a"'}, '"a"'),
+        ({"last_modified": OLD, "date": NOW, "etag": "a"}, "ETag without quotes: a"),
+        # As every response of a server that takes the time of the request.
+        ({"last_modified": NOW, "date": NOW}, ""),
+        ({"last_modified": OLD}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_last_modified_tells_versions_apart_where_there_is_no_etag(fields: dict[str, str], validator: str) -> None:
+    """BiocFileCache#5: a file that was replaced by another of the same size was not noticed."""
+    assert facts_of(head(200, content_length="5", **fields), "a.bin") == Facts(5, validator)
 
 
 @pytest.mark.parametrize(

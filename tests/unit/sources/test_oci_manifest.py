@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from modelferry.errors import InvalidSpec, ServerMisbehaves
 from modelferry.manifest import Digest
 from modelferry.sources.oci_manifest import OCI_INDEX, OCI_MANIFEST, Layer, parse_manifest
+from modelferry.sources.oci_names import NAMES, names
 
 SHA = "0123456789abcdef" * 4
 TITLE, FILEPATH = "org.opencontainers.image.title", "org.cncf.model.filepath"
@@ -79,6 +82,13 @@ KITOPS, MODELPACK = "application/vnd.kitops.modelkit.", "application/vnd.cncf.mo
 def test_an_untitled_layer_is_named_by_its_media_type(types: list[str], expected: list[str]) -> None:
     """ramalama#1076: artifacts of Docker Model Runner and Ollama have no titles."""
     assert paths(*(layer(kind) for kind in types)) == expected
+
+
+def test_the_page_lists_each_media_type_with_its_file() -> None:
+    page = (Path(__file__).parents[3] / "docs/sources.md").read_text()
+    rows = re.findall(r"^\| `([A-Za-z.]+)` \| (`.*`) \|$", page, re.MULTILINE)
+    listed = {f"application/vnd.{kind}": file for file, kinds in rows for kind in re.findall(r"`([^`]+)`", kinds)}
+    assert {kind: names([kind])[0] for kind in NAMES} == {kind: listed.get(kind) for kind in NAMES}
 
 
 def test_a_title_counts_before_the_media_type() -> None:

@@ -239,7 +239,8 @@ class AttemptRunner:
     def _expectation(self, attempt: Attempt) -> Expectation:
         expectation = attempt.file.expectation(attempt.source, plain_http=self.plain_http)
         # A probe is no part of the file: any version shows that the server answers.
-        return replace(expectation, pinned=True, validator=None) if isinstance(attempt.task, ProbeTask) else expectation
+        probes = isinstance(attempt.task, ProbeTask)
+        return replace(expectation, pinned=True, validator=None, mark="") if probes else expectation
 
     async def _request(
         self, request: Request, attempt: Attempt, *, pipelined: bool = False

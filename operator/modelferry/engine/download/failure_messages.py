@@ -19,23 +19,25 @@ from modelferry.errors import (
     SourceChanged,
     SourceUnavailable,
     Stalled,
+    UnexpectedContent,
     UnknownHost,
 )
 from modelferry.http.wire import Origin
 from modelferry.manifest import Chunk, Manifest
 from modelferry.values.quantities import size_text
+from modelferry.values.spec_lines import ALLOW_PLAIN_HTTP
 from modelferry.values.urls import redact_url
 
 _REMEDIES: dict[type[Stalled], str] = {
     NotFound: "check the URL",
     Denied: "grant this client access, or give another URL",
-    SizeMismatch: "correct the declared size, or apply the artifact again if the file was replaced",
+    SizeMismatch: "check that the URL is that of the file; if it was replaced, apply the artifact again",
     SourceChanged: "apply the artifact again, so that the new version is resolved",
     ServerMisbehaves: "use another mirror, or fix the server",
     SourceUnavailable: "check the server and the network path to it",
     ProxyUnreachable: "check the proxy and the network path to it; no request bypasses it",
     ProxyRefused: "check the server, and whether the proxy can reach it",
-    PlainHTTPRefused: "give an https:// URL, or allow plain http",
+    PlainHTTPRefused: f"give an https:// URL, or {ALLOW_PLAIN_HTTP}",
 }
 
 
@@ -62,11 +64,18 @@ def mismatch(file: FileDownload) -> Stalled:
     """The error of a file that arrived completely, twice, and is not the declared one."""
     expected, got = file.mismatch
     again = "the file was fetched again" if file.streaming else "every chunk was fetched again"
+    cause = f"it is {file.mistaken}" if file.mistaken else "correct the digest or the URL"
     return DigestMismatch(
         f"{file.entry.path}: expected {expected}, got {got}; {again} and had the same bytes: the source's file is not"
-        " the declared one; correct the digest or the URL",
+        f" the declared one; {cause}",
         file=file.entry.path,
     )
+
+
+def mistaken(file: FileDownload, content: str) -> Stalled:
+    """The error of a file without a digest that plainly is something else; `content` is what."""
+    location = file.chosen or file.locations[0]
+    return UnexpectedContent(f"{file.entry.path}: {redact_url(location.url)} is {content}", file=file.entry.path)
 
 
 def spoiled(file: FileDownload, location: LocationState, chunk: Chunk, times: int) -> Stalled:
@@ -111,6 +120,6 @@ def refuse_plain_http(manifest: Manifest) -> None:
             if Origin.of(location.url).scheme != "https":
                 raise PlainHTTPRefused(
                     f"{file.path}: {redact_url(location.url)} is plain http, which anyone on the network path can"
-                    " change; give an https:// URL, or set spec.transfer.tls.allowPlainHTTP: true",
+                    f" change; give an https:// URL, or {ALLOW_PLAIN_HTTP}",
                     file=file.path,
                 )

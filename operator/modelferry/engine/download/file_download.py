@@ -137,7 +137,8 @@ class FileDownload:
     """One file. ``missing``: indices of chunks that are not committed. ``compared``: how many chunks were fetched again
     to compare them, None while that is not necessary. ``streaming``: no location serves ranges, or tells versions
     apart. ``restarts`` and ``unsynced``: generations that changed at the source, or were lost on the disk.
-    ``mismatch``: the expected and the computed digest, once they differed; ``attribution``: which mirror is suspected.
+    ``mismatch``: the expected and the computed digest, once they differed; ``mistaken``: what the content plainly was
+    then; ``attribution``: which mirror is suspected.
     ``chosen``: the one location of a file without a digest. ``retry``: the task that a restarted file continues with,
     and from when. ``assemblies``: of the chunks that are being fetched."""
 
@@ -152,6 +153,7 @@ class FileDownload:
     restarts: int = 0
     unsynced: int = 0
     mismatch: tuple[str, str] = ("", "")
+    mistaken: str = ""
     attribution: CorruptionAttribution | None = None
     chosen: LocationState | None = None
     retry: tuple[StreamTask, float] | None = None
@@ -246,15 +248,15 @@ class FileDownload:
 
     def expectation(self, location: LocationState, *, plain_http: bool) -> Expectation:
         """What a response from `location` is judged by."""
-        # The manifest's validator is that of the first location, and says nothing of the others.
-        resolved = bool(self.entry.validator) and location.location == self.entry.locations[0]
+        # The manifest's is that of the first location, and says nothing of the others.
+        mark = self.entry.validator if location.location == self.entry.locations[0] else ""
         # While chunks are compared, the known validator may be that of the wrong ones.
         may_be_one_node = location.varied < OTHER_VALIDATORS and self.compared is None
         return Expectation(
             size=self.entry.size,
             pinned=self.entry.digest is not None,
-            validator=self.entry.validator if resolved else location.validator,
-            resolved=resolved,
+            validator=location.validator,
+            mark=mark,
             alternatives=len(self.usable) > 1 or may_be_one_node,
             plain_http=plain_http,
         )

@@ -40,7 +40,7 @@ from modelferry.engine.download.tasks import RangeTask, StreamTask
 from modelferry.engine.download.transitions import ChunkEvent, FileEvent
 from modelferry.engine.download.verification import MAX_SYNC_FAILURES, FileStateMachine
 from modelferry.engine.verdicts import Action
-from modelferry.errors import CertificateRefused, UnknownHost
+from modelferry.errors import CertificateRefused, Denied, ServerMisbehaves, UnknownHost
 from modelferry.http.backoff import backoff
 from modelferry.http.wire import ServerBehavior
 from modelferry.values.urls import redact_url
@@ -271,7 +271,10 @@ class OutcomeHandler:
         ):
             self._on_no_ranges(event)
         elif self._is_hopeless(event):
-            self._refuse(event)
+            if _may_forbid_first_range(event):
+                self._on_no_ranges(event)
+            else:
+                self._refuse(event)
         elif self._should_switch_location(file, now):
             file.chosen = None
             self._files.advance(file, FileEvent.RESTART)
@@ -397,6 +400,15 @@ def _kept_bytes(event: AttemptFailed) -> bool:
 def _failures(event: AttemptFailed) -> int:
     task = event.attempt.task
     return task.failures if isinstance(task, RangeTask | StreamTask) else 0
+
+
+def _may_forbid_first_range(event: AttemptFailed) -> bool:
+    """May a refusal be of the range alone? Some firewalls forbid ranges that begin at the first byte. A request without
+    a range shows it, and if that is refused too, so is the location."""
+    verdict, task, location = event.verdict, event.attempt.range, event.attempt.source
+    refused = verdict.behavior is ServerBehavior.NOT_AVAILABLE and verdict.error in (Denied, ServerMisbehaves)
+    ranged = task is not None and task.start == 0 and task.end < event.attempt.file.entry.size
+    return refused and ranged and event.cause is None and not location.entire
 
 
 def _concerns_one_file(event: AttemptFailed) -> bool:

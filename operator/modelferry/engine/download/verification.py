@@ -133,17 +133,20 @@ class FileStateMachine:
     # The digest.
 
     def digest_compared(self, file: FileDownload, result: VerifyResult) -> None:
-        """The checkpoint compared the digest. Raises DigestMismatch if the source's file is not the declared one."""
+        """The checkpoint compared the digest. Raises DigestMismatch if the source's file is not the declared one, and
+        UnexpectedContent if no digest is declared and it plainly is no such file."""
         if result.verified:
             self._download.record_progress(self._now())
             self.advance(file, FileEvent.DIGEST_MATCHES)
+        elif result.mistaken and file.entry.digest is None:
+            raise failure_messages.mistaken(file, result.mistaken)
         elif result.missing:
             if file.attribution is not None:
                 file.attribution = replace(file.attribution, changed=True)
             self._reopen(file, result.missing)
             self.advance(file, FileEvent.CHUNKS_LOST)
         else:
-            file.mismatch = (result.expected, result.actual)
+            file.mismatch, file.mistaken = (result.expected, result.actual), result.mistaken
             if file.streaming:
                 self.advance(file, FileEvent.STREAM_DIFFERS)
                 return

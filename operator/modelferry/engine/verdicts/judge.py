@@ -27,6 +27,7 @@ from modelferry.http.wire.fields import (
     content_sha256,
     retry_after,
     validator,
+    version_mark,
 )
 from modelferry.http.wire.framing import framing_of
 from modelferry.http.wire.redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
@@ -146,7 +147,7 @@ def _content(request: Request, head: Head, framing: Framing, expectation: Expect
         if framing.length == 0:
             return _suspect(ServerBehavior.NO_CONTENT, "answered without content")
     tag, weakness = validator(head)
-    if changed := _changed(tag, weakness, request, expectation):
+    if changed := _changed(head, request, expectation):
         return changed
     behavior = _variation(request, head, framing, expectation, span)
     if behavior is ServerBehavior.SHORT_BODY:
@@ -203,9 +204,9 @@ def _transformed(head: Head, framing: Framing, length: int, expectation: Expecta
     return None
 
 
-def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: Expectation) -> Verdict | None:
+def _changed(head: Head, request: Request, expectation: Expectation) -> Verdict | None:
     """Is this another version of the file?"""
-    known = expectation.validator
+    known, (tag, weakness) = expectation.validator, validator(head)
     if expectation.pinned:
         # Two healthy nodes behind one name may carry different ETags: if nothing else is left, the digest decides.
         if known and tag and tag != known and expectation.alternatives:
@@ -217,7 +218,7 @@ def _changed(tag: str, weakness: ServerBehavior, request: Request, expectation: 
             )
         return None
     one_response = request.start == 0 and request.end in (None, expectation.size)
-    if expectation.resolved and known and tag != known:
+    if expectation.mark and version_mark(head) != expectation.mark:
         return Verdict(
             Action.REFUSE,
             ServerBehavior.VALIDATOR_CHANGED,
@@ -243,12 +244,13 @@ def _redirect(request: Request, head: Head, expectation: Expectation) -> Verdict
     if location is None:
         return _suspect(ServerBehavior.REDIRECT_LOOP, f"answered {head.status} without a usable Location")
     if Origin.of(location).scheme == "http" and not expectation.plain_http:
-        message = "redirects to plain http://, which is refused unless spec.transfer.tls.allowPlainHTTP is true"
+        message = "redirects to plain http://, which is refused"
         return Verdict(Action.REFUSE, ServerBehavior.REDIRECT_TO_PLAIN_HTTP, message, PlainHTTPRefused)
+    cookie = ", and sets a cookie: it wants a browser, to sign in for example" if head.get("set-cookie") else ""
     if location in (request.url, *expectation.hops):
-        return _suspect(ServerBehavior.REDIRECT_LOOP, "redirects in a circle")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects in a circle{cookie}")
     if len(expectation.hops) >= MAX_REDIRECTS:
-        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times")
+        return _suspect(ServerBehavior.REDIRECT_LOOP, f"redirects more than {MAX_REDIRECTS} times{cookie}")
     return Verdict(Action.FOLLOW, ServerBehavior.REDIRECTED, location=location)
 
 

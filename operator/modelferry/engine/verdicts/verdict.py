@@ -16,15 +16,15 @@ class Expectation:
     """What is known of a file before a response arrives.
 
     ``size``: declared length in bytes. ``pinned``: its digest is known. ``validator``: of this mirror's responses for
-    this generation. ``resolved``: that validator is the manifest's own. ``alternatives``: another location, or another
-    connection to this one, may have the known version. ``plain_http``: http:// is allowed. ``hops``: URLs that
-    redirected here.
+    this generation. ``mark``: what told the version that was resolved from others (`version_mark`); empty if nothing
+    did. ``alternatives``: another location, or another connection to this one, may have the known version.
+    ``plain_http``: http:// is allowed. ``hops``: URLs that redirected here.
     """
 
     size: int
     pinned: bool = True
     validator: str | None = None
-    resolved: bool = False
+    mark: str = ""
     alternatives: bool = False
     plain_http: bool = False
     hops: tuple[str, ...] = ()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +27,8 @@ from modelferry.http.auth.credentials import (
     username_error,
     without_editor_marks,
 )
+from modelferry.values.spec_lines import add_auth
+from modelferry.values.untrusted_json import parse_json
 from modelferry.values.urls import redact_url, url_error
 
 #: ``scheme name="value", …`` (RFC 9110 section 11.3), with white space around the equals sign as section 11.2 allows;
@@ -90,9 +91,7 @@ class RegistryToken:
         if status >= 500 or status == 429:
             raise ConnectionFailed(f"token server {redact_url(realm)} answered {status}")
         if status != 200:
-            remedy = (
-                "correct user and password in spec.auth's Secret" if login else "give user and password by spec.auth"
-            )
+            remedy = "correct user and password in spec.auth's Secret" if login else add_auth("username and password")
             raise Denied(f"token server {redact_url(realm)} answered {status}; {remedy}", reason="BadCredentials")
         return _token_in(body, realm)
 
@@ -112,7 +111,7 @@ def docker_login(config: str, host: str) -> StaticCredential | None:
 
     Raises ValueError where it is not a config.json.
     """
-    document = json.loads(config)
+    document = parse_json(config)
     auths = document.get("auths") if isinstance(document, dict) else None
     if not isinstance(auths, dict):
         raise ValueError("has no auths")
@@ -146,7 +145,7 @@ def _login(entry: Mapping[str, Any]) -> StaticCredential | None:
 
 def _token_in(body: bytes, realm: str) -> str:
     try:
-        answer = json.loads(body)
+        answer = parse_json(body)
         token = answer.get("token") or answer.get("access_token")
     except (ValueError, AttributeError):
         token = None

@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from modelferry.http.transport.connect_errors import connect_error
 from modelferry.http.transport.connection import Connection, buffer_size
 from modelferry.http.transport.connection_key import ConnectionKey, Timeouts
+from modelferry.http.transport.idle_connections import IdleConnections
 from modelferry.http.transport.pipeline_pool import PipelinePool
 from modelferry.http.transport.pipelining import PipelinedConnection
 from modelferry.http.transport.preconnect import Preconnect
@@ -36,9 +38,8 @@ class ConnectionPool:
         self.connections: set[Connection] = set()
         self.observers: list[ConnectObserver] = []
         self._buffers = buffer_size(min(connections, _FAST)), buffer_size(connections)
-        self._max_idle = max_idle
-        self._idle: dict[ConnectionKey, list[Connection]] = {}
-        self._preconnected: Preconnect[ConnectionKey, Connection] = Preconnect(self.connect)
+        self._idle = IdleConnections(self.discard, max_idle)
+        self._preconnected: Preconnect[ConnectionKey, Connection] = Preconnect(self.connect, self.discard)
         self.pipelines = PipelinePool()
 
     async def take(self, key: ConnectionKey, *, fresh: bool = False) -> PooledConnection:
@@ -47,6 +48,26 @@ class ConnectionPool:
         connection = None if fresh else await self._available(key)
         reused = connection is not None
         return PooledConnection(self, key, connection or await self.connect(key), reused=reused)
+
+    def take_idle(self, key: ConnectionKey) -> PooledConnection | None:
+        """An idle connection for one request; None where there is none."""
+        connection = self._reusable(key)
+        return self._reused(key, connection) if connection is not None else None
+
+    async def take_idle_unless(self, key: ConnectionKey, working: asyncio.Task[object]) -> PooledConnection | None:
+        """The next connection that a response leaves reusable, for one request; None if `working` ends before."""
+        found, taken = self._idle.next(key), False
+        futures: list[asyncio.Future[Any]] = [working, found]
+        try:
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            taken = not working.done()
+            return self._reused(key, found.result()) if taken else None
+        finally:
+            if not taken and not found.cancel():
+                self._idle.put(key, found.result())
+
+    def _reused(self, key: ConnectionKey, connection: Connection) -> PooledConnection:
+        return PooledConnection(self, key, connection, reused=True)
 
     def pipeline(self, key: ConnectionKey) -> PipelinedConnection:
         """The connection to send a pipelined request on."""
@@ -92,9 +113,7 @@ class ConnectionPool:
         if connection not in self.connections or not connection.is_idle():
             self.discard(connection)
             return
-        if self._max_idle is not None and sum(map(len, self._idle.values())) >= self._max_idle:
-            self.discard(next(kept for kept in self._idle.values() if kept).pop(0))
-        self._idle.setdefault(key, []).append(connection)
+        self._idle.put(key, connection)
 
     def discard(self, connection: Connection) -> None:
         """Close `connection`."""
@@ -103,6 +122,7 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._idle.close()
         await self._preconnected.close()
         await self.pipelines.close()
         for connection in list(self.connections):
@@ -115,10 +135,7 @@ class ConnectionPool:
         return await self._available(key) or await self.connect(key)
 
     def _reusable(self, key: ConnectionKey) -> Connection | None:
-        idle = self._idle.get(key, [])
-        while idle:
-            connection = max(reversed(idle), key=lambda one: one.size)
-            idle.remove(connection)
+        while (connection := self._idle.take(key)) is not None:
             built, wanted = connection.window, key.throttle.receive_window
             if connection.is_idle() and (built.fits(wanted) if built is not None else wanted is None):
                 return connection

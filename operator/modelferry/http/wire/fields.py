@@ -19,6 +19,10 @@ MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 300.0
 _NUMBER = r"\d{1,18}"
 _CONTENT_RANGE = re.compile(rf"bytes (?:({_NUMBER})-({_NUMBER})|\*|0--1(?=/0+$))/({_NUMBER}|\*)", re.IGNORECASE)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_WEAK_ETAG = re.compile(r'[Ww]/"[\x21\x23-\x7e\x80-\xff]*"')
+_UNQUOTED_ETAG = re.compile(r"[\x21\x23-\x7e]{1,256}")
+#: Characters, with the quotes, of an ETag that a manifest has.
+_LONGEST_ETAG = 258
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SHA256_ITEM = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -87,6 +91,21 @@ def validator(head: Head) -> tuple[str, ServerBehavior]:
     if date is None or date - modified < 1:
         return "", ServerBehavior.LAST_MODIFIED_TOO_RECENT
     return f"Last-Modified: {head.get('last-modified')}", ServerBehavior.WELL_BEHAVED
+
+
+def version_mark(head: Head) -> str:
+    """What tells this version of the file from another, strong or not; empty if the server sends nothing of the kind.
+
+    Where the mark of a file changes, the file was replaced. Where it stays, only a strong one says that the file did
+    too: two versions may have the same weak ETag (RFC 9110 section 8.8.1). Unlike `validator`, an ETag in any form
+    comes before Last-Modified, because whether that is strong depends on the time of the response.
+    """
+    etag = (head.get("etag") or "").strip()
+    if is_strong_etag(etag) or _WEAK_ETAG.fullmatch(etag):
+        return etag if 2 < len(etag) <= _LONGEST_ETAG else ""
+    if _UNQUOTED_ETAG.fullmatch(etag):
+        return f"ETag without quotes: {etag}"
+    return validator(head)[0]
 
 
 def is_strong_etag(text: str) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from modelferry.errors import CertificateRefused, ConnectionFailed
-from modelferry.http.transport.preconnect import Preconnect
+from modelferry.http.transport.preconnect import UNUSED_TIMEOUT, Preconnect
 
 pytestmark = pytest.mark.looptime
 
@@ -60,19 +60,41 @@ async def test_a_refusal_is_told_to_who_takes_it() -> None:
         await ahead.take("a")
 
 
-async def test_who_is_called_off_while_waiting_leaves_his_to_the_next() -> None:
-    ahead = Preconnect(Server().connect)
-    ahead.open("a", 1)
-    waiting = asyncio.create_task(ahead.take("a"))
-    await asyncio.sleep(0.5)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    assert await ahead.take("a") == "a1"
-
-
 async def test_after_the_end_nothing_is_opened_any_more() -> None:
     ahead = Preconnect(Server().connect)
     ahead.open("a", 1)
     await ahead.close()
     assert await ahead.take("a") is None
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_one_that_is_open_is_given_before_one_that_is_not() -> None:
+    """A server with few workers accepts some of them, and not always the first."""
+    server = Server(1)
+    ahead = Preconnect(server.connect)
+    ahead.open("a", 1)
+    await asyncio.sleep(0.5)
+    ahead.open("a", 2)
+    await asyncio.sleep(0.6)
+    assert [await ahead.take("a"), await ahead.take("a")] == [None, "a2"]
+
+
+async def test_one_that_nobody_takes_is_closed() -> None:
+    closed: list[str] = []
+    ahead = Preconnect(Server().connect, closed.append)
+    ahead.open("a", 2)
+    assert await ahead.take("a") == "a1"
+    await asyncio.sleep(UNUSED_TIMEOUT + 0.1)
+    assert closed == ["a2"]
+    assert await ahead.take("a") is None
+
+
+async def test_one_that_is_not_open_when_its_request_is_given_up_is_not_opened() -> None:
+    server = Server()
+    ahead = Preconnect(server.connect)
+    ahead.open("a", 1)
+    taking = asyncio.create_task(ahead.take("a"))
+    await asyncio.sleep(0.5)
+    taking.cancel()
+    await asyncio.sleep(1.0)
+    assert await ahead.take("a") is None

@@ -16,7 +16,7 @@ REQUESTS = (Request("https://example.com/m", 100, 200), Request("https://example
 EXPECTATIONS = (
     Expectation(1000),
     Expectation(1000, pinned=False),
-    Expectation(1000, pinned=False, validator='"v1"', resolved=True),
+    Expectation(1000, pinned=False, validator='"v1"', mark='"v1"'),
     Expectation(1000, validator='"v1"', alternatives=True, plain_http=True),
 )
 
