@@ -19,11 +19,11 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 @pytest.fixture
 async def half(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOrigin:
-    """An origin from which the first three chunks of ``a`` were fetched before it answered 404."""
+    """An origin from which the first three chunks of ``a`` were fetched; then it always answered 404."""
     origin = serve({"a": data})
     async with origin:
         harness.connections = 1
-        origin.script.add(Rule(covers=3 * CHUNK, status=404))
+        origin.script.add(Rule(status=404, first=4))
         with pytest.raises(NotFound):
             await harness.pull(entry("a", data, origin.url("a")))
     origin.script.clear()
