@@ -147,7 +147,7 @@ async def test_a_repair_continues_where_another_one_was_stopped(
     harness.connections = 1
     for index in range(4):
         harness.corrupt(published(harness, "a"), index * CHUNK)
-    published_origin.script.add(Rule(path="a", covers=2 * CHUNK, status=404))
+    published_origin.script.add(Rule(path="a", status=404, first=3))
     async with published_origin:
         with pytest.raises(NotFound):
             await repaired(harness, published_origin)
