@@ -572,7 +572,7 @@ CASES = [
         (*ALL, 2),
         locations=FROM,
     ),
-    Case(B.NOT_AVAILABLE, "403", (Rule(status=403),), (0,), (B.NOT_AVAILABLE,), Denied, "answered 403"),
+    Case(B.NOT_AVAILABLE, "403", (Rule(status=403),), (0, None), (B.NOT_AVAILABLE,) * 2, Denied, "answered 403"),
     Case(
         B.NOT_AVAILABLE, "404", (Rule(status=404),), (0,), (B.NOT_AVAILABLE,), NotFound, "answered 404; check the URL"
     ),
