@@ -11,7 +11,7 @@ import pytest
 
 from modelferry.checkpoint.directory_lock import acquire_lock
 from modelferry.engine.download.coordinator import Settings
-from modelferry.errors import DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
+from modelferry.errors import Denied, DirectoryBusy, InvalidSpec, ModelferryError, NotFound, SourceChanged
 from modelferry.http.client import HTTPClient
 from modelferry.http.routes import Route, Routes
 from modelferry.http.tls.contexts import client_context
@@ -147,9 +147,9 @@ async def test_a_repair_continues_where_another_one_was_stopped(
     harness.connections = 1
     for index in range(4):
         harness.corrupt(published(harness, "a"), index * CHUNK)
-    published_origin.script.add(Rule(path="a", status=404, first=3))
+    published_origin.script.add(Rule(path="a", covers=2 * CHUNK, status=401))
     async with published_origin:
-        with pytest.raises(NotFound):
+        with pytest.raises(Denied):
             await repaired(harness, published_origin)
         published_origin.script.clear()
         published_origin.entries.clear()
