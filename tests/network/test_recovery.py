@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.errors import NotFound, UserError
+from modelferry.errors import Denied, NotFound, UserError
 from modelferry.maintenance.revision_check import FileReport, verify
 from network.harness import CHUNK, DownloadHarness, Serve, entry
 from origin.rules import Rule
@@ -23,8 +23,8 @@ async def half(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOr
     origin = serve({"a": data})
     async with origin:
         harness.connections = 1
-        origin.script.add(Rule(covers=3 * CHUNK, status=404))
-        with pytest.raises(NotFound):
+        origin.script.add(Rule(covers=3 * CHUNK, status=401))
+        with pytest.raises(Denied):
             await harness.pull(entry("a", data, origin.url("a")))
     origin.script.clear()
     origin.entries.clear()
