@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelferry.errors import NotFound, UserError
+from modelferry.errors import Denied, NotFound, UserError
 from modelferry.maintenance.revision_check import FileReport, verify
 from network.harness import CHUNK, DownloadHarness, Serve, entry
 from origin.rules import Rule
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 @pytest.fixture
 async def half(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOrigin:
-    """An origin from which the first three chunks of ``a`` were fetched; then it always answered 404."""
+    """An origin from which the first three chunks of ``a`` were fetched before it answered 404."""
     origin = serve({"a": data})
     async with origin:
         harness.connections = 1
-        origin.script.add(Rule(status=404, first=4))
-        with pytest.raises(NotFound):
+        origin.script.add(Rule(covers=3 * CHUNK, status=401))
+        with pytest.raises(Denied):
             await harness.pull(entry("a", data, origin.url("a")))
     origin.script.clear()
     origin.entries.clear()
