@@ -59,7 +59,9 @@ class Exchange:
         If a server has fewer workers than there are connections, it does not read from some of them until others are
         closed. The request is then sent on one that was read from.
         """
-        await asyncio.wait([working], timeout=STARVED_AFTER)
+        # Where heads are known to take long, the request has twice as long as they take.
+        is_patient = self.timeouts.head > self.pool.timeouts.head
+        await asyncio.wait([working], timeout=self.timeouts.head / 2 if is_patient else STARVED_AFTER)
         if working.done():
             return None
         return self.pool.take_idle(self.key) or await self.pool.take_idle_unless(self.key, working)
