@@ -56,7 +56,7 @@ def response(request: bytes) -> bytes:
 async def test_requests_that_no_worker_reads_are_sent_on_the_connections_that_have_one(
     harness: DownloadHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """homjac/tuna#178: a download waited for its own idle connections until the server closed them."""
+    """tuna#178: a download waited for its own idle connections until the server closed them."""
     monkeypatch.setattr("modelferry.http.exchange.STARVED_AFTER", 0.1)
     patient = Timeouts(connect=60.0, head=60.0, stall=60.0, floor=1)
     plain = replace(harness, connections=8, allow_plain_http=True, progress_deadline=120.0, limits=patient)
