@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 
 @pytest.fixture
 async def half(serve: Serve, harness: DownloadHarness, data: bytes) -> HostileOrigin:
-    """An origin from which the first three chunks of ``a`` were fetched before it answered 404."""
+    """An origin from which the first three chunks of ``a`` were fetched before it answered 401."""
     origin = serve({"a": data})
     async with origin:
         harness.connections = 1
