@@ -59,9 +59,9 @@ class Exchange:
         If a server has fewer workers than there are connections, it does not read from some of them until others are
         closed. The request is then sent on one that was read from.
         """
-        # Where heads are known to take long, the request has twice as long as they take.
+        # Where heads are known to take long, the timeout is twice that: such a request has one and a half times that.
         is_patient = self.timeouts.head > self.pool.timeouts.head
-        await asyncio.wait([working], timeout=self.timeouts.head / 2 if is_patient else STARVED_AFTER)
+        await asyncio.wait([working], timeout=0.75 * self.timeouts.head if is_patient else STARVED_AFTER)
         if working.done():
             return None
         return self.pool.take_idle(self.key) or await self.pool.take_idle_unless(self.key, working)
