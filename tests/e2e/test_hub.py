@@ -186,7 +186,7 @@ def test_a_modelscope_model_is_ready_at_its_commit_in_each_layout(ns: NamespaceC
     # Pods that mounted the first layout keep it.
     kept = {f".modelferry-hub/{path}": content for path, content in cache.items()}
     ns.wait("both layouts", lambda: ns.files_on_disk("scoped") == digests(cache | FILES | kept))
-    assert ns.condition("scoped", "Ready")["status"] == "True"
+    ns.wait_ready("scoped")
     assert len(hubs.scope.log) == asked, "the second layout was downloaded"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,13 @@ def test_a_cordoned_node_keeps_an_artifact_from_being_ready_unless_fewer_nodes_a
     installed: Platform, ns: NamespaceClient, leaf: Leaf, tmp_path: Path
 ) -> None:
     """helm/helm#10722: a cordoned node kept a release from being ready, whoever used it."""
-    (tmp_path / "a.bin").write_bytes(b"model" * 1000)
+    content = b"model" * 1000
+    (tmp_path / "a.bin").write_bytes(content)
     open_node, cordoned = installed.node_names[:2]
     installed.kubectl("cordon", cordoned)
     try:
         with Nginx(tmp_path, leaf=leaf, host=installed.host_address) as nginx:
-            source = [{"path": "a.bin", "url": nginx.url("a.bin")}]
+            source = [{"path": "a.bin", "url": nginx.url("a.bin"), "sha256": sha256(content).hexdigest()}]
             ns.apply(artifact("guarded", source, nodes={"minReady": "100%"}))
             ns.wait("one copy", lambda: ns.status("guarded").get("nodes", {}).get("ready") == 1)
             remedy = f"run kubectl uncordon {cordoned}, or lower spec.nodes.minReady"
@@ -169,7 +171,7 @@ def test_a_revision_stays_while_a_pod_mounts_it_through_a_rollback_and_the_next_
     retained = {one["revision"]: one for one in ns.copy("chattts", node.name)["retained"]}
     assert set(retained) == {found["v1"], found["v2"]}
     assert retained[found["v2"]]["mounted"]
-    ns.kubectl("delete", "deployment", GATED, "--timeout=60s")
+    ns.kubectl("delete", "deployment", GATED, "--cascade=foreground", "--timeout=60s")  # its pods before it
     found["v4"] = publish("v4")
     kept = node.exec(["ls", f"/var/lib/modelferry/{ns.namespace}/chattts/revisions"]).split()
     assert set(kept) == {found["v3"], found["v4"]}

@@ -117,10 +117,12 @@ class Place:
                     os.link(log, kept)
 
     def left(self) -> Iterator[tuple[str, bytes]]:
-        """All that is on the disk, but for the Secrets."""
+        """All that is on the disk, but for the Secrets. After a kill, a process that ends by itself may still remove
+        files (SQLite its write-ahead log)."""
         for path in (*self.root.rglob("*"), *self.tmp.rglob("*")):
             if path.is_file() and not path.is_symlink() and self.root / "secrets" not in path.parents:
-                yield str(path), path.read_bytes()
+                with suppress(FileNotFoundError):
+                    yield str(path), path.read_bytes()
 
     def holders(self, run: Run, *secrets: str) -> list[str]:
         """Where one of `secrets` is found."""
