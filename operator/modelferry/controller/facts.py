@@ -45,7 +45,8 @@ class PodFacts:
     container's termination message, and ``death`` how it ended if it left none (out of memory, evicted, preempted).
     ``lingering``: another container, which something added to the pod, still runs although the main one has ended.
     ``start_error``: why it does not start (unschedulable, image cannot be pulled), empty if no error is known.
-    ``limits`` and ``share`` are its annotations of these names, None if it has none.
+    ``boot``: its node's when it was created. ``limits`` and ``share`` are its annotations of these names, None if it
+    has none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class PodFacts:
     death: Outcome | None = None
     lingering: bool = False
     start_error: str = ""
+    boot: str = ""
     limits: str | None = None
     share: str | None = None
 
@@ -219,6 +221,7 @@ def pod_facts(pod: Object, main: str) -> PodFacts:
         death=pod_diagnosis.death(pod, main) if outcome is None else None,
         lingering=pod_diagnosis.is_lingering(pod, main),
         start_error=pod_diagnosis.start_error(pod),
+        boot=annotations.get(names.ANNOTATION_BOOT, ""),
         limits=annotations.get(names.ANNOTATION_LIMITS),
         share=annotations.get(names.ANNOTATION_SHARE),
     )

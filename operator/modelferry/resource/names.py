@@ -34,6 +34,7 @@ LABEL_NAMESPACE = f"{GROUP}/artifact-namespace"
 LABEL_ROLE = f"{GROUP}/role"
 ANNOTATION_NODE = f"{GROUP}/node"
 ANNOTATION_KEY = f"{GROUP}/key"
+ANNOTATION_BOOT = f"{GROUP}/boot"
 ANNOTATION_ATTEMPT = f"{GROUP}/attempt"
 #: On a node whose directories were compared with the artifacts that exist.
 CHECKED_LABEL = f"{GROUP}/checked"

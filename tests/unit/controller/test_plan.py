@@ -265,6 +265,17 @@ def test_after_a_reboot_a_copy_is_verified_again_while_its_label_stays() -> None
     assert world.observed.pods == ()
 
 
+def test_a_download_that_ended_before_the_last_boot_proves_nothing() -> None:
+    """The operator was on the same node, and saw the pod's end and the new boot at once."""
+    world = downloading()
+    world.end("fetch", "node-1", COMPLETE)
+    rebooted(world)
+    world.settle()
+    assert READY not in world.observed.nodes[1].labels
+    assert states(world.observed)["node-1"] != "Ready"
+    assert [pod.outcome for pod in world.observed.pods_of("fetch", "node-1")] == [None]
+
+
 def test_another_layout_is_made_by_a_download_pod_while_the_ready_label_stays() -> None:
     world = ready()
     artifact = world.observed.artifact

@@ -58,9 +58,15 @@ def resolve_pod(artifact: ArtifactFacts, settings: Settings, attempt: int) -> Ob
 
 
 def fetch_pod(
-    artifact: ArtifactFacts, settings: Settings, node: str, attempt: int, consumers: Iterable[Consumer] = ()
+    artifact: ArtifactFacts,
+    settings: Settings,
+    node: str,
+    attempt: int,
+    consumers: Iterable[Consumer] = (),
+    boot: str = "",
 ) -> Object:
-    """Fetches the model: onto `node`, or into the existing claim if `node` is empty. What `consumers` mount is kept."""
+    """Fetches the model: onto `node`, whose fingerprint of the boot is `boot`, or into the existing claim if `node` is
+    empty. What `consumers` mount is kept."""
     artifact_spec = artifact.valid_spec
     storage = artifact_spec.storage
     claim = storage.name if isinstance(storage, ExistingClaim) else names.writer_claim(artifact.name)
@@ -83,7 +89,7 @@ def fetch_pod(
     spec |= {"affinity": _on(node)} if node else {"nodeSelector": dict(artifact_spec.nodes.selector)}
     name = f"{artifact.name}-fetch-{node_hash(node) if node else 'claim'}-{key}-{attempt}"
     body = _pod(artifact, settings, name, "fetch", node, key, attempt, spec)
-    body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings)
+    body["metadata"]["annotations"] |= _bandwidth_annotations(artifact, settings) | {names.ANNOTATION_BOOT: boot}
     return body
 
 

@@ -41,6 +41,10 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
     if labelled and _is_damaged(observed, attempt):
         actions.append(LabelNode(node.name, ready, None))
     match attempt:
+        case Succeeded(pod, _) if pod.boot != node.boot:
+            # It ended before the node's last boot, in which the disk may have been damaged or lost.
+            state = _waiting(node.name, manifest, "Starting", _STARTING)
+            return StepResult((*actions, pod_attempts.delete_pod(pod)), copy=state)
         case Succeeded(_, outcome):
             labels = (
                 LabelNode(node.name, ready, manifest.revision),
@@ -105,7 +109,9 @@ def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int,
     match attempt:
         case Succeeded() if writer_bound(observed):
             consumers = observed.consumers.get(node.name, ())
-            return StepResult((*actions, Create(fetch_pod(artifact, settings, node.name, number, consumers))))
+            return StepResult(
+                (*actions, Create(fetch_pod(artifact, settings, node.name, number, consumers, node.boot)))
+            )
         case Succeeded():
             return StepResult(tuple(actions), copy=preparing, requeue_after=1.0)
         case NotStarted(helper_number):
