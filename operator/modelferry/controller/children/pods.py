@@ -108,14 +108,19 @@ def _bandwidth_annotations(artifact: ArtifactFacts, settings: Settings) -> dict[
     return annotations
 
 
-def helper_pod(artifact: ArtifactFacts, settings: Settings, role: str, node: str, attempt: int) -> Object:
-    """Creates (`role` prepare) or removes (`role` remove) the artifact's directory on `node`."""
+def helper_pod(
+    artifact: ArtifactFacts, settings: Settings, role: str, node: str, attempt: int, boot: str = ""
+) -> Object:
+    """Creates (`role` prepare) or removes (`role` remove) the artifact's directory on `node`, whose fingerprint of the
+    boot is `boot`."""
     arguments = ["--path", volumes.directory(artifact)]
     if role == "prepare":
         arguments += ["--uid", str(UID), "--gid", str(UID)]
         arguments += ["--owner", f"{settings.cluster}/{artifact.uid}"] if settings.cluster else []
     name = f"{role}-{names.fingerprint([artifact.uid, node], 12)}-{attempt}"
-    return _helper(settings, role, name, node, attempt, labels(artifact, role), arguments)
+    body = _helper(settings, role, name, node, attempt, labels(artifact, role), arguments)
+    body["metadata"]["annotations"][names.ANNOTATION_BOOT] = boot
+    return body
 
 
 def orphans_pod(settings: Settings, node: str, attempt: int, orphans: Iterable[OwnedDirectory]) -> Object:

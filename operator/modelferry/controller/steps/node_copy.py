@@ -37,14 +37,13 @@ def local_copy(observed: Observed, settings: Settings, manifest: Manifest, node:
         return StepResult(tuple(obsolete), copy=_ready(node.name, manifest))
     if labelled and not node.ready:
         return StepResult(copy=_ready(node.name, manifest))
+    if outdated := [pod for pod in [*fetches, *prepares] if _is_outdated(pod, node)]:
+        deletions = tuple(pod_attempts.delete_pod(pod) for pod in outdated)
+        return StepResult(deletions, copy=_waiting(node.name, manifest, "Starting", _STARTING))
     attempt, actions = pod_attempts.evaluate(fetches, artifact.input_key, now)
     if labelled and _is_damaged(observed, attempt):
         actions.append(LabelNode(node.name, ready, None))
     match attempt:
-        case Succeeded(pod, _) if pod.boot != node.boot:
-            # It ended before the node's last boot, in which the disk may have been damaged or lost.
-            state = _waiting(node.name, manifest, "Starting", _STARTING)
-            return StepResult((*actions, pod_attempts.delete_pod(pod)), copy=state)
         case Succeeded(_, outcome):
             labels = (
                 LabelNode(node.name, ready, manifest.revision),
@@ -91,6 +90,11 @@ def delete_unselected(observed: Observed, selected: list[NodeFacts]) -> list[Act
     ]
 
 
+def _is_outdated(pod: PodFacts, node: NodeFacts) -> bool:
+    """Whether `pod` did its work before the node's last boot, in which the disk may have been damaged or lost."""
+    return pod.boot != node.boot and pod.outcome is not None and pod.outcome.ok and not pod.deleting
+
+
 def _is_damaged(observed: Observed, attempt: pod_attempts.Attempt) -> bool:
     """Whether the check of a labelled copy found damage: bytes are being fetched, or the attempt failed."""
     if isinstance(attempt, Running):
@@ -117,7 +121,7 @@ def _start(observed: Observed, settings: Settings, node: NodeFacts, number: int,
         case NotStarted(helper_number):
             # The label first: a directory that may exist is always found again.
             label = LabelNode(node.name, names.copy_label(artifact.namespace, artifact.name), "")
-            helper = Create(helper_pod(artifact, settings, "prepare", node.name, helper_number))
+            helper = Create(helper_pod(artifact, settings, "prepare", node.name, helper_number, node.boot))
             return StepResult((*actions, label, helper), copy=preparing)
         case Running(pod):
             return StepResult(tuple(actions), copy=replace(preparing, message=pod.start_error or preparing.message))
