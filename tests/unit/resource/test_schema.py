@@ -15,7 +15,7 @@ from modelferry.resource.mirror import Mirror, S3Keys
 from modelferry.resource.parse import parse_artifact
 from modelferry.resource.transfer import TLS, BundleReference
 from modelferry.resource.windows import Window
-from modelferry.values.header_fields import RESERVED, RESERVED_PREFIXES, header_name_error
+from modelferry.values.header_grammar import RESERVED, RESERVED_PREFIXES, header_name_error
 from unit.controller.objects import document
 
 CRD = yaml.safe_load((Path(__file__).parents[3] / "crds/modelartifacts.modelferry.dev.yaml").read_text())

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from modelferry.resource.header import MAX_HEADERS, Header
 from modelferry.resource.parse.secret_fields import parse_secret_key
 from modelferry.resource.spec_fields import Fields
-from modelferry.values.header_fields import header_name_error, header_value_error
+from modelferry.values.header_grammar import header_name_error, header_value_error
 
 #: What authenticates its requests without ``auth``, too.
 _ALWAYS = "s3, oci and presigned"
